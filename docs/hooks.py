@@ -40,7 +40,7 @@ SOURCE = Path(septet.__file__).parent
 _PICTURE = re.compile(r"^!\[([^\]]+)\]\(picture:([\w-]+)\)$", re.MULTILINE)
 _TABLE = re.compile(r"^table:([\w-]+)$", re.MULTILINE)
 _SOURCE = re.compile(r"^source:([\w/]+\.py)$", re.MULTILINE)
-_COMMAND = re.compile(r"\bseptet ([a-z]+)\b([^`\n|&)#]*)")
+_COMMAND = re.compile(r"\bseptet ([a-z]+)\b((?:'[^'\n]*'|[^`\n|&)#'\\])*)")  # what is quoted may have any of these
 _CODE = re.compile(r"`([\w/]+\.py):([\w.]+)`")
 
 
@@ -81,10 +81,12 @@ def _figure(name: str, shows: str) -> str:
 
 
 def _unknown_options(verb: str, words: str) -> list[str]:
-    """What begins with two dashes and is no option of the verb; a quoted word with a blank is a value."""
+    """What begins with two dashes and is no option of the verb; a quoted word with a blank is a value, and what follows
+    `--` is another command."""
     if verb not in command.commands:
         return ["..."]
     known = _options(verb)
+    words = words.split(" -- ", 1)[0] if not words.lstrip().startswith("-- ") else ""
     return [word for word in shlex.split(words) if word.startswith("--") and " " not in word and word not in known]
 
 

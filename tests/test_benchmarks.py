@@ -245,16 +245,40 @@ def test_the_list_names_every_scenario() -> None:
         assert f"{scenario.name} " in done.stdout
 
 
+EPOLL = {"model": "epoll", "workers": None, "threads": None}
+THREADED = {**EPOLL, "model": "threaded"}
+
+
 @pytest.mark.parametrize(
-    ("best", "right"),
-    [(1000.0, True), (1200.0, True), (1400.0, False)],
+    ("held", "other", "values", "right"),
+    [
+        (1000.0, 900.0, {}, True),
+        (1080.0, 900.0, {}, False),  # above the interval
+        (1080.0, 900.0, {"at_least": True}, True),
+        (1000.0, 1300.0, {}, False),  # another one was better
+        (1000.0, 1300.0, {"not_told_apart": [THREADED]}, True),
+        (1000.0, 1300.0, {"unfinished": THREADED}, True),
+        (500.0, 400.0, {}, False),  # below the interval, on a quiet machine
+    ],
 )
-def test_an_advice_is_judged_by_the_sweep(best: float, right: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    advice = import_module("advice")
-    found = {"--model epoll": 1000.0, "--model threaded": best, "--model preforked --workers 2": 0.0}
-    conclusion = {
-        "advice": {"serve": "septet serve a:b --model epoll", "requests_per_s": 980.0, "limit": {"what": "CPU"}},
-        "findings": [{"candidate": {"model": "epoll", "workers": None, "threads": None}, "requests_per_s": 980.0}],
-    }
-    assert advice.tell("wait", conclusion, found, 1.15) is right
-    assert "| `--model epoll` | 1,000 | 980 |" in capsys.readouterr().out
+def test_an_advice_is_judged_by_the_grid(
+    held: float, other: float, values: dict[str, Any], right: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = import_module("advise_sweep")
+    file = sweep.File(tmp_path / "sweep.jsonl")
+    advice = {"candidate": EPOLL, "bracket": {"low": 980.0, "high": 1040.0}, "at_least": False}
+    advice |= {"not_told_apart": [], "unfinished": None, **values}
+    file.add(kind="advice", advice={"advice": advice}, disturbed=False, busy=False, said=[])
+    for options, rate in (("--model epoll", held), ("--model threaded", other)):
+        file.add(kind="saturated", options=options, requests_per_s=1.1 * rate, others=0.0)
+        for place in range(2):
+            cell = {"options": options, "share": 0.9, "round": place, "others": 0.01}
+            file.add(kind="trial", rate=rate, held=True, **cell)
+            file.add(kind="trial", rate=2000.0, held=False, **cell)
+            file.add(kind="trial", rate=970.0, held=held > 970, **{**cell, "options": "--model epoll"})
+    again = sweep.File(tmp_path / "sweep.jsonl")
+    assert again.records == file.records
+    assert sweep.judge("wait", again) is right
+    told = capsys.readouterr().out
+    assert ("WRONG" in told) is not right
+    assert f"| `--model epoll` | {1.1 * held:,.0f} | {held:,.0f} | {held:,.0f} |" in told

@@ -140,7 +140,7 @@ def test_sentence_calls_the_value_by_its_source() -> None:
 def test_something_must_be_served() -> None:
     check_serves_something(Config(app="a:b"))
     check_serves_something(Config(static=(f"/={HERE}",)))
-    with pytest.raises(UsageError, match=r"nothing to serve: APP .*, --static ROUTE=DIR or both"):
+    with pytest.raises(UsageError, match=r"nothing to serve: APP .*, --static ROUTE=DIR or several"):
         check_serves_something(Config())
 
 

@@ -88,7 +88,11 @@ def test_table_of_the_models() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["serve"], "there is nothing to serve: APP (MODULE:ATTRIBUTE), --static ROUTE=DIR or both must be given"),
+        (
+            ["serve"],
+            "there is nothing to serve: APP (MODULE:ATTRIBUTE), --mount ROUTE=APP, --static ROUTE=DIR or "
+            "several of them must be given",
+        ),
         (["serve", "a:b", "--workers", "two"], "--workers is 'two', but must be a whole number from 1"),
         (["serve", "a:b", "--limit-body=-1"], "--limit-body is -1, but must be a whole number of bytes from 0"),
         (["serve", "shop"], "APP is 'shop', but must be MODULE:ATTRIBUTE, such as shop.web:app"),
@@ -114,13 +118,19 @@ def test_table_of_the_models() -> None:
                 "--websockets": "use --ws auto or --ws none",
                 "--health": "use --metrics-bind",
                 "--log-config-json": "use --log-config FILE.json",
-                "--umask": "set it in the shell before (umask 027)",
-                "--root-path": "the application sets its own prefix",
+                "-m": "use --umask MODE",
+                "--pid": "use --pid-file FILE",
+                "--check-config": "use --check",
+                "--initgroups": "--user takes the groups of the user as well",
+                "--url-path-prefix": "use --root-path /PREFIX with --root-path-kept",
                 "--env-file": "set the variables before",
                 "--reuse-port": "it is not needed: --workers share",
                 "-c": "use --config FILE",
                 "--access-logformat": "use --access-log-format",
-                "-p": "that is for a service manager",
+                "-u": "use --user NAME",
+                "-D": "that is for a service manager",
+                "-p": "use --pid-file FILE",
+                "--harakiri": "use --request-timeout SECONDS",
             }.items()
         ),
         (["serve", "a:b", "--model", "EPOLL"], "--model is 'EPOLL', but must be one of"),

@@ -272,11 +272,20 @@ def test_run_returns_to_its_program(name: str) -> None:
         assert program.stdout is not None
         for number in (signal.SIGTERM, signal.SIGINT):
             line = program.stderr.readline()
+            if "TERM from pid" in line:  # models with workers tell of the sender
+                line = program.stderr.readline()
             assert "listening on" in line, line + program.stderr.read()
             assert get(line.split()[3]) == b"hello"
             program.send_signal(number)
         assert program.stdout.read() == "went on\n", program.stderr.read()
     assert program.returncode == 0
+
+
+@pytest.mark.parametrize("option", [{"user": "root"}, {"group": "0"}, {"umask": "027"}, {"pid_file": "a.pid"}], ids=str)
+def test_process_is_the_programs(option: dict[str, str]) -> None:
+    name, value = next(iter(option.items()))
+    with pytest.raises(septet.UsageError, match=f"^{name} is '{value}', but must be left out: only septet serve"):
+        septet.Server(hello, **option)
 
 
 def test_supervisor_is_for_the_command() -> None:
@@ -295,3 +304,27 @@ def test_tls(tmp_path: Path) -> None:
     with pytest.raises(septet.UsageError, match=r"--tls-key is .*, but must be a file that can be read"):
         with septet.Server(hello, **{**files, "tls_key": "none.pem"}):
             pass
+
+
+def test_mounted_applications() -> None:
+    """By name, and as objects by route."""
+
+    def whereabouts(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}".encode()]
+
+    async def asynchronous(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": scope["root_path"].encode()})
+
+    named = "septet.examples.causes.wsgi:hello"
+    for model in ("prethreaded", "epoll"):
+        with septet.Server(mount={"/a": whereabouts, "/b": asynchronous, "/c": named}, model=model) as server:
+            assert [get(f"{server.url}{path}") for path in ("/a/x", "/b/x")] == [b"/a|/x", b"/b"]
+            assert get(f"{server.url}/c/")
+    with septet.Server(whereabouts, mount=f"/c={named}", root_path="/r") as server:
+        assert get(f"{server.url}/x") == b"/r|/x"
+    with pytest.raises(septet.UsageError, match="mount gives /c more than once"):
+        septet.Server(mount={"/c": whereabouts, "/c/": asynchronous}).__enter__()
+    with pytest.raises(septet.UsageError, match="mount is 'c', but must"):
+        septet.Server(mount={"c": whereabouts}).__enter__()

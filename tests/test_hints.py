@@ -64,8 +64,8 @@ def test_variable_that_is_an_option_or_somebody_elses(variable: str, value: str)
         ({"static_cache_control": "no-store"}, "--static-cache-control has no effect without --static"),
         ({"factory": True}, "--factory has no effect without APP"),
         ({"interface": "asgi"}, "--interface has no effect without APP"),
-        ({"app_dir": "/"}, "--app-dir has no effect without APP"),
-        ({"asgi_extensions": ("none",)}, "--asgi-extensions has no effect without APP"),
+        ({"app_dir": "/"}, "--app-dir has no effect without APP or --mount"),
+        ({"asgi_extensions": ("none",)}, "--asgi-extensions has no effect without APP or --mount"),
         (
             {"forwarded_fields": "forwarded", "forwarded_allow_ips": ("none",)},
             "--forwarded-fields has no effect, because --forwarded-allow-ips is none",

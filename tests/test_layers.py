@@ -23,9 +23,9 @@ import septet
 PACKAGE = Path(septet.__file__).parent
 
 #: What anybody may import.
-PLAIN = frozenset({"cgroups", "errors", "forked", ""})
+PLAIN = frozenset({"accounts", "cgroups", "errors", "forked", ""})
 #: Which may import everything, and are imported by their one caller alone.
-TOP = frozenset({"__main__", "cli", "server", "embedding"})
+TOP = frozenset({"__main__", "cli", "server", "embedding", "preparation", "dry_run"})
 
 #: What each layer may import besides itself and what is PLAIN.
 MAY_IMPORT: dict[str, frozenset[str]] = {
@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "certificate": frozenset(),
     "inventory": frozenset(),
     "settings": frozenset({"inventory", "log_format", "net", "proxies"}),
+    "migrate": frozenset({"settings"}),
     "metrics": frozenset({"exchange", "protocol", "rules"}),
     "processes": frozenset({"exchange", "rules", "loop", "metrics", "pollers", "streams"}),
     "date_and_server": frozenset(),
@@ -53,9 +54,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "access_log": frozenset({"log_format", "protocol", "streams"}),
     "spans": frozenset({"exchange", "protocol", "rules", "streams"}),
     "observers": frozenset({"protocol", "rules"}),
+    "sites": frozenset({"apps", "inventory", "log_format", "settings", "spans"}),
     "service": frozenset(
-        {"access_log", "apps", "date_and_server", "exchange", "http", "inventory", "log_format", "metrics", "net"}
-        | {"observers", "processes", "protocol", "proxies", "rules", "session", "settings", "spans", "websocket"}
+        {"access_log", "apps", "date_and_server", "exchange", "http", "log_format", "metrics", "net", "observers"}
+        | {"processes", "protocol", "proxies", "rules", "session", "settings", "sites", "spans", "websocket"}
     ),
     "console": frozenset(
         {"apps", "date_and_server", "exchange", "http", "metrics", "models", "net", "pollers", "processes", "protocol"}
@@ -78,6 +80,7 @@ LAB_MAY_IMPORT: dict[str, frozenset[str]] = {
     "report": frozenset({"load", "trace"}),
     "compare": frozenset(),
     "drill": frozenset({"load"}),
+    "objective": frozenset({"load", "report"}),
     "advise": frozenset(),
 }
 
@@ -285,13 +288,12 @@ def test_the_library_of_websocket_is_optional() -> None:
     """Nothing that a server without it imports may import it."""
     importers = {module_of(found.path) for found in all_imports() if found.module.startswith("websockets")}
     assert importers == {
-        "septet.service",  # its version alone
+        "septet.sites",  # its version alone
         "septet.websocket.deflate",
         "septet.websocket.frames",
         "septet.websocket.tunnel",
     }
-    importers.add("septet.session._http2_websocket")  # which `session.websocket` imports for the first of them
-    behind = {"septet.session.websocket", *importers} - {"septet.service"}
+    behind = {"septet.session.websocket", "septet.session._http2_websocket", *importers} - {"septet.sites"}
     wrong = [
         str(found)
         for found in all_imports()

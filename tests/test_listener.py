@@ -217,10 +217,11 @@ def test_adopted_client(opened: list[Listener]) -> None:
     """What io_uring accepts is a descriptor; its client may have left before anybody looks."""
     (listener,) = listen(opened, "127.0.0.1:0")
     with socket.create_connection(listener.server) as client:
-        sock, address = listener.adopt(accept(listener)[0].detach())
-        assert address == client.getsockname()
-        assert sock.getpeername() == address
+        sock, address = accept(listener)
+        assert listener.address_of(sock) == address == client.getsockname()
         sock.close()
+        with socket.socket() as strange:
+            assert listener.address_of(strange) is None
 
 
 @pytest.mark.parametrize(

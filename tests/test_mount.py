@@ -1,8 +1,15 @@
-"""The spellings of `--static` and `--static-cache-control`."""
+"""The spellings of `--static`, `--mount`, `--root-path` and `--static-cache-control`."""
 
 import pytest
 
-from septet.settings.mount import Mount, check_cache_control, parse_mount
+from septet.settings.mount import (
+    ApplicationMount,
+    Mount,
+    check_cache_control,
+    parse_application_mount,
+    parse_mount,
+    parse_root_path,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +55,37 @@ def test_cache_directives(text: str) -> None:
 def test_what_is_no_cache_directive_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be cache directives such as "):
         check_cache_control(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "mount"),
+    [
+        ("/api=shop.api:app", ApplicationMount("/api", "shop.api:app", "auto", False)),
+        ("/a%20b/=a:b.c", ApplicationMount("/a b", "a:b.c", "auto", False)),
+        ("/a=asgi:a:make()", ApplicationMount("/a", "a:make", "asgi", True)),
+        ("/a=wsgi:b", ApplicationMount("/a", "wsgi:b", "auto", False)),
+        ("/a/b=wsgi:wsgi:wsgi", ApplicationMount("/a/b", "wsgi:wsgi", "wsgi", False)),
+    ],
+)
+def test_spelling_means_application(text: str, mount: ApplicationMount) -> None:
+    assert parse_application_mount(text) == mount
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a:b", "/a", "/a=", "/a=a", "a=a:b", "/=a:b", "//=a:b", "/a=a:b(1)", "/a=rsgi:a:b", "/a%00=a:b", "/a=a: b"],
+)
+def test_other_spelling_of_an_application_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must (be|have)"):
+        parse_application_mount(text)
+
+
+@pytest.mark.parametrize(("text", "path"), [("/a", "/a"), ("/a%20b", "/a b"), ("/a/b", "/a/b"), ("/ü", "/ü")])
+def test_root_path(text: str, path: str) -> None:
+    assert parse_root_path(text) == path
+
+
+@pytest.mark.parametrize("text", ["", "/", "a", "/a/", "//a", "/a?b", "/a#b", "/a%00", "https://a/b", "/a%2F"])
+def test_other_root_path_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a path"):
+        parse_root_path(text)

@@ -234,6 +234,9 @@ class Diary:
     def ended(self, session: Session) -> None:
         self.entries.append(("ended", session.http.status, session.http.sent, session.observer_state))
 
+    def closed(self, session: Session) -> None:
+        self.entries.append(("closed", session.observer_state))
+
 
 def test_observer_is_told_of_requests_and_answers() -> None:
     diary = Diary()

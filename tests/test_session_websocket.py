@@ -12,6 +12,7 @@ from septet.rules import Rules, Timeouts
 from septet.session.http1 import Session
 from septet.session.phases import LINGER, OVER
 from septet.session.websocket import CLOSE_S, WebSockets, WebSocketSession
+from septet.websocket.frames import FRAMES_AT_ONCE
 from septet.websocket.tunnel import QUEUE_BYTES, TunnelOptions
 from support.websocket import BINARY, PING, PONG, TEXT, frame, handshake
 from support.websocket import CLOSE as CLOSING
@@ -37,6 +38,9 @@ class Counting:
     def ended(self, exchange: Any) -> None:
         self.seen.append(f"ended {exchange.status}")
 
+    def closed(self, exchange: Any) -> None:
+        pass
+
     def enter(self) -> bool:
         self.seen.append("enter")
         return True
@@ -53,10 +57,10 @@ def opener() -> WebSockets:
     return WebSockets(TunnelOptions())
 
 
-def opened(rules: Rules | None = None, early: bytes = b"") -> WebSocketSession:
+def opened(rules: Rules | None = None, early: bytes = b"", offer: tuple[str, ...] = ()) -> WebSocketSession:
     """Accepted, and the answer is sent."""
     session = Session(rules or Rules(timeouts=TIMES, websocket=opener()), ("192.0.2.1", 1), ("192.0.2.2", 80))
-    assert session.receive(handshake("/") + early) is RUN
+    assert session.receive(handshake("/", *offer) + early) is RUN
     same: Any = session
     same.upgrade(None, ())
     assert isinstance(same, WebSocketSession)
@@ -113,10 +117,56 @@ def test_pings_of_a_client_that_does_not_read() -> None:
     assert session.want is READ
 
 
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("one", [frame(PING, b""), frame(0, b"", fin=False), frame(0, b"x", fin=False)])
+def test_small_frames_are_taken_in_turns(one: bytes, deflate: bool) -> None:
+    """64 KiB of them would keep a loop's other clients waiting: the rest is parsed when those had their turn."""
+    offer = ("Sec-WebSocket-Extensions: permessage-deflate",) if deflate else ()
+    session = opened(offer=offer)
+    count = 60_000 // len(one)
+    begun = frame(TEXT, b"", fin=False)
+    assert session.receive(begun + one * count + frame(0, b"", fin=True)) is RUN
+    turns = 1
+    while session.behind:
+        assert session.next_message() is None
+        assert len(bytes(session.output)) <= 2 * FRAMES_AT_ONCE
+        sent(session)
+        session.catch_up()
+        turns += 1
+    assert turns == count // FRAMES_AT_ONCE + 1
+    assert session.want is RUN
+    session.noticed()
+    assert session.next_message() == "x" * (count if b"x" in one else 0)
+    sent(session)
+    assert session.want is READ
+
+
+def test_what_was_left_is_taken_before_the_end() -> None:
+    session = opened()
+    session.receive(frame(PING, b"") * (2 * FRAMES_AT_ONCE) + frame(CLOSING, b"\x0f\xa0bye"))
+    assert session.behind
+    assert session.closed is None
+    session.receive(b"")
+    assert session.closed == (4000, "bye")
+
+
+def test_an_application_that_ends_leaves_nothing_behind() -> None:
+    session = opened()
+    session.receive(frame(PING, b"") * (2 * FRAMES_AT_ONCE))
+    assert session.behind
+    session.close_websocket(1000, "")
+    session.detach()
+    assert not session.behind
+    session.receive(frame(PING, b"") * (2 * FRAMES_AT_ONCE) + frame(CLOSING, b"\x03\xe8"))
+    assert not session.behind
+    sent(session)
+    assert session.want is CLOSE
+
+
 def test_a_session_is_freed_when_it_is_over() -> None:
     session = opened()
     session.receive(frame(TEXT, b"hello"))
-    protocol = weakref.ref(session.tunnel._protocol)
+    protocol = weakref.ref(session.tunnel.frames)
     gc.disable()
     try:
         session.lose()

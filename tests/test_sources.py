@@ -14,8 +14,12 @@ from septet.models import names, takes
 from septet.settings.config import OPTIONS, Config
 from septet.settings.options import Option
 from septet.settings.sources import Resolved, as_toml, resolve
+from septet.settings.workers import WorkerCount
 
 WITH_THREADS = [name for name in names() if "threads" in takes(name)]
+
+
+COUNT = "a whole number from 1, or a range MIN-MAX such as 2-8"
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +36,10 @@ def other_value(option: Option) -> Any:
     special |= {"tls_client_auth": "required", "tls_min_version": "1.3", "ws": "none"}
     special |= dict.fromkeys(("tls_certificate", "tls_key", "tls_key_password_file"), ("a.pem",))
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
+    special |= {"mount": ("/c=a:b", "/d=wsgi:a:make()"), "root_path": "/shop"}
     special |= {"access_log_format": "json", "access_log_exclude": ("/healthz",), "log_format": "json"}
-    special |= {"metrics_bind": "127.0.0.1:9000"}
-    by_kind: dict[type, Any] = {bool: not option.default, int: 7, float: 2.5, str: "other"}
+    special |= {"metrics_bind": "127.0.0.1:9000", "user": "root", "group": "root", "umask": "027"}
+    by_kind: dict[type, Any] = {bool: not option.default, int: 7, float: 2.5, str: "other", WorkerCount: WorkerCount(7)}
     return special.get(option.name, by_kind.get(option.kind))
 
 
@@ -136,8 +141,8 @@ def test_key_of_another_server_has_a_cure() -> None:
 @pytest.mark.parametrize(
     ("variable", "text", "sentence"),
     [
-        ("SEPTET_WORKERS", "two", "SEPTET_WORKERS is 'two', but must be a whole number from 1"),
-        ("SEPTET_WORKERS", "0", "SEPTET_WORKERS is 0, but must be a whole number from 1"),
+        ("SEPTET_WORKERS", "two", f"SEPTET_WORKERS is 'two', but must be {COUNT}"),
+        ("SEPTET_WORKERS", "0", f"SEPTET_WORKERS is 0, but must be {COUNT}"),
         ("SEPTET_BODY_TIMEOUT", "soon", "SEPTET_BODY_TIMEOUT is 'soon', but must be a number of seconds"),
         ("SEPTET_FACTORY", "maybe", "SEPTET_FACTORY is 'maybe', but must be true or false"),
         ("SEPTET_APP_DIR", os.fsdecode(b"\xff"), "SEPTET_APP_DIR is .*, but must be UTF-8"),
@@ -176,11 +181,11 @@ def test_pyproject_of_somebody_else() -> None:
             "limit-body = 2",
             r"^septet.toml:1: limit-body is not an option \(did you mean limit_body\?\)$",
         ),
-        ("septet.toml", "[serve]\nbacklog = 2", r"^septet.toml: serve is not an option; the options are app, "),
-        ("septet.toml", '# x\nworkers = "two"', "^septet.toml:2: workers is 'two', but must be a whole number from 1$"),
-        ("septet.toml", "workers = true", "^septet.toml:1: workers is True, but must be a whole number from 1$"),
-        ("septet.toml", "workers = 1.5", "^septet.toml:1: workers is 1.5, but must be a whole number from 1$"),
-        ("septet.toml", "workers = 0", "^septet.toml:1: workers is 0, but must be a whole number from 1$"),
+        ("septet.toml", "[kitchen]\nbacklog = 2", r"^septet.toml: kitchen is not an option; the options are app, "),
+        ("septet.toml", '# x\nworkers = "two"', f"^septet.toml:2: workers is 'two', but must be {COUNT}$"),
+        ("septet.toml", "workers = true", f"^septet.toml:1: workers is True, but must be {COUNT}$"),
+        ("septet.toml", "workers = 1.5", f"^septet.toml:1: workers is 1.5, but must be {COUNT}$"),
+        ("septet.toml", "workers = 0", f"^septet.toml:1: workers is 0, but must be {COUNT}$"),
         ("septet.toml", "factory = 1", "^septet.toml:1: factory is 1, but must be true or false$"),
         ("septet.toml", "model = 1", "^septet.toml:1: model is 1, but must be one of iterative, "),
         ("septet.toml", "bind = [1]", r"^septet.toml:1: bind is \[1\], but must be a list of strings, each HOST:PORT"),
@@ -291,8 +296,8 @@ def test_ours_before_the_platforms_before_the_file() -> None:
         ({"PORT": "abc"}, "PORT is 'abc', but must be a port from 0 to 65535"),
         ({"PORT": "65536"}, "PORT is '65536', but must be a port from 0 to 65535"),
         ({"PORT": "tcp://10.0.0.1:80"}, "PORT is 'tcp://10.0.0.1:80', but must be a port from 0 to 65535"),
-        ({"WEB_CONCURRENCY": "many"}, "WEB_CONCURRENCY is 'many', but must be a whole number from 1"),
-        ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY is 0, but must be a whole number from 1"),
+        ({"WEB_CONCURRENCY": "many"}, f"WEB_CONCURRENCY is 'many', but must be {COUNT}"),
+        ({"WEB_CONCURRENCY": "0"}, f"WEB_CONCURRENCY is 0, but must be {COUNT}"),
         ({"LISTEN_FDS": "x", **HERE}, "LISTEN_FDS is 'x', but must be a whole number from 1 to 1024"),
         ({"LISTEN_FDS": "0", **HERE}, "LISTEN_FDS is '0', but must be a whole number from 1 to 1024"),
     ],
@@ -357,3 +362,20 @@ def test_printed_configuration_means_the_same(config: Config) -> None:
             assert resolve({}, {}).config == config
         finally:
             os.chdir(start)
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"), [("4", 4, 4), ("2-8", 2, 8), ("3-3", 3, 3), ("1-1000000000", 1, 1_000_000_000)]
+)
+def test_range_of_workers(text: str, least: int, most: int) -> None:
+    found = resolve({"workers": text}, {}).config.workers
+    assert found is not None
+    assert (int(found), found.most) == (least, most)
+    assert resolve({}, {"WEB_CONCURRENCY": text}).config.workers == found
+    assert ("-" in str(found)) == (least != most)
+
+
+@pytest.mark.parametrize("text", ["8-2", "0-2", "-2", "2-", "1-2-3", "a-b", "1.5-2", " 1-2"])
+def test_wrong_range_of_workers(text: str) -> None:
+    with pytest.raises(UsageError, match=COUNT):
+        resolve({"workers": text}, {})

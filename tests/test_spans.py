@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from septet.access_log import AccessLog
 from septet.errors import Failed
 from septet.observers import Observers
 from septet.protocol import RUN
 from septet.rules import Rules
-from septet.spans import SpanLog
+from septet.spans import MOST_TURNS, SpanLog
 from support.carrier import CLIENT, Watched, ok, write_all
 from support.messages import render
 from support.models import MODELS, io_uring_refusal
@@ -183,3 +184,21 @@ def test_of_a_server(model: str, interface: str, path: Path) -> None:
         assert span["began"] <= own["turns"][0][0] < own["turns"][-1][1]
     if model != "forking":  # whose process is gone by now
         assert {own["process"] for own in turns} <= pids
+
+
+def test_turns_of_a_websocket(path: Path) -> None:
+    """They are written before it ends, if there are many."""
+    with serve("epoll", "asgi", "--span-log", str(path), app="support.app_websocket:app") as server:
+        host, port = server.address
+        with connect(f"ws://{host}:{port}/echo", proxy=None) as client:
+            for _ in range(MOST_TURNS + 1):
+                client.send("hello")
+                assert client.recv(20) == "hello"
+            wait_until(lambda: any("turns" in line for line in lines(path)), "turns are written")
+        wait_until(lambda: any("request" in line for line in lines(path)), "its end is written")
+        wait_until(lambda: sum("turns" in line for line in lines(path)) == 2, "and the other turns")
+        turns = [line for line in lines(path) if "turns" in line]
+        (request,) = [line for line in lines(path) if "request" in line]
+        assert len({tuple(line["client"]) for line in (*turns, request)}) == 1
+        assert request["status"] == 101
+        assert len(turns[0]["turns"]) == MOST_TURNS

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
-from pictures import flow, layers, leaders, models, phases, strictness
+from pictures import elsewhere, flow, layers, leaders, models, phases, scaling, strictness
 from pictures.drawing import Drawing
 from septet.lab import metrics
+from septet.settings.other_servers import SERVERS
 
 PICTURES: dict[str, Callable[[], Drawing]] = {
     **{f"{name}-structure": partial(models.structure, model) for name, model in models.MODELS.items()},
@@ -14,6 +15,7 @@ PICTURES: dict[str, Callable[[], Drawing]] = {
     **{name: partial(leaders.draw, scene) for name, scene in leaders.SCENES.items()},
     "phases": phases.draw,
     "layers": layers.draw,
+    "scaling": scaling.draw,
 }
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -21,6 +23,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "transitions": phases.transitions,
     "differences": strictness.differences,
     "metrics": metrics.reference,
+    **{f"from-{server}": partial(elsewhere.options, server) for server in SERVERS},
     "modules-models": partial(layers.modules, "models", "_"),
     "modules-processes": partial(layers.modules, "processes", "[a-z]"),
 }

@@ -22,7 +22,7 @@ log = logging.getLogger("septet")
 access = logging.getLogger("septet.access")
 
 CLIENT_CLOSED = 499
-"""Status of a request whose client left before the answer began; nginx's."""
+"""The status in the log for a request whose client left before its answer began, as nginx logs it."""
 
 
 _common = formatter(COMMON)
@@ -32,7 +32,9 @@ class LoggedAccess:
     """An `Observer` that gives lines to the logger `septet.access`, which `--log-config` may send anywhere."""
 
     def __init__(self, format: Callable[[Entry], str] = _common, exclude: Sequence[str] = ()) -> None:
-        """exclude: paths of requests that are not logged; one that ends with * stands for all that begin with it."""
+        """`exclude`: paths of requests that are not logged; a path that ends with * stands for all paths that begin
+        with it.
+        """
         self._format = format
         self._excluded = frozenset(path.encode() for path in exclude if not path.endswith("*"))
         self._prefixes = tuple(path[:-1].encode() for path in exclude if path.endswith("*"))
@@ -43,8 +45,9 @@ class LoggedAccess:
     def ended(self, exchange: ServerExchange) -> None:
         self._write(exchange, exchange.status, True)
 
-    def aborted(self, exchange: ServerExchange) -> None:
-        self._write(exchange, exchange.status or CLIENT_CLOSED, False)
+    def closed(self, exchange: ServerExchange) -> None:
+        if exchange.observer_state is not None:
+            self._write(exchange, exchange.status or CLIENT_CLOSED, False)
 
     def _write(self, exchange: ServerExchange, status: int, complete: bool) -> None:
         began, exchange.observer_state = exchange.observer_state, None
@@ -60,7 +63,9 @@ class LoggedAccess:
 
 
 class AccessLog(LoggedAccess):
-    """An `Observer` that writes lines to a file. For any thread, and after a fork."""
+    """An `Observer` that writes lines to a file. Any thread may use it, and it goes on working in a process that is
+    forked.
+    """
 
     def __init__(self, file: IO[bytes], format: Callable[[Entry], str] = _common, exclude: Sequence[str] = ()) -> None:
         super().__init__(format, exclude)

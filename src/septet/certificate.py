@@ -37,8 +37,8 @@ Examples:
 def certificate(names: tuple[str, ...], days: int, force: bool) -> int:
     """Make a certificate for development, for these names and addresses, and its key.
 
-    It is signed by itself, so clients must be told to trust it. The files are NAME.pem and NAME.key, by the first name.
-    localhost stands for 127.0.0.1 and ::1 as well.
+    The certificate is signed by itself, so clients must be told to trust it. The files are called NAME.pem and NAME.key
+    after the first name. The name localhost includes the addresses 127.0.0.1 and ::1.
     """
     if "localhost" in names:
         names = (names[0], *(name for name in (*names, *_LOCAL) if name != names[0]))

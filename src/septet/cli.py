@@ -51,6 +51,7 @@ Examples:
   septet serve shop.web:make_app --factory --model prethreaded --threads 32
   septet serve shop.web:app --bind 0.0.0.0:80 --bind unix:/run/shop.sock --workers 4
   septet serve --static /=public
+  septet serve shop.web:app --check
 
 Every option is also a variable (SEPTET_LIMIT_BODY) and a key of septet.toml or of [tool.septet] in
 pyproject.toml (limit_body). The command line overrides the environment, which overrides the file.""",
@@ -58,9 +59,10 @@ pyproject.toml (limit_body). The command line overrides the environment, which o
 @click.option(
     "--config", "file", metavar="FILE", envvar="SEPTET_CONFIG", help="Read this file in place of septet.toml."
 )
+@click.option("--check", is_flag=True, help="Say what would be served, or what is wrong, and exit. Nothing is bound.")
 @click.option("--print-config", is_flag=True, help="Print the configuration with the source of each value, and exit.")
 @click.pass_context
-def serve(context: click.Context, /, file: str | None, print_config: bool, **_: Any) -> int:
+def serve(context: click.Context, /, file: str | None, check: bool, print_config: bool, **_: Any) -> int:
     """Serve APP (a WSGI or ASGI application, MODULE:ATTRIBUTE), static files, or both.
 
     Stops on TERM or INT when the requests in flight are answered; on a second signal at once.
@@ -72,6 +74,10 @@ def serve(context: click.Context, /, file: str | None, print_config: bool, **_: 
             click.echo(f"septet: {warning}", err=True)
         return 0
     check_serves_something(resolved.config)
+    if check:
+        from septet import dry_run
+
+        return dry_run.check(resolved.config, resolved.warnings)
     from septet import server
 
     given = typed(context)
@@ -121,6 +127,10 @@ septet.add_command(LateCommand("compare", "septet.lab.compare.command", "Compare
 septet.add_command(LateCommand("status", "septet.console.commands", "Say how busy a running server is."))
 septet.add_command(LateCommand("top", "septet.console.commands", "Show that again and again."))
 septet.add_command(LateCommand("control", "septet.console.commands", "Give a running server an order."))
+septet.add_command(LateCommand("config", "septet.settings.schema", "Print the JSON Schema of septet.toml."))
 septet.add_command(
     LateCommand("certificate", "septet.certificate", "Make a certificate for development, signed by itself.")
+)
+septet.add_command(
+    LateCommand("migrate", "septet.migrate.command", "Print another server's settings as a septet.toml.")
 )

@@ -1,13 +1,15 @@
 """Septet as a part of a program: `run` serves until a signal arrives, `Server` serves on a thread.
 
 Both take the options of `septet serve` as keywords, `limit_body=1_000_000` for `--limit-body 1000000`, and an
-application object, or "MODULE:ATTRIBUTE". Neither reads SEPTET_* variables or septet.toml. At the end both restore the
-program's signal handlers and the state of its garbage collector; neither changes its logging if that is configured.
+application object, or "MODULE:ATTRIBUTE"; `mount` may be a dictionary of such by route, `mount={"/api": api}`. Neither
+reads SEPTET_* variables or septet.toml. At the end both restore the program's signal handlers and the state of its
+garbage collector; neither changes its logging if that is configured.
 """
 
 import gc
 import logging
 import signal
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from threading import Event, Thread, current_thread, main_thread
@@ -29,6 +31,9 @@ _OPTIONS = {option.name: option for option in OPTIONS}
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, *HANDLED_SIGNALS)
 """Signals for which a server sets handlers."""
 
+_OF_THE_PROGRAM = ("user", "group", "umask", "pid_file")
+"""Options that change the whole process, which here is not the server's alone."""
+
 STARTUP_S = 60.0
 """Seconds that `Server.__enter__` waits at most for the application's lifespan startup; then it raises Failed."""
 
@@ -46,7 +51,7 @@ def run(application: Any = None, /, **options: Any) -> None:
     """
     if current_thread() is not main_thread():
         raise UsageError("septet.run needs the main thread, where signals arrive; septet.Server serves on another")
-    config, application = _config(application, options)
+    config, *applications = _config(application, options)
     if not logging.getLogger().handlers:
         configure(config.log_level, config.log_format, config.log_config)
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -55,7 +60,7 @@ def run(application: Any = None, /, **options: Any) -> None:
     stop = Stop()
     try:
         server.restore_inherited_signals()
-        with server.opened(config, application) as (config, site, listeners):
+        with server.opened(config, *applications) as (config, site, listeners):
             server.run(config, site, listeners, stop, partial(server.announce, config.model, listeners))
     finally:
         stop.close()
@@ -78,7 +83,7 @@ class Server:
 
     def __init__(self, application: Any = None, /, **options: Any) -> None:
         """Raises UsageError for an option that is not allowed. Opens and starts nothing before `__enter__`."""
-        self._config, self._application = _config(application, {"bind": "127.0.0.1:0", **options})
+        self._config, *self._applications = _config(application, {"bind": "127.0.0.1:0", **options})
         _check_runs_on_thread(self._config)
         self._stack = ExitStack()
         self._urls: tuple[str, ...] = ()
@@ -108,7 +113,7 @@ class Server:
             raise RuntimeError("a Server serves once: make another")
         forked.by_application = False
         with self._stack:
-            config, site, listeners = self._stack.enter_context(server.opened(self._config, self._application))
+            config, site, listeners = self._stack.enter_context(server.opened(self._config, *self._applications))
             for listener in listeners:
                 listener.alone = True
             stop = self._stop = Stop(signals=False)
@@ -159,19 +164,30 @@ class Server:
             raise TimeoutError(f"requests still run {self._config.graceful_timeout:g} s after the order to stop")
 
 
-def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any]:
-    """Return the checked configuration, and the application object; None in its place if `config.app` names the
-    application. Raises UsageError."""
+def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any, dict[str, Any]]:
+    """Return the checked configuration, and the application objects: the one for what has no route, or None if
+    `config.app` names it; and those that are mounted, by route. Raises UsageError."""
+    mounted: dict[str, Any] = {}
+    if isinstance(options.get("mount"), Mapping):
+        given: Mapping[str, Any] = options["mount"]
+        mounted = {route: found for route, found in given.items() if not isinstance(found, str)}
+        named = [f"{route}={found}" for route, found in given.items() if isinstance(found, str)]
+        options = {**options, "mount": named}
     values = {name: _value(name, value) for name, value in options.items()}
     if isinstance(application, str):
         values["app"], application = application, None
     if values.setdefault("supervisor", False):
         raise UsageError("supervisor is True, but must be left out: only septet serve has one")
+    for name in _OF_THE_PROGRAM:
+        if values.get(name) is not None:
+            raise UsageError(
+                f"{name} is {values[name]!r}, but must be left out: only septet serve changes its process so"
+            )
     config = Config(**values)
     check(config, {name: name for name in _OPTIONS})
-    if application is None:
+    if application is None and not mounted:
         check_serves_something(config)
-    return config, application
+    return config, application, mounted
 
 
 def _value(name: str, value: Any) -> Any:

@@ -46,11 +46,11 @@ class Section:
     count: int
     """Number of field lines as received, which `Limits.header_count` bounds; `untrusted_fields` are counted as well."""
     untrusted_fields: Fields
-    """See `Request.untrusted_fields`."""
+    """Fields that are believed only if a trusted proxy has sent them; see `Request.untrusted_fields`."""
     varying: tuple[int, ...] = ()
     """Indices in `fields` of those whose values differ from request to request."""
     upgrade: bytes | None = None
-    """See `Request.upgrade`."""
+    """The value of the Upgrade field; see `Request.upgrade`."""
     derived: dict[Any, Any] = field(default_factory=dict)
     """Cache for application interfaces: what one has computed from the fields alone, under a key that it chooses."""
 
@@ -67,7 +67,7 @@ class Request:
     query: bytes
     """Query of the target, without the question mark; `b""` if there is none."""
     version: str
-    """"1.1", "1.0", or another protocol's version."""
+    """The version of HTTP: "1.1" or "1.0"."""
     fields: Fields
     """(name, value) pairs in the order received: names in lower case, values without white space around them."""
     content_length: int = 0
@@ -230,7 +230,7 @@ class Delivery(Protocol):
 
 @dataclass(slots=True, eq=False)
 class TlsInfo:
-    """What was agreed on with a client that speaks TLS. Connections that agreed on the same share one object."""
+    """What the server and a client agreed on in a TLS handshake. Connections that agreed on the same share one."""
 
     version: str
     """"TLSv1.3" or "TLSv1.2"."""
@@ -239,19 +239,19 @@ class TlsInfo:
     cipher_number: int
     """Number of the cipher suite (IANA's registry of TLS parameters); 0 if unknown."""
     bits: int
-    """Length of the cipher's key."""
+    """Length of the cipher's key, in bits."""
     server_name: str | None
     """The name that the client asked for (SNI, RFC 6066 section 3)."""
     server_certificate: str
-    """The certificate that the client was shown, in PEM."""
+    """The server's certificate that the client was shown, in PEM."""
     resumed: bool
-    """The session is one of an earlier connection."""
+    """True if the handshake resumed the session of an earlier connection."""
     client_chain: tuple[str, ...] = ()
-    """The client's certificate, and those that it sent to vouch for it, in PEM. Empty: the client has none."""
+    """The client's certificate and the intermediate certificates that it sent, in PEM. Empty if it sent none."""
     client_certificate: dict[str, Any] = field(default_factory=dict)
     """The client's certificate as `ssl.SSLSocket.getpeercert` decodes it."""
     derived: dict[Any, Any] = field(default_factory=dict)
-    """A cache of what an application interface makes of this, by interface."""
+    """Cache for application interfaces: what one has made of these values, under a key that it chooses."""
 
 
 class Exchange(Protocol):
@@ -269,7 +269,7 @@ class Exchange(Protocol):
     """Address and port that the client connected to; (path, None) on a unix socket."""
 
     tls: TlsInfo | None
-    """None: the client does not speak TLS with us."""
+    """The TLS parameters of the connection; None if the client does not speak TLS with this server."""
 
     body: Any
     """A readable binary file with the whole request body, or None if the application reads it as it comes (`read`)."""
@@ -364,42 +364,61 @@ class Exchange(Protocol):
 
 
 class WebSocketExchange(Exchange, Protocol):
-    """An exchange whose request asks for a WebSocket. `upgrade` answers it 101; until then, and instead, it may be
-    answered like any other. All verbs after `upgrade` are about messages."""
+    """An exchange whose request asks for a WebSocket.
+
+    Until `upgrade` accepts it with a 101, it may be answered like any other request. After `upgrade` all its methods
+    are about messages.
+    """
 
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
-        """Accept: answer 101 with these fields and the subprotocol. Raises ValueError for what must not be sent."""
+        """Accept the WebSocket: answer 101 with these fields and the subprotocol. Raises ValueError for fields that are
+        malformed or reserved.
+        """
+
+    def refused_websocket(self) -> None:
+        """Count that the request for a WebSocket gets an ordinary answer instead, from application or server."""
 
     @property
     def closed(self) -> tuple[int, str] | None:
-        """Code and reason with which the WebSocket has ended (1006: without a word of the client); None while it is
-        open."""
+        """Code and reason with which the WebSocket has ended; None while it is open. The code is 1006 if the client
+        left without a Close frame.
+        """
 
     def noticed(self) -> None:
-        """The application is being told that there are messages, or that the WebSocket has ended."""
+        """Called when the application is told that there are messages, or that the WebSocket has ended."""
+
+    @property
+    def behind(self) -> bool:
+        """True if received frames are not parsed yet, because the client sent very many small ones. The application's
+        cycle must call `catch_up` in the loop's next iteration, after other clients had their turn.
+        """
+
+    def catch_up(self) -> Want:
+        """Parse some of the frames that were left. Afterwards there may be messages, and `behind` may still be true."""
 
     def next_message(self) -> str | bytes | None:
-        """The next message that the client has sent; None if there is none."""
+        """Return the next message of the client; None if no message has come."""
 
     @property
     def held(self) -> bool:
-        """Nothing is read from the client, because too many messages wait for the application."""
+        """True if nothing is read from the client, because too many messages wait for the application."""
 
     def resume(self) -> Want:
-        """The application has taken messages: read on, if there is room."""
+        """Called when the application has taken messages: read from the client again if there is room for more."""
 
     def send_message(self, message: str | bytes) -> Want:
-        """Send a message. Raises ClientGone if the WebSocket has ended."""
+        """Send a message to the client. Raises ClientGone if the WebSocket has ended."""
 
     def awaits_room(self) -> bool:
-        """Whether output waits for the client; the application is told when that is gone."""
+        """True if output waits for the client to read; the carrier wakes the application when it has been sent."""
 
     def close_websocket(self, code: int, reason: str) -> Want:
-        """Say that the WebSocket is over, and wait for the client to say so. Raises ValueError for a code or a reason
-        that cannot be sent."""
+        """Send a Close frame with this code and reason, and wait for the client's. Raises ValueError for a code or a
+        reason that cannot be sent.
+        """
 
     def detach(self) -> Want:
-        """The application has ended: what the client still sends is discarded."""
+        """Called when the application has ended: messages that still come are discarded."""
 
 
 class ProtocolError(Exception):

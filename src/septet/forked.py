@@ -13,9 +13,12 @@ A process that the server itself forks (`server_forks`) goes on as the server an
 application executes are not concerned: our descriptors are close-on-exec, and handlers do not survive execve(2).
 """
 
+# `signal` makes enums of its arguments and results, which costs each child some memory pages.
+import _signal  # type: ignore[import-not-found]
 import os
 import signal
 import sys
+from _signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socket import SHUT_RDWR, socket
@@ -72,14 +75,33 @@ def register(thing: ClosedInChild) -> None:
 def set_signal_handler(number: int, handler: Handler) -> None:
     """Set a signal handler that is reset in children that the application forks. For the main thread."""
     _handlers[number] = handler
-    signal.signal(number, handler)
+    _signal.signal(number, handler)
 
 
 def reset_signal_handler(number: int) -> None:
     """Set the default again, unless the application has set a handler of its own."""
     handler = _handlers.pop(number, None)
-    if handler is not None and signal.getsignal(number) is handler:
-        signal.signal(number, signal.SIG_DFL)
+    if handler is not None and _signal.getsignal(number) is handler:
+        _signal.signal(number, SIG_DFL)
+
+
+def silence_application_signals() -> None:
+    """Disable the application's signal handlers. For the main thread of a process that has served and is about to end:
+    a handler that raises would do so in the server's last steps.
+    """
+    while True:
+        try:
+            for number in signal.valid_signals():
+                handler = signal.getsignal(number)
+                if callable(handler) and handler not in (signal.default_int_handler, _handlers.get(number)):
+                    signal.signal(number, _do_nothing)
+            return
+        except BaseException:  # raised by one of them
+            pass
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """The signal handler that `silence_application_signals` sets. SIG_IGN would be inherited by programs."""
 
 
 @contextmanager
@@ -132,14 +154,14 @@ def _before() -> None:
     copied = copied or _our_fork != get_ident()
     # A signal for the child must not arrive before `_in_child` has reset the handlers.
     if _handlers:
-        _masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers)
+        _masks[get_ident()] = _signal.pthread_sigmask(SIG_BLOCK, _handlers)
 
 
 def _after() -> None:
     """Called after any fork, in the parent and at the end of `_in_child`: restore the signal mask."""
     mask = _masks.pop(get_ident(), None)
     if mask is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _signal.pthread_sigmask(SIG_SETMASK, mask)
 
 
 def _in_child() -> None:
@@ -149,10 +171,10 @@ def _in_child() -> None:
     if _our_fork != get_ident():
         by_application = by_application or _is_server or bool(_handlers)
         if _handlers:
-            signal.set_wakeup_fd(-1)
+            _signal.set_wakeup_fd(-1)
         for number, handler in _handlers.items():
-            if signal.getsignal(number) is handler:  # else the application has set one of its own
-                signal.signal(number, signal.SIG_DFL)
+            if _signal.getsignal(number) is handler:  # else the application has set one of its own
+                _signal.signal(number, SIG_DFL)
         for thing in list(_registered):
             thing.close_in_child()
         _registered.clear()

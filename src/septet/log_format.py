@@ -1,11 +1,11 @@
 r"""The formats of the access log: `common`, `combined`, `json`, or a template.
 
-A template is text with fields in braces, `{client} {status} {total_us}`, or with gunicorn's atoms, `%(h)s %(s)s
-%(D)s`; both may stand in one template. FIELDS and ATOMS are all that there are; beside them a field of the request's or
-the answer's header may be named: `{request:user-agent}`, `%({user-agent}i)s`, `{response:content-type}`.
+A template is text with fields in braces, `{client} {status} {total_us}`, or with gunicorn's atoms, `%(h)s %(s)s %(D)s`;
+a template may mix both. FIELDS and ATOMS list the names that are allowed. In addition a header field of the request or
+the answer may be named: `{request:user-agent}`, `%({user-agent}i)s`, `{response:content-type}`.
 
-What a client has sent cannot forge a line or leave its quotation marks: bytes outside printable ASCII, quotation marks
-and backslashes are written as \xHH, \" and \\ (in JSON as JSON has them).
+What a client has sent cannot forge a line or end its quotation marks: bytes outside of printable ASCII, quotation marks
+and backslashes are written as \xHH, \" and \\ (in JSON as JSON escapes them).
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from septet.exchange import Request
 
 COMMON = '{client} - - [{time}] "{request}" {status} {bytes} {total_us}'
-"""The common log format of NCSA httpd, and the duration."""
+"""The template of `common`: the common log format of NCSA httpd, followed by the duration."""
 COMBINED = '{client} - - [{time}] "{request}" {status} {bytes} "{referer}" "{user_agent}" {total_us}'
 JSON = "json"
 PRESETS = {"common": COMMON, "combined": COMBINED}
@@ -29,23 +29,25 @@ SYNTAX = "common, combined, json, or a template such as '{client} {request} {sta
 
 
 class Entry(NamedTuple):
-    """An answer that is to be logged."""
+    """One answer that is to be logged."""
 
     exchange: Any
     request: Request
     status: int
     complete: bool
-    """The whole answer was sent."""
+    """True if the whole answer was sent."""
     time_s: float
-    """Seconds since 1970."""
+    """When the answer ended, in seconds since 1970."""
     now_ns: int
-    """CLOCK_MONOTONIC."""
+    """When the answer ended, in nanoseconds of CLOCK_MONOTONIC."""
     began_ns: int | None
-    """When the head was complete; None if there was no request."""
+    """When the head of the request was complete, in nanoseconds of CLOCK_MONOTONIC; None if no valid request was
+    received.
+    """
 
 
 Value = str | int | float | bool | None
-"""Of a field. Text is still to be escaped."""
+"""A function that returns a field's value for an Entry. Text is not escaped yet."""
 Field = Callable[[Entry], Value]
 
 
@@ -107,7 +109,9 @@ def _seconds(entry: Entry) -> Value:
 
 
 def _between(first: str | None, last: str | None) -> Field:
-    """Microseconds between two instants that the exchange has noted; None stands for its beginning and its end."""
+    """Return the field that gives the microseconds between two instants that the exchange has noted. None for the first
+    stands for the request's beginning, None for the second for the answer's end.
+    """
 
     def field(entry: Entry) -> Value:
         if entry.began_ns is None:  # there was no request, and the instants are those of the last one
@@ -175,7 +179,7 @@ FIELDS: dict[str, tuple[Field, str]] = {
     "pid": (lambda entry: os.getpid(), "process"),
     "thread": (lambda entry: threading.get_native_id(), "the thread that sent the end of the answer"),
 }
-"""What a template may name, and what it means."""
+"""The fields that a template may name, with a description of each for the documentation."""
 
 ATOMS = {
     "h": "client",
@@ -208,10 +212,12 @@ IN_JSON = (
     *("time_iso", "client", "client_port", "method", "target", "version", "host", "status", "bytes", "complete"),
     *("total_us", "queue_us", "app_us", "send_us", "referer", "user_agent", "request_id", "pid"),
 )
-"""The fields of the format `json`, those whose value is known."""
+"""The fields of the format `json`. A field whose value is not known is left out of the line."""
 
 NOTED = frozenset({"queue_us", "app_us", "send_us", "request_id"})
-"""Fields for which the session has to note when the application was called and when it had answered, or the id."""
+"""Fields that cost something in each request: if a format has one, the session notes when the application was called
+and when it had answered, or makes a request id.
+"""
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{(?P<field>[^{}]*)\}|%%|%\((?P<atom>\{[^{}]*\}[ioe]|[^()]*)\)s|(?P<wrong>[{}]|%\(.?)")
 _HEADER = re.compile(r"(request|response):([!#$%&'*+.^_`|~0-9A-Za-z-]+)")
@@ -219,7 +225,7 @@ _ESCAPED = re.compile(r"[^ !#-\[\]-~]")
 
 
 def escape(text: str) -> str:
-    """`text` without control characters, quotation marks and backslashes, and in ASCII."""
+    """Return `text` in ASCII, with control characters, quotation marks and backslashes escaped."""
     return _ESCAPED.sub(_escape, text) if _ESCAPED.search(text) else text
 
 
@@ -229,7 +235,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def formatter(text: str) -> Callable[[Entry], str]:
-    """The function that makes lines in this format. Raises ValueError("must be ...")."""
+    """Return the function that formats an Entry as a line. Raises ValueError("must be ...") for a malformed format."""
     if text == JSON:
         return _json
     pieces = _compile(PRESETS.get(text, text))
@@ -243,7 +249,7 @@ def formatter(text: str) -> Callable[[Entry], str]:
 
 
 def _over_tls(entry: Entry) -> Value:
-    """Version and cipher, after a blank; empty without TLS."""
+    """Return " VERSION CIPHER" for a request over TLS, with the blank; "" without TLS."""
     tls = getattr(entry.exchange, "tls", None)
     return f" {tls.version} {tls.cipher}" if tls is not None else ""
 
@@ -257,7 +263,9 @@ def _text(value: Value) -> str:
 
 
 def fields_of(text: str) -> set[str]:
-    """The names of the fields that a format uses, header fields as `response:NAME`. Raises ValueError."""
+    """Return the names of the fields that a format uses; a header field is named `request:NAME` or `response:NAME`.
+    Raises ValueError if the format is malformed.
+    """
     return set(IN_JSON) if text == JSON else set(_names(PRESETS.get(text, text)))
 
 
@@ -282,7 +290,9 @@ def _compile(template: str) -> list[str | Field]:
 
 
 def _name(found: re.Match[str]) -> str | None:
-    """What a token of a template stands for; None for a brace or percent sign that is doubled."""
+    """Return the name of the field that a token of a template stands for; None if the token is a doubled brace or
+    percent sign, which stands for itself.
+    """
     if found["wrong"]:
         raise ValueError(f"must be {SYNTAX}; {found[0]!r} begins no field: double it to write it ({{{{, }}}}, %%)")
     if found["field"] is not None:

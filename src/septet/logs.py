@@ -17,8 +17,8 @@ TEXT = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 def configure(level: str, format: str = "text", file: str | None = None) -> None:
     """Send the log records of `septet` and of its applications to standard error, from `level` on.
 
-    format: "text" or "json". file: a configuration for `logging.config.dictConfig`, in TOML or JSON, which is applied
-    on top of that: what it says of handlers and loggers replaces the above. Raises UsageError.
+    `format`: "text" or "json". `file`: a configuration for `logging.config.dictConfig`, in TOML or JSON, that is
+    applied after this; its handlers and loggers replace these. Raises UsageError.
     """
     handler = _Handler(sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else logging.Formatter(TEXT))
@@ -54,8 +54,9 @@ def _kind(file: str) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One object of JSON for each record: time (UTC), level, logger, pid, thread, message, and traceback if there is
-    one. Attributes that a record has beside the usual ones (`extra`) are members, too."""
+    """Formats a record as a JSON object on one line: time (UTC), level, logger, pid, thread, message, and the traceback
+    if there is one. Attributes given by `extra` are members, too.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         second, part = divmod(record.created, 1)
@@ -74,7 +75,9 @@ class JsonFormatter(logging.Formatter):
 
 
 _USUAL = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
-"""Attributes of every record."""
+"""The attributes that every log record has. Other attributes were given by `extra` and become members of the JSON
+object.
+"""
 
 
 log = logging.getLogger("septet")

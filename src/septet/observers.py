@@ -22,11 +22,11 @@ class Observers:
             exchange.observer_state = began
             observer.ended(exchange)
 
-    def aborted(self, exchange: ServerExchange) -> None:
+    def closed(self, exchange: ServerExchange) -> None:
         began = exchange.observer_state
         for observer in self._observers:
             exchange.observer_state = began
-            observer.aborted(exchange)
+            observer.closed(exchange)
 
 
 class Beginnings:
@@ -38,5 +38,5 @@ class Beginnings:
     def ended(self, exchange: ServerExchange) -> None:
         exchange.observer_state = None
 
-    def aborted(self, exchange: ServerExchange) -> None:
+    def closed(self, exchange: ServerExchange) -> None:
         exchange.observer_state = None

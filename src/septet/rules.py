@@ -22,20 +22,22 @@ class Timeouts:
     """Time-outs of the phases of a connection, in seconds, and a minimum rate. `protocol.Phase.timeout` selects one."""
 
     keep_alive: float = 75.0
-    """For the first byte of the first or the next request."""
+    """Seconds to wait for the first byte of the first or the next request."""
     header: float = 30.0
-    """From the first byte of a request to the end of its head; also for a PROXY header."""
+    """Seconds from the first byte of a request to the end of its head; also for a PROXY header."""
     body: float = 30.0
-    """For more of a body, also of one that is discarded; bytes received extend it, see `rate`."""
+    """Seconds to wait for more of a body, even one that is discarded. Bytes that arrive extend the deadline; see
+    `rate`.
+    """
     write: float = 30.0
-    """For the client to take queued output; bytes sent extend it, see `rate`."""
+    """Seconds in which the client must take queued output. Bytes sent extend the deadline; see `rate`."""
     linger: float = 2.0
     ping: float = 20.0
-    """A WebSocket from which nothing has come for so long is sent a ping; 0: never."""
+    """Seconds without a message after which a WebSocket's client is sent a ping; 0: never."""
     pong: float = 20.0
-    """After so long without an answer to that the WebSocket is closed."""
+    """Seconds in which a WebSocket's client must answer a ping; then the connection is closed."""
     handshake: float = 10.0
-    """For a client to complete the TLS handshake, from the time at which it was accepted."""
+    """Seconds in which a client must complete the TLS handshake, counted from when it was accepted."""
     rate: int = 0
     """Minimum transfer rate in bytes/s: each `rate` bytes moved extend the deadline of `body` or `write` by one second,
     up to the full time-out. 0: any progress resets the deadline."""
@@ -44,18 +46,54 @@ class Timeouts:
 class Observer(Protocol):
     """Called by sessions when a request begins and when its answer has ended; for logs and measurements.
 
-    Each sets `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and to None when it
-    has ended. It is None if `began` was not called.
+    Each may set `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and then sets it
+    to None when the request has ended. It is None as long as `began` was not called.
     """
 
-    def began(self, exchange: Any) -> None:
+    def began(self, exchange: Any, /) -> object:
         """The head of a request is complete, and the application will be called."""
 
     def ended(self, exchange: Any) -> None:
-        """The whole answer was sent, perhaps to what was no request: then `began` was not called."""
+        """Called when the whole answer was sent. The answer may be an error to bytes that were no valid request; then
+        `began` was not called.
+        """
 
-    def aborted(self, exchange: Any) -> None:
-        """The connection has ended before the answer was complete."""
+    def closed(self, exchange: Any) -> None:
+        """Called when the connection has ended. If `began` was called and `ended` was not, the answer is incomplete."""
+
+
+class Traffic(Protocol):
+    """Counts what happens on TLS connections and WebSockets, for metrics. Sessions call it."""
+
+    def shaken(self, version: str, resumed: bool) -> None:
+        """Count a completed TLS handshake. `version`: as `ssl.SSLObject.version` names it."""
+
+    def not_shaken(self, why: str) -> None:
+        """Count a failed TLS handshake. `why`: one of `metrics.lanes.TLS_FAILURES`."""
+
+    def tls_closed(self) -> None:
+        """Count the end of a TLS connection whose handshake was completed."""
+
+    def websocket_opened(self) -> None:
+        """Count a WebSocket that was accepted."""
+
+    def websocket_refused(self) -> None:
+        """Count a request for a WebSocket that got an ordinary answer instead."""
+
+    def websocket_closed(self, code: int) -> None:
+        """Count the end of a WebSocket. `code`: its close code (RFC 6455 section 7.4)."""
+
+    def message_received(self) -> None:
+        """Count a message that the application has received."""
+
+    def message_sent(self) -> None:
+        """Count a message that the application has sent."""
+
+    def bytes_received(self, count: int) -> None:
+        """Add to the bytes received on WebSockets."""
+
+    def bytes_sent(self, count: int) -> None:
+        """Add to the bytes sent on WebSockets."""
 
 
 class Upgrade(Protocol):
@@ -65,18 +103,19 @@ class Upgrade(Protocol):
         """Answer the session's request 101 with these fields. From then on the session is a WebSocket."""
 
     def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
-        """The same for an exchange of HTTP/2, which is answered 200 (RFC 8441)."""
+        """Accept a WebSocket on a stream of HTTP/2: answer 200 (RFC 8441) with these fields."""
 
 
 class Admission(Protocol):
-    """Bounds the number of requests in flight. One is in flight from its complete head to the end of its answer, or of
-    the connection."""
+    """Bounds the number of requests in flight. A request is in flight from its complete head until its answer, or its
+    connection, has ended.
+    """
 
     def enter(self) -> bool:
         """Count one more request and return True; return False and count nothing if the limit is reached."""
 
     def leave(self) -> None:
-        """Count one request less: one for which `enter` returned True is over."""
+        """Count one request less. Called once for each `enter` that returned True."""
 
 
 def _ignore(sentence: str) -> None: ...
@@ -105,27 +144,34 @@ class Rules:
     """Opens a file for a request's body. If set, the whole body is collected there before the application is called,
     for models in which the application must not wait for its client. None: the application is called after the head,
     and reads the body as it is received."""
+    collects: Callable[[Request], bool] | None = None
+    """With `spool`: returns True if the body of this request is collected, and False if the application reads it as it
+    is received. None: all are collected."""
     concurrent: bool = False
-    """The carrier can run several exchanges of one connection at the same time: a protocol that has several gives it
-    TURN for each, instead of RUN for one after the other."""
+    """True if the model can run several exchanges of one connection at the same time. Then a protocol that has several,
+    such as HTTP/2, wants TURN for each of them; otherwise it wants RUN for one after the other.
+    """
     observer: Observer | None = None
+    traffic: Traffic | None = None
+    """Counts TLS connections and WebSockets; None if they are not counted."""
     admission: Admission | None = None
     websocket: Upgrade | None = None
-    """Opens a WebSocket; None: there are none."""
+    """Turns an exchange into a WebSocket. None: the server offers no WebSockets."""
     http2: Callable[[Any], Any] | None = None
-    """Returns the protocol of a client that speaks HTTP/2, given the session of HTTP/1.1 with which its connection has
-    begun (`session.http1.Session`). None: HTTP/2 is not spoken."""
+    """Returns the protocol object for a client that speaks HTTP/2, given the `session.http1.Session` with which its
+    connection began. None: the server does not speak HTTP/2.
+    """
     http1: bool = True
-    """HTTP/1.1 is spoken over TLS. If not, clients that did not choose HTTP/2 are refused."""
+    """True if the server speaks HTTP/1.1 over TLS; else clients that did not choose HTTP/2 are refused."""
     filter_untrusted: Callable[[Request, str], Request] | None = None
     """Called with a request that has untrusted fields, and its peer's address ("" if unknown). Returns the request with
     those fields that the application may see; raises ProtocolError(400). None: untrusted fields are removed."""
     identify: Callable[[Request, str], tuple[Request, str]] | None = None
-    """Called with a request and its peer's address. Gives the request with an id in a header field, and the id."""
+    """Called with a request and its peer's address. Returns the request with an id in a header field, and the id."""
     more_fields: Callable[[Any], Fields] | None = None
-    """Called with an exchange whose answer begins. Gives fields to be added to its head."""
+    """Called with an exchange whose answer begins. Returns header fields to add to the answer."""
     clock: Callable[[], int] = int
-    """Nanoseconds, for sessions that note instants."""
+    """Returns nanoseconds of CLOCK_MONOTONIC, for sessions that note instants."""
     expects_proxy_header: Callable[[str], bool] | None = None
     """Returns True if the peer at this address is a proxy whose connections begin with a PROXY header. None: no
     connection begins with one."""

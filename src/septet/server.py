@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -24,8 +24,9 @@ from septet.net.address import parse_address, speaks_tls
 from septet.net.certificates import Certificates
 from septet.net.handover import ListenerSet
 from septet.net.listener import Listener, open_listeners
+from septet.net.sd_notify import ServiceManager
+from septet.preparation import become_user, give_logs, prepared, set_umask
 from septet.processes import upgrade
-from septet.processes.capacity import why_over_capacity
 from septet.processes.children import (
     exit_before_the_interpreter_ends,
     exit_despite_threads,
@@ -35,28 +36,27 @@ from septet.processes.children import (
 from septet.processes.generation import Plan, Report
 from septet.processes.generations import Generations
 from septet.processes.orders import Stop
+from septet.processes.pid_file import pid_file_at
 from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.reload import Problem, Watched, check_installed
 from septet.processes.supervisor import supervise
 from septet.processes.threads import share_heap
-from septet.service import Service, load_site, recycling_of, tls_options
+from septet.service import Service, recycling_of, tls_options
 from septet.settings.checks import check_serves_something
 from septet.settings.config import Config
 from septet.settings.sources import Resolved
+from septet.sites import load_site
 
 log = logging.getLogger("septet")
 
-RELOADING_S = 2.0
-"""The longest graceful time-out under `--reload`: streams that never end, such as server-sent events, begin anew soon
-with the new code."""
-
 
 def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved] | None = None) -> int:
-    """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun.
+    """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is started.
 
-    For a process that does nothing else. `said` are remarks on the configuration, which are logged. `again` reads it
-    anew, for HUP; without it, or with `--no-supervisor`, this process serves by itself.
+    For a process that does nothing else. `said`: remarks on the configuration, which are logged. `again`: reads the
+    configuration again, for HUP. Without `again`, or with `--no-supervisor`, this process serves by itself.
     """
+    manager = ServiceManager.from_environment(os.environ)  # so no process that is started from here on finds it
     share_heap()
     exit_before_the_interpreter_ends()
     configure(config.log_level, config.log_format, config.log_config)
@@ -71,11 +71,29 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     for remark in said:
         log.warning("%s", remark)
     if config.supervisor and again is not None:
-        return SupervisedServer(again).run(config, state)
-    with opened(config) as (config, site, listeners):
-        run(config, site, listeners, Stop(), lambda workers: announce(config.model, listeners, workers))
+        return SupervisedServer(again, manager).run(config, state)
+    with pid_file_at(config.pid_file), opened(config) as (config, site, listeners):
+
+        def ready(workers: int) -> None:
+            announce(config.model, listeners, workers)
+            manager.ready(f"{config.model} serves")
+
+        run(config, site, listeners, _ToldStop(manager), ready, manager=manager)
     exit_despite_threads(0)
     return 0
+
+
+class _ToldStop(Stop):
+    """The order to stop a server without a supervisor; it also tells the service manager when the order comes."""
+
+    def __init__(self, manager: ServiceManager) -> None:
+        super().__init__()
+        self._manager = manager
+
+    def order(self, drain: bool = False) -> None:
+        if not self.ordered:
+            self._manager.stopping()
+        super().order(drain)
 
 
 def _end_while_loading(number: int, frame: FrameType | None) -> None:
@@ -87,16 +105,21 @@ def _end_while_loading(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Site, tuple[Listener, ...]]]:
-    """Context manager: load the application, open the listeners, and close them at the end. Gives the configuration
-    with absolute paths, the application with its directories, and the listeners.
+def opened(
+    config: Config, application: Any = None, mounted: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Config, Site, tuple[Listener, ...]]]:
+    """Context manager: load the applications, open the listeners, and close them at the end. Gives the configuration
+    with absolute paths, the applications and directories, and the listeners.
 
-    application: an application object, used if `config` names none. Raises UsageError and Failed.
+    application: an application object, used if `config` names none. mounted: application objects by route. Raises
+    UsageError and Failed.
     """
     config = prepared(config)
+    set_umask(config)
     forked.mark_as_server()
     certificates = Certificates(tls_options(config)) if config.tls_certificate else None
-    site = load_site(config, application)
+    changes_user = config.user is not None or config.group is not None
+    site = None if changes_user else load_site(config, application, mounted=mounted)
     _exit_if_forked_by_application(None, None, None)
     with ExitStack() as stack:
         addresses = [parse_address(text) for text in config.bind]
@@ -104,18 +127,11 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
         for listener in listeners:
             stack.callback(listener.close)
         stack.push(_exit_if_forked_by_application)
+        if site is None:  # what takes root's rights comes first, and the application has none of them
+            become_user(config)
+            site = load_site(config, application, mounted=mounted)
+            _exit_if_forked_by_application(None, None, None)
         yield config, site, listeners
-
-
-def prepared(config: Config) -> Config:
-    """The configuration with absolute paths, if this machine can run it. Raises UsageError and Failed."""
-    obstacle = models.obstacle(config.model)
-    if obstacle:
-        raise Failed(f"the model {config.model} cannot run here: {obstacle}")
-    _check_capacity(config)
-    if config.reload:
-        config = replace(config, graceful_timeout=min(config.graceful_timeout, RELOADING_S))
-    return _with_absolute_paths(config)
 
 
 def _exit_if_forked_by_application(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
@@ -133,38 +149,6 @@ def restore_inherited_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
 
 
-def _with_absolute_paths(config: Config) -> Config:
-    """Return `config` with absolute paths of logs and unix sockets. Called before the application is loaded, because
-    that may change the working directory."""
-    one = ("access_log", "span_log", "control", "tls_client_ca", "tls_crl")
-    several = ("tls_certificate", "tls_key", "tls_key_password_file")
-    files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}
-    files |= {name: tuple(map(os.path.abspath, getattr(config, name))) for name in several}
-    if config.access_log in ("-", "logger"):
-        del files["access_log"]
-    return replace(config, bind=tuple(map(_absolute, config.bind)), **files)
-
-
-def _absolute(bind: str) -> str:
-    kind, colon, path = bind.partition(":")
-    if kind != "unix" or path.startswith("@"):
-        return bind
-    absolute = kind + colon + os.path.abspath(path)
-    try:
-        parse_address(absolute)
-    except ValueError:  # the path is longer than the kernel allows for a unix socket
-        return bind
-    return absolute
-
-
-def _check_capacity(config: Config) -> None:
-    """Raise UsageError if the configuration asks for more processes and threads than fit on this machine."""
-    asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
-    why = why_over_capacity(config.workers or 1, config.threads or 0) if asked else None
-    if why:
-        raise UsageError(f"{' '.join(asked)} is too much for this machine: {why}")
-
-
 def run(
     config: Config,
     site: Site,
@@ -173,21 +157,25 @@ def run(
     announce: Callable[[int], None],
     retire: Callable[[str], None] | None = None,
     monitor: Monitor | None = None,
+    manager: ServiceManager | None = None,
 ) -> None:
     """Serve in this process until TERM or INT. For the main thread. Raises Failed.
 
-    announce: called with the number of processes that serve, when they are ready. retire: called in any thread with a
-    reason for which this process is to be replaced; None: there is no supervisor, or it has workers. monitor: the table
-    of metrics of a supervisor.
+    `announce`: called with the number of processes that serve, when they are ready. `retire`: called in any thread with
+    a reason for which this process is to be replaced; None if there is no supervisor, or if workers are replaced
+    instead. `monitor`: the supervisor's table of metrics.
     """
 
     def ready(workers: int) -> None:
         stop.started = True
         announce(workers)
 
+    watched = manager is not None and manager.watchdog_s > 0
     service = Service.from_config(
-        config, site=site, listeners=listeners, stop=stop, ready=ready, monitor=monitor, retire=retire
+        config, site=site, listeners=listeners, stop=stop, ready=ready, monitor=monitor, retire=retire, watched=watched
     )
+    if manager is not None and service.monitor is not None:
+        _beat_for(manager, service.monitor, config)
     if service.counted is not None:
         service.counted.begin(None if retire is None else partial(retire, ANSWERED))
     stop.on_signals(lambda: exit_now(1))
@@ -198,10 +186,11 @@ def run(
             gc.collect()
             gc.freeze()  # what was made so far is never collected: children share its pages, and collections skip it
             if config.workers and models.concurrency(config.model) != "processes":
-                supervise(service, run_model, config.workers)
+                supervise(service, run_model, int(config.workers), service.most_workers)
             else:
                 stop.exit_after(config.graceful_timeout)
                 run_model(service)
+                stop.silence_application()
     except Failed as error:
         stop.exit_soon(error.exit_status)
         raise
@@ -212,23 +201,37 @@ def run(
         raise Failed(f"cannot start: {error.strerror or error}") from error
 
 
+def _beat_for(manager: ServiceManager, monitor: Monitor, config: Config) -> None:
+    """Start a thread in which this process, which has no supervisor, tells the service manager regularly that it is
+    alive.
+    """
+    if manager.watchdog_s and config.model == "forking":
+        log.warning("WATCHDOG_USEC has no effect with forking and --no-supervisor: its first process only forks")
+        manager.do_without_watchdog()
+    elif manager.watchdog_s:
+        monitor.on_beat_s = manager.beats_every_s
+        monitor.on_beat = lambda: manager.beat(monitor.serves(manager.watchdog_s))
+
+
 class SupervisedServer:
     """`septet serve` with a supervisor: what the generations have in common, and how each of them serves.
 
-    again: reads the configuration anew. For the main thread of the supervisor.
+    again: reads the configuration anew. manager: is told when the server starts, loads anew and stops. For the main
+    thread of the supervisor.
     """
 
-    def __init__(self, again: Callable[[], Resolved]) -> None:
+    def __init__(self, again: Callable[[], Resolved], manager: ServiceManager) -> None:
         self._again = again
+        self._manager = manager
         self._listeners = ListenerSet()
         self._announced: tuple[Listener, ...] = ()
         self._problem = Problem()
         self._console: Console | None = None
 
     def run(self, config: Config, state: dict[str, Any] | None = None) -> int:
-        """Serve until TERM or INT; gives the exit status. Raises UsageError and Failed if the server cannot start.
+        """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed if the server cannot start.
 
-        state: what a program has handed over that this one has replaced.
+        `state`: what the previous program in this process has handed over (USR2); None if there was none.
         """
         stop = Stop()
         generations: Generations | None = None
@@ -238,7 +241,8 @@ class SupervisedServer:
 
         try:
             # The console's addresses are the only ones that are opened before those of the server.
-            console = self._console = Console(prepared(config), stop, serves, state.get("overseer") if state else None)
+            overseer = state.get("overseer") if state else None
+            console = self._console = Console(prepared(config), stop, serves, self._manager, overseer)
             plan = self._plan(config) if state is None else self._plan_to_go_on(config, state["listeners"])
             gc.collect()
             gc.freeze()  # as in `run`: generations share the pages
@@ -253,7 +257,9 @@ class SupervisedServer:
                 self._console.close()
 
     def _plan_to_go_on(self, config: Config, handed: list[dict[str, Any]]) -> Plan:
-        """The first plan of a program that has replaced another. Its generations must not end with a failure here."""
+        """Return the first plan of a program that has replaced another. An error here is logged and not raised, because
+        the generations of the previous program must go on.
+        """
         self._announced = self._listeners.adopt(handed)
         try:
             return self._plan(config)
@@ -269,8 +275,11 @@ class SupervisedServer:
         return self._plan(resolved.config)
 
     def _plan(self, config: Config) -> Plan:
-        """What a generation with this configuration is. Opens listeners that it needs. Raises UsageError and Failed."""
+        """Return the plan of a generation with this configuration, and open the listeners that it needs. Raises
+        UsageError and Failed.
+        """
         config = prepared(config)
+        set_umask(config)
         listeners = self._listeners.open(config.bind, config.backlog)
         problem = self._problem
         monitor = self._console.monitor if self._console is not None else None
@@ -282,6 +291,7 @@ class SupervisedServer:
             else None,
             failed=lambda text: problem.write(text) if text else problem.clear(),
             began=partial(self._began, config, listeners, certificates),
+            reopens=partial(give_logs, config),
             graceful_timeout=config.graceful_timeout,
             startup_timeout=config.startup_timeout,
             recycling=Recycling() if _has_workers(config) else recycling_of(config),
@@ -307,12 +317,12 @@ class SupervisedServer:
 
 
 def _has_workers(config: Config) -> bool:
-    """Whether a generation forks workers, which the model runs in."""
+    """True if a generation forks workers, in which the model runs."""
     return bool(config.workers) or config.model == "preforked"
 
 
 def _watched(config: Config) -> Watched | None:
-    """The files whose changes have the application loaded anew. Raises Failed."""
+    """Return the files whose changes cause a reload; None without `--reload`. Raises Failed."""
     if not config.reload:
         return None
     check_installed()
@@ -320,7 +330,7 @@ def _watched(config: Config) -> Watched | None:
 
 
 def _speak_tls(config: Config, listeners: tuple[Listener, ...], certificates: Certificates | None) -> None:
-    """Have TLS spoken at those listeners where the configuration says so."""
+    """Mark the listeners at which the configuration asks for TLS."""
     addresses = [parse_address(text) for text in config.bind]
     for listener, address in zip(listeners, addresses, strict=True):
         spoken = certificates is not None and speaks_tls(address, addresses)
@@ -335,8 +345,10 @@ def _serve_problem(
     monitor: Monitor | None,
     report: Report,
 ) -> int:
-    """The life of a generation in whose place no code of the application has run yet: a page says why."""
-    alone = replace(config, app=None, factory=False, interface="wsgi", span_log=None)
+    """Serve a page that says why no code could be loaded. Runs in a generation's process while there is no earlier
+    generation whose code could go on.
+    """
+    alone = replace(config, app=None, mount=(), factory=False, interface="wsgi", span_log=None)
     return _serve_generation(alone, listeners, certificates, problem, monitor, report, problem_page.alone(problem.read))
 
 
@@ -349,7 +361,7 @@ def _serve_generation(
     report: Report,
     application: Any = None,
 ) -> int:
-    """The life of a generation, in its process; gives the exit status."""
+    """Load the application and serve, in the process of a generation; return the exit status."""
     if monitor is not None:
         count_generation(monitor, _has_workers(config), report.tell)
     forked.set_signal_handler(signal.SIGTERM, _end_while_loading)
@@ -358,6 +370,7 @@ def _serve_generation(
     status = 0
     try:
         configure(config.log_level, config.log_format, config.log_config)
+        become_user(config, os.getppid())
         site = load_site(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
         retire = None if _has_workers(config) else report.retire

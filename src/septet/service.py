@@ -7,26 +7,18 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.util import find_spec
 from socket import socket
 from tempfile import gettempdir
 from time import monotonic_ns
 from typing import Any
 
-from septet import inventory
 from septet.access_log import AccessLog, LoggedAccess
-from septet.apps import problem_page
-from septet.apps.asgi import Asgi
-from septet.apps.loading import check_callable, has_websocket_routes, interface, load
-from septet.apps.noted import NotedAsgi, NotedWsgi
-from septet.apps.site import Site
-from septet.apps.static import Static
-from septet.apps.wsgi import Wsgi
+from septet.apps.loading import has_websocket_routes
+from septet.apps.site import MountedSite, Site
 from septet.date_and_server import date_and_server_fields
-from septet.errors import Failed
 from septet.exchange import Fields, Want
 from septet.http.incoming import Limits
-from septet.log_format import NOTED, fields_of, formatter
+from septet.log_format import formatter
 from septet.metrics.lanes import TIMED_OUT
 from septet.metrics.monitor import Monitor
 from septet.metrics.observer import unread_ms
@@ -47,22 +39,19 @@ from septet.proxies.filter import UntrustedFieldFilter
 from septet.proxies.request_id import RequestId
 from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts, Upgrade
+from septet.session.counted import CountedTls
 from septet.session.http1 import Session
 from septet.session.observed import NotingSession, ObservedSession
 from septet.session.prior_knowledge import LOOKING
 from septet.session.tls import Tls
-from septet.settings import hints
 from septet.settings.config import Config
-from septet.settings.extensions import parse_extensions
 from septet.settings.http_versions import versions_over_tls
-from septet.settings.mount import parse_mount
 from septet.settings.size import parse_size
+from septet.settings.workers import most_workers
+from septet.sites import notes
 from septet.spans import SpanLog
 
 log = logging.getLogger("septet")
-
-LIBRARY_VERSION = 17
-"""Of `websockets`, as in the extra `websocket`."""
 
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)
@@ -71,17 +60,19 @@ class Service:
 
     listeners: tuple[Listener, ...]
     site: Site
-    """The application, and the directories of static files."""
+    """The applications, and the directories of static files."""
     rules: Rules
     """Limits and time-outs for all sessions, and the objects that they report to."""
     stop: Stop
     """The order to stop, which the model must include in every wait."""
     ready: Callable[[int], None]
-    """To be called once, with the number of processes that serve, when they are about to accept clients."""
+    """Called once by the model, with the number of processes that serve, when they are about to accept clients."""
     threads: int | None = None
-    """`--threads`; None: the model's default."""
+    """The value of `--threads`; None: the model's default."""
     workers: int | None = None
-    """`--workers`; None: the model's default."""
+    """The value of `--workers`; None: the model's default."""
+    most_workers: int | None = None
+    """The end of the range that `--workers` gives; None if it is not a range."""
     graceful_timeout: float = 30.0
     worker_timeout: float = 0.0
     in_flight: InFlight = field(default_factory=InFlight)
@@ -90,22 +81,23 @@ class Service:
     """Logs that descriptors, memory, threads or processes are exhausted."""
     metrics: ProcessMetrics | None = None
     monitor: Monitor | None = None
-    """The table of metrics. None: nothing is counted."""
+    """The table of metrics; None if nothing is counted."""
     request_watch: RequestWatch | None = None
-    """For `--request-timeout`."""
+    """Ends requests that exceed `--request-timeout`; None without that option."""
     retire: Callable[[str], None] | None = None
-    """Has this process replaced, given why: it takes no new requests, and ends when the others are answered. None:
-    there is no supervisor to replace it."""
+    """Called with a reason to have this process replaced: it takes no new requests, and ends when the others are
+    answered. None if there is no supervisor to replace it.
+    """
     notes: bool = False
-    """Sessions note when their application was called and when it had answered."""
+    """True if sessions must note when the application was called and when it had answered."""
     endpoint: Attendant | None = None
-    """Answers at the address of `--metrics-bind` and at the control socket."""
+    """Answers at the address of `--metrics-bind` and at the control socket; None without these options."""
     recycling: Recycling = field(default_factory=Recycling)
-    """When a worker is replaced by a fresh one."""
+    """The limits at which a worker is replaced by a fresh one."""
     counted: RequestCount | None = None
-    """Counts the requests of this process, if there is a limit."""
+    """Counts the requests of this process if `--max-requests` is given; else None."""
     http2_cleartext: bool = False
-    """Clients without TLS may speak HTTP/2, if they begin with it."""
+    """True if clients without TLS may speak HTTP/2, by beginning with its preface."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -120,20 +112,25 @@ class Service:
         ready: Callable[[int], None],
         monitor: Monitor | None = None,
         retire: Callable[[str], None] | None = None,
+        watched: bool = False,
     ) -> "Service":
         """The service that a configuration describes. monitor: that of a supervisor, if there is one. retire: as the
-        field. Raises Failed."""
-        monitor = monitor or monitor_for(config)
+        field. watched: as for `monitor_for`. Raises Failed."""
+        if monitor is None or (monitor.requests is None and most_workers(config.workers or 0) > (config.workers or 0)):
+            monitor = monitor_for(config, watched)
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
         observer = _observer(config, counted, monitor, watch)
+        if monitor is not None:
+            monitor.presents(next((each.certificates for each in listeners if each.certificates), None))
         rules = replace(
             rules_of(config, metrics or admission),
             observer=observer,
-            websocket=_websockets(config, site.asgi),
+            websocket=_websockets(config, site),
+            traffic=monitor.traffic if monitor is not None else None,
             **_http2(config),
         )
         return cls(
@@ -144,7 +141,8 @@ class Service:
             stop=stop,
             ready=ready,
             threads=config.threads,
-            workers=config.workers,
+            workers=config.workers and int(config.workers),
+            most_workers=config.workers and most_workers(config.workers),
             graceful_timeout=config.graceful_timeout,
             worker_timeout=config.worker_timeout,
             in_flight=in_flight,
@@ -167,7 +165,8 @@ class Service:
                 session.__class__ = LOOKING[type(session)]
             return session
         certificates.renew_if_changed()
-        return Tls(self._session(listener, sock, address, "https"), certificates.wrap, self.rules)
+        tls = Tls if self.rules.traffic is None else CountedTls
+        return tls(self._session(listener, sock, address, "https"), certificates.wrap, self.rules)
 
     def _session(self, listener: Listener, sock: socket, address: tuple[str, int] | None, scheme: str) -> Session:
         if self.notes:
@@ -183,7 +182,7 @@ class Service:
         return replace(self, stop=stop, ready=ready, workers=workers, retire=retire)
 
     def count_timed_out(self) -> None:
-        """A request has exceeded `--request-timeout`."""
+        """Count a request that has exceeded `--request-timeout`."""
         if self.monitor is not None:
             self.monitor.table.row[TIMED_OUT] += 1
 
@@ -201,105 +200,38 @@ class Service:
 
     def with_spooled_bodies(self) -> "Service":
         """Return a copy of this service for a model in which a WSGI application must not wait for a request's body: the
-        body is collected first, in memory or in a temporary file. Returns the service itself if there is no WSGI
-        application."""
-        if not self.site.called:
+        body is collected first, in memory or in a temporary file. Returns the service itself if all applications are
+        ASGI."""
+        site = self.site
+        if site.asgis and not site.has_wsgi:
             return self
         with suppress(OSError):  # tries directories now, while there are descriptors, and caches one
             gettempdir()
         lacking = partial(ResourceExhaustion().report, meanwhile="it is answered 500")
         spool, limits = self.in_flight.spool, self.rules.limits
-        if spool.limit and not 0 < limits.body <= spool.limit:  # a larger body can never be stored
+        collects = site.calls if site.asgis and isinstance(site, MountedSite) else None
+        if collects is None and spool.limit and not 0 < limits.body <= spool.limit:  # a larger body can never be stored
             limits = replace(limits, body=spool.limit)
-        rules = replace(self.rules, limits=limits, spool=partial(Body, spool), lacking=lacking)
+        rules = replace(self.rules, limits=limits, spool=partial(Body, spool), lacking=lacking, collects=collects)
         return replace(self, rules=rules)
 
 
-def monitor_for(config: Config) -> Monitor | None:
-    """A new table of metrics with a row for this process, if an option needs one."""
+def monitor_for(config: Config, watched: bool = False) -> Monitor | None:
+    """A new table of metrics with a row for this process, if an option needs one, or if the service manager watches
+    whether the server is alive."""
     counts = config.metrics_bind is not None or config.control is not None
-    return Monitor(Table.with_row(), counts) if counts or config.worker_timeout else None
-
-
-def load_site(config: Config, application: Any = None, problem: Callable[[], str] | None = None) -> Site:
-    """The application and the directories that a configuration names. Raises UsageError and Failed.
-
-    application: is served if the configuration names none. problem: gives the text that pages show in place of the
-    application's, if it is not empty.
-    """
-    mounts = [parse_mount(text) for text in config.static]
-    # The longest route first: the first one that matches a path is used.
-    mounts.sort(key=lambda mount: len(mount.route), reverse=True)
-    directories = [Static(mount.route, mount.directory, config.static_cache_control or "") for mount in mounts]
-    name = config.app or _name_of(application)
-    if config.app is not None:
-        application = load(config.app, config.app_dir, config.factory)
-    if application is None:
-        return Site(None, tuple(directories))
-    kind = interface(application) if config.interface == "auto" else config.interface
-    check_callable(name, application, kind)
-    for remark in hints.of_application(config, kind):
-        log.warning("%s", remark)
-    log.debug("%s is served as %s", name, kind.upper())
-    if config.span_log:
-        application = SpanLog.open(config.span_log).around(application, kind)
-    if problem is not None:
-        application = problem_page.around(application, kind, problem)
-    if kind == "asgi":
-        extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
-        asgi = NotedAsgi if notes(config) else Asgi
-        why_no_websocket = _why_no_websocket(config, name, application)
-        return Site(asgi(application, extensions, why_no_websocket), tuple(directories))
-    concurrency = inventory.concurrency(config.model)
-    multithread = concurrency == "threads" and config.threads not in (0, 1)
-    multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
-    wsgi = NotedWsgi if notes(config) else Wsgi
-    return Site(wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
-
-
-def notes(config: Config) -> bool:
-    """Whether an option wants to know when applications are called and have answered, or changes heads."""
-    logged = fields_of(config.access_log_format) if config.access_log else set()
-    of_answers = any(name.startswith("response:") for name in logged)
-    return bool(config.request_timeout or config.server_timing or config.request_id or of_answers or logged & NOTED)
-
-
-def _why_no_websocket(config: Config, name: str, application: Any) -> str:
-    """Why an ASGI application is not offered WebSockets, in words; empty if it is. Raises Failed if the application has
-    routes for them, and the library is not installed."""
-    if config.ws == "none":
-        return "--ws is none"
-    lacking = _lacking_library()
-    if lacking and has_websocket_routes(application):
-        raise Failed(
-            f"APP {name!r} has routes for WebSockets, and {lacking}: pip install 'septet[websocket]', or give --ws none"
-        )
-    return f"{lacking} (pip install 'septet[websocket]')" if lacking else ""
-
-
-def _lacking_library() -> str:
-    """Why the library for WebSockets cannot be used, in words; empty if it can."""
-    if find_spec("websockets") is None:
-        return "the library websockets is not installed"
-    from websockets.version import version as found
-
-    if int(found.partition(".")[0]) < LIBRARY_VERSION:
-        return f"the library websockets is version {found}, but must be {LIBRARY_VERSION} or later"
-    return ""
-
-
-def _name_of(application: Any) -> str:
-    return getattr(application, "__qualname__", type(application).__qualname__)
+    counts = counts or most_workers(config.workers or 0) > (config.workers or 0)  # which follows the counts
+    return Monitor(Table.with_row(), counts) if counts or config.worker_timeout or watched else None
 
 
 def recycling_of(config: Config) -> Recycling:
-    """When a process is replaced, as a configuration says."""
+    """Return the limits at which a process is replaced, from a configuration."""
     memory = parse_size(config.max_worker_memory) if config.max_worker_memory else 0
     return Recycling(config.max_requests, config.max_requests_jitter, memory, config.max_worker_age)
 
 
 def tls_options(config: Config) -> TlsOptions:
-    """What a configuration that has certificates says of TLS."""
+    """Return the options about TLS of a configuration that names certificates."""
     return TlsOptions(
         pairs=Pair.of(config.tls_certificate, config.tls_key, config.tls_key_password_file),
         client_ca=config.tls_client_ca,
@@ -347,7 +279,7 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
 
 
 def _more_fields(config: Config) -> Callable[[Any], Fields] | None:
-    """Fields that the server adds to answers, given their exchange."""
+    """Return the header fields that the server adds to an answer, given its exchange."""
     id_field = config.request_id.encode() if config.request_id else b""
     if not (id_field or config.server_timing):
         return None
@@ -362,8 +294,9 @@ def _more_fields(config: Config) -> Callable[[Any], Fields] | None:
 
 
 def timing(exchange: Any) -> bytes:
-    """The value of Server-Timing (W3C), in milliseconds: how long the request waited for the application, and how long
-    that took until its answer began."""
+    """Return the value of Server-Timing (W3C) in milliseconds: how long the request waited for the application, and how
+    long the application took until its answer began.
+    """
     now, began, called = monotonic_ns(), exchange.observer_state, exchange.called_ns
     if not began or not called:
         return b"total;dur=%.3f" % ((now - began) / 1e6) if began else b"total"
@@ -371,8 +304,9 @@ def timing(exchange: Any) -> bytes:
 
 
 class WebSocketsOnDemand:
-    """Opens WebSockets, with a library that is imported for the first of them: it takes 5 MB, and most applications
-    have none. Implements `rules.Upgrade`."""
+    """Turns exchanges into WebSockets, with a library that is imported for the first of them: it takes 5 MB, and most
+    applications have no WebSockets. Implements `rules.Upgrade`.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -394,19 +328,20 @@ class WebSocketsOnDemand:
         return self._opener
 
 
-def _websockets(config: Config, asgi: Asgi | None) -> Upgrade | None:
-    """What opens WebSockets for an application; None if it has none. The library is imported now if it will be needed,
-    or if each client has a process of its own."""
-    if asgi is None or asgi.no_websocket:
+def _websockets(config: Config, site: Site) -> Upgrade | None:
+    """What opens WebSockets for the applications; None if none of them has any. The library is imported now if it will
+    be needed, or if each client has a process of its own."""
+    asgis = [asgi for asgi in site.asgis if not asgi.no_websocket]
+    if not asgis:
         return None
     opener = WebSocketsOnDemand(config)
-    if config.model == "forking" or has_websocket_routes(asgi.application):
+    if config.model == "forking" or any(has_websocket_routes(asgi.application) for asgi in asgis):
         opener.load()
     return opener
 
 
 def _http2(config: Config) -> dict[str, Any]:
-    """The rules about HTTP/2. Raises Failed if it is asked for and the library is lacking."""
+    """Return the rules about HTTP/2. Raises Failed if HTTP/2 is asked for and the library is missing."""
     offered = versions_over_tls(config)
     if not (config.http2_cleartext or (config.tls_certificate and "h2" in offered)):
         return {}

@@ -2,9 +2,10 @@
 
 It is off unless `--span-log` is given. Then an `Observer` records the beginning and the end of requests, and a wrapper
 around the application records its *turns*: the intervals in which it runs. Under an event loop a request has many
-turns, one for each time that its coroutine is resumed. The two kinds of line are not joined here; the reader of the log
-does that by client and time (see `lab.trace.requests`). Instants are nanoseconds of CLOCK_MONOTONIC, which kernel
-traces can use as well. Each line of JSON is one write(2), so threads and processes may share the file:
+turns, one for each time that its coroutine is resumed, and a WebSocket has them until it ends. The two kinds of line
+are not joined here; the reader of the log does that by client and time (see
+`lab.trace.requests`). Instants are nanoseconds of CLOCK_MONOTONIC, which kernel traces can use as well. Each line of
+JSON is one write(2), so threads and processes may share the file:
 
     {"request": "GET /guestbook", "client": ["127.0.0.1", 40112], "status": 200, "began": 81203, "ended": 95120}
     {"turns": [[81900, 86000], [91100, 94000]], "client": ["127.0.0.1", 40112], "process": 7, "thread": 7}
@@ -27,6 +28,10 @@ log = logging.getLogger("septet")
 
 Turns = list[tuple[int, int]]
 """(begin, end) of each interval in which the application ran for one request, in nanoseconds of CLOCK_MONOTONIC."""
+
+
+MOST_TURNS = 500
+"""Most turns in one line, about 20 KB, which one write(2) to a pipe or a file takes."""
 
 
 class SpanLog:
@@ -60,7 +65,7 @@ class SpanLog:
             ended=monotonic_ns(),
         )
 
-    def aborted(self, exchange: ServerExchange) -> None:
+    def closed(self, exchange: ServerExchange) -> None:
         exchange.observer_state = None
 
     def turns(self, client: Any, turns: Turns) -> None:
@@ -76,17 +81,23 @@ class SpanLog:
         return self._around_asgi(application) if kind == "asgi" else self._around_wsgi(application)
 
     def _around_asgi(self, application: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
-        """Wrap an ASGI application. Its turns are written when it ends; those of its lifespan are not."""
+        """Wrap an ASGI application. Its turns are written when it ends, and before that MOST_TURNS at a time, for
+        WebSockets and streams that go on for days; those of its lifespan are not."""
 
         async def traced(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] != "http":
+            if scope["type"] not in ("http", "websocket"):
                 return await application(scope, receive, send)  # type: ignore[no-any-return]
             turns: Turns = []
+
+            def write() -> None:
+                self.turns(scope.get("client"), turns)
+                turns.clear()
+
             try:
                 awaited = application(scope, receive, send)
-                await _timed(awaited if hasattr(awaited, "send") else awaited.__await__(), turns)
+                await _timed(awaited if hasattr(awaited, "send") else awaited.__await__(), turns, write)
             finally:
-                self.turns(scope.get("client"), turns)
+                write()
             return None
 
         return traced
@@ -112,8 +123,9 @@ class SpanLog:
 
 
 @coroutine
-def _timed(awaited: Any, turns: Turns) -> Generator[Any, Any, Any]:
-    """Await a coroutine and append each interval from when it is resumed to when it waits again.
+def _timed(awaited: Any, turns: Turns, full: Callable[[], None]) -> Generator[Any, Any, Any]:
+    """Await a coroutine and append each interval from when it is resumed to when it waits again. Calls `full` when
+    there are MOST_TURNS.
 
     Everything that it yields (asyncio's futures), and that is sent or thrown into it, passes through unchanged.
     """
@@ -126,6 +138,8 @@ def _timed(awaited: Any, turns: Turns) -> Generator[Any, Any, Any]:
             return end.value
         finally:
             turns.append((began, monotonic_ns()))
+        if len(turns) >= MOST_TURNS:
+            full()
         try:
             value = yield yielded
             step = awaited.send

@@ -199,7 +199,7 @@ def test_factory_that_is_taken_for_an_application(factory: Any) -> None:
     with pytest.raises(
         UsageError, match=r"^APP 'a:b' cannot be called with .*; it looks like a factory: give --factory$"
     ):
-        check_callable("a:b", factory, interface(factory))
+        check_callable("APP 'a:b'", factory, interface(factory))
 
 
 def view(request: Any) -> None: ...
@@ -218,7 +218,7 @@ def test_callable_that_is_no_application(application: Any, kind: str, arguments:
     with pytest.raises(
         UsageError, match=rf"^APP 'a:b' cannot be called with \({arguments}\), as {kind.upper()} has it$"
     ):
-        check_callable("a:b", application, kind)
+        check_callable("APP 'a:b'", application, kind)
 
 
 APPLICATIONS = [wsgi_function, wsgi_with_default, WsgiObject(), WsgiClass, Holder().wsgi, wrapped(wsgi_function)]
@@ -229,7 +229,7 @@ APPLICATIONS += [wrapped(asgi_function), wrapped(view), lambda *args: None, lamb
 @pytest.mark.parametrize("application", APPLICATIONS)
 def test_application_can_be_called(application: Any) -> None:
     """A decorated function is checked by its decorator's signature; a callable in C has none and is accepted."""
-    check_callable("a:b", application, interface(application))
+    check_callable("APP 'a:b'", application, interface(application))
 
 
 def test_applications_of_frameworks_can_be_called() -> None:
@@ -238,7 +238,7 @@ def test_applications_of_frameworks_can_be_called() -> None:
     from flask import Flask
     from starlette.applications import Starlette
 
-    check_callable("a:b", Flask("x"), "wsgi")
-    check_callable("a:b", Starlette(), "asgi")
-    check_callable("a:b", WSGIHandler.__new__(WSGIHandler), "wsgi")
-    check_callable("a:b", ASGIHandler.__new__(ASGIHandler), "asgi")
+    check_callable("APP 'a:b'", Flask("x"), "wsgi")
+    check_callable("APP 'a:b'", Starlette(), "asgi")
+    check_callable("APP 'a:b'", WSGIHandler.__new__(WSGIHandler), "wsgi")
+    check_callable("APP 'a:b'", ASGIHandler.__new__(ASGIHandler), "asgi")

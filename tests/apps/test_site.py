@@ -60,6 +60,6 @@ def test_site_knows_its_interface() -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None: ...
 
     asgi = Asgi(application)
-    assert (Site(asgi).asgi, Site(asgi).called) == (asgi, False)
-    for site in (Site(None), Site(Wsgi(lambda environ, start_response: []))):
-        assert (site.asgi, site.called) == (None, True)
+    assert (Site(asgi).asgis, Site(asgi).has_wsgi) == ((asgi,), False)
+    for site, has_wsgi in ((Site(None), False), (Site(Wsgi(lambda environ, start_response: [])), True)):
+        assert (site.asgis, site.has_wsgi) == ((), has_wsgi)

@@ -1,14 +1,19 @@
 """A signal handler of the application's that raises: the server goes on, wherever its main thread is interrupted."""
 
+import hashlib
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 
 import pytest
 
-from support.client import Truncated
-from support.models import MODELS
+from support.client import Connection, Truncated
+from support.marks import name
+from support.messages import render
+from support.models import LOOPS, MODELS
 from support.server import Server, serve
-from support.waiting import wait_until
+from support.waiting import PATIENCE_S, wait_until
 
 APP = "support.app_interrupts:{}"
 
@@ -46,3 +51,66 @@ def _answers(server: Server) -> bool:
         return server.get("/").status == 200
     except (Truncated, OSError):  # the last strikes may meet the client
         return False
+
+
+#: Exceptions of the signal handler, one every 2 to 12 ms.
+STRIKES = 120
+
+CLIENTS = 6
+
+BODY = b"x" * 200_000
+DIGEST = hashlib.sha256(BODY).hexdigest().encode()
+NOTHING = hashlib.sha256().hexdigest().encode()
+
+#: s; without an answer.
+LONG_S = 8.0
+
+HAILED = [
+    *(((model,), "asgi") for model in LOOPS),
+    *(((model, "--threads", "0"), "wsgi") for model in LOOPS),
+    (("iterative",), "wsgi"),
+    (("preforked", "--workers", "1"), "asgi"),
+    (("prethreaded",), "wsgi"),
+    (("threaded",), "asgi"),
+]
+
+
+@pytest.mark.parametrize(("how", "interface"), HAILED, ids=name)
+def test_hail_while_clients_upload(how: tuple[str, ...], interface: str) -> None:
+    """Each strike costs one request at most: its client gets an error, or an end, and no client waits for ever. Nothing
+    is left for which the stop would wait."""
+    model, *options = how
+    with serve(model, interface, *options, app=f"support.app_hailed:{interface}") as server:
+        assert server.get(f"/hail?times={STRIKES}").status == 200
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            found = [each for visits in pool.map(_upload_until_over, [server] * CLIENTS) for each in visits]
+        assert set(found) <= {"200", "500", "cut"}, found
+        assert found.count("200") > 10
+        wait_until(lambda: all(_answers(server) for _ in range(3)), "it answers again")
+
+
+def _upload_until_over(server: Server) -> list[str]:
+    """What becomes of the requests of one client: a status, "cut", or what is wrong."""
+    found: list[str] = []
+    until = monotonic() + PATIENCE_S
+    while server.journal.count("over") == 0:
+        assert monotonic() < until, "the strikes do not end"
+        try:
+            with Connection(server.address, LONG_S) as connection:
+                for request, digest in (_UPLOAD, DIGEST), (_GET, NOTHING), (_UPLOAD, DIGEST):
+                    connection.send(request)
+                    response = connection.read_response()
+                    right = response.status != 200 or response.body == digest
+                    found.append(str(response.status) if right else f"another's answer: {response.body!r}")
+                    if response.closes:
+                        break
+        except (Truncated, ConnectionError):
+            found.append("cut")
+        except (AssertionError, TimeoutError) as error:
+            found.append(f"{type(error).__name__}: {error}")
+            break
+    return found
+
+
+_UPLOAD = render("POST", "/", body=BODY)
+_GET = render("GET", "/")

@@ -174,3 +174,20 @@ def test_answers_while_every_thread_is_busy(model: str) -> None:
         wait_until(lambda: status(server)["requests"]["in_flight"] == 1, "the thread is busy")
         assert status(server)["processes"][0]["capacity"] == 1
         wait_until(lambda: status(server)["saturation"] == 1.0, "the server is saturated")
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+@pytest.mark.parametrize("model", ["epoll", "threaded"])
+def test_wait_for_the_global_lock(model: str, interface: str) -> None:
+    def gil() -> Any:
+        return status(server)["gil_wait"]
+
+    with serve(model, interface, *ENDPOINT, app=f"support.app_computes:{interface}") as server:
+        wait_until(lambda: gil()["count"] >= 4, "there are samples")
+        idle = gil()
+        assert idle["mean_s"] < 0.005  # the first thread that runs imports modules
+        assert server.get("/").status == 200
+        wait_until(
+            lambda: gil()["p90_s"] is not None and gil()["p90_s"] >= 0.004, "the thread that computes is noticed"
+        )
+        assert samples(server)["septet_gil_wait_seconds_count"] > idle["count"]

@@ -190,10 +190,17 @@ def test_term_for_one_child_of_forking(token: str) -> None:
         assert server.get("/").status == 200
 
 
+def _program(pid: int) -> str:
+    """The name of the program that a process executes; "" if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
 def test_child_of_the_application_is_not_waited_for() -> None:
     with serve("forking", "wsgi", app=APP, environment={"STOPS_AT_IMPORT": "child"}) as server:
         assert server.get("/").status == 200
-        (child,) = (each for each in server.tree() if "sleep" in Path(f"/proc/{each.pid}/comm").read_text())
+        (child,) = (each for each in server.tree() if _program(each.pid) == "sleep")
         assert sleeps_at_stop(server) < SOON_S
         assert child.running
         os.kill(child.pid, signal.SIGKILL)

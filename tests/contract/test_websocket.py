@@ -111,6 +111,18 @@ def test_what_follows_the_handshake_at_once_is_read(server: Server, token: str) 
 
 
 @each_style
+def test_a_flood_of_small_frames_is_answered(server: Server, token: str) -> None:
+    """Pings within a message in very many fragments, in one segment as far as the network allows; then the end."""
+    with raw_websocket(server.address, f"/echo?token={token}") as client:
+        flood = b"".join(frame(PING, number.to_bytes(2)) + frame(0, b"x", fin=False) for number in range(8000))
+        client.sock.sendall(frame(TEXT, b"", fin=False) + flood + frame(0, b"") + frame(CLOSE, b"\x0f\xa0bye"))
+        found = [one for one in iter(client.read, None) if one is not None]
+        assert [one.payload for one in found if one.opcode == PONG] == [number.to_bytes(2) for number in range(8000)]
+        assert found.count(Frame(TEXT, b"x" * 8000)) == 1
+        assert (len(found), found[-1]) == (8002, Frame(CLOSE, b"\x0f\xa0bye"))
+    server.journal.wait_for(f"{token} 4000 bye")
+
+
 def test_scope_and_acceptance(server: Server, model: str, token: str) -> None:
     target = f"/describe?token={token}&x=%20"
     with dial(server, target, subprotocols=["first", "last"]) as client:

@@ -114,9 +114,10 @@ def test_usage(tmp_path: Path, words: tuple[str, ...], sentence: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted(tmp_path: Path, app: str) -> None:
-    """Ctrl-C: no server is left, and what was measured is kept."""
+def test_interrupted_and_resumed(tmp_path: Path, app: str) -> None:
+    """Ctrl-C: no server is left, and what was measured is kept. The same runs are not made again."""
     words = [sys.executable, "-m", "septet", "advise", app, "--p99", "400ms", "--models", "threaded", "--out", "out"]
+    words += ["--budget", "0.1"]
     with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -130,3 +131,16 @@ def test_interrupted(tmp_path: Path, app: str) -> None:
     kept = json.loads((tmp_path / "out" / "advice.json").read_text())
     assert kept["finished"] is None
     assert kept["runs"]
+    refused = advise("--resume", "out", "--budget", "1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--resume continues with the options of the search, so without --budget" in refused.stderr
+    result = advise("--resume", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    done = json.loads((tmp_path / "out" / "advice.json").read_text())
+    assert done["finished"]
+    assert len(done["resumed"]) == 1
+    assert done["runs"][: len(kept["runs"])] == kept["runs"]
+    first = [(run["model"], run["users"], run["rate"]) for run in kept["runs"]]
+    later = [(run["model"], run["users"], run["rate"]) for run in done["runs"][len(first) :]]
+    assert first[0] not in later, "the profile was taken from the file"
+    assert advise("--resume", "out", cwd=tmp_path).stderr.endswith("advice.json is finished\n")

@@ -105,8 +105,8 @@ def test_of_those_that_carry_the_same_the_simplest() -> None:
     best = found(Candidate("epoll", threads=64), 1020, 1080)
     worse = found(Candidate("epoll"), 700, 740)
     assert [each.candidate for each in rank([worse, best, pool])] == [
-        pool.candidate,
         best.candidate,
+        pool.candidate,
         worse.candidate,
     ]
 
@@ -180,9 +180,9 @@ def test_what_is_advised_has_been_checked(profile: WorkloadProfile, carries: Cal
 def test_the_simple_one_is_checked_though_others_carry_a_little_more() -> None:
     search = World(WAIT, waits).search()
     carried = {
-        Candidate("epoll", threads=64): 1000.0,
-        Candidate("epoll", threads=128): 990.0,
-        Candidate("prethreaded", threads=64): 980.0,
+        Candidate("prethreaded", threads=64): 1000.0,
+        Candidate("prethreaded", threads=128): 990.0,
+        Candidate("epoll", threads=64): 980.0,
     }
     for candidate, low in carried.items():
         finding = search.of(candidate)
@@ -191,7 +191,7 @@ def test_the_simple_one_is_checked_though_others_carry_a_little_more() -> None:
     while (step := next_step(search, in_time=False)) is not None:
         checked.append(step.candidate.label)
         search.of(step.candidate).checked = True
-    assert checked == ["prethreaded, 64 threads", "epoll, 64 threads"]
+    assert checked == ["epoll, 64 threads", "prethreaded, 64 threads"]
 
 
 @pytest.mark.parametrize(

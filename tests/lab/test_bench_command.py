@@ -36,6 +36,7 @@ def test_bench(tmp_path: Path, app: str) -> None:
         "report.html",
         "requests-per-second.svg",
         "requests-per-second.png",
+        "requests-per-second.csv",
         "charts",
     }
 
@@ -105,6 +106,9 @@ def test_bench_where_all_fails(tmp_path: Path, app: str) -> None:
         ),
         (["--sweep", "workers"], "--sweep: 'workers' is not of the form"),
         (["--servers", "apache"], "--servers: 'apache' is neither a .toml file nor among gunicorn-sync, "),
+        (["--pool", "2x"], "--pool: '2x' is neither a number of threads"),
+        (["--pool", "4", "--serve-option", "--threads 2"], "--serve-option: --threads would hold for Septet alone"),
+        (["--pythons", "no-such-python"], "--pythons: 'no-such-python' is no program"),
         (["helo"], "APP 'helo' is neither MODULE:ATTRIBUTE nor one of hello, "),
         (["static", "--servers", "waitress"], "other servers cannot be told to serve 'static'"),
         (["--servers", "none.toml"], "--servers: none.toml cannot be read"),

@@ -252,6 +252,10 @@ def test_what_could_have_been_seen_is_said() -> None:
         record["load"]["requests_per_s"] = rate
         record["verdict"] = "valid"
     found = compared(a, b)
+    for record in b:
+        record["verdict"] = "noisy"
+    unjudged = compared(a, b).rows[0].changes["requests/s"]
+    assert (unjudged.outcome, unjudged.repeats is not None) == (NOT_JUDGED, True), "of a noisy cell it is said as well"
     change = found.rows[0].changes["requests/s"]
     assert change.visible is not None
     assert change.visible > 0.2

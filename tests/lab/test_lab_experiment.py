@@ -94,7 +94,8 @@ def test_other_servers(tmp_path: Path) -> None:
     assert whole.command(cells[2], 80)[1:] == ["-m", "serve", "-w", "2", "80"]
     assert "python" in whole.command(cells[2], 80)[0]
     assert whole.environment(tmp_path, cells[0])["N"] == "3"
-    with pytest.raises(UsageError, match=r"swept has \{workers\}, which nothing fills in"):
+    path.write_text('[swept]\ncommand = "python -m serve -c {cores} {port}"\n')
+    with pytest.raises(UsageError, match=r"swept has \{cores\}, which nothing fills in"):
         contenders.read(str(path))
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from septet.lab.load import Plan, run
+from septet.lab.load.limits import prepare
+from septet.lab.load.open_loop import OpenLoop
 from support import scripted_server
 from support.scripted_server import ANSWER, CLOSING_ANSWER, Connection, ScriptedServer, keep_answering
 
@@ -146,3 +148,17 @@ def test_the_closed_loop_hides_it(server: tuple[str, int]) -> None:
     slow = sum(count for us, count in figures["histogram_us"].items() if us >= 900_000)
     assert slow == 4
     assert figures["latency_us"]["p99"] < 500_000
+
+
+def test_requests_that_were_due_when_the_window_ended_are_sent_even_if_the_generator_was_late() -> None:
+    """As on a busy machine, where its process may not run in the last moments of the window."""
+    with ScriptedServer(keep_answering) as server:
+        plan = Plan(server.url, users=20, rate=200.0, duration_s=0.2, warmup_s=0.0)
+        loop = OpenLoop(plan, prepare(plan), lambda event, details: None)
+        loop.measure()
+        loop.align(loop.tally.begun_ns)
+        time.sleep(0.25)
+        loop.end()
+        raw = loop.raw()
+        loop.close()
+    assert raw["counts"]["due"] == 40

@@ -1,7 +1,10 @@
 """report.html: its words, and what a browser makes of it."""
 
+import base64
+import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +47,17 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = sections(recorded, cells)
     path.write_text(html([MeasuredPage(recorded, cells)], found, specifications(found), read_traces(directory)))
     return path
+
+
+def test_every_picture_has_its_figures_as_csv(report: Path) -> None:
+    text = report.read_text()
+    names = re.findall(r'data-picture="([^"]+)"', text)
+    links = dict(re.findall(r'href="data:text/csv;charset=utf-8;base64,([^"]+)" download="([^"]+)"', text))
+    assert sorted(links.values()) == sorted(f"{name}.csv" for name in names)
+    for data in links:
+        heads, *rows = csv.reader(base64.b64decode(data).decode().splitlines())
+        assert rows
+        assert len(heads) >= 3
 
 
 def _trace(directory: Path) -> None:

@@ -1,5 +1,6 @@
 """The pictures as data and as files: what is drawn where, and that it can be told apart."""
 
+import csv
 import itertools
 import struct
 import xml.etree.ElementTree as ElementTree
@@ -151,7 +152,19 @@ def test_files(tmp_path: Path) -> None:
         "switches",
         "glance",
     }
-    assert {path.name for path in charts.iterdir()} == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
+    kinds = ("svg", "png", "csv")
+    assert {path.name for path in charts.iterdir()} == {f"{stem}.{kind}" for stem in stems for kind in kinds}
+    for chart in charts.glob("*.csv"):
+        heads, *rows = csv.reader(chart.read_text().splitlines())
+        assert rows
+        assert {len(row) for row in rows} == {len(heads)}
+    assert chart_rows(svg.with_suffix(".csv"), "epoll")[0][1] == "20"
+    assert chart_rows(charts / "at-20-users.csv", "epoll")[0][0] == "Requests per second"
+
+
+def chart_rows(path: Path, label: str) -> list[list[str]]:
+    """The rows of a contender in a chart's CSV."""
+    return [row for row in csv.reader(path.read_text().splitlines()) if label in row]
 
 
 @pytest.mark.parametrize("values", [[], [0.5], [0.1, 0.1, 0.1], [0, 0, 0.1, 0.9], [0.1, 0.2, 0.3], [1.0] * 8])

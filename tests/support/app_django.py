@@ -11,7 +11,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
-from django.urls import path
+from django.urls import path, reverse
 
 from support.journal import VARIABLE
 
@@ -93,12 +93,25 @@ def cookies(request: HttpRequest) -> HttpResponse:
     return response
 
 
+def where(request: HttpRequest) -> HttpResponse:
+    """The paths and URLs of a request, as Django understands them."""
+    return JsonResponse(
+        {
+            "path": request.path,
+            "own": request.path_info,
+            "url": reverse("hello", args=["Ann"]),
+            "whole": request.build_absolute_uri(),
+        }
+    )
+
+
 def fail(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("deliberate")
 
 
 urlpatterns = [
-    path("hello/<name>", hello),
+    path("hello/<name>", hello, name="hello"),
+    path("where", where),
     path("form", form),
     path("json", json),
     path("upload", upload),

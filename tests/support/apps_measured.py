@@ -66,6 +66,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 async def asgi(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await _echo(receive, send)
+        return
     if scope["type"] != "http":
         raise NotImplementedError("there is nothing to set up")
     path = scope["path"]
@@ -85,3 +88,10 @@ async def asgi(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     headers.append((b"content-length", b"%d" % len(content)))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+async def _echo(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (event := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": event["text"]})

@@ -161,7 +161,7 @@ class Call:
 
 
 def delivery_of(exchange: Exchange) -> Delivery:
-    """Return the exchange's delivery, which a called application always has."""
+    """Return the exchange's delivery. Every exchange that a WSGI application answers has one."""
     assert exchange.delivery is not None, "an application that is called has a delivery"
     return exchange.delivery
 

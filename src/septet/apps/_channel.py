@@ -9,7 +9,7 @@ application's first wait the channel is *corked*: it does not call the carrier, 
 """
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from septet.apps._call import PART_BYTES, SURPLUS_BYTES
 from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_of, path_region, region_of
@@ -107,7 +107,11 @@ class Channel:
         """Resume everything that waits for a change; each checks its own condition again."""
         for waiter in self._waiters or ():
             if not waiter.done():
-                waiter.set_result(None)
+                try:
+                    waiter.set_result(None)
+                except BaseException as error:  # a signal handler has raised, and the Future has forgotten whom to wake
+                    cast(Any, waiter.get_loop()).resume_interrupted(error)
+                    raise
         self._waiters = None  # only now: after a MemoryError above, the next call wakes those that were left
 
     async def _wait_for_change(self) -> None:

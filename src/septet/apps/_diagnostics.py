@@ -22,11 +22,13 @@ _MAX_PATH_SHOWN = 100
 
 
 WITH_WSGI = "an application that speaks WSGI has none"
-"""A reason for `warn_of_websocket`."""
+"""Why there is no WebSocket: WSGI has none. A value for the argument `why` of `warn_of_websocket`."""
 
 
 def warn_of_websocket(request: Request, why: str) -> None:
-    """Log a warning, once for all processes, if the request asks for a WebSocket. `why` there is none, in words."""
+    """Log a warning if the request asks for a WebSocket; only the first call in all processes of the server does. `why`
+    says in words why there is no WebSocket.
+    """
     if _warned[0] or not asks_for_websocket(request):
         return
     _warned[0] = 1

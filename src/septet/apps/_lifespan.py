@@ -8,6 +8,7 @@ counts as a failed start.
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 from septet import forked
 from septet.apps._messages import Message
@@ -16,6 +17,39 @@ from septet.apps.loading import exit_message
 from septet.errors import Failed, Refused
 
 log = logging.getLogger("septet")
+
+
+class Lifespans:
+    """Runs the startups of the ASGI applications of a site one after the other, and their shutdowns in the opposite
+    order, on the loop on which `startup` is awaited. An application that is mounted twice has one lifespan."""
+
+    def __init__(self, asgis: Iterable[Asgi]) -> None:
+        distinct: dict[int, Asgi] = {}
+        for asgi in asgis:
+            distinct.setdefault(id(asgi.application), asgi)
+        self._all = [Lifespan(asgi) for asgi in distinct.values()]
+        self._started: list[Lifespan] = []
+
+    @property
+    def supported(self) -> bool:
+        """True once an application has answered `lifespan.startup`."""
+        return any(each.supported for each in self._all)
+
+    async def startup(self) -> None:
+        """Run the startups. If one fails, or is cancelled, those before it are shut down. Raises as
+        `Lifespan.startup` does."""
+        try:
+            for each in self._all:
+                await each.startup()
+                self._started.append(each)
+        except BaseException:
+            await self.shutdown()
+            raise
+
+    async def shutdown(self) -> None:
+        """Run the shutdowns of the applications that have started. Failures are only logged."""
+        while self._started:
+            await self._started.pop().shutdown()
 
 
 class Lifespan:
@@ -42,17 +76,17 @@ class Lifespan:
             self._raise_failure(error)
         self.supported = answer is not None
         if answer is not None and answer["type"] == "lifespan.startup.failed":
-            raise Refused(f"the application did not start: {answer.get('message') or 'its startup failed'}")
+            raise Refused(f"{self._asgi.name} did not start: {answer.get('message') or 'its startup failed'}")
 
     def _raise_failure(self, error: BaseException) -> None:
         """Raise Failed, unless the error means that the application has no lifespan."""
         if isinstance(error, SystemExit):
-            raise Failed(f"the application did not start: {exit_message(error)}")
+            raise Failed(f"{self._asgi.name} did not start: {exit_message(error)}")
         if isinstance(error, Exception) and not self._event_received:
-            log.debug("the application has no lifespan: %r", error)
+            log.debug("%s has no lifespan: %r", self._asgi.name, error)
             return
-        log.error("the application raised in its startup", exc_info=_without_our_frame(error))
-        raise Failed(f"the application did not start: {_named(error)}")
+        log.error("%s raised in its startup", self._asgi.name, exc_info=_without_our_frame(error))
+        raise Failed(f"{self._asgi.name} did not start: {_named(error)}")
 
     async def shutdown(self) -> None:
         """Run the application's shutdown. A failure is only logged, because the server ends in any case."""
@@ -60,7 +94,7 @@ class Lifespan:
             return
         answer = await self._send_event("lifespan.shutdown")
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
-            log.error("the application did not end well: %s", answer.get("message") or "its shutdown failed")
+            log.error("%s did not end well: %s", self._asgi.name, answer.get("message") or "its shutdown failed")
 
     async def _send_event(self, kind: str) -> Message | None:
         self._events.put_nowait({"type": kind})
@@ -84,7 +118,7 @@ class Lifespan:
             if not self.supported:
                 self._error = error
             elif not isinstance(error, asyncio.CancelledError):  # its loop cancels it at the end
-                log.error("the application raised in its lifespan", exc_info=_without_our_frame(error))
+                log.error("%s raised in its lifespan", self._asgi.name, exc_info=_without_our_frame(error))
         finally:
             self._answers.put_nowait(None)
 

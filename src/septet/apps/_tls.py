@@ -1,6 +1,7 @@
 """What applications are told about TLS: WSGI by the variables of Apache's mod_ssl, ASGI by its extension `tls`.
 
-Both are made once for each `TlsInfo`, which connections share that agreed on the same.
+Both are made once for each `TlsInfo` and kept with it; connections that agreed on the same version, cipher and
+certificates share one `TlsInfo`.
 """
 
 from typing import Any
@@ -35,8 +36,9 @@ Name = tuple[tuple[tuple[str, str], ...], ...]
 
 
 def environ(info: TlsInfo) -> dict[str, str]:
-    """Variables for a WSGI environment, by mod_ssl's names
-    (https://httpd.apache.org/docs/2.4/mod/mod_ssl.html#envvars)."""
+    """Return the variables for a WSGI environment, named as Apache's mod_ssl names them
+    (https://httpd.apache.org/docs/2.4/mod/mod_ssl.html#envvars).
+    """
     known: dict[str, str] | None = info.derived.get("wsgi")
     if known is None:
         known = info.derived["wsgi"] = _environ(info)
@@ -82,8 +84,7 @@ def _of_client(info: TlsInfo) -> dict[str, str]:
 
 
 def extension(info: TlsInfo) -> dict[str, Any]:
-    """A new dictionary for `scope["extensions"]["tls"]`
-    (https://asgi.readthedocs.io/en/latest/specs/tls.html)."""
+    """Return a new dictionary for `scope["extensions"]["tls"]` (https://asgi.readthedocs.io/en/latest/specs/tls.html)."""
     return {
         "server_cert": info.server_certificate or None,
         "client_cert_chain": list(info.client_chain),
@@ -95,13 +96,15 @@ def extension(info: TlsInfo) -> dict[str, Any]:
 
 
 def distinguished_name(name: Name) -> str:
-    """A name in the form of RFC 4514, which begins with the most specific part: `CN=Ada,O=Example,C=GB`."""
+    """Return a certificate's name in the form of RFC 4514, which begins with the most specific part:
+    `CN=Ada,O=Example,C=GB`.
+    """
     parts = ["+".join(f"{_ATTRIBUTES.get(key, key)}={_escaped(value)}" for key, value in several) for several in name]
     return ",".join(reversed(parts))
 
 
 def _escaped(value: str) -> str:
-    """RFC 4514 section 2.4."""
+    """Return one value of a distinguished name with the escapes of RFC 4514, section 2.4."""
     escaped = value.translate(_SPECIAL)
     if value.startswith(("#", " ")):
         escaped = "\\" + escaped

@@ -31,6 +31,9 @@ EXTENDED = ("http.response.early_hint", "http.response.trailers")
 class Asgi:
     """An ASGI application, the extensions that it is offered, and the state that its lifespan has set up."""
 
+    name = "the application"
+    """How log messages call the application."""
+
     def __init__(
         self, application: Application, extensions: Iterable[str] = (), no_websocket: str = "it has none"
     ) -> None:
@@ -48,7 +51,7 @@ class Asgi:
         try:
             scope: Scope = request.derived[self].copy()
         except KeyError:
-            template = request.derived[self] = _from_head(request)
+            template = request.derived[self] = self._from_head(request)
             scope = template.copy()
         scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
         nothing: dict[str, Any] = {}  # no extension has parameters, so one dictionary serves all
@@ -62,22 +65,24 @@ class Asgi:
         scope["state"] = self.state.copy()
         return scope
 
-
-def _from_head(request: Request) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "http_version": request.version,
-        "method": request.method,
-        "scheme": request.scheme,
-        "path": unquote(request.path.decode("ascii")),
-        "raw_path": request.path,
-        "query_string": request.query,
-        "root_path": "",
-    }
+    def _from_head(self, request: Request) -> dict[str, Any]:
+        """Make the part of a scope that depends on the request's head alone."""
+        return {
+            "type": "http",
+            "http_version": request.version,
+            "method": request.method,
+            "scheme": request.scheme,
+            "path": unquote(request.path.decode("ascii")),
+            "raw_path": request.path,
+            "query_string": request.query,
+            "root_path": "",
+        }
 
 
 def takes_websocket(asgi: Asgi, request: Request) -> bool:
-    """Whether a request with an Upgrade field opens a WebSocket. If it asks for one in vain, the log says so."""
+    """True if the application is to answer this request, which has an Upgrade field, as a WebSocket. If the request
+    asks for a WebSocket that the server cannot give, a warning is logged.
+    """
     if not asks_for_websocket(request):
         return False
     if asgi.no_websocket:
@@ -87,7 +92,9 @@ def takes_websocket(asgi: Asgi, request: Request) -> bool:
 
 
 def cycle_of_upgrade(asgi: Asgi, exchange: Exchange, carrier: Carrier) -> "Cycle | WebSocketCycle":
-    """The cycle of a request with an Upgrade field."""
+    """Return the cycle that answers a request with an Upgrade field: a `WebSocketCycle` if it opens a WebSocket, else a
+    `Cycle`.
+    """
     if takes_websocket(asgi, exchange.request):
         return WebSocketCycle(cast(WebSocketExchange, exchange), carrier)
     return Cycle(exchange, carrier)

@@ -1,8 +1,8 @@
 """ASGI 3, WebSocket (specification version 2.4): a coroutine that is given a scope, `receive` and `send`.
 
-A WebSocket begins as a request. The application accepts it, and the exchange is upgraded; or refuses it, and the
-exchange is answered as any other: 403, or what the application sends by the extension `websocket.http.response`. So the
-cycle of a WebSocket is a channel, too, which it uses for that answer.
+A WebSocket begins as a request. The application either accepts it, and the exchange is upgraded, or refuses it. A
+refusal is an ordinary answer: 403, or what the application sends by the extension `websocket.http.response`.
+`WebSocketCycle` is a `Channel` as well, because it sends that answer as a channel does.
 """
 
 import asyncio
@@ -22,18 +22,24 @@ log = logging.getLogger("septet")
 
 NORMAL = 1000
 ABNORMAL = 1006
-"""What an application is told whose client left without a word, or was never there (RFC 6455 section 7.4.1)."""
+"""The close code that the application receives if the client left without a Close frame, or before the WebSocket was
+accepted (RFC 6455 section 7.4.1).
+"""
 
 DENIAL = "websocket.http.response"
 
 MESSAGE_BYTES = 64
-"""What a message counts at least, for how often an application that sends yields to others."""
+"""Bytes that each sent message counts in addition to its content. After a number of bytes the cycle yields to other
+tasks, so an application that sends many small messages yields as well.
+"""
 
 
 class WebSocketCycle(Channel):
-    """One WebSocket, from its request to its end. Made by the model, and run as a task."""
+    """Runs the application for one WebSocket, from its request to its end. The process model makes it, and runs it as a
+    task.
+    """
 
-    __slots__ = ("_accepted", "_close_sent", "_connect_received", "_socket", "_unyielded")
+    __slots__ = ("_accepted", "_catches_up", "_close_sent", "_connect_received", "_socket", "_unyielded")
 
     def __init__(self, exchange: WebSocketExchange, carrier: Carrier) -> None:
         super().__init__(exchange, carrier)
@@ -41,12 +47,16 @@ class WebSocketCycle(Channel):
         self._connect_received = False
         """The application has received `websocket.connect`."""
         self._accepted = False
+        self._catches_up = False
+        """`_catch_up` is in the loop's queue."""
         self._close_sent = False
         self._unyielded = 0
         """Bytes that were sent since other tasks could run."""
 
     async def run(self, asgi: Any) -> None:
-        """Run the application to its end. What it raises is logged, and becomes a 500 or the close code 1011."""
+        """Run the application to its end. An exception is logged; the client gets a 500, or the close code 1011 if the
+        WebSocket was accepted.
+        """
         try:
             handshake = opening(self._request)
         except ProtocolError as fault:
@@ -65,6 +75,8 @@ class WebSocketCycle(Channel):
         finally:  # also when what the application has raised raises while it is logged
             if not self.answered:
                 self.fail()
+            if not self._accepted:
+                self._socket.refused_websocket()
 
     def _scope(self, asgi: Any, handshake: Opening) -> Any:
         scope = asgi.scope(self._exchange)
@@ -77,7 +89,8 @@ class WebSocketCycle(Channel):
         return scope
 
     def _refuse(self, fault: ProtocolError) -> None:
-        """Answer a handshake that is malformed."""
+        """Answer a handshake that is malformed with the error's status; the application is not called."""
+        self._socket.refused_websocket()
         head = response_head(
             fault.status,
             reason_phrase(fault.status).encode("ascii"),
@@ -91,7 +104,9 @@ class WebSocketCycle(Channel):
     # The end
 
     def _returned(self) -> None:
-        """The application has returned: close, if it has not."""
+        """Called when the application has returned: close the WebSocket, or refuse it, unless the application has done
+        so.
+        """
         if self._accepted:
             self._end_socket(NORMAL)
         elif not (self.answered or self._exchange.lost or self.disconnect_received):
@@ -101,7 +116,7 @@ class WebSocketCycle(Channel):
             super().fail()
 
     def fail(self) -> None:
-        """The application has raised."""
+        """Called when the application has raised: answer 500, or close an accepted WebSocket with the code 1011."""
         if self._accepted:
             self._end_socket(1011)
         elif not self.answered:
@@ -121,8 +136,16 @@ class WebSocketCycle(Channel):
     def wake(self) -> None:
         if self._accepted:
             self._socket.noticed()
+            if self._socket.behind and not self._catches_up:
+                self._catches_up = True
+                asyncio.get_running_loop().call_soon(self._catch_up)
         if self._waiters:
             super().wake()
+
+    def _catch_up(self) -> None:
+        self._catches_up = False
+        if not self.answered:
+            self._carrier.drive(self._socket.catch_up())
 
     def uncork(self) -> None:
         super().uncork()
@@ -132,7 +155,9 @@ class WebSocketCycle(Channel):
     # What the application receives
 
     async def receive(self) -> Message:
-        """The next event; it waits for one. The last is `websocket.disconnect`, again and again."""
+        """Return the next event for the application; wait until there is one. After `websocket.disconnect` every
+        further call returns that event again.
+        """
         if not self._connect_received:
             self._connect_received = True
             return {"type": "websocket.connect"}
@@ -160,8 +185,11 @@ class WebSocketCycle(Channel):
     # What the application sends
 
     async def send(self, message: Message) -> None:
-        """Accept, refuse, send or close. Raises ClientGone if the WebSocket has ended, and RuntimeError for a message
-        that is out of its turn. Returns when what was sent has been written to the socket."""
+        """Handle a message of the application: accept or refuse the WebSocket, send data, or close.
+
+        Raises ClientGone if the WebSocket has ended, and RuntimeError for a message that is not allowed at this point.
+        Returns when what was sent before has been written to the socket.
+        """
         kind = message["type"]
         if not self._accepted:
             await self._answer(kind, message)
@@ -188,7 +216,7 @@ class WebSocketCycle(Channel):
             raise RuntimeError(f"{kind!r} is not sent on a WebSocket that is open")
 
     async def _yield(self) -> None:
-        """Wait until the output is sent; let other tasks run, although this client takes everything at once."""
+        """Wait until the output is sent, and let other tasks run even if the socket takes all output at once."""
         self._unyielded = 0
         if not self._socket.blocked:
             await asyncio.sleep(0)
@@ -201,7 +229,7 @@ class WebSocketCycle(Channel):
             self._carrier.drive(want)
 
     async def _answer(self, kind: str, message: Message) -> None:
-        """Accept the WebSocket, or answer its request otherwise."""
+        """Handle the first message of the application: accept the WebSocket, or begin an ordinary answer."""
         if kind.startswith(DENIAL + "."):
             await super().send({**message, "type": kind.removeprefix("websocket.")})
         elif self._head is not None or self.answered:

@@ -11,13 +11,14 @@ from typing import Any
 from septet.errors import Failed, SeptetError, UsageError
 
 
-def load(name: str, app_dir: str, factory: bool) -> Any:
+def load(name: str, app_dir: str, factory: bool, called: str = "") -> Any:
     """Import the application that `name` (`module:attribute`) names; `app_dir` is searched first.
 
-    `factory`: the attribute is called without arguments to get the application. Raises UsageError if there is no such
-    module or attribute, or the application is not callable. An exception of the module or the factory becomes Failed,
-    with its traceback.
+    `factory`: the attribute is called without arguments to get the application. `called`: how error messages call the
+    application, in place of "APP 'module:attribute'". Raises UsageError if there is no such module or attribute, or the
+    application is not callable. An exception of the module or the factory becomes Failed, with its traceback.
     """
+    called = called or f"APP {name!r}"
     module_name, _, attribute = name.partition(":")
     directory = os.path.abspath(app_dir)
     sys.path[:] = [directory, *(path for path in sys.path if path != directory)]
@@ -25,33 +26,33 @@ def load(name: str, app_dir: str, factory: bool) -> Any:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and (module_name + ".").startswith(error.name + "."):
-            raise UsageError(f"APP {name!r}: there is no module {error.name!r} in {directory} or on sys.path") from None
-        raise _failure(f"APP {name!r}: importing {module_name} failed: {error}", error) from error
+            raise UsageError(f"{called}: there is no module {error.name!r} in {directory} or on sys.path") from None
+        raise _failure(f"{called}: importing {module_name} failed: {error}", error) from error
     except SeptetError:
         raise
     except SystemExit as error:
-        raise Failed(f"APP {name!r}: importing {module_name} failed: {exit_message(error)}") from error
+        raise Failed(f"{called}: importing {module_name} failed: {exit_message(error)}") from error
     except Exception as error:
         what = f"importing {module_name} failed: {type(error).__name__}: {error}"
-        raise _failure(f"APP {name!r}: {what}", error) from error
+        raise _failure(f"{called}: {what}", error) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise UsageError(f"APP {name!r}: {module_name} has no attribute {attribute!r}{_candidates(found)}")
+            raise UsageError(f"{called}: {module_name} has no attribute {attribute!r}{_candidates(found)}")
         found = getattr(found, part)
     if factory:
-        found = _call_factory(name, found)
+        found = _call_factory(called, found)
     if not callable(found):
-        raise UsageError(f"APP {name!r} is a {type(found).__name__}; an application is callable")
+        raise UsageError(f"{called} is a {type(found).__name__}; an application is callable")
     return found
 
 
-def _call_factory(name: str, factory: Callable[[], Any]) -> Any:
+def _call_factory(called: str, factory: Callable[[], Any]) -> Any:
     try:
         return factory()
     except SystemExit as error:
-        raise Failed(f"APP {name!r}: the factory failed: {exit_message(error)}") from error
+        raise Failed(f"{called}: the factory failed: {exit_message(error)}") from error
     except Exception as error:
-        raise _failure(f"APP {name!r}: the factory failed: {type(error).__name__}: {error}", error) from error
+        raise _failure(f"{called}: the factory failed: {type(error).__name__}: {error}", error) from error
 
 
 def exit_message(error: SystemExit) -> str:
@@ -113,9 +114,13 @@ def interface(application: Any) -> str:
 _ARGUMENTS = {"wsgi": ("environ", "start_response"), "asgi": ("scope", "receive", "send")}
 
 
-def check_callable(name: str, application: Any, kind: str) -> None:
+def check_callable(called: str, application: Any, kind: str, factory_cure: str = "--factory") -> None:
     """Raise UsageError if `application` does not take the arguments of its interface. Otherwise every request would be
-    answered 500, without a hint at --factory."""
+    answered 500.
+
+    `called`: how the error message calls the application. `factory_cure`: how the user says that it is a factory, for a
+    hint in the message.
+    """
     try:
         # The decorator is what is called, so its own signature counts, not that of the function it wraps.
         signature = inspect.signature(application, follow_wrapped=False)
@@ -124,9 +129,9 @@ def check_callable(name: str, application: Any, kind: str) -> None:
     arguments = _ARGUMENTS[kind]
     if _takes(signature, len(arguments)):
         return
-    sentence = f"APP {name!r} cannot be called with ({', '.join(arguments)}), as {kind.upper()} has it"
+    sentence = f"{called} cannot be called with ({', '.join(arguments)}), as {kind.upper()} has it"
     if _takes(signature, 0):
-        sentence += "; it looks like a factory: give --factory"
+        sentence += f"; it looks like a factory: give {factory_cure}"
     raise UsageError(sentence)
 
 

@@ -1,6 +1,7 @@
-"""Applications whose calls are noted in their exchange (`called_ns`): for the access log and for Server-Timing.
+"""WSGI and ASGI applications that note in each exchange when the application was called (`called_ns`).
 
-They take the place of `Wsgi` and `Asgi` only when an option asks for it.
+The access log and the Server-Timing field need that time. `NotedWsgi` and `NotedAsgi` take the place of `Wsgi` and
+`Asgi` only when an option asks for one of the two.
 """
 
 from contextlib import suppress
@@ -25,6 +26,6 @@ class NotedAsgi(Asgi):
 
 
 def note_call(exchange: Any) -> None:
-    """The application is called now. Exchanges of some protocols do not keep that."""
+    """Note in the exchange that the application is called now. Nothing is noted in an exchange without `called_ns`."""
     with suppress(AttributeError):
         exchange.called_ns = monotonic_ns()

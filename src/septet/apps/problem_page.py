@@ -1,7 +1,7 @@
-"""Under `--reload`: the page that a browser gets while the newest code does not run.
+"""Under `--reload`: the page that a browser gets while the newest code cannot be loaded.
 
-The old code goes on, and serves all other requests. A browser that asks for a page gets the error in its place, or its
-user would look at the old page and wonder; it asks again every second.
+The last code that could be loaded goes on serving all other requests. A browser that asks for a page gets the error
+instead of the old page, which its user could take for the new one. The error page asks again every second.
 """
 
 from collections.abc import Callable, Iterable
@@ -32,13 +32,14 @@ _NONE = "No code serves yet."
 
 
 def around(application: Callable[..., Any], kind: str, problem: Callable[[], str]) -> Callable[..., Any]:
-    """The application, of the interface `kind` ("wsgi" or "asgi"), with this page in its place while there is a problem
-    (a text; empty: none)."""
+    """Wrap an application of the interface `kind` ("wsgi" or "asgi"): browsers get the error page while there is a
+    problem. `problem` returns its text; an empty text means that there is none.
+    """
     return _around_asgi(application, problem) if kind == "asgi" else _around_wsgi(application, problem)
 
 
 def alone(problem: Callable[[], str]) -> Callable[..., Iterable[bytes]]:
-    """A WSGI application that has only this page, for when no code has run yet."""
+    """Return a WSGI application that answers everything with the error page, for when no code could be loaded yet."""
 
     def page(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         return _start(start_response, problem() or "The application starts.", _NONE)

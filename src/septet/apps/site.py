@@ -1,12 +1,14 @@
-"""The site of a server: directories at their routes, and one application for all other paths."""
+"""The site of a server: directories and applications at their routes, and one application for all other paths."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from septet.apps.asgi import Asgi
+from septet.apps.mounted import Mounted
 from septet.apps.static import ALLOW, Static, plain
 from septet.apps.wsgi import Wsgi
-from septet.exchange import Exchange, Response
+from septet.exchange import Exchange, Request, Response
 from septet.http.head import response_head
 
 SyncApplication = Callable[[Exchange], Response]
@@ -20,19 +22,72 @@ class Site:
     directories: tuple[Static, ...] = ()
 
     @property
-    def asgi(self) -> Asgi | None:
-        return self.application if isinstance(self.application, Asgi) else None
+    def applications(self) -> tuple[Wsgi | Asgi, ...]:
+        return () if self.application is None else (self.application,)
+
+    @cached_property
+    def asgis(self) -> tuple[Asgi, ...]:
+        """The ASGI applications of the site."""
+        return tuple(each for each in self.applications if isinstance(each, Asgi))
+
+    @cached_property
+    def has_wsgi(self) -> bool:
+        """True if the site has WSGI applications, which may block their thread."""
+        return any(isinstance(each, Wsgi) for each in self.applications)
 
     @property
-    def called(self) -> bool:
-        """True if everything here is called, not awaited. On an event loop such code must not wait for a body."""
-        return self.asgi is None
+    def mixed(self) -> bool:
+        """True if the site has both WSGI and ASGI applications."""
+        return self.has_wsgi and bool(self.asgis)
+
+    @property
+    def sole(self) -> Wsgi | Asgi | None:
+        """The application that answers every request, so that no path has to be looked at; None if there are several
+        answers to choose from.
+        """
+        return None if self.directories else self.application
 
     def find(self, exchange: Exchange) -> SyncApplication | Asgi:
         """Return the directory or application that answers this request."""
         for directory in self.directories:
             if directory.serves(exchange.request.path):
                 return directory
+        return self.application or _nothing
+
+
+@dataclass(frozen=True, eq=False)
+class MountedSite(Site):
+    """Applications and directories at their routes, and an application, which may be None, for all other paths."""
+
+    places: tuple[Static | Mounted, ...] = ()
+    """Everything that has a route, the longest route first: the first one that serves a path answers."""
+
+    @property
+    def applications(self) -> tuple[Wsgi | Asgi, ...]:
+        return (*super().applications, *(each.application for each in self.places if isinstance(each, Mounted)))
+
+    @property
+    def sole(self) -> None:
+        return None
+
+    def find(self, exchange: Exchange) -> SyncApplication | Asgi:
+        return self.at(exchange.request)
+
+    def at(self, request: Request) -> SyncApplication | Asgi:
+        """Return the directory or application that answers this request. The result is kept with the request's head."""
+        found: SyncApplication | Asgi | None = request.derived.get(self)
+        if found is None:
+            found = request.derived[self] = self._at(request.path)
+        return found
+
+    def calls(self, request: Request) -> bool:
+        """True if a WSGI application answers this request, and may block its thread when it reads the body."""
+        return isinstance(self.at(request), Wsgi)
+
+    def _at(self, path: bytes) -> SyncApplication | Asgi:
+        for place in self.places:
+            if place.serves(path):
+                return place.application if isinstance(place, Mounted) else place
         return self.application or _nothing
 
 

@@ -1,12 +1,12 @@
-"""What a server tells at the address of `--metrics-bind`: health, metrics, and a page for the operator.
+"""What a server answers at the address of `--metrics-bind`: health, metrics, and a page for the operator.
 
     with attended(config, service, supervised) as service:
         ...  # run the model
 
     overseer  the same for a supervisor of generations
 
-The supervisor answers there, between its own tasks, if there is one: it runs no application, so it is never busy. A
-server without a supervisor answers from a thread of its own.
+If there is a supervisor, it answers between its other tasks: it runs no application, so it is never busy. Otherwise a
+thread of the server answers.
 """
 
 import logging
@@ -38,7 +38,9 @@ _TIMEOUTS = Timeouts(keep_alive=30.0, header=5.0, body=5.0, write=5.0)
 
 @contextmanager
 def attended(config: Config, service: Service, supervised: bool) -> Iterator[Service]:
-    """The service with an endpoint at `config.metrics_bind` and `config.control`, if there is one. Raises Failed."""
+    """Context manager: give the service with an endpoint at `config.metrics_bind` and `config.control`, if these are
+    set. Raises Failed.
+    """
     if service.monitor is None or not (config.metrics_bind or config.control):
         yield service
         return
@@ -47,7 +49,7 @@ def attended(config: Config, service: Service, supervised: bool) -> Iterator[Ser
         public = _open(config.metrics_bind, "--metrics-bind", stack)
         private = _open(control_bind(config), "--control", stack)
         reader = Reader(service.monitor.table, lambda: state(stop.ordered, stop.started))
-        reader.describe(service.listeners, model=config.model, app=config.app)
+        reader.describe(service.listeners, config.tls_certificate, model=config.model, app=config.app)
         reader.events = service.monitor.events
         endpoint = endpoint_at(config, public, private, stop, reader)
         stack.callback(endpoint.close)
@@ -59,7 +61,7 @@ def attended(config: Config, service: Service, supervised: bool) -> Iterator[Ser
 def endpoint_at(
     config: Config, public: tuple[Listener, ...], private: tuple[Listener, ...], stop: Stop, reader: Reader
 ) -> Endpoint:
-    """An endpoint that answers from `reader`. private: listeners at which orders are taken."""
+    """Return an endpoint that answers from what `reader` reads. `private`: listeners on which orders are accepted."""
     if public and not is_available():
         log.warning("SEP151 %s. The other pages at %s do not", MISSING, config.metrics_bind)
     for listener in public:
@@ -79,7 +81,7 @@ def control_bind(config: Config) -> str | None:
 
 
 def _open(address: str | None, option: str, stack: ExitStack) -> tuple[Listener, ...]:
-    """The listener at an address, until the end of the stack; none if there is no address. Raises Failed."""
+    """Return the listener at an address, which is closed with the stack; None if there is no address. Raises Failed."""
     if address is None:
         return ()
     umask = os.umask(0o177) if address.startswith("unix:") else None
@@ -94,5 +96,5 @@ def _open(address: str | None, option: str, stack: ExitStack) -> tuple[Listener,
 
 
 def state(ordered: bool, started: bool) -> str:
-    """What /readyz says of a server that was told to stop, or has started."""
+    """Return the word of /readyz for a server: "starting", "ready" or "draining"."""
     return "draining" if ordered else "ready" if started else "starting"

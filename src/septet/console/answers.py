@@ -1,4 +1,4 @@
-"""What is answered at each path of the endpoint."""
+"""Answers the requests at each path of the endpoint."""
 
 import json
 import logging
@@ -42,14 +42,14 @@ SIGNALS = {
     "more": signal.SIGTTIN,
     "fewer": signal.SIGTTOU,
 }
-"""Orders, and the signals that mean the same."""
+"""The signal that has the same meaning as each order."""
 
 PAGE = Path(__file__).with_name("page.html")
 
 
 @dataclass(slots=True, frozen=True)
 class Answer:
-    """A whole answer; or, with `more`, the beginning of one that is continued once a second."""
+    """A whole answer; if `more` is set, the beginning of a stream that is continued once a second."""
 
     status: int
     kind: str
@@ -59,7 +59,7 @@ class Answer:
 
 
 class Answers:
-    """Answers requests from what the reader reads. For the one thread of an endpoint."""
+    """Answers requests from the figures of the reader. Only the thread of an endpoint uses it."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -73,7 +73,7 @@ class Answers:
         }
 
     def tick(self, now_s: float) -> None:
-        """To be called about once a second."""
+        """Take a sample, and continue the streams. Called about once a second."""
         self._reader.tick(now_s)
 
     def answer(self, request: Request, private: bool) -> Answer:
@@ -87,7 +87,7 @@ class Answers:
         return page(request)
 
     def _order(self, request: Request) -> Answer:
-        """Give an order: the process that answers sends itself the signal that means it."""
+        """Carry out an order: this process sends itself the signal that has the same meaning."""
         name = request.path.removeprefix(ORDERS).decode("ascii")
         if name not in SIGNALS:
             return Answer(404, TEXT, f"there is no order {name}; there are {', '.join(SIGNALS)}\n".encode())
@@ -109,7 +109,7 @@ class Answers:
         return Answer(200 if state == "ready" else 503, TEXT, state.encode() + b"\n")
 
     def _event(self) -> bytes:
-        """The status as a server-sent event."""
+        """Return the status as a server-sent event."""
         return b"data: " + self._status() + b"\n"
 
     def _status(self) -> bytes:

@@ -1,4 +1,6 @@
-"""Asks a running server, at its control socket or the address of its metrics; for `septet status` and its siblings."""
+"""Asks a running server, at its control socket or at the address of its metrics. `septet status`, `top` and `control`
+use it.
+"""
 
 import http.client
 import json
@@ -26,10 +28,10 @@ class _Unix(http.client.HTTPConnection):
 
 
 class Asked:
-    """A server that is asked. where: as WHERE says."""
+    """A running server that is asked. `where`: the path of its control socket, or HOST:PORT of its metrics."""
 
     def __init__(self, where: str) -> None:
-        """Raises UsageError."""
+        """Check `where`. Raises UsageError."""
         self.where = where
         self._host, self._port = "", 0
         text = where.removeprefix("http://").rstrip("/")
@@ -47,7 +49,7 @@ class Asked:
             self._host, self._port = address.host, address.port
 
     def status(self) -> dict[str, Any]:
-        """What /status.json says. Raises Failed."""
+        """Return what /status.json says. Raises Failed."""
         status, content = self._request("GET", "/status.json")
         try:
             found = json.loads(content) if status == 200 else None
@@ -59,14 +61,14 @@ class Asked:
         return found
 
     def order(self, name: str) -> None:
-        """Raises Failed, or UsageError if this is not a unix socket."""
+        """Give an order. Raises Failed, or UsageError if `where` is not a control socket."""
         if not self._path:
             raise UsageError(f"WHERE is {self.where!r}, but orders are taken only at the unix socket of --control")
         if self._request("POST", f"/orders/{name}") != (202, b"given\n"):
             raise Failed(f"no Septet takes orders at {self.where}; give the path of --control")
 
     def _request(self, method: str, path: str) -> tuple[int, bytes]:
-        """Status and content of the answer."""
+        """Send a request and return the status and content of the answer. Raises Failed."""
         connection = (
             _Unix(self._path) if self._path else http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
         )
@@ -82,7 +84,7 @@ class Asked:
 
 
 def _is_path(where: str, text: str) -> bool:
-    """Whether `where` is a unix socket. text: `where` without http:// before it."""
+    """True if `where` is the path of a unix socket. `text`: `where` without a leading http://."""
     if where.startswith("https://"):  # no TLS is spoken there
         return False
     return where.startswith("unix:") or "/" in text or os.path.exists(where)

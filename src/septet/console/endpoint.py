@@ -1,8 +1,8 @@
-"""Carries the clients of the endpoint, in steps that never wait: `turn`.
+"""Serves the clients of the endpoint of `--metrics-bind`, in steps that never wait (`turn`).
 
-It is a small carrier of its own (`septet.protocol`), over one epoll(7) whose descriptor the supervisor watches beside
-its workers. A model would not do here: each of them wants the whole of its thread. The requests are few, and what
-answers them takes milliseconds.
+It moves the bytes of HTTP sessions (`septet.protocol`) over one epoll(7), whose descriptor the supervisor watches
+beside its workers. A process model could not be used for this: each of them needs a whole thread. Requests are few, and
+answering one takes milliseconds.
 """
 
 import logging
@@ -29,15 +29,15 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 TICK_S = 1.0
-"""How often deadlines are checked, samples taken and streams continued."""
+"""Seconds between two checks of deadlines, samples and parts of a stream."""
 
 MOST_CLIENTS = 64
-"""Clients at the same time; more are let go at once. Each costs a descriptor of the supervisor."""
+"""Most clients at the same time; others are closed at once. Each costs a descriptor of the supervisor."""
 
 
 class Answering(Protocol):
     def answer(self, request: Request, private: bool) -> Answer:
-        """private: orders are taken from this client."""
+        """Answer a request. `private`: True if the client may give orders."""
 
     def tick(self, now_s: float) -> None: ...
 
@@ -88,7 +88,7 @@ class _Client:
 
 
 def _is_of_our_user(sock: socket) -> bool:
-    """The client of a unix socket is a process of our user, or of root (SO_PEERCRED in unix(7))."""
+    """True if the client of a unix socket is a process of our user or of root (SO_PEERCRED in unix(7))."""
     try:
         _, user, _ = struct.unpack("3i", sock.getsockopt(SOL_SOCKET, SO_PEERCRED, struct.calcsize("3i")))
     except OSError:
@@ -97,10 +97,12 @@ def _is_of_our_user(sock: socket) -> bool:
 
 
 class Endpoint:
-    """Answers at the listeners of `service`. For one thread, but for `close`."""
+    """Answers at the listeners of `service`. One thread uses it; any may call `close`."""
 
     def __init__(self, service: Service, answering: Answering, private: Iterable[Listener] = ()) -> None:
-        """private: those of the listeners at which orders are taken, from our own user and root alone."""
+        """`private`: the listeners on which orders are accepted; only clients of our own user and root are served
+        there.
+        """
         self.answering = answering
         self._private = frozenset(private)
         self._service = service
@@ -115,11 +117,13 @@ class Endpoint:
         forked.register(self)
 
     def fileno(self) -> int:
-        """Readable when `turn` has something to do. It is to be called every TICK_S besides."""
+        """Return a descriptor that is readable when `turn` has something to do. `turn` must also be called every
+        TICK_S.
+        """
         return self._poller.fileno()
 
     def turn(self) -> None:
-        """Do what can be done now. Does not wait and does not raise."""
+        """Do what can be done without waiting. Does not raise."""
         try:
             for descriptor, _ in self._poller.wait(0):
                 listener = self._listeners.get(descriptor)
@@ -153,7 +157,9 @@ class Endpoint:
         self._clients[sock.fileno()] = client
 
     def _attend(self, client: _Client, step: Callable[[], Want]) -> None:
-        """Take one step, and watch for what the session waits for then. A failure cuts the connection."""
+        """Take one step for a client, and watch its socket for what the session wants next. A failure cuts the
+        connection.
+        """
         descriptor = client.sock.fileno()
         try:
             want = step()
@@ -173,7 +179,7 @@ class Endpoint:
 
     @contextmanager
     def serving_in_thread(self) -> Iterator[None]:
-        """Answer from a thread."""
+        """Context manager: answer from a thread of its own."""
         thread = Thread(target=self._serve, name="septet-metrics-endpoint", daemon=True)
         thread.start()
         try:
@@ -189,7 +195,7 @@ class Endpoint:
             self.turn()
 
     def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         self._closed = True
         for client in self._clients.values():
             client.session.close()
@@ -198,7 +204,7 @@ class Endpoint:
         self._poller.close()
 
     def close_in_child(self) -> None:
-        """In a process that this one has forked: close its copies of descriptors."""
+        """Close the copies of descriptors in a process that this one has forked."""
         for client in self._clients.values():
             client.sock.close()
         self._clients.clear()

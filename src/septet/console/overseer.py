@@ -1,7 +1,8 @@
-"""The console of a supervisor whose generations serve, and the table of metrics that they all count in.
+"""The console of a supervisor whose generations serve, the table of metrics that they all count in, and what is told to
+the service manager.
 
-It is made once, with the first configuration: a table and an address that changed at HUP would tell nothing any more of
-what was before. At USR2 both are handed to the next program.
+They are made once, with the first configuration: a table and an address that changed at HUP would tell nothing any more
+of what was before. At USR2 they are handed to the next program.
 """
 
 import logging
@@ -19,8 +20,10 @@ from septet.metrics.reader import Reader
 from septet.metrics.table import Table
 from septet.net.handover import ListenerSet
 from septet.net.listener import Listener
+from septet.net.sd_notify import ServiceManager
 from septet.processes.attendant import TURN_S
 from septet.processes.orders import Stop
+from septet.processes.pid_file import PidFile
 from septet.service import monitor_for
 from septet.settings.config import Config
 
@@ -29,18 +32,33 @@ log = logging.getLogger("septet")
 BACKLOG = 128
 
 SWEEPS = 5
-"""After the end of a generation. Its workers die with it, but not in the same instant."""
+"""How often, after a generation has ended, rows of its workers are looked for: workers die with it, but not at the same
+instant.
+"""
 
-_FIXED = ("metrics_bind", "control")
+_FIXED = ("metrics_bind", "control", "pid_file")
 """Options that keep their first value until the next start."""
 
 
 class Console:
     """Implements `processes.attendant.Overseer`. For the main thread of the supervisor."""
 
-    def __init__(self, config: Config, stop: Stop, serves: Callable[[], bool], state: dict[str, Any] | None) -> None:
-        """serves: whether a generation serves. state: what `hand_over` of another program has given. Raises Failed."""
+    def __init__(
+        self,
+        config: Config,
+        stop: Stop,
+        serves: Callable[[], bool],
+        manager: ServiceManager,
+        state: dict[str, Any] | None,
+    ) -> None:
+        """serves: whether a generation serves. state: what `hand_over` of another program has given; then the manager
+        is the one that this program has known. Raises Failed."""
         self._config = config
+        self._manager = ServiceManager(**state["manager"]) if state and "manager" in state else manager
+        if state:
+            self._manager.main_pid()
+        self._pid_file = PidFile(config.pid_file) if config.pid_file is not None else None
+        self._write_pid_file(state)
         self._worker_timeout = config.worker_timeout
         self._orphans = 0
         """How often rows of workers are looked for whose generation has ended before them."""
@@ -53,7 +71,7 @@ class Console:
         if state and state["table"] >= 0 and state.get("layout") == LAYOUT:
             self._adopt(state)
         else:
-            self.monitor = monitor_for(config)
+            self.monitor = monitor_for(config, watched=self._manager.watchdog_s > 0)
         if self.monitor is not None:
             self.monitor.supervise()
         try:
@@ -64,13 +82,26 @@ class Console:
             log.error("USR2: %s; the console is closed", error)  # generations that serve must not end with it
 
     def _adopt(self, state: dict[str, Any]) -> None:
-        """Go on with the table of the program that this one has replaced."""
+        """Continue with the table of the previous program in this process."""
         os.set_inheritable(state["table"], False)
         table = Table(state["table"])
         table.take_over(state["row"])
         self.monitor = Monitor(table, self._config.metrics_bind is not None or self._config.control is not None)
         for text in state["events"]:
             self.monitor.events.append(text)
+
+    def _write_pid_file(self, state: dict[str, Any] | None) -> None:
+        before = state.get("pid_file") if state else None
+        try:
+            if self._pid_file is not None:
+                self._pid_file.write()
+        except Failed as error:
+            self._pid_file = None
+            if state is None:
+                raise
+            log.error("USR2: %s", error)
+        if before is not None and before != self._config.pid_file:
+            PidFile(before).remove()
 
     def _open(self, stop: Stop, serves: Callable[[], bool]) -> None:
         given = (("--metrics-bind", self._config.metrics_bind), ("--control", control_bind(self._config)))
@@ -90,15 +121,17 @@ class Console:
         self._endpoint = endpoint_at(self._config, public, private, stop, self._reader)
 
     def began(self, config: Config, listeners: Iterable[Listener]) -> None:
-        """A generation with this configuration serves from now on."""
+        """Note that a generation with this configuration serves from now on."""
         self._worker_timeout = config.worker_timeout
         for name in _FIXED:
             if getattr(config, name) != getattr(self._config, name):
                 log.warning("--%s keeps its value until the next start", name.replace("_", "-"))
         if self._endpoint is not None:
-            self._reader.describe(tuple(listeners), model=config.model, app=config.app)
+            self._reader.describe(tuple(listeners), config.tls_certificate, model=config.model, app=config.app)
 
     def close(self) -> None:
+        if self._pid_file is not None:
+            self._pid_file.remove()
         if self._endpoint is not None:
             self._endpoint.close()
         self._listeners.close_others(())
@@ -106,8 +139,27 @@ class Console:
     # For `processes.generations`
 
     @property
-    def has_turns(self) -> bool:
-        return self.monitor is not None
+    def turn_s(self) -> float:
+        turn_s = TURN_S if self.monitor is not None else float("inf")
+        return min(turn_s, self._manager.beats_every_s)
+
+    def beat(self, alive: bool) -> None:
+        watchdog_s = self._manager.watchdog_s
+        if watchdog_s and alive and (self.monitor is None or self.monitor.serves(watchdog_s)):
+            self._manager.beat(alive)
+
+    def ready(self, text: str) -> None:
+        self._manager.ready(text)
+
+    def reloading(self, text: str) -> None:
+        self._manager.reloading(text)
+
+    def stopping(self) -> None:
+        self._manager.stopping()
+
+    def ends(self) -> None:
+        if self._pid_file is not None:
+            self._pid_file.remove()
 
     def fileno(self) -> int:
         return self._endpoint.fileno() if self._endpoint is not None else -1
@@ -151,13 +203,15 @@ class Console:
             self.monitor.note(text)
 
     def hand_over(self) -> dict[str, Any]:
+        pid_file = self._pid_file.path if self._pid_file is not None else None
+        told: dict[str, Any] = {"manager": self._manager.hand_over(), "pid_file": pid_file}
         if self.monitor is None:
-            return {"table": -1}
+            return {"table": -1, **told}
         table = self.monitor.table
         os.set_inheritable(table.descriptor, True)
         listeners, events = self._listeners.hand_over(), list(self.monitor.events)
         known = {"table": table.descriptor, "row": table.number, "layout": LAYOUT}
-        return {**known, "listeners": listeners, "events": events}
+        return {**told, **known, "listeners": listeners, "events": events}
 
     def keep(self) -> None:
         if self.monitor is not None:
@@ -166,7 +220,7 @@ class Console:
 
 
 def count_generation(monitor: Monitor, has_workers: bool, tell: Callable[[str], object]) -> None:
-    """In a generation: it counts in its row. tell: called with what has happened to a worker."""
+    """Have this process, a generation, count in its row. `tell`: called with the text of each event about a worker."""
     if has_workers:
         monitor.table.row[KIND] = GENERATION
     monitor.tell = tell

@@ -1,4 +1,4 @@
-"""`septet top`: the console in a terminal, by the library rich (extra `metrics`)."""
+"""`septet top`: the console in a terminal, with the library rich (extra `metrics`)."""
 
 from collections import deque
 from types import TracebackType
@@ -21,12 +21,12 @@ def sparkline(values: "deque[float]", least: float) -> str:
 
 
 def level(share: float | None) -> str:
-    """The style of a share that is busy."""
+    """Return the style in which a busy share is shown."""
     return "" if share is None or share < 0.7 else "yellow" if share < 0.9 else "red"
 
 
 class Top:
-    """A live display, on the terminal's other screen where there is one."""
+    """A display of the status that is drawn again and again, on the terminal's alternate screen if it has one."""
 
     def __init__(self, status: dict[str, Any]) -> None:
         self._console = Console()
@@ -44,7 +44,7 @@ class Top:
         self._live.__exit__(kind, error, at)
 
     def show(self, status: dict[str, Any] | str) -> None:
-        """status: or why there is none; then the last one stays."""
+        """Draw a status. If `status` is a text that says why there is none, the last status stays below it."""
         if isinstance(status, str):
             self._live.update(Group(Text(status, style="bold red"), self.picture(self._status)), refresh=True)
             return
@@ -54,7 +54,7 @@ class Top:
         self._live.update(self.picture(status), refresh=True)
 
     def picture(self, status: dict[str, Any]) -> Group:
-        """The whole screen."""
+        """Return the whole screen."""
         parts: list[Any] = [Text(words.headline(status), style="bold"), self._figures(status), _processes(status)]
         if status["slowest"]:
             parts += [Text("slowest of the last five minutes", style="bold"), Text("\n".join(words.slow(status)))]

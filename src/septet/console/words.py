@@ -1,10 +1,10 @@
-"""A server's status in words: what `septet status` prints, and figures for `septet top`."""
+"""Formats a server's status as text: the lines of `septet status`, and the figures of `septet top`."""
 
 from collections.abc import Iterator
 from typing import Any
 
 WIDTH = 10
-"""Characters of a meter."""
+"""Characters of a bar."""
 
 
 def number(value: float) -> str:
@@ -49,7 +49,7 @@ def headline(status: dict[str, Any]) -> str:
 
 
 def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Name and value."""
+    """Return the figures as pairs of name and value."""
     requests, durations = status["requests"], status["durations"]
     failed = requests["by_status"].get("5xx", 0)
     yield (
@@ -58,17 +58,29 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     )
     yield "durations", _at_most(median=durations["p50_s"], p99=durations["p99_s"])
     yield "queue wait", _at_most(p99=status["queue_wait"]["p99_s"])
+    yield "GIL wait", _at_most(p99=status["gil_wait"]["p99_s"])
     yield "saturation", meter(status["saturation"])
+    workers = status["workers"]
+    if workers is not None and workers["min"] < workers["max"]:
+        yield "workers", f"{workers['current']}, by --workers {workers['min']}-{workers['max']}"
     others = (f"{requests[key]} {name}" for name, key in _UNANSWERED.items())
     yield "errors", ", ".join([f"{failed:,} answers 5xx", *others])
     yield "connections", f"{status['connections']['open']:,} open, {status['connections']['accepted']:,} accepted"
+    tls, sockets = status["tls"], status["websockets"]
+    if tls["certificates"]:
+        yield "TLS", f"{tls['open']:,} open, {tls['handshakes']:,} handshakes, {sum(tls['failed'].values()):,} failed"
+        soonest = min(tls["certificates"], key=lambda each: each["days_left"])
+        yield "certificate", f"{soonest['file']} expires in {number(soonest['days_left'])} days"
+    if sockets["accepted"] or sockets["refused"]:
+        messages = f"{sockets['messages_received']:,} messages in, {sockets['messages_sent']:,} out"
+        yield "WebSockets", f"{sockets['open']:,} open, {sockets['accepted']:,} accepted, {messages}"
     for listener in status["listeners"]:
         waiting = "" if "queue" not in listener else f": {listener['queue']} wait, {listener['drops']} dropped"
         yield "listens at", listener["address"] + waiting
 
 
 def _at_most(**bounds: float | None) -> str:
-    """Quantiles by name, in seconds: the upper bounds of buckets of a histogram. None: not known."""
+    """Return quantiles of a histogram by name, in seconds: upper bounds of buckets. None: not known."""
     known = {name: bound for name, bound in bounds.items() if bound is not None}
     if len(known) > 1 and len(set(known.values())) == 1:
         return f"{' and '.join(known)} at most {seconds(min(known.values()))}"
@@ -81,7 +93,7 @@ COLUMNS = ("process", "busy", "in flight", "answered", "connections", "CPU", "me
 
 
 def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """A row for each process, as COLUMNS has it."""
+    """Return a row for each process, with the columns of COLUMNS."""
     for each in status["processes"]:
         capacity = f" of {each['capacity']}" if each["capacity"] else ""
         yield (
@@ -100,7 +112,7 @@ def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def printable(text: str) -> str:
-    """Without control characters, which a client could have sent to change the terminal."""
+    """Return `text` without control characters, which a client could have sent to change the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
@@ -113,7 +125,7 @@ def slow(status: dict[str, Any]) -> Iterator[str]:
 
 
 def lines(status: dict[str, Any]) -> Iterator[str]:
-    """What `septet status` prints."""
+    """Return the lines that `septet status` prints."""
     yield headline(status)
     for name, value in figures(status):
         yield f"  {name:<12} {value}"
@@ -129,7 +141,7 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(table: list[tuple[str, ...]]) -> Iterator[str]:
-    """The first two columns begin at the left, the others end at the right."""
+    """Return lines in which the columns align: the first two to the left, the others to the right."""
     whole = [row for row in table if row[1]]
     widths = [max(len(row[column]) for row in whole) for column in range(len(COLUMNS))]
     for row in table:

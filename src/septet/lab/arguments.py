@@ -6,11 +6,14 @@ All functions raise UsageError for wrong values.
 from __future__ import annotations
 
 import math
+import re
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from septet.errors import UsageError
 from septet.lab import load as generator
@@ -29,25 +32,44 @@ POSITIVE = Finite(min=0, min_open=True)
 NOT_NEGATIVE = Finite(min=0)
 COUNT = click.IntRange(min=1)
 FILE = click.Path(dir_okay=False, path_type=Path)
+FILE_OR_DIRECTORY = click.Path(exists=True, path_type=Path)
+PERCENT = click.FloatRange(0, 100)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
-SECONDS_OF = {"s": 1, "m": 60, "h": 3600}
+SECONDS_OF = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+BYTES_OF = {"B": 1, "KB": 1000, "KIB": 1024, "MB": 1_000_000, "MIB": 1 << 20}
 OURS = ("model", "bind")
 """Options of `septet serve` that the measurement itself sets, so that --serve-option must not."""
 
 
 class Span(Finite):
-    """A duration, such as 90, 90s, 4m or 1h, converted to seconds; a number without a unit is in seconds."""
+    """A duration, such as 90, 50ms, 90s, 4m or 1h, converted to seconds; a number without a unit is in seconds."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         text = str(value).strip()
-        number, factor = (text[:-1], SECONDS_OF[text[-1]]) if text[-1:] in SECONDS_OF else (text, 1)
+        number = text.rstrip("ushm")
+        unit = text[len(number) :] or "s"
         try:
-            return super().convert(number, parameter, context) * factor
-        except click.BadParameter:
-            self.fail(f"{text!r} is not a time above 0, such as 90s or 4m.", parameter, context)
+            return super().convert(number, parameter, context) * SECONDS_OF[unit]
+        except (click.BadParameter, KeyError):
+            above = "" if self.min is not None and not self.min_open else " above 0"
+            self.fail(f"{text!r} is not a time{above}, such as 50ms, 90s or 4m.", parameter, context)
+
+
+class BytesPerSecond(click.ParamType[int]):
+    """A rate, such as 500, 1KiB/s or 2MB/s, converted to bytes per second."""
+
+    name = "bytes/s"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        text = str(value).strip()
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(B|[KkM]i?B)?(/s)?", text)
+        rate = int(float(found[1]) * BYTES_OF[(found[2] or "B").upper()]) if found else 0
+        return rate or self.fail(f"{text!r} is not a rate of at least 1 B/s, such as 1KiB/s.", parameter, context)
 
 
 SPAN = Span(min=0, min_open=True)
+SPAN_OR_0 = Span(min=0)
+BYTES_PER_SECOND = BytesPerSecond()
 
 
 def path(text: str | None, default: str) -> str:
@@ -91,9 +113,47 @@ def expect_length(text: str | None) -> int | None:
     return int(text)
 
 
+def check_unchanged(context: click.Context, why: str, allowed: Collection[str]) -> None:
+    """Raise UsageError for options that are given though a file has them already, as with --resume.
+
+    Args:
+        why: the beginning of the error's sentence.
+        allowed: names of parameters that may be given all the same.
+    """
+    given = [
+        "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
+        for each in context.command.params
+        if context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE and each.name not in allowed
+    ]
+    if given:
+        raise UsageError(f"{why}, so without {', '.join(given)}")
+
+
 def cpus(text: str | None) -> tuple[int, ...]:
     """Parse --cpus: the numbers of the CPUs in the given order, without duplicates; empty when it was not given."""
     words = [word.strip() for word in (text or "").split(",") if word.strip()]
     if not all(word.isascii() and word.isdigit() for word in words):
         raise UsageError(f"--cpus: {text!r} is not a list of whole numbers, such as 2,3")
     return tuple(dict.fromkeys(map(int, words)))
+
+
+def sweep(text: str) -> tuple[str, tuple[str, ...]]:
+    """Parse a value of --sweep: the name of the option, and the values to measure with."""
+    name, _, values = text.removeprefix("--").partition("=")
+    found = tuple(dict.fromkeys(value.strip() for value in values.split(",") if value.strip()))
+    if not name.strip() or not found:
+        raise UsageError(f"--sweep: {text!r} is not of the form workers=1,2,4")
+    return name.strip(), found
+
+
+def users(text: str, spec: str | None) -> tuple[int, ...]:
+    """Parse --users of `bench`: ascending numbers that this machine, or the cluster `spec`, can carry."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
+        raise UsageError(f"--users: {text!r} is not a list of whole numbers above 0, such as 20,100,500")
+    found = tuple(sorted({int(word) for word in words}))
+    try:
+        generator.check_users(found[-1] if spec is None else 1)  # workers check their own machine
+    except LoadError as error:
+        raise UsageError(f"--users: {error}") from None
+    return found

@@ -15,6 +15,7 @@ from septet.lab import client, output, results
 from septet.lab.client import Load, LoadLost
 from septet.lab.display import Display
 from septet.lab.experiment import Cell, Experiment, Run
+from septet.lab.interpreters import SETTING
 from septet.lab.probe import probing
 from septet.lab.results import Results
 from septet.lab.runner import Round, load_and_sample, plan_for, started
@@ -37,6 +38,7 @@ def preflight(
     new = not directory.exists()
     output.make(directory)
     try:
+        _check_interpreters(experiment)
         with contextlib.ExitStack() as server:
             answering, port = _first_to_serve(experiment, server)
             look(experiment.url(port))
@@ -59,6 +61,17 @@ def _alone(experiment: Experiment, server: Server, port: int, load: Load) -> dic
     if not figures["answers"]:
         return {}
     return {"least_us": min(map(int, figures["histogram_us"])), "cpu_us": usage["cpu_s"] * 1e6 / figures["answers"]}
+
+
+def _check_interpreters(experiment: Experiment) -> None:
+    """Raise Failed when an interpreter of --pythons cannot serve the application: often a package is missing there."""
+    for python in experiment.pythons:
+        cell = next(each for each in experiment.cells() if dict(each.setting).get(SETTING) == python.name)
+        try:
+            with started(experiment, Run(cell), free_port(experiment.host), {}):
+                pass
+        except Failed as failure:
+            raise Failed(f"--pythons: {experiment.app} cannot be served by {python.executable}: {failure}") from None
 
 
 def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> tuple[Server, int]:

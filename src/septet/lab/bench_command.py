@@ -11,27 +11,29 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
 from septet.lab import arguments, client, cluster, interrupts, output, profiles, tls
-from septet.lab import load as generator
 from septet.lab.applications import GUESTBOOK_PATH, application
-from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE, SPAN
+from septet.lab.arguments import COUNT, DIRECTORY, FILE, FILE_OR_DIRECTORY, NOT_NEGATIVE, PERCENT, POSITIVE, SPAN
 from septet.lab.client import Load
 from septet.lab.cluster import cluster_spec
 from septet.lab.drill.drill import NAMES
 from septet.lab.experiment import Experiment, Run
 from septet.lab.known_models import choose_models, model_names, unsupported_options
-from septet.lab.load import LoadError
 from septet.lab.server import LOOPBACK
 from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK, FOREIGN_SHARE_MAX
 
+if TYPE_CHECKING:  # it needs rich, which is an extra
+    from septet.lab.live import LivePage
+
 CLOSE_HELP = "A new connection for every request: then all models do the same work for a request.  [default]"
+GATE_HELP = "Measure what these results measured; exit status 1 where it got worse beyond noise."
 USERS = (20, 100, 500, 1000)
 REPEATS = 3
 DRILL_USERS = 128
@@ -53,12 +55,14 @@ FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_
 Examples:
   septet bench
   septet bench shop.web:app --path /products --users 10,50,200
-  septet bench --for 4m
+  septet bench --for 4m --live
   septet bench --models preforked,epoll --keep-alive --sweep workers=1,2,4
-  septet bench shop.web:app --models prethreaded --servers gunicorn-gthread,waitress
+  septet bench shop.web:app --models epoll,prethreaded --servers gunicorn,granian,waitress --pool 16
+  septet bench shop.web:app --models epoll --pythons python3.11,python3.13
   septet bench wait --models prethreaded,threaded --path '/?ms=20'
   septet bench --profile seed --users 20,100,1000,5000
   septet bench shop.web:app --host 10.0.0.7 --cluster ssh:anna,berta --users 1000,20000
+  septet bench --gate baseline/results.json
   septet bench --resume bench-2026-11-23-081500
   septet bench shop.web:app --drill reload --models epoll --for 60s
 
@@ -66,11 +70,16 @@ Small applications that isolate a cause: hello, cpu, wait, stream (each also as 
 
 Each run has a fresh server; each repeat visits all cells in random order. A cell that fails is shown as failed, with
 the
-reason, and the others go on: the exit status is 1 only when every cell failed. Ctrl-C keeps the finished runs.""",
+reason, and the others go on: the exit status is 1 only when every cell failed. Ctrl-C keeps the finished runs.
+
+With --gate nothing is drawn. Exit status: 0; 1 when something got worse at two looks; 2 when nothing could be
+judged.""",
 )
 @click.argument("app", required=False)
 @click.option("--models", metavar="A,B,...", help="Models to measure.  [default: all]")
 @click.option("--servers", metavar="FILE.toml|A,B,...", help="Other servers to measure, from a file or by name.")
+@click.option("--pool", metavar="T|WxT", help="Threads of every contender, or PROCESSESxTHREADS of each: 16, 2x8.")
+@click.option("--pythons", metavar="A,B,...", help="Measure each model under each of these interpreters of Python.")
 @click.option("--profile", type=click.Choice(profiles.NAMES), help="A preset of users, connections, pools and backlog.")
 @click.option("--users", metavar="N,N,...", help="Simultaneous users.  [default: 20,100,500,1000]")
 @click.option("--repeats", type=COUNT, default=REPEATS, show_default=True, help="Runs of each cell.")
@@ -107,27 +116,53 @@ reason, and the others go on: the exit status is 1 only when every cell failed. 
 @click.option("--trace", is_flag=True, help="Also trace a second of each model, after the last run.")
 @click.option("--drill", type=click.Choice(NAMES), help="Give orders under load, and count the requests that are lost.")
 @click.option("--rate", type=POSITIVE, default=500.0, show_default=True, help="Requests per second of a drill.")
+@click.option("--live", is_flag=True, help="Show the run in a browser while it grows; prints the address.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the order of the runs.  [default: random]")
+@click.option("--gate", type=FILE_OR_DIRECTORY, metavar="BASELINE", help=GATE_HELP)
 @click.option("--resume", type=DIRECTORY, help="Resume the interrupted experiment in this directory.")
+@click.option("--tolerance", type=PERCENT, default=5.0, show_default=True, help="Of --gate: a smaller change is none.")
 @click.option("--out", type=DIRECTORY, help="Directory for results; replaces older ones.  [default: bench-DATE-TIME]")
-def bench(app: str | None, resume: Path | None, **options: Any) -> int:
+def bench(app: str | None, resume: Path | None, gate: Path | None, **options: Any) -> int:
     """Load every model with rising numbers of users, and draw charts.
 
     Measures APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, on a fresh SQLite file.
-    Writes results.json, report.html with all pictures, and each of them as SVG and PNG; prints the table. --drill
+    Writes results.json, report.html with all pictures, and each of them as SVG, PNG and CSV; prints the table. --drill
     measures nothing: half of the users keep their connection, the others connect anew, and what is lost is told.
     """
     if options["drill"] is not None:
         return _drill(app, options)
-    from septet.lab import bench as benching
-    from septet.lab import results
+    if gate is not None:
+        return _gate(gate, options)
+    if not _is_default("tolerance"):
+        raise UsageError("--tolerance: it is that of --gate")
     from septet.lab.report import save  # noqa: F401  here, so that a missing package is found before an hour of measuring
 
     interrupts.term_as_interrupt()
-    if options["profile"] == profiles.TWO_PAGES and resume is None:
-        return _two_pages(app, options)
+    with contextlib.ExitStack() as stack:
+        page = _live(stack, options) if options["live"] else None
+        if options["profile"] == profiles.TWO_PAGES and resume is None:
+            return _two_pages(app, options, page)
+        return _one_page(app, resume, options, page)
+
+
+def _live(stack: contextlib.ExitStack, options: dict[str, Any]) -> LivePage:
+    """Start the server of the page for as long as the stack is open, and print its address."""
+    from septet.lab import live
+
+    pinned = cluster_spec.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"])
+    page, url = stack.enter_context(live.serving(() if options["cluster"] else pinned.client))
+    click.echo(f"live: {url}", err=True)
+    return page
+
+
+def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], page: LivePage | None) -> int:
+    """One experiment, begun or resumed."""
+    from septet.lab import bench as benching
+    from septet.lab import results
+
     if resume is not None:
-        _check_unchanged(click.get_current_context())
+        why = "--resume continues with the options of the experiment"
+        arguments.check_unchanged(click.get_current_context(), why, ("resume", "trace", "live"))
         recorded, experiment = benching.interrupted(resume)
         runs = results.resume(recorded)
     else:
@@ -135,11 +170,11 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
         experiment = _experiment(app, options)
         recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
         runs = experiment.runs()
-    _measure(experiment, recorded, runs, first=resume is None, traced=options["trace"])
+    _measure(experiment, recorded, runs, first=resume is None, traced=options["trace"], page=page)
     return _report([(experiment, recorded)], experiment.out)
 
 
-def _two_pages(app: str | None, options: dict[str, Any]) -> int:
+def _two_pages(app: str | None, options: dict[str, Any], live_page: LivePage | None) -> int:
     """Two experiments in directories of their own, with one report above them."""
     from septet.lab import results
 
@@ -158,7 +193,8 @@ def _two_pages(app: str | None, options: dict[str, Any]) -> int:
         click.echo(f"{page.title}:", err=True)
         experiment = _experiment(page.app, {**options, "profile": name, "out": out / name})
         recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
-        _measure(experiment, recorded, experiment.runs(), first=True, traced=False)
+        last = name == profiles.PAGES[-1]
+        _measure(experiment, recorded, experiment.runs(), first=True, traced=False, page=live_page, last=last)
         done.append((experiment, recorded))
         if recorded["finished"] is None:
             break
@@ -169,20 +205,23 @@ def _drill(app: str | None, options: dict[str, Any]) -> int:
     from septet.lab.drill import command
 
     interrupts.term_as_interrupt()
-    users = max(_users(options["users"], None)) if options["users"] else DRILL_USERS
+    users = max(arguments.users(options["users"], None)) if options["users"] else DRILL_USERS
     return command.run(options["drill"], _experiment(app, options), users, options["rate"], options["for_s"])
 
 
-def _check_unchanged(context: click.Context) -> None:
-    """Raise UsageError for options given with --resume: the experiment keeps the options that it began with."""
-    given = [
-        "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
-        for each in context.command.params
-        if context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
-        and each.name not in ("resume", "trace")
-    ]
-    if given:
-        raise UsageError(f"--resume continues with the options of the experiment, so without {', '.join(given)}")
+def _gate(baseline: Path, options: dict[str, Any]) -> int:
+    from septet.lab import gate as gating
+
+    interrupts.term_as_interrupt()
+    arguments.check_unchanged(
+        click.get_current_context(), "--gate measures as its baseline did", ("gate", "out", "seed", "tolerance")
+    )
+    seed = random.randrange(1 << 32) if options["seed"] is None else options["seed"]
+
+    def measure(experiment: Experiment, recorded: dict[str, Any]) -> None:
+        _measure(experiment, recorded, experiment.runs(), first=True, traced=False)
+
+    return gating.gate(baseline, options["out"], seed, options["tolerance"] / 100, measure)
 
 
 def _check_repeats(context: click.Context) -> None:
@@ -191,10 +230,19 @@ def _check_repeats(context: click.Context) -> None:
         raise UsageError("--for: it repeats as often as it takes, so without --repeats")
 
 
-def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], first: bool, traced: bool) -> None:
+def _measure(
+    experiment: Experiment,
+    recorded: dict[str, Any],
+    runs: list[Run],
+    first: bool,
+    traced: bool,
+    page: LivePage | None = None,
+    last: bool = True,
+) -> None:
     from septet.lab import bench as benching
     from septet.lab import machine
     from septet.lab.display import display
+    from septet.lab.live import shown_live
     from septet.lab.redis import redis
     from septet.lab.rounds import until_decided
 
@@ -215,7 +263,11 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
             click.echo(f"other programs use {busy:.0%} of the CPUs: {BUSY_ADVICE}", err=True)
             if first and experiment.for_s is not None:
                 experiment = _stretched(experiment, recorded, busy)
-        with display(experiment, len(runs) if experiment.for_s is None else None) as shown:
+        number = len(runs) if experiment.for_s is None else None
+        with (
+            display(experiment, number) as terminal,
+            shown_live(terminal, page, experiment, number, recorded, last) as shown,
+        ):
             rounds: Iterable[Iterable[Run]] = ([run] for run in runs)
             if experiment.for_s is not None:
                 rounds = until_decided(experiment, recorded, shown.tell)
@@ -246,14 +298,15 @@ def _load(
 
 
 def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
-    from septet.lab import contenders
+    from septet.lab import contenders, interpreters
+    from septet.lab.equal_terms import on_equal_terms
 
     app = application(name)
     profile = profiles.profile(options["profile"]) if options["profile"] else None
     times = {field: options[option] for option, field in FIELDS.items()}
     if options["for_s"] is not None and _is_default("duration"):
         times |= SHORT
-    sweeps = tuple(_sweep(text) for text in options["sweeps"])
+    sweeps = tuple(arguments.sweep(text) for text in options["sweeps"])
     others = contenders.read(options["servers"], frozenset(name for name, _ in sweeps)) if options["servers"] else ()
     if others and not app.is_callable:
         raise UsageError(f"--servers: other servers cannot be told to serve {app.name!r}, which are files")
@@ -261,10 +314,14 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     out, host = options["out"] or output.dated("bench"), cluster_spec.host(options["host"])
     if options["tls"] and (others or options["trace"]):
         raise UsageError(f"--tls: it does not go with {'--servers' if others else '--trace'}")
-    return Experiment(
+    experiment = Experiment(
         out=out,
         models=models,
-        users=_users(options["users"], options["cluster"]) if options["users"] else profile.users if profile else USERS,
+        users=arguments.users(options["users"], options["cluster"])
+        if options["users"]
+        else profile.users
+        if profile
+        else USERS,
         app=app.name,
         app_words=app.words,
         path=arguments.path(options["path"], app.path),
@@ -278,6 +335,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         sweeps=sweeps,
         lacking=unsupported_options(models, [name for name, _ in sweeps]) if sweeps else {},
         others=others,
+        pythons=interpreters.read(options["pythons"]) if options["pythons"] else (),
         profile=options["profile"],
         serve_options=(
             *(profile.options if profile else ()),
@@ -290,6 +348,9 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         pinned=cluster_spec.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"]),
         **times,
     )
+    if not others and options["pool"] is None:
+        return experiment
+    return on_equal_terms(experiment, options["pool"], lambda line: click.echo(line, err=True))
 
 
 def _is_default(option: str) -> bool:
@@ -328,37 +389,22 @@ def _report(done: Sequence[tuple[Experiment, dict[str, Any]]], out: Path) -> int
 def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> None:
     """The tables and sentences of one page; what the report says first comes last, where a terminal shows it."""
     from septet.lab import caveats, tables
-    from septet.lab.report.findings import findings, others_share
+    from septet.lab.beside import beside
+    from septet.lab.report.findings import findings, focus, others_share
 
     if title:
         click.echo(f"\n{title}\n")
     busy = others_share(recorded)
     if busy:
         click.echo(busy + "\n")
+    if recorded["experiment"].get("pool_told"):
+        click.echo(recorded["experiment"]["pool_told"] + "\n")
     click.echo(tables.rates(cells, recorded["experiment"]["users"]))
     most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:
         click.echo("\n" + tables.costs(cells, most))
+    for table in beside(recorded, cells, focus(cells)):
+        click.echo(f"\n{table.title}:\n\n{tables.aligned(table.lines)}")
     for sentence in [*caveats.caveats(recorded, cells, DOUBT_MARK), *findings(recorded, cells)]:
         if sentence != busy:
             click.echo("\n" + sentence)
-
-
-def _sweep(text: str) -> tuple[str, tuple[str, ...]]:
-    name, _, values = text.removeprefix("--").partition("=")
-    found = tuple(dict.fromkeys(value.strip() for value in values.split(",") if value.strip()))
-    if not name.strip() or not found:
-        raise UsageError(f"--sweep: {text!r} is not of the form workers=1,2,4")
-    return name.strip(), found
-
-
-def _users(text: str, spec: str | None) -> tuple[int, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
-        raise UsageError(f"--users: {text!r} is not a list of whole numbers above 0, such as 20,100,500")
-    users = tuple(sorted({int(word) for word in words}))
-    try:
-        generator.check_users(users[-1] if spec is None else 1)  # workers check their own machine
-    except LoadError as error:
-        raise UsageError(f"--users: {error}") from None
-    return users

@@ -1,29 +1,41 @@
 """Other servers that take part in an experiment beside the process models, described by tables of a TOML file.
 
     [gunicorn-gthread]
-    command = "gunicorn --worker-class gthread --threads 16 --bind {host}:{port} {app}"
+    command = "gunicorn --worker-class gthread --workers {workers} --threads {threads} --bind {host}:{port} {app}"
     environment = { GUNICORN_CMD_ARGS = "" }
+    interface = "wsgi"
+    pool = "threads"
+    package = "gunicorn"
 
-In the command {host}, {port} and {app} are filled in, and the names of `--sweep`; it is split as a shell does it. A
-command whose first word is "python" runs this Python; others are searched beside it first, then on PATH.
+In the command {host}, {port} and {app} are filled in, the names of `--sweep`, and {workers}, {threads} and {at_once}
+of the pool that all contenders have (`septet.lab.pool`); it is split as a shell does it. A command whose first word is
+"python" runs this Python; others are searched beside it first, then on PATH. The last three keys are optional: which
+applications the server takes, of what its pool consists, and the package to install where it is missing.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shlex
+import shutil
 import string
 import sys
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from septet.errors import UsageError
+from septet.lab.pool import KINDS, POOL_FIELDS
 
 EXAMPLES = Path(__file__).with_name("data") / "servers.toml"
-GIVEN = frozenset({"host", "port", "app"})
-KEYS = frozenset({"command", "environment"})
+GIVEN = frozenset({"host", "port", "app"}) | POOL_FIELDS
+INTERFACES = ("wsgi", "asgi")
+CHOICES: Mapping[str, Sequence[str]] = {"interface": INTERFACES, "pool": KINDS}
+"""Keys of a table that have one of a few words as their value."""
+KEYS = frozenset({"command", "environment", "package", *CHOICES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +44,17 @@ class OtherServer:
 
     name: str
     command: str
-    """The command line as a template for `str.format`: {host}, {port}, {app} and swept options are filled in."""
+    """The command line as a template for `str.format`: {host}, {port}, {app}, the pool's numbers and swept options are
+    filled in."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    interface: str | None = None
+    """The applications that it serves: "wsgi" or "asgi"; None: not known."""
+    pool: str | None = None
+    """One of `pool.KINDS`: how it answers several requests at a time; None: not known."""
+    package: str | None = None
+    """The name for `pip install`; None: not known."""
+    of_family: bool = False
+    """True if it was meant by the first part of its name, as "granian" means all that begin with it."""
 
     @property
     def fields(self) -> frozenset[str]:
@@ -45,29 +66,87 @@ class OtherServer:
         words = [word.format_map(values) for word in shlex.split(self.command)]
         return [sys.executable, *words[1:]] if words[0] == "python" else words
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether the program of the command is there: as a module of this Python, beside it, or on PATH."""
+        first, *rest = shlex.split(self.command)
+        if first != "python":
+            return shutil.which(first, path=search_path()) is not None
+        module = rest[1] if rest[:1] == ["-m"] and len(rest) > 1 else None
+        return module is None or importlib.util.find_spec(module.partition(".")[0]) is not None
+
+
+def search_path() -> str:
+    """The value of PATH with which other servers are started: an environment that is not activated may have them."""
+    return os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+
 
 def read(text: str, sweeps: frozenset[str] = frozenset()) -> tuple[OtherServer, ...]:
     """Return the other servers that `--servers` names. `text` is the name of a TOML file, all of whose servers are
     taken, or names of our examples, separated by commas.
 
-    Raises UsageError for errors in the file, and for names that are not among the examples.
+    The first part of a name, such as "granian", stands for all examples that begin with it; `fitting` chooses from
+    them. Raises UsageError for errors in the file, and for names that are not among the examples.
     """
     path = Path(text)
-    if path.suffix == ".toml":
-        servers = _parsed(path)
-    else:
-        examples = {server.name: server for server in _parsed(EXAMPLES)}
-        names = [name.strip() for name in text.split(",") if name.strip()]
-        unknown = [name for name in names if name not in examples]
-        if unknown or not names:
-            raise UsageError(
-                f"--servers: {', '.join(unknown) or text!r} is neither a .toml file nor among {', '.join(examples)}"
-            )
-        servers = tuple(examples[name] for name in names)
+    servers = _parsed(path) if path.suffix == ".toml" else _examples(text)
     for server in servers:
         if missing := sorted(server.fields - GIVEN - sweeps):
             raise UsageError(f"--servers: the command of {server.name} has {{{missing[0]}}}, which nothing fills in")
     return servers
+
+
+def _examples(text: str) -> tuple[OtherServer, ...]:
+    examples = {server.name: server for server in _parsed(EXAMPLES)}
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    found: dict[str, OtherServer] = {}
+    unknown = []
+    for name in names:
+        meant = [each for each in examples if each == name or each.startswith(f"{name}-")]
+        for each in meant:
+            explicit = each == name or (each in found and not found[each].of_family)
+            found[each] = replace(examples[each], of_family=not explicit)
+        unknown += [] if meant else [name]
+    if unknown or not names:
+        raise UsageError(
+            f"--servers: {', '.join(unknown) or text!r} is neither a .toml file nor among {', '.join(examples)}"
+        )
+    return tuple(found.values())
+
+
+def fitting(servers: Sequence[OtherServer], interface: str | None) -> tuple[OtherServer, ...]:
+    """Return those of the servers that take an application of this interface, "wsgi" or "asgi"; None: all of them.
+
+    Raises UsageError when none is left, and when one of them is not installed.
+    """
+    fit = tuple(each for each in servers if interface is None or each.interface in (None, interface))
+    if servers and not fit and interface is not None:
+        raise UsageError(f"--servers: none of {_names(servers)} serves an application of {interface.upper()}")
+    if missing := [each for each in fit if not each.is_installed]:
+        packages = dict.fromkeys(each.package for each in missing if each.package)
+        cure = f": pip install {' '.join(packages)}" if packages else ""
+        many = len(missing) > 1
+        raise UsageError(
+            f"--servers: {_names(missing)} {'are' if many else 'is'} neither beside this Python nor on PATH{cure}"
+        )
+    return fit
+
+
+def left_out(named: Sequence[OtherServer], fit: Sequence[OtherServer], interface: str | None) -> str | None:
+    """Return a sentence about servers that were named and do not take the application; None when all do.
+
+    Those of a family are not missed: "granian" names two, of which one fits.
+    """
+    missing = [each for each in named if each not in fit and not each.of_family]
+    if not missing or interface is None:
+        return None
+    other = next(each for each in INTERFACES if each != interface)
+    return f"left out: {_names(missing)}, for {other.upper()}; the application is {interface.upper()}"
+
+
+def _names(servers: Sequence[OtherServer]) -> str:
+    *first, last = [each.name for each in servers]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _parsed(path: Path) -> tuple[OtherServer, ...]:
@@ -80,9 +159,20 @@ def _parsed(path: Path) -> tuple[OtherServer, ...]:
 
 def _server(name: str, table: Any, path: Path) -> OtherServer:
     if not isinstance(table, dict) or not isinstance(table.get("command"), str) or table.keys() - KEYS:
-        raise UsageError(f"--servers: [{name}] in {path} must have a command, and may have an environment")
-    environment = table.get("environment", {})
-    server = OtherServer(name, table["command"], {key: str(value) for key, value in environment.items()})
+        raise UsageError(
+            f"--servers: [{name}] in {path} must have a command, and may have {', '.join(sorted(KEYS - {'command'}))}"
+        )
+    given = table.get("environment", {})
+    if not isinstance(given, dict):
+        raise UsageError(f"--servers: environment of [{name}] in {path} must be a table of variables")
+    environment = {key: str(value) for key, value in given.items()}
+    words = {key: table.get(key) for key in (*CHOICES, "package")}
+    for key, allowed in CHOICES.items():
+        if words[key] not in (None, *allowed):
+            raise UsageError(
+                f"--servers: {key} of [{name}] in {path} is {words[key]!r}, but must be one of {', '.join(allowed)}"
+            )
+    server = OtherServer(name, table["command"], environment, words["interface"], words["pool"], words["package"])
     try:
         shlex.split(server.command)
         _ = server.fields

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from septet.lab.applications import GUESTBOOK, GUESTBOOK_PATH
-from septet.lab.contenders import OtherServer
+from septet.lab.contenders import OtherServer, search_path
+from septet.lab.interpreters import SETTING, Interpreter, lend
 from septet.lab.pinning import Pinning
+from septet.lab.pool import Pool
 from septet.lab.server import LOOPBACK
 
 __all__ = ["GUESTBOOK", "GUESTBOOK_PATH", "STORE", "Cell", "Experiment", "Run"]
@@ -108,6 +110,12 @@ class Experiment:
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The swept options that a model does not take, by model."""
     others: tuple[OtherServer, ...] = ()
+    pool: Pool | None = None
+    """The pool of all contenders, see `septet.lab.pool`; None: each has its own."""
+    pool_told: str | None = None
+    """The sentence that says which pool each contender has."""
+    pythons: tuple[Interpreter, ...] = ()
+    """Interpreters under which each model is measured; none: this one alone."""
     profile: str | None = None
     serve_options: tuple[str, ...] = ()
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -134,6 +142,8 @@ class Experiment:
                 "scenario": Path(values["scenario"]) if values["scenario"] else None,
                 "sweeps": tuple((name, tuple(each)) for name, each in values["sweeps"]),
                 "others": tuple(OtherServer(**each) for each in values["others"]),
+                "pool": Pool(**values["pool"]) if values.get("pool") else None,
+                "pythons": tuple(Interpreter(**each) for each in values.get("pythons", ())),
                 "model_options": {name: tuple(words) for name, words in values["model_options"].items()},
                 "lacking": {name: tuple(words) for name, words in values.get("lacking", {}).items()},
                 "pinned": Pinning(*(tuple(cpus) for cpus in values["pinned"])),
@@ -185,9 +195,11 @@ class Experiment:
         ]
 
     def _settings(self, contender: str) -> list[Setting]:
-        """Return all combinations of the values of those swept options that this contender takes; [()] if it takes
-        none."""
-        swept = ([(name, value) for value in values] for name, values in self.sweeps if self._has(contender, name))
+        """Return all combinations of the values of those swept options that this contender takes, and, for a model, of
+        the interpreters; [()] without any."""
+        swept = [[(name, value) for value in values] for name, values in self.sweeps if self._has(contender, name)]
+        if self.pythons and self._other(contender) is None:
+            swept.insert(0, [(SETTING, python.name) for python in self.pythons])
         return list(itertools.product(*swept))
 
     def _has(self, contender: str, option: str) -> bool:
@@ -202,21 +214,30 @@ class Experiment:
         """Return the command that starts the server of a cell."""
         other = self._other(cell.model)
         if other is not None:
-            return other.words({"host": self.host, "port": port, "app": self.app_words[0], **dict(cell.setting)})
+            given = {"host": self.host, "port": port, "app": self.app_words[0]}
+            return other.words({**(self.pool or Pool()).values, **given, **dict(cell.setting)})
         words = [*self.server, *self.app_words, "--model", cell.model, "--bind", f"{self._authority}:{port}"]
         words += [*self.serve_options, *self.model_options.get(cell.model, ())]
+        if (python := self._python(cell)) is not None:
+            words[0] = python.executable
         for name, value in cell.setting:
-            words += [f"--{name}", value]
+            words += [f"--{name}", value] if name != SETTING else []
         return words
+
+    def _python(self, cell: Cell) -> Interpreter | None:
+        """The interpreter that the setting of a cell names."""
+        name = dict(cell.setting).get(SETTING)
+        return next((python for python in self.pythons if python.name == name), None)
 
     def environment(self, scratch: Path, cell: Cell | None = None) -> dict[str, str]:
         """Variables to add to our environment for a server. The guestbook gets a new SQLite file in the directory
         `scratch`, unless the user named a store."""
         other = self._other(cell.model) if cell is not None else None
         variables = dict(ONE_PROCESS) if other is None else {}
-        if other is not None:  # it may be installed beside us, in an environment that is not activated
-            beside = os.path.dirname(sys.executable)
-            variables = {"PATH": os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]), **other.environment}
+        if other is not None:
+            variables = {"PATH": search_path(), **other.environment}
+        if cell is not None and self._python(cell) is not None:
+            variables["PYTHONPATH"] = lend(scratch)
         if self.store is not None:
             variables[STORE] = self.store
         elif any(word.startswith("septet.examples.guestbook:") for word in self.app_words) and STORE not in os.environ:

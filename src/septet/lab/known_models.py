@@ -28,6 +28,12 @@ def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]
     return chosen
 
 
+def size_options(models: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return the options for its size ("workers", "threads") that each of these models takes, by model."""
+    takes = {each["name"]: frozenset(each["takes"]) for each in json.loads(_asked("models", "--json"))}
+    return {model: takes[model] for model in models}
+
+
 def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the swept options that each model does not take, by model; models that take all are left out.
 

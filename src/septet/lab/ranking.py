@@ -86,9 +86,24 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
             here = found[run.cell.users]
             here.values.setdefault(run.cell.label, {})[run.repeat] = float(value)
             here.weights.setdefault(run.cell.label, {})[run.repeat] = _answers(record)
+    if by is EVEN_RATE:
+        _bound_what_is_not_computed(records, found)
     for each in found.values():
         each.weights = _weights(each.weights) if by in (EVEN_RATE, EVEN_CPU) else {}
     return found
+
+
+def _bound_what_is_not_computed(records: Sequence[Record], found: Mapping[int, _Values]) -> None:
+    """Where rates of some contenders are computed from CPU time, mark the measured ones of others as lower bounds: they
+    are what a busy machine left of them, and nothing that is ahead of them is surely ahead."""
+    computed: dict[int, dict[bool, set[str]]] = {users: {True: set(), False: set()} for users in found}
+    for record in records:
+        if record["verdict"] != "failed":
+            cell = run_of(record).cell
+            computed[cell.users][record["evened"]["cpu_limited"]].add(cell.label)
+    for users, labels in computed.items():
+        if labels[True]:
+            found[users].at_least |= labels[False]
 
 
 def _coarse(records: Sequence[Record], by: Metric) -> set[Cell]:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 LEVEL = 0.95
 RESAMPLES = 2000
 REPEATS_MAX = 1000
+FREEDOM_MAX = 200
+"""Degrees of freedom from which on Student's distribution is taken as it is there; it hardly changes any more."""
 SEED = 0
 """Fixed, so that the same values give the same interval."""
 
@@ -58,13 +60,19 @@ def _middles(count: int) -> list[tuple[int, int]]:
     return [(ranks[(count - 1) // 2], ranks[count // 2]) for ranks in resamples]
 
 
-def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]], level: float = LEVEL) -> Ratio:
+def ratio(
+    befores: Sequence[Sequence[float]],
+    afters: Sequence[Sequence[float]],
+    level: float = LEVEL,
+    common: float = 0.0,
+) -> Ratio:
     """Return the ratio of the values after to those before; for several pairs of series the geometric mean of their
     ratios.
 
     The ratio of geometric means, with Welch's interval of a difference, for logarithms. Not a bootstrap: three values
     have only ten different resamples, so its ends never pass the extremes, which is too narrow for the high levels that
-    many intervals at once need. All values must be above 0, and each series must have one.
+    many intervals at once need. All values must be above 0, and each series must have one. `common` is the variance
+    (of the logarithm of the ratio) that the values do not show, because it is common to all on one side.
     """
     pairs = [([*map(math.log, before)], [*map(math.log, after)]) for before, after in zip(befores, afters, strict=True)]
     shift = fmean(fmean(after) - fmean(before) for before, after in pairs)
@@ -72,10 +80,10 @@ def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]],
     if min(map(len, series)) < 2:
         return Ratio(math.exp(shift), None, None)
     errors = [(variance(each) / len(each) / len(pairs) ** 2, len(each) - 1) for each in series]
-    error = sum(part for part, _ in errors)
+    error = sum(part for part, _ in errors) + common
     doubt = sum(part**2 / freedom for part, freedom in errors)
     # Welch and Satterthwaite; rounded down, which makes the interval wider.
-    freedom = int(error**2 / doubt) if doubt else 1
+    freedom = min(FREEDOM_MAX, int(error**2 / doubt)) if doubt else FREEDOM_MAX if common else 1
     reach = math.sqrt(error) * student(max(1, freedom), round(level, 6)) if error else 0.0
     return Ratio(math.exp(shift), math.exp(shift - reach), math.exp(shift + reach))
 

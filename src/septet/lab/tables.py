@@ -51,9 +51,19 @@ def load_figures(figures: dict[str, Any]) -> str:
         ["unanswered at the end", f"{figures['unanswered']:,}, longest {_ms(figures['longest_unanswered_us'])}"],
         ["users never answered", f"{figures['users_never_answered']:,}"],
         ["load generator's CPU", f"{figures['client']['cpu_share']:.0%} of one"],
+        *_slow(figures),
         *_workers(figures),
     ]
     return aligned(rows)
+
+
+def _slow(figures: dict[str, Any]) -> Iterator[list[str]]:
+    """Rows of the slow clients, which are in no other figure."""
+    if "slow" in figures:
+        slow = figures["slow"]
+        yield ["slow clients: answers", f"{slow['answers']:,}, longest {_ms(slow['longest_us'])}"]
+        for kind, count in sorted(slow["errors"].items()):
+            yield [f"slow clients: {kind}", f"{count:,}"]
 
 
 def _answers(figures: dict[str, Any]) -> Iterator[list[str]]:

@@ -177,14 +177,14 @@ def foreign_share(record: dict[str, Any], cpus: int) -> float | None:
 
 
 def _little(load: dict[str, Any]) -> str | None:
-    """Say why a closed loop contradicts Little's law, users = rate x latency: some users did nothing for a time.
+    """Say why a closed loop contradicts Little's law, users = rate x (latency + think time): some users did nothing.
 
     None if it holds within LITTLE_ERROR_MAX, for an open loop, and for too few answers.
     """
     plan = load["plan"]
     if plan["rate"] is not None or load["answers"] < LITTLE_ANSWERS_MIN * plan["users"]:
         return None
-    present = load["requests_per_s"] * load["latency_us"]["mean"] / 1e6
+    present = load["requests_per_s"] * (load["latency_us"]["mean"] / 1e6 + plan.get("think_s", 0.0))
     if abs(present / plan["users"] - 1) <= LITTLE_ERROR_MAX:
         return None
     return f"rate times latency makes {present:,.0f} users, not {plan['users']:,} (Little's law): some stood still"

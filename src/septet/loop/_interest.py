@@ -59,6 +59,7 @@ class Interest(selectors.BaseSelector):
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Add a descriptor, as in `selectors.BaseSelector`."""
         fd = _descriptor(fileobj)
+        self._check_free(fd)
         self._add(fd, _mask(events))
         key = self.keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
         return key
@@ -70,11 +71,12 @@ class Interest(selectors.BaseSelector):
             RuntimeError: the descriptor is watched already.
             OSError: the poller refuses it.
         """
-        self._add(fd, mask)
+        self._check_free(fd)
+        self.watchers[fd] = watcher  # first: whatever interrupts the rest, the two lists agree
         try:
-            self.watchers[fd] = watcher
+            self._add(fd, mask)
         except BaseException:
-            self._poller.remove(fd)
+            del self.watchers[fd]
             raise
 
     def rewatch(self, fd: int, mask: int) -> None:
@@ -84,16 +86,23 @@ class Interest(selectors.BaseSelector):
 
     def unwatch(self, fd: int) -> bool:
         """Remove a descriptor that was added with `watch`; False if there is none."""
-        if self.watchers.pop(fd, None) is None:
+        if fd not in self.watchers:
             return False
         self._poller.remove(fd)
+        self.watchers.pop(fd, None)  # last: if an exception has come before, the caller can do it again
         return True
 
-    def _add(self, fd: int, mask: int) -> None:
+    def _check_free(self, fd: int) -> None:
         if fd in self.watchers or fd in self.keys:
             raise RuntimeError(f"file descriptor {fd} is watched already")
+
+    def _add(self, fd: int, mask: int) -> None:
         self.changed.add(fd)
-        self._poller.add(fd, mask)
+        try:
+            self._poller.add(fd, mask)
+        except BaseException:  # a signal handler may have raised just after it was added
+            self._poller.remove(fd)
+            raise
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         """Remove a descriptor, which may be closed already, as in `selectors.BaseSelector`."""

@@ -123,7 +123,8 @@ class ReadinessLoop(SocketCalls):
                     self._timed(partial(callback, mask), callback)
                 else:
                     callback(mask)
-            except (SystemExit, KeyboardInterrupt):
+            except (SystemExit, KeyboardInterrupt) as exc:
+                self.resume_interrupted(exc)
                 raise
             except BaseException as exc:
                 self._report(exc, callback)
@@ -140,6 +141,8 @@ class ReadinessLoop(SocketCalls):
             self._run_handle(writer)
 
     def _report(self, exc: BaseException, callback: object) -> None:
+        self.resume_interrupted(exc)
+        self.tell_failed()
         self.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": exc})
 
     # -- what asyncio's loop calls to make transports and listeners
@@ -261,6 +264,12 @@ class ReadinessLoop(SocketCalls):
             raise RuntimeError(
                 f"this event loop belongs to process {self._pid}, and this one was forked in it"
             ) from None
+
+    def forget_run(self) -> None:
+        """Undo what a run of the loop has left behind if a signal handler has raised just when it ended: asyncio would
+        say that the loop is running. For the loop's thread, while the loop does not run."""
+        asyncio._set_running_loop(None)
+        cast(Any, self)._thread_id = None
 
     async def wind_up(self) -> None:
         """Cancel all tasks but the calling one, and close asynchronous generators, as `asyncio.run` does at its end.

@@ -37,7 +37,8 @@ heap is cancelled, as in asyncio: most timers are time-outs that are cancelled l
 **When a callback raises.** An Exception goes to the exception handler, and the turn goes on. SystemExit and
 KeyboardInterrupt leave the turn at once. What it had not run yet is run by the next turn, if there is one: ready
 callbacks are still in the queue, and due timers are put at its front. Events are reported again, because pollers are
-level-triggered, and a ring keeps the completions that it has not called back yet.
+level-triggered, and a ring keeps the completions that it has not called back yet. An exception that a signal handler
+has raised in the loop's own code loses no callback either (`_interruption.py`).
 
 **Waking a blocked loop.** `call_soon_threadsafe` appends to the queue and writes to the loop's self-pipe. A loop that
 never blocks needs no pipe, so it is made before the first wait that may block (`_readiness.py`, `_ensure_self_pipe`).
@@ -57,6 +58,7 @@ from time import monotonic, sleep
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 from septet.loop._interest import Interest
+from septet.loop._interruption import resume_interrupted
 from septet.pollers import Ready
 
 log = logging.getLogger("asyncio")
@@ -127,6 +129,10 @@ class Schedule(asyncio.SelectorEventLoop):
     _timer_cancelled_count: int
     _current_handle: asyncio.Handle | None
     _process_events: Callable[[Any], None]
+
+    failed: Callable[[], None] | None = None
+    """Called after a callback or a watcher has raised, before the exception handler is: work may have been left undone.
+    None: nothing is called. Unlike the exception handler it is the server's, and not the application's."""
 
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
@@ -201,7 +207,7 @@ class Schedule(asyncio.SelectorEventLoop):
                 self._run_with_timers(events)
                 return
             if ready:
-                self._run_ready()
+                self._run_ready(len(ready))
             if events:
                 self._process_events(events)
         except MemoryError as exc:  # our own: what callbacks raise is handled where they are called
@@ -209,6 +215,7 @@ class Schedule(asyncio.SelectorEventLoop):
 
     def _lack_memory(self, exc: MemoryError) -> None:
         """Report that memory is lacking, and pause. The next turn does what this one has left, so no event is lost."""
+        self.tell_failed()
         self.call_exception_handler({"message": "The event loop lacks memory, and goes on", "exception": exc})
         sleep(SHORTAGE_S)
 
@@ -226,31 +233,33 @@ class Schedule(asyncio.SelectorEventLoop):
         """
         due = self._take_due()
         try:
-            self._run_ready()
+            self._run_ready(len(self._ready))
             if events:
                 self._process_events(events)
         finally:
             # At the front, before what was queued in this turn. In the queue, so that KeyboardInterrupt loses none.
-            self._ready.extendleft(reversed(due))
-        for _ in due:
-            handle = self._ready.popleft()
-            if not handle._cancelled:
-                self._run_handle(handle)
+            self._ready.extendleft(due[::-1])
+        self._run_ready(len(due))
 
-    def _run_ready(self) -> None:
-        """Run the callbacks that are in the queue now; those that they add run in the next turn."""
+    def _run_ready(self, count: int) -> None:
+        """Run the first `count` callbacks in the queue; those that they add run in the next turn.
+
+        Each is taken from the queue without a call: the exception of a signal handler comes at calls.
+        """
         if self._debug:
-            self._run_ready_timed()
+            self._run_ready_timed(count)
             return
-        take = self._ready.popleft
+        ready = self._ready
         handle: Any = None
-        for _ in range(len(self._ready)):
-            handle = take()
+        for _ in range(count):
+            handle = ready[0]
+            del ready[0]
             if handle._cancelled:
                 continue
             try:
                 handle._context.run(handle._callback, *handle._args)
-            except (SystemExit, KeyboardInterrupt):
+            except (SystemExit, KeyboardInterrupt) as exc:
+                resume_interrupted(self, exc, handle)
                 raise
             except BaseException as exc:
                 self._handle_failed(handle, exc)
@@ -258,12 +267,24 @@ class Schedule(asyncio.SelectorEventLoop):
 
     def _handle_failed(self, handle: Any, exc: BaseException) -> None:
         """Report an exception of a callback as asyncio's Handle does."""
+        resume_interrupted(self, exc, handle)
+        self.tell_failed()
         callback = format_helpers._format_callback_source(handle._callback, handle._args)
         message = f"Exception in callback {callback}"
         self.call_exception_handler({"message": message, "exception": exc, "handle": handle})
 
-    def _run_ready_timed(self) -> None:
-        for _ in range(len(self._ready)):
+    def resume_interrupted(self, exc: BaseException) -> None:
+        """Queue the callback that `exc`, which the caller has caught, has kept `call_soon` from queueing, if there is
+        one. For the loop's thread."""
+        resume_interrupted(self, exc, None)
+
+    def tell_failed(self) -> None:
+        """Call `failed`, if it is set."""
+        if self.failed is not None:
+            self.failed()
+
+    def _run_ready_timed(self, count: int) -> None:
+        for _ in range(count):
             handle = self._ready.popleft()
             if not handle._cancelled:
                 self._run_handle(handle)
@@ -305,13 +326,19 @@ class Schedule(asyncio.SelectorEventLoop):
         timers = self._scheduled
         now = self.time() + self._clock_resolution
         due: list[asyncio.Handle] = []
-        while timers and timers[0][0] < now:
-            timer = heappop(timers)[2]
-            timer._scheduled = False  # type: ignore[attr-defined]
-            if timer._cancelled:
-                self._timer_cancelled_count -= 1
-            else:
-                due.append(timer)
+        try:
+            while timers and timers[0][0] < now:
+                # In the list before it is off the heap, and without a call: a signal handler's exception loses none.
+                timer = timers[0][2]
+                if timer._cancelled:
+                    self._timer_cancelled_count -= 1
+                else:
+                    due += (timer,)
+                timer._scheduled = False  # type: ignore[attr-defined]
+                heappop(timers)
+        except BaseException:
+            self._ready += due
+            raise
         return due
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

@@ -1,1 +1,3 @@
-"""What a running server counts: a table in shared memory, the observer that counts, and what is made of the counts."""
+"""Metrics of a running server: a table of counters in shared memory, the observer that counts, and the forms in which
+the counts are shown.
+"""

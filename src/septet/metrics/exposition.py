@@ -14,6 +14,8 @@ from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
     BOUNDS_S,
+    GIL_WAIT,
+    GIL_WAIT_NS,
     IDLE_KINDS,
     KIND,
     KINDS,
@@ -29,19 +31,21 @@ from septet.metrics.lanes import (
     TIMED_OUT,
 )
 from septet.metrics.proc import listen_queue, usage
-from septet.metrics.reader import Histogram, Reader, answers, connections, durations, histogram, in_flight
+from septet.metrics.reader import Histogram, Reader, answers, connections, durations, histogram, in_flight, workers
 from septet.metrics.table import Snapshot
+from septet.metrics.traffic_exposition import of_tls, of_websockets
 
 MISSING = "/metrics needs the package prometheus_client: pip install 'septet[metrics]'"
 
 
 def is_available() -> bool:
-    """The library is installed."""
+    """True if the library prometheus_client is installed."""
     return find_spec("prometheus_client") is not None
 
 
 def render(reader: Reader, accept: str) -> tuple[bytes, str]:
-    """The metrics, and their media type: OpenMetrics if `accept`, the request's Accept field, asks for it.
+    """Return the metrics as bytes and their media type: OpenMetrics if `accept`, the request's Accept field, asks for
+    it, else Prometheus' text format.
 
     Raises ModuleNotFoundError if the library is missing.
     """
@@ -62,6 +66,8 @@ class _Collector:
         snapshot = self._reader.snapshot()
         yield from _of_requests(snapshot)
         yield from _of_connections(snapshot)
+        yield from of_tls(snapshot, self._reader.certificates)
+        yield from of_websockets(snapshot)
         yield from self._of_listeners()
         yield from self._of_processes(snapshot)
 
@@ -93,6 +99,10 @@ class _Collector:
         for index, kind in enumerate(KINDS):
             processes.add_metric([kind], sum(row.lanes[KIND] == index for row in snapshot.rows))
         yield processes
+        found = workers(snapshot) or {"current": 0, "min": 0, "max": 0}
+        yield GaugeMetricFamily("septet_workers", "Worker processes.", found["current"])
+        yield GaugeMetricFamily("septet_workers_min", "The least that --workers allows.", found["min"])
+        yield GaugeMetricFamily("septet_workers_max", "The most that --workers allows.", found["max"])
         restarts = CounterMetricFamily("septet_worker_restarts", "Workers that were replaced.", labels=["reason"])
         for index, reason in enumerate(REASONS):
             restarts.add_metric([reason], snapshot.total[RESTARTS + index])
@@ -137,6 +147,9 @@ def _of_requests(snapshot: Snapshot) -> Iterator[Any]:
     lag = HistogramMetricFamily("septet_loop_lag_seconds", "How late event loops ran a timer.")
     lag.add_metric([], *_buckets(histogram(total, LAG, LAG_SUM_NS)))
     yield lag
+    gil = HistogramMetricFamily("septet_gil_wait_seconds", "How long a thread waits for the GIL (a sample).")
+    gil.add_metric([], *_buckets(histogram(total, GIL_WAIT, GIL_WAIT_NS)))
+    yield gil
 
 
 def _of_connections(snapshot: Snapshot) -> Iterator[Any]:
@@ -148,7 +161,7 @@ def _of_connections(snapshot: Snapshot) -> Iterator[Any]:
 
 
 def _buckets(found: Histogram) -> tuple[list[tuple[str, float]], float]:
-    """Cumulative, as the library wants them."""
+    """Return a histogram's buckets as cumulative counts, the form that the library expects."""
     cumulative, below = [], 0
     for bound, count in zip((*BOUNDS_S, inf), found.counts, strict=True):
         below += count

@@ -7,68 +7,118 @@ text.
 
 # Of the process that has the row.
 PID = 0
-"""0: the row is free. Until the process has begun it is the pid of its parent."""
+"""The process's pid. 0: the row is free. Until the process runs it is the pid of its parent."""
 KIND = 1
-"""Index in KINDS."""
+"""What the process is: an index in KINDS."""
 STARTED_NS = 2
-"""CLOCK_MONOTONIC when it began, in nanoseconds."""
+"""When the process began, in nanoseconds of CLOCK_MONOTONIC."""
 CAPACITY = 3
 """Requests that the process can run at the same time; 0: there is no bound."""
 LOOP_THREAD = 4
 """The kernel's id of the one thread that runs the event loop and the application; 0: there is no such thread."""
 BEAT_NS = 5
-"""When the process last showed that it goes on; 0: it has not yet."""
+"""When the process last showed that it is not stuck, in nanoseconds of CLOCK_MONOTONIC; 0: it has not yet."""
 LAG_NS = 6
-"""How late the event loop ran the last timer."""
+"""How late the event loop ran its last timer, in nanoseconds."""
+
+WORKER_RANGE = 7
+"""In the row of a supervisor of workers: the largest allowed number of workers << 32 | the smallest. 0: the process has
+no workers.
+"""
+
+CERTIFICATE_ENDS = 8
+"""The first of MOST_CERTIFICATES lanes that say when a certificate of the process expires, in seconds since 1970, in
+the order of the options; 0: there is none.
+"""
+MOST_CERTIFICATES = 8
 
 KINDS = ("server", "worker", "child", "supervisor", "generation")
 SERVER, WORKER, CHILD, SUPERVISOR, GENERATION = range(5)
 IDLE_KINDS = (SUPERVISOR, GENERATION)
 """Processes that serve no clients: a generation is one of these if it has workers."""
 
-LAYOUT = 1
-"""To be counted up with each change of the lanes: a table is handed over to a successor of the same layout alone."""
+LAYOUT = 2
+"""The version of this layout, to be increased by each change of the lanes. At an upgrade (USR2) the table is handed
+over only to a program with the same layout.
+"""
 
 COUNTERS = 16
 BEGUN = 16
-"""Requests whose head was complete, and answers to what was no request."""
+"""Number of requests whose head was complete, and of answers to bytes that were no valid request."""
 ABORTED = 17
-"""Requests whose connection ended before their answer did."""
+"""Number of requests whose connection ended before their answer did."""
 LOST = 18
-"""Requests that were in flight when their process ended."""
+"""Number of requests that were in flight when their process ended."""
 ACCEPTED = 19
-"""Connections."""
+"""Number of connections that were accepted."""
 CLOSED = 20
 SENT = 21
 """Bytes of content in answers."""
 TIMED_OUT = 22
-"""Requests that exceeded --request-timeout."""
+"""Number of requests that exceeded --request-timeout."""
 
 CLASSES = 6
-"""Classes of status: 1xx to 5xx; class 0 is not used."""
+"""Number of classes of a status: 1xx to 5xx; class 0 is not used."""
 DURATION_NS = 23
-"""Sum of the durations below, in nanoseconds."""
+"""Sum of the durations in DURATION, in nanoseconds."""
 
 REASONS = ("exit", "crash", "signal", "out of memory", "worker timeout", "request timeout", "recycled", "reload")
-"""Why a worker was replaced."""
+"""Reasons for which a worker is replaced."""
 RESTARTS = 32
-"""A lane for each of REASONS."""
+"""The first of the lanes that count replaced workers: one lane for each of REASONS."""
 
 UNIT_NS = 250_000
 """A duration is in bucket k if it has k binary digits in these units: k is found in one step, and each bound is twice
 the one before."""
 BUCKETS = 32
-"""Lanes of a histogram. Bucket k has durations below UNIT_NS * 2**k; none lasts for six days."""
+"""Number of lanes of a histogram. Bucket k counts durations below UNIT_NS * 2**k; the last one ends at six days."""
 BOUNDS_S = tuple(UNIT_NS * 2**index / 1e9 for index in range(18))
 """Upper bounds in seconds of the buckets that are shown, from 0.25 ms to 33 s; all that is longer is shown as one."""
 
 QUEUE_WAIT = 40
 """Histogram: how long the bytes of a request lay unread. A sample of requests."""
 QUEUE_WAIT_NS = 72
-"""Sum of the above, in nanoseconds."""
+"""Sum of the durations in QUEUE_WAIT, in nanoseconds."""
+TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
+TLS_HANDSHAKES = 73
+"""The first of the lanes that count completed handshakes: two for each of TLS_VERSIONS, full and resumed ones."""
+TLS_CLOSED = 77
+"""Number of TLS connections that have ended after a completed handshake."""
+TLS_FAILURES = ("plain HTTP", "incomplete", "certificate", "no agreement", "protocol")
+"""Reasons for which handshakes fail: the client did not speak TLS; it left or did not finish in time; its certificate
+or the server's was refused; no version or cipher in common; malformed data and everything else.
+"""
+TLS_FAILED = 78
+"""The first of the lanes that count failed handshakes: one for each of TLS_FAILURES."""
+
 LAG = 88
 """Histogram: how late the event loop ran a timer."""
 LAG_SUM_NS = 120
+
+WS_ACCEPTED = 121
+"""Number of WebSockets that were opened."""
+WS_REFUSED = 122
+"""Number of requests for a WebSocket that got an ordinary answer, from the application or the server."""
+WS_RECEIVED = 123
+"""Number of messages that applications have received."""
+WS_SENT = 124
+WS_RECEIVED_BYTES = 125
+"""Bytes received on WebSockets, including frame headers and pings, without TLS."""
+WS_SENT_BYTES = 126
+WS_ENDS = (
+    "normal",
+    "going away",
+    "protocol error",
+    "without a word",
+    "internal error",
+    "restart",
+    "application",
+    "other",
+)
+"""Classes of close codes of WebSockets: 1000; 1001; 1002, 1003, 1007, 1009, 1010; 1006; 1011; 1012, 1013; 3000 to 4999.
+"""
+WS_CLOSED = 127
+"""The first of the lanes that count ended WebSockets: one for each of WS_ENDS."""
 
 DURATION = 136
 """Histogram: from the complete head of a request to the last byte of its answer."""
@@ -76,15 +126,21 @@ DURATION = 136
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 ANSWERS = 168
 """Answers by method and class of status: CLASSES lanes for each of METHODS."""
-COUNTERS_END = ANSWERS + len(METHODS) * CLASSES
+ANSWERS_END = ANSWERS + len(METHODS) * CLASSES
+
+GIL_WAIT = 216
+"""Histogram of samples: how long a thread waits for the interpreter's global lock."""
+GIL_WAIT_NS = 248
+
+COUNTERS_END = 256
 
 SLOW = 256
-"""Text: the slowest requests of the process."""
+"""The first of the lanes with the text of the slowest requests of the process."""
 ROW_LANES = 512
 ROW_BYTES = ROW_LANES * 8
-"""A page of memory."""
+"""Size of a row in bytes: one page of memory."""
 
 
 def bucket(duration_ns: int) -> int:
-    """Index of the histogram's bucket for a duration in nanoseconds."""
+    """Return the index of the histogram's bucket for a duration in nanoseconds."""
     return (duration_ns // UNIT_NS).bit_length()

@@ -1,43 +1,61 @@
-"""What a process tells of itself in its row of the table, beside its requests: that it goes on, and how busy it is."""
+"""What a process records about itself in its row of the table, besides its requests: that it is not stuck, and how busy
+it is.
+"""
 
 from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread, get_native_id
 from time import monotonic_ns, time
-from typing import Any
+from typing import Any, Protocol
 
+from septet.metrics.gil import GilSampler, sample_beside
 from septet.metrics.lanes import (
     BEAT_NS,
     CAPACITY,
+    CERTIFICATE_ENDS,
     GENERATION,
     KIND,
     LAG,
     LAG_NS,
     LAG_SUM_NS,
     LOOP_THREAD,
+    MOST_CERTIFICATES,
     PID,
     REASONS,
     RESTARTS,
+    SERVER,
     SUPERVISOR,
     WORKER,
+    WORKER_RANGE,
     bucket,
 )
-from septet.metrics.observer import RequestMetrics, request_metrics
+from septet.metrics.observer import RequestMetrics, has_gil, request_metrics
 from septet.metrics.proc import usage
 from septet.metrics.table import Table
+from septet.metrics.traffic import TrafficMetrics
 
 BEAT_S = 0.25
-"""How often a process shows that it goes on. In an event loop a timer does so, which shows how late the loop is."""
+"""Seconds between two beats, by which a process shows that it is not stuck. In an event loop a timer makes them, which
+also shows how late the loop is.
+"""
+
+
+class Presented(Protocol):
+    """What the monitor needs to know of a server's certificates (`net.certificates.Certificates`)."""
+
+    @property
+    def ends(self) -> Sequence[float]:
+        """When each certificate expires, in seconds since 1970, in the order of the options."""
 
 
 class Monitor:
-    """The table, as the processes that serve use it. Made before the fork."""
+    """The table, as the processes of the server use it. Made before they are forked."""
 
     def __init__(self, table: Table, counts: bool = True) -> None:
-        """counts: requests and connections are counted, too."""
+        """`counts`: True to count requests and connections, too."""
         self.table = table
         self.events: deque[dict[str, Any]] = deque(maxlen=20)
         """In the supervisor: which workers have ended, and why, the newest last."""
@@ -45,15 +63,30 @@ class Monitor:
         """Called with what has happened to a process."""
         self._cpu: dict[int, float] = {}
         """In the supervisor: CPU seconds of each worker when it was last seen to beat."""
+        self.on_beat: Callable[[], None] | None = None
+        """Called when this process beats, or looks after its workers: at least every `on_beat_s`. None: nothing is."""
+        self.on_beat_s = float("inf")
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None
+        self.traffic = TrafficMetrics(table) if counts else None
+        self._certificates: Presented | None = None
 
     def supervise(self) -> None:
-        """This process is a supervisor."""
+        """Record that this process is a supervisor."""
         if self.table.row[KIND] != GENERATION:
             self.table.row[KIND] = SUPERVISOR
 
+    def workers_between(self, least: int, most: int) -> None:
+        """Record the allowed range of the number of workers. Called in their supervisor."""
+        self.table.row[WORKER_RANGE] = most << 32 | least
+
+    def serving_workers(self) -> list[int]:
+        """Return the pids of the workers of all generations."""
+        return [row.lanes[PID] for row in self.table.snapshot().rows if row.lanes[KIND] == WORKER]
+
     def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
-        """Processes of this kind that have not beaten for so long, and what they did meanwhile. In the supervisor."""
+        """Return the processes of this kind that have not beaten for this many seconds, and what each did meanwhile.
+        Called in the supervisor.
+        """
         now_ns = monotonic_ns()
         found = []
         for row in self.table.snapshot().rows:
@@ -68,6 +101,14 @@ class Monitor:
             found.append((pid, f"it has stood still for {still_s:.1f} s{self._what_it_did(pid, still_s)}"))
         return found
 
+    def serves(self, within_s: float) -> bool:
+        """True if a process that serves clients has beaten within this many seconds. A process that has never beaten
+        counts as well: it has just started, or only forks for its clients. Called in the supervisor.
+        """
+        now_ns = monotonic_ns()
+        beats = [row.lanes[BEAT_NS] for row in self.table.snapshot().rows if row.lanes[KIND] in (SERVER, WORKER)]
+        return any(not beat or now_ns - beat < within_s * 1e9 for beat in beats)
+
     def _what_it_did(self, pid: int, still_s: float) -> str:
         used = usage(pid)
         if used is None or pid not in self._cpu:
@@ -77,29 +118,34 @@ class Monitor:
         return f", in which it has used {cpu_s:.1f} s of CPU time: {verdict}"
 
     def restarted(self, reason: str, text: str = "") -> None:
-        """A worker has ended, and is replaced; reason: one of `lanes.REASONS`. In the supervisor."""
+        """Count that a worker is replaced. `reason`: one of `lanes.REASONS`. Called in the supervisor."""
         self.table.row[RESTARTS + REASONS.index(reason)] += 1
         self.tell(text)
 
     def note(self, text: str) -> None:
-        """Keep what has happened to a process, for those who look at the console."""
+        """Keep the text of an event for the console."""
         self.events.append({"at": round(time(), 1), "text": text})
 
     def describe(self, capacity: int) -> None:
-        """This process can run so many requests at the same time; 0: without a bound."""
+        """Record how many requests this process can run at the same time; 0: there is no bound."""
         self.table.row[CAPACITY] = capacity
 
     def beat_on(self, loop: AbstractEventLoop, runs_application: bool) -> None:
-        """Beat by a timer of this loop, which the calling thread runs. `runs_application`: in this thread alone, so
-        that the share of the time for which the thread runs is the share for which the process is busy."""
+        """Beat by a timer of this loop, which the calling thread runs. `runs_application`: True if the application runs
+        in this thread only; then the process is busy while the thread runs.
+        """
         if runs_application:
             self.table.row[LOOP_THREAD] = get_native_id()
+        if self.requests is not None and has_gil():
+            sample_beside(loop, self.table, BEAT_S)
         self._beat(loop, loop.time())
 
     def _beat(self, loop: AbstractEventLoop, due: float) -> None:
         row = self.table.row
         row[BEAT_NS] = monotonic_ns()
         self._flush()
+        if self.on_beat is not None:
+            self.on_beat()
         lag_ns = max(0, int((loop.time() - due) * 1e9))
         row[LAG_NS] = lag_ns
         row[LAG + bucket(lag_ns)] += 1
@@ -110,20 +156,32 @@ class Monitor:
     def _flush(self) -> None:
         if self.requests is not None:
             self.requests.flush()
+        if self.traffic is not None:
+            self.traffic.flush()
+        if self._certificates is not None:
+            for lane, end in enumerate(self._certificates.ends[:MOST_CERTIFICATES], CERTIFICATE_ENDS):
+                self.table.row[lane] = int(end)
+
+    def presents(self, certificates: Presented | None) -> None:
+        """Set the certificates that the server presents to its clients, whose expiry is recorded."""
+        self._certificates = certificates
+        self._flush()
 
     def connected(self) -> None:
-        """A client was accepted."""
+        """Count a client that was accepted."""
         if self.requests is not None:
             self.requests.connected()
 
     def disconnected(self) -> None:
-        """Its connection has ended."""
+        """Count a connection that has ended."""
         if self.requests is not None:
             self.requests.disconnected()
+        if self.traffic is not None:
+            self.traffic.flush()
 
     @contextmanager
     def connection(self) -> Iterator[None]:
-        """Count one connection while it lasts."""
+        """Context manager: count one connection while it is entered."""
         self.connected()
         try:
             yield
@@ -132,7 +190,9 @@ class Monitor:
 
     @contextmanager
     def serving(self, capacity: int, beats: bool) -> Iterator[None]:
-        """For a process whose threads wait for their clients. beats: from a thread, because there is no event loop."""
+        """Context manager for a process whose threads wait for their clients. `beats`: True to beat from a thread,
+        because there is no event loop.
+        """
         self.describe(capacity)
         if not beats:
             yield
@@ -149,8 +209,11 @@ class Monitor:
     def _beat_until(self, over: Event) -> None:
         pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread
         row = self.table.row
+        sampler = GilSampler(self.table)
         while True:
             row[BEAT_NS] = monotonic_ns()
             self._flush()
-            if over.wait(BEAT_S):
+            if self.on_beat is not None:
+                self.on_beat()
+            if sampler.sample(over, BEAT_S):
                 return

@@ -1,21 +1,27 @@
 """Counts requests in the row of their process, for sessions that begin and end them.
 
-`--metrics-bind` may cost a request little: its steps are counted in `tests/speed`. So
+`--metrics-bind` may cost a request little: its steps are counted in `tests/metrics/test_cost.py`. So
 
-- the counts are kept in lists of the process, which cost a third of shared memory, and are added to the row now and
+- the counts are kept in objects of the process, which cost a third of shared memory, and are added to the row now and
   then (`flush`), at the latest after a quarter of a second (`monitor.BEAT_S`). A process that is killed takes with it
   what it has counted since.
 - all answers are counted, but beyond BUSY_PER_S requests a second duration and size of one in SPARSE are measured, and
   count SPARSE times: the clock alone would cost more than all the rest.
+- what is done for a request that is not measured is left to C: it is added to a set when it begins (`began` is the
+  method of the set then, so that no Python runs), and when it ends it is removed, and a mark is taken from a deque. How
+  many marks were given and are gone is the number of answers. When none is left, marks are added, and the next request
+  is measured: so no step is needed to find out which request is the next to be measured.
 
-Under the interpreter's global lock `counts[status] += 1` needs no lock of its own: a thread gives way at calls and at
-the end of loops alone, and there is none between reading and writing. Without the global lock each method takes one.
+Under the interpreter's global lock no lock is needed. Sets and deques change in one step. A sum of two of them may be
+wrong for an instant, but then it is too low, and `flush` ignores what is lower than before. Without the global lock
+each method takes a lock.
 """
 
 import socket
 import sys
-from itertools import compress
-from threading import Lock
+from collections import deque
+from collections.abc import Callable
+from threading import RLock
 from time import monotonic_ns
 from typing import Any
 
@@ -23,6 +29,7 @@ from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
     ANSWERS,
+    ANSWERS_END,
     BEGUN,
     CLASSES,
     CLOSED,
@@ -39,101 +46,154 @@ from septet.metrics.table import Table
 from septet.protocol import ServerExchange
 
 FLUSH_NS = 20_000_000
-"""Requests that begin so long after the last flush cause one. The kernel is asked then how long the request waited,
-which costs a microsecond."""
+"""A request that begins this many nanoseconds after the last flush causes one. Only then the kernel is asked how long
+the request waited to be read, which costs a microsecond.
+"""
 
-BUSY_PER_S = 2000
-SPARSE = 32
-"""A power of two."""
-
-_STATUSES = 600
+BUSY_PER_S = 4000
+SPARSE = 64
+_MARKS = (None,) * (SPARSE - 1)
 
 _LAST_DATA_RECEIVED = 52
 """Offset of tcpi_last_data_recv in struct tcp_info (linux/tcp.h): milliseconds since data came last."""
 
 
+class _Answers:
+    """Counts the answers with one method and one status. Each answer takes a mark from a deque, which needs no lock;
+    the number of marks that are gone is the count.
+    """
+
+    __slots__ = ("_counted", "_given", "lane", "marks")
+
+    def __init__(self, lane: int) -> None:
+        self.lane = lane
+        self.marks: deque[None] = deque()
+        """Whoever counts an answer takes one."""
+        self._given = self._counted = 0
+
+    def refill(self) -> None:
+        """Count one answer when no mark is left, and put new marks into the deque."""
+        self.marks.extend(_MARKS)  # first: in between, the number of answers is too low
+        self._given += SPARSE
+
+    def take(self) -> int:
+        """Return the number of answers since the last call. At least 0, because a refill is not atomic."""
+        count = self._given - len(self.marks)
+        new = max(0, count - self._counted)
+        self._counted += new
+        return new
+
+
 class RequestMetrics:
-    """A `rules.Observer`. For all threads of a process, and after a fork."""
+    """Counts the requests of a process. Implements `rules.Observer`. All threads may use it, and it goes on working
+    after a fork.
+    """
+
+    began: Callable[[Any], object]
+    """Called by a session with the exchange of a request that begins. If the request is measured, it is a method of
+    this object; if it is only counted, it is `set.add`, which is faster.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self.alone = True
         """No other observer measures the duration of each request."""
         self._flushed_at_ns = self._flush_at_ns = 0
-        self._mask = 0
-        """Of `_begun`: a request is measured if these bits are 0."""
-        self._begun = self._flushed = 0
+        self._flushed = 0
+        """Requests that had begun at the last flush."""
+        self._sparse = False
+        """One in SPARSE is measured; else all."""
         self._slow = SlowRequests()
-        self._answers: dict[str, list[int]] = {}
-        """Numbers by status, by method."""
+        self._in_flight: set[Any] = set()
+        """Exchanges that are not measured."""
+        self._measured: dict[Any, int] = {}
+        """The others, and when they began."""
+        self._answers: dict[str, dict[int, deque[None]]] = {}
+        """Marks by method and status."""
+        self._kinds: dict[tuple[str, int], _Answers] = {}
+        self._use(self._begin_measured)
 
-    def began(self, exchange: ServerExchange) -> None:
-        self._begun = begun = self._begun + 1
-        if begun & self._mask:
-            exchange.observer_state = 0
-            return
-        exchange.observer_state = now = monotonic_ns()
+    def _use(self, began: Callable[[Any], object]) -> None:
+        self.began = began
+
+    def _begin_measured(self, exchange: ServerExchange) -> None:
+        if self._sparse:
+            self._use(self._in_flight.add)
+        exchange.observer_state = self._measured[exchange] = now = monotonic_ns()
         if now > self._flush_at_ns:
             self._sample(exchange, now)
 
     def ended(self, exchange: Any) -> None:
-        began = exchange.observer_state
-        if began is None:  # an answer to what was no request
-            self._begun += 1
+        try:
+            self._in_flight.remove(exchange)
+            self._answers[exchange.request.method][exchange.http.status].pop()  # `status` is a property, and slower
+            return
+        except (IndexError, KeyError, AttributeError):
+            began_ns = self._measured.pop(exchange, None)
+        if not exchange.request.target:  # an answer to what was no request
             self._count("other", exchange.status)
             return
-        exchange.observer_state = None
-        try:
-            self._answers[exchange.request.method][exchange.http.status] += 1  # `status` is a property, and slower
-        except (KeyError, AttributeError):
-            self._count(exchange.request.method, exchange.status)
-        if began:
-            self._measured(exchange, began, monotonic_ns() - began)
+        self._count(exchange.request.method, exchange.status)
+        if began_ns is not None:
+            exchange.observer_state = None
+            self._measure(exchange, began_ns, monotonic_ns() - began_ns)
 
-    def aborted(self, exchange: ServerExchange) -> None:
-        exchange.observer_state = None
-        self._table.row[ABORTED] += 1
-
-    def _measured(self, exchange: ServerExchange, began_ns: int, took_ns: int) -> None:
-        row, weight = self._table.row, self._mask + 1
+    def _measure(self, exchange: ServerExchange, began_ns: int, took_ns: int) -> None:
+        row, weight = self._table.row, SPARSE if self._sparse else 1
         row[SENT] += exchange.sent * weight
         row[DURATION + bucket(took_ns)] += weight
         row[DURATION_NS] += took_ns * weight
         if took_ns > self._slow.threshold_ns:
             self._slow.keep(row, exchange, began_ns, took_ns)
 
+    def closed(self, exchange: ServerExchange) -> None:
+        if exchange in self._in_flight or exchange in self._measured:
+            self._in_flight.discard(exchange)
+            self._measured.pop(exchange, None)
+            exchange.observer_state = None
+            self._table.row[ABORTED] += 1
+
     def _count(self, method: str, status: int) -> None:
-        """Count an answer. `ended` does so by itself for a method that is known and that has come before."""
-        self._answers.setdefault(method if method in METHODS else "other", [0] * _STATUSES)[status] += 1
+        """Count an answer for which `ended` found no mark: the first with its method and status, or one after SPARSE
+        others.
+        """
+        known = method if method in METHODS else "other"
+        kind = self._kinds.get((known, status))
+        if kind is None:
+            kind = self._kinds[known, status] = _Answers(ANSWERS + METHODS.index(known) * CLASSES + status // 100)
+            self._answers.setdefault(known, {})[status] = kind.marks
+        try:
+            kind.marks.pop()
+        except IndexError:
+            kind.refill()
+            if self._sparse:
+                self._use(self._begin_measured)
 
     def flush(self) -> None:
-        """Add to the row what was not added yet."""
+        """Add the counts since the last flush to the row."""
         row = self._table.row
         self._slow.refresh()
-        begun = self._begun
-        row[BEGUN] += begun - self._flushed
-        self._flushed = begun
-        for method, counts in list(self._answers.items()):
-            first = ANSWERS + METHODS.index(method) * CLASSES
-            for status in compress(range(_STATUSES), counts):
-                count = counts[status]
-                counts[status] -= count
-                row[first + status // 100] += count
+        for kind in list(self._kinds.values()):
+            row[kind.lane] += kind.take()
+        begun = sum(row[ANSWERS:ANSWERS_END]) + row[ABORTED] + len(self._in_flight) + len(self._measured)
+        row[BEGUN] = max(row[BEGUN], begun)
 
     def _sample(self, exchange: Any, now_ns: int) -> None:
         """Flush, see how busy the process is, and ask the kernel how long this request waited."""
-        begun, since_ns = self._begun - self._flushed, now_ns - self._flushed_at_ns
-        self._mask = SPARSE - 1 if self.alone and begun * 1_000_000_000 > BUSY_PER_S * since_ns else 0
-        self._flushed_at_ns, self._flush_at_ns = now_ns, now_ns + FLUSH_NS
         self.flush()
+        row = self._table.row
+        begun, since_ns = row[BEGUN] - self._flushed, now_ns - self._flushed_at_ns
+        self._sparse = self.alone and begun * 1_000_000_000 > BUSY_PER_S * since_ns
+        self._use(self._in_flight.add if self._sparse else self._begin_measured)
+        self._flushed = row[BEGUN]
+        self._flushed_at_ns, self._flush_at_ns = now_ns, now_ns + FLUSH_NS
         wait_ms = exchange.unread_ms()
         if wait_ms is not None:
-            row = self._table.row
             row[QUEUE_WAIT + bucket(wait_ms * 1_000_000)] += 1
             row[QUEUE_WAIT_NS] += wait_ms * 1_000_000
 
     def connected(self) -> None:
-        """A client was accepted."""
+        """Count a client that was accepted."""
         self._table.row[ACCEPTED] += 1
 
     def disconnected(self) -> None:
@@ -142,23 +202,30 @@ class RequestMetrics:
 
 
 class LockedRequestMetrics(RequestMetrics):
-    """For an interpreter without a global lock."""
+    """Counts requests under an interpreter without a global lock: each method takes a lock."""
 
     def __init__(self, table: Table) -> None:
+        self._lock = RLock()
         super().__init__(table)
-        self._lock = Lock()
 
-    def began(self, exchange: ServerExchange) -> None:
-        with self._lock:
-            super().began(exchange)
+    def _use(self, began: Callable[[Any], object]) -> None:
+        def locked(exchange: Any) -> None:
+            with self._lock:
+                began(exchange)
 
-    def ended(self, exchange: ServerExchange) -> None:
+        self.began = locked
+
+    def ended(self, exchange: Any) -> None:
         with self._lock:
             super().ended(exchange)
 
-    def aborted(self, exchange: ServerExchange) -> None:
+    def closed(self, exchange: ServerExchange) -> None:
         with self._lock:
-            super().aborted(exchange)
+            super().closed(exchange)
+
+    def flush(self) -> None:
+        with self._lock:
+            super().flush()
 
     def connected(self) -> None:
         with self._lock:
@@ -170,14 +237,20 @@ class LockedRequestMetrics(RequestMetrics):
 
 
 def request_metrics(table: Table) -> RequestMetrics:
-    """The observer for this interpreter."""
-    has_gil: Any = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
-    return RequestMetrics(table) if has_gil is None or has_gil() else LockedRequestMetrics(table)
+    """Return the observer that suits this interpreter."""
+    return RequestMetrics(table) if has_gil() else LockedRequestMetrics(table)
+
+
+def has_gil() -> bool:
+    """Return whether this interpreter has a global lock."""
+    enabled: Any = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
+    return enabled is None or bool(enabled())
 
 
 def unread_ms(sock: socket.socket) -> int | None:
-    """Milliseconds since the client's last bytes came, which have just been read; None if the kernel does not tell, as
-    for unix sockets. Its clock has a resolution of 1 to 10 ms (CONFIG_HZ)."""
+    """Return for how many milliseconds the client's last bytes, which have just been read, were in the kernel. None if
+    the kernel does not tell, as for unix sockets. The kernel's clock has a resolution of 1 to 10 ms (CONFIG_HZ).
+    """
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECEIVED + 4)
     except OSError:

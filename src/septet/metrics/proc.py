@@ -1,4 +1,4 @@
-"""What the kernel tells of processes and of listening sockets, for whoever is asked for the metrics."""
+"""Reads what the kernel tells about processes and listening sockets, for metrics."""
 
 import os
 import socket
@@ -10,7 +10,9 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 _UNACKED, _SACKED = 24, 28
-"""Offsets in struct tcp_info (linux/tcp.h). Of a listening socket they are the length of its queue and the bound."""
+"""Offsets in struct tcp_info (linux/tcp.h). For a listening socket they hold the length of its queue and the longest
+allowed.
+"""
 _SO_MEMINFO = 55
 _DROPS = 8
 """Index in the array that SO_MEMINFO gives (SK_MEMINFO_DROPS in linux/sock_diag.h)."""
@@ -22,11 +24,11 @@ class Queue(NamedTuple):
     depth: int
     limit: int
     drops: int
-    """Connections that the kernel has dropped because the queue was full, or for another reason."""
+    """Number of connections that the kernel has dropped, because the queue was full or for another reason."""
 
 
 def listen_queue(sock: socket.socket) -> Queue | None:
-    """None for a unix socket, and when it is closed."""
+    """Return the queue of a listening socket; None for a unix socket, or if it is closed."""
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SACKED + 4)
         memory = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * (_DROPS + 1))
@@ -41,14 +43,14 @@ def _number(data: bytes) -> int:
 
 
 class Usage(NamedTuple):
-    """What one process has used."""
+    """CPU time and memory that one process has used."""
 
     cpu_s: float
     resident_bytes: int
 
 
 def usage(pid: int) -> Usage | None:
-    """None if there is no such process. proc_pid_stat(5)"""
+    """Return the CPU time and memory of a process (proc_pid_stat(5)); None if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b") ")[2].split()
@@ -58,7 +60,9 @@ def usage(pid: int) -> Usage | None:
 
 
 def wanted_cpu_s(pid: int, thread: int) -> float | None:
-    """Seconds for which a thread has run, or was ready to run while others had the CPU. proc_pid_schedstat(5)"""
+    """Return the seconds for which a thread has run, or was ready to run while others had the CPU
+    (proc_pid_schedstat(5)).
+    """
     with suppress(OSError, ValueError, IndexError):
         with open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:
             ran_ns, ready_ns = file.read().split()[:2]
@@ -67,7 +71,9 @@ def wanted_cpu_s(pid: int, thread: int) -> float | None:
 
 
 def proportional_bytes(pid: int) -> int | None:
-    """The process's own memory and its share of what it shares (PSS); None if it may not be read."""
+    """Return a process's own memory and its share of the memory that it has in common with others (PSS), in bytes. None
+    if it may not be read.
+    """
     with suppress(OSError):
         with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
             for line in file:

@@ -1,7 +1,7 @@
-"""What is made of the table for those who ask: figures of the whole server and of each process, as plain values.
+"""Computes figures of the whole server and of each process from the table, as plain values.
 
-Shares and rates are those of the last interval between two samples, which the reader takes once a second when it is
-asked to (`tick`), so that two who ask do not disturb each other.
+Shares and rates refer to the last interval between two samples. The reader takes a sample once a second when `tick` is
+called, whoever asks, so that two clients do not disturb each other.
 """
 
 import os
@@ -15,6 +15,7 @@ from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
     ANSWERS,
+    ANSWERS_END,
     BEAT_NS,
     BEGUN,
     BOUNDS_S,
@@ -23,9 +24,10 @@ from septet.metrics.lanes import (
     CHILD,
     CLASSES,
     CLOSED,
-    COUNTERS_END,
     DURATION,
     DURATION_NS,
+    GIL_WAIT,
+    GIL_WAIT_NS,
     IDLE_KINDS,
     KIND,
     KINDS,
@@ -43,32 +45,37 @@ from septet.metrics.lanes import (
     SENT,
     STARTED_NS,
     TIMED_OUT,
+    WORKER,
+    WORKER_RANGE,
 )
 from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_cpu_s
 from septet.metrics.table import Row, Snapshot, Table
+from septet.metrics.traffic_read import tls_status, websocket_status
 
 SAMPLE_S = 1.0
 
 PSS_S = 10.0
-"""Seconds for which what a process has of memory is not asked for again."""
+"""Seconds for which the memory of a process is not read again."""
 
 DESCRIBED = 64
-"""Processes of which details are read from /proc; those of more are only summed."""
+"""Most processes of which details are read from /proc; the others are only included in sums."""
 
 
 class Listening(Protocol):
-    """What is known here of a `net.listener.Listener`."""
+    """What the reader needs to know of a `net.listener.Listener`."""
 
     sock: Any
 
 
 @dataclass(slots=True, frozen=True)
 class Histogram:
-    """Numbers of samples by bucket (not cumulative), with bounds BOUNDS_S and one more, and the sum in seconds."""
+    """Numbers of samples by bucket (not cumulative), and the sum of the samples in seconds. The buckets end at
+    BOUNDS_S; one more has all longer samples.
+    """
 
     @classmethod
     def of(cls, counts: Sequence[int], sum_s: float) -> "Histogram":
-        """counts: of all BUCKETS lanes."""
+        """Make a histogram. `counts`: the values of all BUCKETS lanes."""
         shown = len(BOUNDS_S)
         return cls((*counts[:shown], sum(counts[shown:])), sum_s)
 
@@ -80,8 +87,9 @@ class Histogram:
         return sum(self.counts)
 
     def quantile(self, share: float) -> float | None:
-        """The upper bound, in seconds, of the bucket in which this share of the samples is reached; None if there are
-        no samples, or if it is the last bucket, which has no bound."""
+        """Return the upper bound, in seconds, of the bucket that contains this quantile. None if there are no samples,
+        or if it is the last bucket, which has no bound.
+        """
         wanted, seen = share * self.count, 0
         bound: float
         for bound, count in zip(BOUNDS_S, self.counts, strict=False):
@@ -91,7 +99,7 @@ class Histogram:
         return None
 
     def less(self, earlier: "Histogram") -> "Histogram":
-        """The samples that came since."""
+        """Return the histogram of the samples that are not in `earlier`."""
         counts = tuple(now - before for now, before in zip(self.counts, earlier.counts, strict=True))
         return Histogram(counts, self.sum_s - earlier.sum_s)
 
@@ -101,12 +109,12 @@ def histogram(lanes: memoryview, first: int, sum_lane: int) -> Histogram:
 
 
 def durations(lanes: memoryview) -> Histogram:
-    """Of all requests that were answered; of a sample of them where a process was busy."""
+    """Return the histogram of the durations of all answered requests; while a process was busy, of a sample of them."""
     return histogram(lanes, DURATION, DURATION_NS)
 
 
 def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
-    """Numbers of answers by method and class of status, those that are not 0."""
+    """Return the numbers of answers by method and class of status, without those that are 0."""
     found = {}
     for index, method in enumerate(METHODS):
         for kind in range(CLASSES):
@@ -116,45 +124,50 @@ def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
 
 
 def answered(lanes: memoryview) -> int:
-    """Number of answers."""
-    return sum(lanes[ANSWERS:COUNTERS_END])
+    """Return the number of answers."""
+    return sum(lanes[ANSWERS:ANSWERS_END])
 
 
 def in_flight(lanes: memoryview) -> int:
-    """Requests. Not less than 0: a row is copied while its process writes to it."""
+    """Return the number of requests in flight. At least 0: a row is copied while its process writes to it, so it may be
+    inconsistent.
+    """
     return max(0, lanes[BEGUN] - lanes[ABORTED] - answered(lanes))
 
 
 @dataclass(slots=True)
 class _Seen:
-    """A process at a sample."""
+    """The figures of a process at one sample."""
 
     at_s: float
     cpu_s: float
     loop_s: float | None
     served_s: float
-    """Sum of the durations of its requests."""
+    """The sum of the durations of its requests, in seconds."""
     answered: int
 
 
 @dataclass(slots=True, frozen=True)
 class Shares:
-    """How busy a process was between two samples; each from 0 to 1."""
+    """How busy a process was between two samples. Each share is from 0 to 1."""
 
     cpu: float = 0.0
     saturation: float = 0.0
-    """The share of its threads, or of its event loop, that was busy."""
+    """The busy share of its threads, or of its event loop."""
     serves: bool = True
-    """The process is no supervisor."""
+    """True if the process serves clients, False for a supervisor."""
 
 
 class Reader:
-    """Reads the table, for one process that is asked for metrics. `tick` is to be called about once a second."""
+    """Reads the table, in the one process that answers questions about metrics. `tick` must be called about once a
+    second.
+    """
 
     def __init__(self, table: Table, state: Callable[[], str]) -> None:
-        """state: gives "starting", "ready" or "draining"."""
+        """`state`: returns "starting", "ready" or "draining"."""
         self._table = table
         self.listeners: tuple[tuple[str, Any], ...] = ()
+        self.certificates: tuple[str, ...] = ()
         self.state = state
         self.events: Iterable[dict[str, Any]] = ()
         """What has happened to processes lately, the newest last."""
@@ -167,8 +180,9 @@ class Reader:
         self._last: tuple[float, Snapshot] | None = None
         self._before: tuple[float, Snapshot] | None = None
 
-    def describe(self, listeners: Sequence[Listening], **facts: Any) -> None:
-        """What is served from now on; facts: for `status`."""
+    def describe(self, listeners: Sequence[Listening], certificates: Sequence[str] = (), **facts: Any) -> None:
+        """What is served from now on. certificates: their files; facts: for `status`."""
+        self.certificates = tuple(certificates)
         self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
         self._facts |= facts
 
@@ -187,7 +201,7 @@ class Reader:
         self._seen = seen
 
     def described(self, snapshot: Snapshot) -> list[Row]:
-        """The processes of which details are told: not those that live for one connection."""
+        """Return the processes whose details are shown: not those that live for one connection."""
         begun = [row for row in snapshot.rows if row.lanes[STARTED_NS]]  # others are being forked
         return [row for row in begun if row.lanes[KIND] != CHILD][:DESCRIBED]
 
@@ -199,21 +213,25 @@ class Reader:
         return _Seen(now_s, used.cpu_s if used else 0.0, loop_s, served_s, answered(row.lanes))
 
     def shares(self, pid: int) -> Shares:
-        """How busy this process was lately."""
+        """Return how busy this process was between the last two samples."""
         return self._shares.get(pid, Shares())
+
+    def has_share(self, pid: int) -> bool:
+        """True if two samples of this process were taken, so that its shares are known."""
+        return pid in self._shares
 
     def snapshot(self) -> Snapshot:
         return self._table.snapshot()
 
     def saturation(self) -> float:
-        """The mean of the processes that serve, from 0 to 1."""
+        """Return the mean saturation of the processes that serve, from 0 to 1."""
         found = [share.saturation for share in self._shares.values() if share.serves]
         return sum(found) / len(found) if found else 0.0
 
     # For /status.json
 
     def status(self) -> dict[str, Any]:
-        """Everything, as plain values. Durations are seconds, sizes bytes."""
+        """Return everything as plain values, for JSON. Durations are in seconds, sizes in bytes."""
         snapshot = self.snapshot()
         total = snapshot.total
         return {
@@ -225,10 +243,14 @@ class Reader:
             "saturation": round(self.saturation(), 3),
             "requests": self._requests(snapshot),
             "durations": self._lately(snapshot, durations),
+            "workers": workers(snapshot),
             "queue_wait": self._lately(snapshot, lambda lanes: histogram(lanes, QUEUE_WAIT, QUEUE_WAIT_NS)),
             "loop_lag": self._lately(snapshot, lambda lanes: histogram(lanes, LAG, LAG_SUM_NS)),
+            "gil_wait": self._lately(snapshot, lambda lanes: histogram(lanes, GIL_WAIT, GIL_WAIT_NS)),
             "connections": {"accepted": total[ACCEPTED], "open": connections(snapshot)},
             "sent_bytes": total[SENT],
+            "tls": tls_status(snapshot, self.certificates, time.time()),
+            "websockets": websocket_status(snapshot),
             "listeners": [self._listener(name, sock) for name, sock in self.listeners],
             "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},
             "slowest": self._table.slowest(),
@@ -262,7 +284,7 @@ class Reader:
         return (answered(now.total) - answered(before.total)) / (now_s - then_s)
 
     def _lately(self, snapshot: Snapshot, read: Callable[[memoryview], Histogram]) -> dict[str, Any]:
-        """A histogram since the server began, and its quantiles of the last seconds if there were any samples."""
+        """Return a histogram since the server began, with its quantiles of the last seconds if there were samples."""
         whole = read(snapshot.total)
         late = whole.less(read(self._before[1].total)) if self._before is not None else whole
         shown = late if late.count else whole
@@ -299,7 +321,9 @@ class Reader:
         }
 
     def _proportional(self, pid: int) -> int | None:
-        """PSS. The kernel walks through all pages of the process for it: milliseconds where they are many."""
+        """Return a process's PSS, kept for PSS_S. The kernel walks through all pages of the process for it, which takes
+        milliseconds for a large one.
+        """
         now = time.monotonic()
         at, known = self._pss.get(pid, (-PSS_S, None))
         if now - at >= PSS_S:
@@ -309,12 +333,22 @@ class Reader:
         return known
 
 
+def workers(snapshot: Snapshot) -> dict[str, int] | None:
+    """Return the number of workers, and the least and the most that are allowed; None if there are no workers."""
+    supervisors = [row.lanes for row in snapshot.rows if row.lanes[WORKER_RANGE]]
+    if not supervisors:
+        return None
+    wanted = max(supervisors, key=lambda lanes: lanes[STARTED_NS])[WORKER_RANGE]  # that of the newest generation
+    count = sum(row.lanes[KIND] == WORKER for row in snapshot.rows)
+    return {"current": count, "min": wanted & 0xFFFFFFFF, "max": wanted >> 32}
+
+
 def row_of(snapshot: Snapshot, pid: int) -> Row:
     return next(row for row in snapshot.rows if row.lanes[PID] == pid)
 
 
 def connections(snapshot: Snapshot) -> int:
-    """Those that are open."""
+    """Return the number of open connections."""
     return sum(max(0, row.lanes[ACCEPTED] - row.lanes[CLOSED]) for row in snapshot.rows)
 
 

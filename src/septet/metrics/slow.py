@@ -1,8 +1,8 @@
 """The slowest requests of the last minutes, as text in the row of each process.
 
-A row has room for a few. Only its process writes there, and seldom: a request is kept if it took longer than MINIMUM_NS
-and longer than the quickest that is kept and recent. A reader that comes while a process writes finds text that is no
-JSON, and goes without.
+A row has room for a few. Only its process writes there, and seldom: a request is kept if it took longer than
+MINIMUM_NS, and longer than the quickest recent one that is kept. A reader that comes during a write finds text that is
+not valid JSON, and ignores it.
 """
 
 import json
@@ -12,22 +12,24 @@ from typing import Any
 from septet.metrics.lanes import ROW_BYTES, SLOW
 
 KEPT = 8
-"""Requests in a row."""
+"""Most requests in a row."""
 RECENT_S = 300.0
 MINIMUM_NS = 10_000_000
 LONGEST_TARGET = 80
-"""Characters of a request's target."""
+"""Most characters of a request's target that are kept."""
 
 _LENGTH = SLOW * 8
 _TEXT = _LENGTH + 8
 ROOM = ROW_BYTES - _TEXT
 
 Record = dict[str, Any]
-"""at (seconds since 1970), ms, method, target, status; and queue_ms, app_ms and send_ms where they were noted."""
+"""One slow request: at (seconds since 1970), ms, method, target, status; and queue_ms, app_ms and send_ms if the
+session has noted them.
+"""
 
 
 class SlowRequests:
-    """Those of one process."""
+    """The slowest requests of one process."""
 
     def __init__(self) -> None:
         self._records: list[Record] = []
@@ -42,7 +44,7 @@ class SlowRequests:
         write(row, self._records)
 
     def refresh(self) -> None:
-        """Forget what is not recent any more."""
+        """Drop the requests that are no longer recent."""
         self._records = slowest(self._records)
         if len(self._records) < KEPT:
             self.threshold_ns = MINIMUM_NS
@@ -66,13 +68,13 @@ def _record(exchange: Any, began_ns: int, took_ns: int) -> Record:
 
 
 def slowest(records: list[Record]) -> list[Record]:
-    """The KEPT slowest of those that are recent, the slowest first."""
+    """Return the KEPT slowest of the recent requests, the slowest first."""
     oldest = time.time() - RECENT_S
     return sorted((each for each in records if each["at"] >= oldest), key=lambda each: -each["ms"])[:KEPT]
 
 
 def write(row: memoryview, records: list[Record]) -> None:
-    """row: its lanes."""
+    """Write the requests into a row. `row`: its lanes."""
     octets = row.cast("B")
     text = b""
     for record in records:  # as many as there is room for, the slowest first

@@ -38,6 +38,7 @@ from septet.metrics import slow
 from septet.metrics.lanes import (
     ABORTED,
     ANSWERS,
+    ANSWERS_END,
     BEGUN,
     COUNTERS,
     COUNTERS_END,
@@ -52,10 +53,14 @@ from septet.metrics.lanes import (
 )
 
 ROWS = 1 << 14
-"""Rows in the table: two for the ended processes, one for the words below, and the rest for living processes."""
+"""Number of rows in the table: two for the processes that have ended, one for the control words below, and the rest for
+living processes.
+"""
 
 READ_ATTEMPTS = 100
-"""How often a reader begins again because rows were moved meanwhile. Then what it has read may be wrong by one row."""
+"""How often a reader starts again because rows were moved while it read. After that, its result may contain one row
+twice or not at all.
+"""
 
 _WORD = 0
 """Lane: (a count of changes << 32) | (the row that is being moved << 1) | which row of the ended is current."""
@@ -74,7 +79,7 @@ class Row:
 
     number: int
     lanes: memoryview
-    """Of 64-bit integers; see `metrics.lanes`."""
+    """The row's 64-bit integers; `metrics.lanes` says what each means."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -82,7 +87,8 @@ class Snapshot:
     """The whole table at one time."""
 
     total: memoryview
-    """Lanes, of which those from COUNTERS to COUNTERS_END are sums over all processes that ever had a row."""
+    """The lanes of all rows added. Those from COUNTERS to COUNTERS_END are sums over all processes that ever had a row.
+    """
     rows: tuple[Row, ...]
 
 
@@ -91,7 +97,7 @@ class Table:
     forks; a signal handler that interrupts them may call `retire`."""
 
     def __init__(self, descriptor: int = -1) -> None:
-        """descriptor: of a table that another process has made; else a new one. Raises OSError."""
+        """Open the table of another process by its `descriptor`, or make a new one. Raises OSError."""
         is_new = descriptor < 0
         self.descriptor = os.memfd_create("septet-metrics", os.MFD_CLOEXEC) if is_new else descriptor
         if is_new:
@@ -114,20 +120,22 @@ class Table:
 
     @classmethod
     def with_row(cls) -> "Table":
-        """A new table in which this process has a row. Raises OSError."""
+        """Return a new table in which this process has a row. Raises OSError."""
         table = cls()
         table.occupy(table.allot(), SERVER)
         return table
 
     def close_in_child(self) -> None:
-        """In a child that the application has forked: it counts in memory of its own."""
+        """Called in a child that the application has forked: count in private memory from now on."""
         self.number = 0
         self.row = memoryview(bytearray(ROW_BYTES)).cast("Q")
         with suppress(OSError):
             os.close(self.descriptor)
 
     def allot(self) -> int:
-        """A row for a process that is about to be forked. Raises OSError (EAGAIN) if there is none."""
+        """Return the number of a free row for a process that is about to be forked. Raises OSError (EAGAIN) if there is
+        none.
+        """
         with self._exclusive():
             number = self._find_free()
             if number > self._lanes[_HIGHEST]:
@@ -150,7 +158,7 @@ class Table:
         return highest + 1
 
     def occupy(self, number: int, kind: int) -> None:
-        """Count in this row from now on. In the process for which it was allotted."""
+        """Count in this row from now on. Called in the process for which the row was allotted."""
         self._lock = Lock()  # another thread of the parent may have held the old one during the fork
         self._busy = False
         self._free.clear()
@@ -162,12 +170,12 @@ class Table:
         self.row = row
 
     def take_over(self, number: int) -> None:
-        """Go on with the row of this process, which another program has occupied before execve(2)."""
+        """Continue to count in the row of this process, which the previous program occupied before execve(2)."""
         self.number = number
         self.row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
 
     def retire(self, number: int) -> None:
-        """The process that had the row has ended, or could not be forked."""
+        """Add a row to the sums of ended processes and free it: its process has ended, or could not be forked."""
         self._to_move.append(number)
         if self._busy:  # a signal handler has interrupted this class: what it has interrupted goes on with the row
             return
@@ -175,7 +183,9 @@ class Table:
             self._move_all()
 
     def retire_ended(self) -> None:
-        """Retire the rows of all processes that have ended: for rows whose parent has ended as well."""
+        """Retire the rows of all processes that have ended without being reaped by their parent, because that has ended
+        as well.
+        """
         with self._exclusive():
             self._to_move += self._living()  # of which those that live are left alone: see `_has_ended`
 
@@ -202,18 +212,19 @@ class Table:
                 self._free.append(number)
 
     def _has_ended(self, number: int) -> bool:
-        """The row's process has ended, or could not be forked by this one. Else another process has retired the row
-        already, and may have given it out again."""
+        """True if the row's process has ended, or could not be forked by this one. False if another process has already
+        retired the row.
+        """
         pid = self._lanes[number * ROW_LANES + PID]
         if pid == os.getpid():
             return number != self.number
         return pid != 0 and not os.path.exists(f"/proc/{pid}")
 
     def _move(self, number: int) -> None:
-        """See the module's docstring."""
+        """Add a row to the sums of ended processes, in the steps that the module's docstring describes."""
         current = self._lanes[_WORD] & 1
         row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
-        in_flight = row[BEGUN] - row[ABORTED] - sum(row[ANSWERS:COUNTERS_END])
+        in_flight = row[BEGUN] - row[ABORTED] - sum(row[ANSWERS:ANSWERS_END])
         if in_flight > 0:
             row[LOST] += in_flight
             row[ABORTED] += in_flight
@@ -226,20 +237,19 @@ class Table:
         self._set_word(0, 1 - current)
 
     def _keep_slow(self, row: memoryview) -> None:
-        """The slowest requests of an ended process are kept with those of the others."""
+        """Keep the slowest requests of a process that has ended."""
         if row[SLOW]:
             ended = self._lanes[_ENDED[0] * ROW_LANES : (_ENDED[0] + 1) * ROW_LANES]
             slow.write(ended, slow.slowest([*slow.read(ended), *slow.read(row)]))
 
     def slowest(self) -> list[slow.Record]:
-        """The slowest requests of the last minutes, of all processes."""
+        """Return the slowest requests of the last minutes, of all processes."""
         numbers = [_ENDED[0], *self._living()]
         rows = [self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES] for number in numbers]
         return slow.slowest([record for row in rows for record in slow.read(row)])
 
     def _complete_move(self) -> None:
-        """Complete a move whose process was killed. (Before anything else: the row might be given out, and cleared
-        then.)"""
+        """Complete a move whose process was killed. Called before any other change of the table."""
         word = self._lanes[_WORD]
         if moving := word >> 1 & _MOVING:
             self._clear(moving)
@@ -257,7 +267,7 @@ class Table:
         return int.from_bytes(self._bytes[number * ROW_BYTES :][_COUNTERS], "little")
 
     def snapshot(self) -> Snapshot:
-        """The whole table. From any thread."""
+        """Return a copy of the whole table. Any thread may call it."""
         with self._lock:
             for _ in range(READ_ATTEMPTS):
                 word = self._lanes[_WORD]

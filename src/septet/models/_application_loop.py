@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from septet import forked
-from septet.apps._lifespan import Lifespan
+from septet.apps._lifespan import Lifespans
 from septet.errors import Failed
 from septet.loop import ReadinessLoop
 from septet.pollers import READABLE
@@ -24,7 +24,7 @@ STOPPED = "the application stopped the event loop, which goes on"
 
 
 def run_through(loop: ReadinessLoop, work: Coroutine[Any, Any, None]) -> None:
-    """Run the loop until `work` is done, even if other tasks raise meanwhile or call `loop.stop()`.
+    """Run the loop until `work` is done, even if other tasks or signal handlers raise meanwhile, or call `loop.stop()`.
 
     Raises what `work` raises, and OSError and the like if the loop itself cannot go on.
     """
@@ -32,15 +32,21 @@ def run_through(loop: ReadinessLoop, work: Coroutine[Any, Any, None]) -> None:
     while True:
         try:
             return loop.run_until_complete(task)
-        except (SystemExit, KeyboardInterrupt) as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if forked.by_application:
+                forked.exit_child(error)
             # A callback may raise in the iteration in which the work is done: the next run returns its result.
-            if task.done() and not task.cancelled() and task.exception() is error:
+            if task.done() and (task.cancelled() or task.exception() is error):
                 raise
-            _tell(error)
-        except RuntimeError:
-            if task.done() or loop.is_closed():
+            if has_failed(loop, error):
                 raise
-            log.error(STOPPED)
+            loop.forget_run()
+            if isinstance(error, RuntimeError) and not task.done():
+                log.error(STOPPED)
+            else:
+                _tell(error)
 
 
 def run_until(loop: ReadinessLoop, over: Callable[[], bool], repair: Callable[[], None]) -> None:
@@ -59,6 +65,7 @@ def _run_until(loop: ReadinessLoop, over: Callable[[], bool], repair: Callable[[
     while not over():
         try:
             if raised is not None:
+                loop.forget_run()
                 _tell(raised)
                 repair()
                 raised = None
@@ -85,9 +92,9 @@ def _tell(error: BaseException) -> None:
     log.error("the application raised %r, in a task or a signal handler: its event loop goes on", error)
 
 
-def start_application(loop: ReadinessLoop, lifespan: Lifespan, stop: Stop) -> bool:
-    """Run the application's lifespan startup on a loop of the main thread. Returns True when it has started. Raises
-    Failed if it fails.
+def start_application(loop: ReadinessLoop, lifespan: Lifespans, stop: Stop) -> bool:
+    """Run the applications' lifespan startups on a loop of the main thread. Returns True when they have
+    started. Raises Failed if one fails.
 
     Returns False if the order to stop came first: then the startup was cancelled.
     """

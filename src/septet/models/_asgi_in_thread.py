@@ -67,7 +67,7 @@ from queue import SimpleQueue
 from socket import socket
 
 from septet import forked
-from septet.apps._lifespan import Lifespan
+from septet.apps._lifespan import Lifespans
 from septet.apps.asgi import Asgi, Cycle, takes_websocket
 from septet.apps.asgi_websocket import WebSocketCycle
 from septet.errors import Failed
@@ -95,13 +95,13 @@ class AsgiThread:
     """The application's event loop, and the thread that runs it. `start`, `order` and `finish` are for the main thread,
     `answer` for clients' threads, `post` for any."""
 
-    def __init__(self, service: Service, asgi: Asgi, with_lifespan: bool = True) -> None:
+    def __init__(self, service: Service, with_lifespan: bool = True) -> None:
         self._stop = service.stop
         self._graceful_timeout = service.graceful_timeout
         self._monitor = (
             service.monitor if with_lifespan else None
         )  # a process that serves one client has no time to beat
-        self._lifespan = Lifespan(asgi) if with_lifespan else None
+        self._lifespan = Lifespans(service.site.asgis) if with_lifespan else None
         self._startup_result: SimpleQueue[Failed | None] = SimpleQueue()
         """Receives None when the application has started or the order to stop has come, and Failed if it could not
         start. Its `put` may be called in a signal handler."""
@@ -170,7 +170,7 @@ class AsgiThread:
             self._exchanges.pop(exchange, None)
 
     def running(self, exchange: ServerExchange) -> Running:
-        """What is known of a request, for the watch. From any thread."""
+        """Return what is known of a running request, for `--request-timeout`. From any thread."""
         for shared, cycle in list(self._exchanges.items()):
             if shared.carries(exchange):
                 return OnLoopThread(shared, cycle, self._loop, self._tasks, self.post)
@@ -247,7 +247,7 @@ class AsgiThread:
                 return False
         return True
 
-    async def _startup(self, lifespan: Lifespan) -> None:
+    async def _startup(self, lifespan: Lifespans) -> None:
         self._starting = asyncio.current_task()
         await lifespan.startup()
         self._starting = None
@@ -352,8 +352,7 @@ def asgi_in_thread(service: Service) -> Iterator[AsgiThread | None]:
 
     Gives None if there is no ASGI application, or if the order to stop came before it had started. Raises Failed.
     """
-    asgi = service.site.asgi
-    thread = AsgiThread(service, asgi) if asgi else None
+    thread = AsgiThread(service) if service.site.asgis else None
     if thread is None or not thread.start():
         yield None
         return
@@ -368,11 +367,10 @@ def asgi_in_thread(service: Service) -> Iterator[AsgiThread | None]:
 def lifespan_in_parent(service: Service) -> Iterator[None]:
     """Context manager: run the application's lifespan startup, and its shutdown at exit, in this thread. For a process
     that serves no clients but forks a child for each. Raises Failed."""
-    asgi = service.site.asgi
-    if asgi is None:
+    if not service.site.asgis:
         yield
         return
-    loop, lifespan = EpollLoop(), Lifespan(asgi)
+    loop, lifespan = EpollLoop(), Lifespans(service.site.asgis)
     try:
         if not start_application(loop, lifespan, service.stop):
             yield
@@ -395,8 +393,7 @@ def lifespan_in_parent(service: Service) -> Iterator[None]:
 def asgi_in_child(service: Service) -> Iterator[AsgiThread | None]:
     """Context manager: the event loop of a child that was forked for one client, without a lifespan, which the parent
     runs. Gives None if there is no ASGI application. Raises Failed."""
-    asgi = service.site.asgi
-    thread = AsgiThread(service, asgi, with_lifespan=False) if asgi else None
+    thread = AsgiThread(service, with_lifespan=False) if service.site.asgis else None
     if thread is not None:
         thread.start()
     try:

@@ -115,7 +115,9 @@ class _ClientWait:
         self._write(self._session.exchange.fail())
 
     def abandon(self) -> bool:
-        """From another thread: refuse what the application gives from now on. True if it is just giving something."""
+        """Refuse what the application gives from now on. Called from another thread. Returns True if the application is
+        giving something at this moment.
+        """
         codes = _ClientWait.deliver.__code__, _ClientWait.inform.__code__, _ClientWait.give_up.__code__
         self.__class__ = _AbandonedWait
         return any(thread_in(code, lambda frame: frame.f_locals.get("self") is self) is not None for code in codes)
@@ -217,7 +219,9 @@ class _ClientWait:
             timeout = self._time_left()
 
     def _wait_to_drain(self) -> bool:
-        """True if the client has sent its last request; False if it has been idle for a moment."""
+        """Wait for a request while the server drains. True if the client has sent one; False if it was idle for
+        DRAINING_S.
+        """
         self._drains = True
         self._deferred_s = 0.0
         if self._session.drain() is not READ:  # the protocol tells the client first
@@ -237,7 +241,7 @@ class _ClientWait:
 
 
 class _AbandonedWait(_ClientWait):
-    """The delivery of a client whose request has exceeded its time."""
+    """The delivery of a client whose request has exceeded `--request-timeout`: it refuses all that comes."""
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         raise ClientGone("the request has exceeded its time")
@@ -387,7 +391,7 @@ def application_running(
 
 
 def watch_requests(service: Service, asgi_thread: AsgiThread | None) -> None:
-    """Begin to watch the requests of this process, with `--request-timeout`."""
+    """Begin to watch the requests of this process, if `--request-timeout` is given."""
     if service.request_watch is not None:
         find = BlockedThread if asgi_thread is None else asgi_thread.running
         service.request_watch.start(find, service.retire, service.count_timed_out)

@@ -37,7 +37,7 @@ REQUESTS_PER_EVENT = 16
 of other clients."""
 
 _NONE: dict[ServerExchange, ConcurrentExchange] = {}
-"""The exchanges of a connection that has one at a time, and is one itself."""
+"""The value of `concurrent` for a protocol with one exchange at a time, such as HTTP/1.1."""
 
 
 class ConnectionOwner(Protocol):
@@ -98,7 +98,7 @@ class ClientConnection(WatchedConnection):
         """Holds output of the current answer that the client does not take; None: there was none yet."""
         self._room: Condition | None = None
         """Notified when the client has taken some output; None while no application waits for that."""
-        if isinstance(reactor.site.application, Wsgi):
+        if reactor.site.has_wsgi:
             session.delivery = self
         self.concurrent: dict[ServerExchange, ConcurrentExchange] = _NONE
         """The exchanges that run at the same time, of a protocol that has several."""
@@ -187,7 +187,9 @@ class ClientConnection(WatchedConnection):
         self.attend_to(want)
 
     def running(self, exchange: ServerExchange) -> "ClientConnection | ConcurrentExchange | None":
-        """What runs this exchange, if it is one of this connection's. From any thread."""
+        """Return what runs this exchange, for `--request-timeout`; None if the exchange is not of this connection. From
+        any thread.
+        """
         return self if self.session.exchange is exchange else self.concurrent.get(exchange)
 
     def _postpone(self) -> None:

@@ -1,8 +1,8 @@
-"""One of several exchanges that run at the same time on one connection of a reactor (`protocol`, TURN).
+"""One of several exchanges that run at the same time on one connection of a reactor, as the streams of HTTP/2 do.
 
-`ClientConnection` moves the bytes and takes the turns; an object of this module stands between one exchange and its
-application for as long as that runs. It is what `ClientConnection` itself is for HTTP/1.1, where a connection has one
-exchange at a time: the carrier of an ASGI application's channel, and the delivery of a WSGI application's answer.
+`ClientConnection` moves the bytes and takes the turns (`protocol`, TURN). A `ConcurrentExchange` stands between one
+exchange and its application while that runs. For HTTP/1.1, with one exchange at a time, `ClientConnection` does this
+itself: it is the carrier of an ASGI application's channel, and the delivery of a WSGI application's answer.
 """
 
 import logging
@@ -34,7 +34,7 @@ class Carrier(Protocol):
     def drive(self, want: Want) -> None: ...
 
     def flush(self) -> None:
-        """Send what there is to send, and have the loop watch for the rest; from any thread, which holds the lock."""
+        """Send what can be sent, and have the loop watch for the rest. Called by any thread that holds the lock."""
 
     def await_room(self, timeout_s: float | None) -> None: ...
 
@@ -60,8 +60,9 @@ class ConcurrentExchange:
     # For the loop's thread
 
     def begin(self) -> None:
-        """Begin the application: put the request into the queue of those that are due (WSGI), or start its task
-        (ASGI). The lock is held."""
+        """Begin the application: put the request into the queue `due` (WSGI), or start its task (ASGI). The caller
+        holds the lock.
+        """
         connection, exchange = self._connection, self._exchange
         reactor = connection.reactor
         target = reactor.sole_application or reactor.site.find(exchange)
@@ -110,8 +111,9 @@ class ConcurrentExchange:
         connection.drive(want)
 
     def time_out(self, exchange: Any) -> None:
-        """The request has exceeded its time, and its WSGI application still runs: answer 504, or reset the stream. From
-        any thread."""
+        """End a request that has exceeded its time while its WSGI application still runs: answer 504, or reset the
+        stream. From any thread.
+        """
         connection = self._connection
         with connection.lock:
             exchange.time_out()

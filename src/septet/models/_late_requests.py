@@ -1,7 +1,9 @@
-"""How a request that exceeds `--request-timeout` is ended: `processes.request_watch.Running` for each kind of model.
+"""How a request that exceeds `--request-timeout` is ended: implements `processes.request_watch.Running` for each kind
+of model.
 
-All of it runs in the thread of the watch, but for what is posted to a loop. A WSGI application runs in a thread that
-nobody can stop; whatever it gives after this is refused by a ClientGone, as if its client had left.
+All methods run in the thread that watches requests, except for the functions that they post to an event loop. A thread
+that runs a WSGI application cannot be stopped. Whatever the application gives after its request was ended is refused by
+raising ClientGone, as if the client had left.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +18,7 @@ from septet.protocol import WRITE
 
 
 def thread_of(exchange: Any) -> int | None:
-    """The thread that runs a WSGI application for this exchange."""
+    """Return the identity of the thread that runs a WSGI application for this exchange; None if none does."""
 
     def is_it(frame: FrameType) -> bool:
         return frame.f_locals.get("exchange") is exchange
@@ -25,8 +27,9 @@ def thread_of(exchange: Any) -> int | None:
 
 
 def task_of(cycle: Any, tasks: Iterable[Any]) -> Any:
-    """The task that runs this cycle. It is looked for in the frames of the tasks, so that requests that are in time pay
-    nothing for it."""
+    """Return the task that runs this cycle. It is searched for in the frames of all tasks, so that requests that are in
+    time pay nothing for it.
+    """
     for task in list(tasks):
         coroutine: Any = task.get_coro()
         for _ in range(2):  # the coroutine of a spare task awaits that of the cycle: see `_tasks`
@@ -40,7 +43,7 @@ def task_of(cycle: Any, tasks: Iterable[Any]) -> Any:
 
 
 class BlockedThread:
-    """A WSGI application in the thread of its client (`_blocking`)."""
+    """A request whose WSGI application runs in its client's thread (`_blocking`)."""
 
     loop = task = None
 
@@ -51,9 +54,11 @@ class BlockedThread:
         return thread_of(self._exchange)
 
     def end(self) -> None:
-        """The client's thread owns the connection and is in the application. From the moment in which its delivery has
-        changed its class, what the application gives is refused. If the thread is not just delivering, no other thread
-        writes to the socket, and this one can."""
+        """Answer the client, whose connection belongs to a thread that is in the application.
+
+        Changing the class of that thread's delivery makes it refuse what the application gives from then on. If the
+        thread is not sending at that moment, no other thread writes to the socket, so this thread may.
+        """
         exchange = self._exchange
         wait = exchange.delivery
         if wait is None:
@@ -77,8 +82,9 @@ class BlockedThread:
 
 
 class OnReactor:
-    """A request of a reactor's client. A WSGI application has a thread that is not the loop's, or keeps that busy; an
-    ASGI application has a task."""
+    """A request of a client of a reactor (poll, epoll, io_uring). A WSGI application runs in a thread, which may be the
+    loop's; an ASGI application runs as a task.
+    """
 
     def __init__(
         self, exchange: Any, connection: Any, loop: Any, tasks: Iterable[Any], call_on_loop: Callable[[Any], None]
@@ -114,7 +120,7 @@ class OnReactor:
 
 
 class OnLoopThread:
-    """A request of a client's thread, whose ASGI application runs on the loop of the process (`_asgi_in_thread`)."""
+    """A request of a client's thread, whose ASGI application runs on the process's event loop (`_asgi_in_thread`)."""
 
     def __init__(self, shared: Any, cycle: Any, loop: Any, tasks: Iterable[Any], post: Callable[[Any], None]) -> None:
         self._shared = shared
@@ -143,7 +149,7 @@ class OnLoopThread:
 
 
 def end_cycle(cycle: Any, exchange: Any) -> None:
-    """Answer 504, or cut the connection. In the loop's thread."""
+    """Answer 504, or cut the connection if an answer has begun. Runs in the loop's thread."""
     if not cycle.answered:
         exchange.time_out()
         cycle.fail()

@@ -27,13 +27,11 @@ The main thread is the watcher (`_watcher`). It runs no application, so it handl
 
 import logging
 import time
-from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident
-from typing import Any
 
 from septet import forked
 from septet.loop import ReadinessLoop
@@ -48,9 +46,6 @@ log = logging.getLogger("septet")
 MAX_FAILURES = 8
 """The server ends after this many exceptions of the leader in a row: then the loop itself is broken, and not just
 interrupted by an exception of another thread."""
-
-REPAIR_DELAY_S = 0.1
-"""Seconds from an exception in a callback of the loop to the check of all connections."""
 
 FOLLOWER_WAIT_S = 1.0
 """Seconds that a leader whose client is slow waits for a follower to take over the loop, before it moves the bytes
@@ -80,7 +75,6 @@ class Leaders:
         self.order = stop.order_fileno
         self._repair = repair
         """Called by the leader when an exception may have interrupted a callback of the loop."""
-        loop.set_exception_handler(self._loop_failed)
         self._done = done
         """Called by the leader after answers, once the order to stop has come: they may have been the last."""
         self._loop = loop
@@ -346,11 +340,6 @@ class Leaders:
             return
         self._repair()
         log.error("a thread failed, and goes on", exc_info=failure)
-
-    def _loop_failed(self, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Have the connections checked: a callback of the loop has raised, and may have left its work undone."""
-        loop.call_later(REPAIR_DELAY_S, self._repair)
-        loop.default_exception_handler(context)
 
     # What threads do
 

@@ -1,8 +1,9 @@
 """Many clients on one loop: what poll, epoll and io_uring share.
 
 A loop watches the listeners and every connection, and calls a connection's `ready` straight from its poller. Where the
-application runs is for a `Runner` to decide (`_runners`, `_leaders`): WSGI in the thread that runs the loop, and in
-others when a call waits; with `--threads 0` in the loop's thread alone; ASGI as a task for each request.
+application runs is for a `Runner` to decide (`_runners`, `_leaders`, `_beside`): WSGI in the thread that runs the loop,
+and in others when a call waits; with `--threads 0` in the loop's thread alone; ASGI as a task for each request. Where
+both are served, WSGI runs in threads beside the loop's.
 """
 
 import logging
@@ -14,10 +15,10 @@ from socket import socket
 from threading import RLock
 
 from septet import forked
-from septet.apps._lifespan import Lifespan
-from septet.apps.wsgi import Wsgi
+from septet.apps._lifespan import Lifespans
 from septet.loop import ReadinessLoop
 from septet.models._application_loop import run_through, start_application
+from septet.models._beside import Beside, BesideConnection
 from septet.models._client_connection import ClientConnection
 from septet.models._late_requests import OnReactor
 from septet.models._leaders import Leaders
@@ -39,7 +40,10 @@ ACCEPT_BATCH = 1024
 """Most clients that are accepted at one event if no other process shares the listener; else it is one, as in nginx."""
 
 LAST_ACCEPTS = 64
-"""Clients accepted at most when the order to drain has come."""
+"""Most clients that are accepted once the order to drain has come."""
+
+REPAIR_DELAY_S = 0.1
+"""Seconds from an exception in a callback of the loop to the check of all connections."""
 
 DEADLINES_PER_TURN = 500
 """Most connections whose deadlines are checked in one iteration of the loop; that takes half a millisecond."""
@@ -53,7 +57,7 @@ class Reactor:
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
         self.service = service.for_a_loop()
         self.site = service.site
-        self.sole_application = None if self.site.directories else self.site.application
+        self.sole_application = self.site.sole
         self.loop = loop
         self.new_context = service.context.copy
         self.due: Due = deque()
@@ -63,9 +67,9 @@ class Reactor:
         except OSError:  # too few descriptors
             loop.close()
             raise
-        self.lock = None if isinstance(self.runner, Leaders) else RLock()
+        self.lock = None if isinstance(self.runner, (Leaders, Beside)) else RLock()
         """One lock for all connections, where one thread uses them all and never waits for it; None: each has its own,
-        because `Leaders` uses a connection from two threads."""
+        because `Leaders` and `Beside` use a connection from two threads."""
         self.stopping = False
         self.draining = False
         """It stops because its successor serves."""
@@ -78,7 +82,11 @@ class Reactor:
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
         self._deadline_timer: TimerHandle | None = None
+        self._deadline_round = 0
+        """Number of the timer that is valid: the last one."""
+        self._repair_timer: TimerHandle | None = None
         self._accepts_per_event = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
+        loop.failed = self._repair_soon
 
         forked.register(self)
 
@@ -88,7 +96,11 @@ class Reactor:
 
     def _runner(self) -> Runner:
         service = self.service
-        if not isinstance(self.site.application, Wsgi):
+        if self.site.mixed:
+            beside = Beside(self.loop, service, self.repair, self.end_if_done)
+            self.due = beside.due
+            return beside
+        if not self.site.has_wsgi:
             return Asynchronous(self.loop, service.stop, self.repair)
         if service.threads == 0:
             return OnLoop(self.loop, self.due, service.stop, self.end_if_done, self.repair)
@@ -98,7 +110,7 @@ class Reactor:
     def run(self) -> None:
         """Serve until the order to stop has come and the requests in flight are answered. Raises Failed."""
         loop, service = self.loop, self.service
-        lifespan = Lifespan(self.site.asgi) if self.site.asgi else None
+        lifespan = Lifespans(self.site.asgis) if self.site.asgis else None
         try:
             if lifespan and not start_application(loop, lifespan, service.stop):
                 return
@@ -122,6 +134,7 @@ class Reactor:
             if lifespan:
                 run_through(loop, lifespan.shutdown())
             run_through(loop, loop.wind_up())
+            service.stop.silence_application()
         finally:
             self._close()
 
@@ -133,7 +146,7 @@ class Reactor:
             pass  # the loop was closed while the application ran: the time for a graceful stop was up
 
     def _running(self, exchange: ServerExchange) -> OnReactor:
-        """What is known of a request, for the watch. From any thread."""
+        """Return what is known of a running request, for `--request-timeout`. From any thread."""
         found = (each.running(exchange) for each in list(self._connections))
         return OnReactor(exchange, next(filter(None, found), None), self.loop, self._tasks, self.call_on_loop)
 
@@ -198,7 +211,7 @@ class Reactor:
 
     def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
         """Return the connection object for an accepted client."""
-        return ClientConnection(self, sock, session)
+        return (BesideConnection if self.site.mixed else ClientConnection)(self, sock, session)
 
     def pause(self, listener: Listener, error: BaseException) -> None:
         """Accept nothing at a listener for ACCEPT_PAUSE_S: accepting has failed with `error`, because descriptors or
@@ -213,9 +226,21 @@ class Reactor:
             self._paused.discard(listener)
             self.start_accepting(listener)
 
+    def _repair_soon(self) -> None:
+        """Schedule `repair`. Called by the loop when a callback has raised: a signal handler, or another thread, may
+        have raised in it.
+        """
+        if self._repair_timer is None:
+            self._repair_timer = self.loop.call_later(REPAIR_DELAY_S, self._repair_now)
+
+    def _repair_now(self) -> None:
+        self._repair_timer = None
+        self.repair()
+
     def repair(self) -> None:
-        """Check all connections, timers and listeners after an exception that may have interrupted any callback of the
-        loop. For the thread that leads."""
+        """Check all connections, tasks, timers and listeners after an exception that may have interrupted any callback
+        of the loop. For the thread that leads."""
+        self._forget_ended_tasks()
         for connection in list(self._connections):
             connection.repair()
         if self._deadline_timer is not None:
@@ -249,8 +274,20 @@ class Reactor:
         if self.draining and not self.service.stop.draining:  # the order to stop has followed
             self.draining = False
             self.loop.call_soon(self._wind_down)
-        self._deadline_timer = self.loop.call_later(min(longest_s, shortest / 4), self._check_deadlines)
+        self._deadline_round += 1
+        pause_s = min(longest_s, shortest / 4)
+        self._deadline_timer = self.loop.call_later(pause_s, self._check_deadlines_of, self._deadline_round)
+        if self.stopping:  # in case an exception has kept the last connection or task from doing so
+            self._forget_ended_tasks()
+            self.end_if_done()
         self._check_some_deadlines(list(self._connections))
+
+    def _check_deadlines_of(self, number: int) -> None:
+        """Check deadlines, called by a timer. Does nothing if `timer` is not the present one: an older timer may still
+        run if a signal handler raised before `_deadline_timer` was set.
+        """
+        if number == self._deadline_round:
+            self._check_deadlines()
 
     def _check_some_deadlines(self, connections: list[ClientConnection]) -> None:
         """Check DEADLINES_PER_TURN connections now and the rest in the loop's next iterations, between which it serves
@@ -278,13 +315,19 @@ class Reactor:
         if self.stopping:
             self.end_if_done()
 
+    def _forget_ended_tasks(self) -> None:
+        """Forget tasks that have ended, in case `_task_done` was interrupted."""
+        for task in list(self._tasks):
+            if task.done():
+                self._tasks.discard(task)
+
     # The end
 
     def _stop(self, mask: int) -> None:
         if not self.service.stop.drain_and_check():
             return
+        self.stopping = True  # first: if what follows is interrupted, `repair` goes on with it
         self.loop.unwatch(self.runner.order)
-        self.stopping = True
         self._wind_down()
 
     def _wind_down(self) -> None:

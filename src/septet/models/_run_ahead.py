@@ -139,9 +139,9 @@ class RunAhead:
 def hold_back(ahead: RunAhead, exchange: ServerExchange, wait_for_room: Callable[[float | None], None]) -> str | None:
     """Move unsent output from memory to a temporary file if it is too much; block while memory and file are full.
 
-    wait_for_room: blocks until some output was sent, or until so many seconds have passed (None: no time-out). Returns
-    why no file can be written, or None. Raises ClientGone. For the application's thread, which holds the lock of the
-    connection.
+    `wait_for_room`: a function that blocks until some output was sent, or until this many seconds have passed (None: no
+    time-out). Returns why no file can be written, or None. Raises ClientGone. For the application's thread, which holds
+    the lock of the connection.
     """
     until = monotonic() + SLOW_S
     while ahead.is_full(exchange):

@@ -8,7 +8,7 @@ from typing import Protocol
 from septet import forked
 from septet.loop import ReadinessLoop
 from septet.models._application_loop import has_failed, run_until
-from septet.models._member import Answering, Due
+from septet.models._member import Answering, Due, Item
 from septet.processes.orders import Stop
 
 log = logging.getLogger("septet")
@@ -67,6 +67,8 @@ class OnLoop:
         self._repair = repair
         """Called when an exception may have interrupted a callback of the loop."""
         self._over = False
+        self._item: Item | None = None
+        """The request that is being answered, with its connection and application; None: none is."""
 
     def leads(self) -> bool:
         return True
@@ -88,6 +90,9 @@ class OnLoop:
         while not self._over:
             try:
                 if raised is not None:
+                    if self._item is not None:  # its answer was interrupted, or has not begun
+                        self._item[0].abandon()
+                        self._item = None
                     log.error("a signal handler of the application raised", exc_info=raised)
                     self._repair()
                     raised = None
@@ -104,9 +109,10 @@ class OnLoop:
         while not self._over:
             self.busy = True
             for _ in range(len(due)):  # answers may add to them, where a client pipelines
-                connection, application, _ = due.popleft()
-                connection.answer(application, operator.call)
-                connection = None  # no memory of it is held while the loop waits
+                self._item = due[0]  # without a call, at which a signal handler's exception could lose it
+                del due[0]
+                self._item[0].answer(self._item[1], operator.call)
+                self._item = None  # no memory of it is held while the loop waits
             self.busy = False
             if due:
                 self.busy = True

@@ -67,7 +67,9 @@ class SharedExchange:
 
     @property
     def called_ns(self) -> int:
-        """When the application was called; AttributeError if the session does not note that."""
+        """When the application was called, in nanoseconds of CLOCK_MONOTONIC. Raises AttributeError if the session does
+        not note that.
+        """
         return self._exchange.called_ns  # type: ignore[attr-defined,no-any-return]
 
     @called_ns.setter
@@ -294,8 +296,10 @@ class SharedExchange:
         return deadline is not None and now >= deadline
 
     def _dispatch(self, exchange: ServerExchange) -> Want | None:
-        """For `drive`: the application runs on the loop, and the next request is begun when this exchange is over."""
+        """Called by `drive` while the application runs on the loop. Does nothing: the client's thread begins the next
+        request when this exchange is over.
+        """
         return None
 
     def stop(self) -> None:
-        """The order to stop has come. A request is answered all the same."""
+        """Called when the server is told to stop. The request that is being answered is answered to its end."""

@@ -1,8 +1,9 @@
-"""A WebSocket that two threads share: the application runs on the event loop, the client's thread moves the bytes.
+"""A WebSocket that two threads share: the application runs on the event loop's thread, and the client's thread moves
+the bytes.
 
-As in `_shared_exchange`, with one difference. A message is small, and to wake the other thread costs more than to send
-it. So the loop's thread sends what the application gives, as far as the socket takes it, and wakes the client's thread
-only for what it must do: wait for room, or read on, or close.
+`_shared_exchange` does this for ordinary requests. Here one rule differs. A message is small, and waking the other
+thread costs more than sending it. So the loop's thread itself sends what the application gives, as far as the socket
+takes it. It wakes the client's thread only to wait for room, to read on, or to close.
 """
 
 import logging
@@ -18,7 +19,9 @@ log = logging.getLogger("septet")
 
 
 class SharedWebSocket(SharedExchange):
-    """A session whose request asks for a WebSocket. Implements `WebSocketExchange` and `Carrier` for the cycle."""
+    """A session whose request asks for a WebSocket. Implements `exchange.WebSocketExchange` and `apps._channel.Carrier`
+    for the cycle that runs the application.
+    """
 
     __slots__ = ("_changes_deadline", "_detached", "_is_open", "_told", "_watched")
 
@@ -37,7 +40,7 @@ class SharedWebSocket(SharedExchange):
 
     @property
     def _socket(self) -> Any:
-        """The session's exchange, once it is a WebSocket."""
+        """The session's exchange once it has become a WebSocket."""
         return self._exchange
 
     # What the application calls, in the loop's thread
@@ -48,12 +51,23 @@ class SharedWebSocket(SharedExchange):
             self._is_open = self._changes_deadline = True
             return self._session.stop() if self._stop.ordered else want
 
+    def refused_websocket(self) -> None:
+        self._socket.refused_websocket()
+
     @property
     def closed(self) -> tuple[int, str] | None:
         return cast("tuple[int, str] | None", self._socket.closed)
 
     def noticed(self) -> None:
-        """The client's thread has taken note of it already: see `_dispatch`."""
+        """Does nothing: the client's thread has noted the event before it wakes the application; see `_dispatch`."""
+
+    @property
+    def behind(self) -> bool:
+        return cast(bool, self._socket.behind)
+
+    def catch_up(self) -> Want:
+        with self._waker.lock:
+            return cast(Want, self._socket.catch_up())
 
     def next_message(self) -> str | bytes | None:
         with self._waker.lock:
@@ -121,7 +135,7 @@ class SharedWebSocket(SharedExchange):
     # For the client's thread
 
     def _dispatch(self, exchange: ServerExchange) -> Want | None:
-        """For `drive`, with the lock: the application is told of what has come, and the session goes on."""
+        """Called by `drive` with the lock held: tell the application of new messages, and let the session go on."""
         if not self._is_open:
             return None
         self._told = True

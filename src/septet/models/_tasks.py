@@ -127,7 +127,8 @@ class _Spare:
         """Become a task like any other, and return it. Without work it ends at once, so that code that awaits it goes
         on."""
         asyncio._register_task(self.task)
-        self._step._run()
+        step: Any = self._step
+        step._context.run(step._callback, *step._args)  # Handle._run would only log what a signal handler raises
         return self.task
 
 

@@ -72,12 +72,16 @@ class WatchedConnection:
                 want = receive_into(_buffer, session, self.sock)
             self.drive(want)
         except BaseException:  # also one that a signal handler or another thread of the application has raised
-            self.fail()
+            try:
+                self.fail()
+            except BaseException:  # the next one has come meanwhile
+                self.fail()
 
     def fail(self) -> None:
-        """Log the exception that is being handled, and cut the connection."""
-        log.exception("a connection failed, and is cut")
+        """Cut the connection, and log the exception that is being handled. In this order, because another exception may
+        interrupt the logging: what was received is lost, and what follows would be misread."""
         self.drive(self.session.lose())
+        log.exception("a connection failed, and is cut")
 
     def drive(self, want: Want) -> None:
         """Do what the session wants, beginning with `want`, as far as the socket allows; then have the loop watch for
@@ -92,18 +96,22 @@ class WatchedConnection:
             if (after is not READ and after is not RUN) or self._mask != READABLE or session.ended:
                 self.attend(after)
         except BaseException:
+            try:
+                self.attend(session.lose())
+            except BaseException:  # the next one has come meanwhile
+                self.attend(session.lose())
             log.exception("a connection failed, and is cut")
-            self.attend(session.lose())
 
     def attend(self, want: Want) -> None:
         """Have the loop watch for the events that `want` needs; at CLOSE, end the connection."""
         if self._descriptor < 0:
             return
         if want is CLOSE:
-            self.detach()
-            self.end()
+            # First, while this can be done again: an exception of a signal handler may interrupt each of these.
             if self.cycle is not None:
                 self.cycle.wake()
+            self.detach()
+            self.end()
         elif want is TURN:
             self.take_turns()
         else:

@@ -39,7 +39,9 @@ def run(service: Service) -> None:
 
 
 def _accept_and_fork(service: Service, children: ChildProcesses, acceptor: Acceptor, _: None) -> None:
+    date_and_server = service.rules.date_and_server
     for client in acceptor:
+        date_and_server(True, True)  # formatted here once a second, and not in every child
         try:
             children.fork(partial(_serve_and_exit, service, acceptor, client))
         except (OSError, MemoryError) as error:
@@ -52,17 +54,20 @@ def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int
     stop = acceptor.stop = Stop(parent=service.stop)
     stop.on_term()
     unblock_orders()
-    service = replace(service, stop=stop)
     service.close_listeners()  # the child's copies; the parent goes on accepting
     if service.endpoint is not None:
         service.endpoint.close_in_child()
+    if not service.site.asgis and service.request_watch is None:
+        serve(client, None)
+        return 0
+    service = replace(service, stop=stop, retire=lambda why: exit_now(1))
     try:
         with asgi_in_child(service) as asgi_thread:
             if asgi_thread is not None:
                 stop.on_order = asgi_thread.order  # WebSockets are closed; a request goes on to its end
                 if stop.ordered:  # while it started
                     asgi_thread.order()
-            watch_requests(replace(service, retire=lambda why: exit_now(1)), asgi_thread)
+            watch_requests(service, asgi_thread)
             serve(client, asgi_thread)
     except Failed as error:
         service.exhaustion.report(str(error))

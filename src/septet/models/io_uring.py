@@ -19,14 +19,13 @@ Where applications run is as under epoll.
 
 import errno
 import os
-from contextlib import suppress
 from functools import partial
-from socket import AF_UNIX, SHUT_RDWR, socket
+from socket import AF_UNIX, SHUT_RDWR, SOCK_STREAM, SocketType, socket
 from typing import cast
 
 from septet import forked
-from septet.apps.wsgi import Wsgi
 from septet.loop.uring import UringLoop
+from septet.models._beside import BesideConnection
 from septet.models._client_connection import REQUESTS_PER_EVENT, ClientConnection, ConnectionOwner
 from septet.models._reactor import Reactor
 from septet.models._watched import UNREAD_LIMIT
@@ -46,7 +45,7 @@ LOOP = True
 
 def run(service: Service) -> None:
     # Under `_leaders` one thread after another runs the loop, and so uses the ring.
-    shared = isinstance(service.site.application, Wsgi) and service.threads != 0
+    shared = service.site.has_wsgi and not service.site.mixed and service.threads != 0
     RingReactor(service, UringLoop(Ring(shared=shared))).run()
 
 
@@ -93,7 +92,10 @@ class RingConnection(ClientConnection):
             try:
                 self._take(result, flags, data)
             except BaseException:  # these bytes are lost, so those that follow would be misread
-                self.fail()
+                try:
+                    self.fail()
+                except BaseException:  # the next one has come meanwhile
+                    self.fail()
 
     def _take(self, result: int, flags: int, data: bytes) -> None:
         """Handle a completion of the receive. result: the number of bytes in `data`, or a negative errno; flags:
@@ -101,7 +103,7 @@ class RingConnection(ClientConnection):
         if not flags & MORE:
             self._receive = 0
         if self._descriptor < 0:
-            self._close_when_idle()
+            self.close_when_idle()
         elif result >= 0:
             self._ended = result == 0
             self._feed(data)
@@ -124,18 +126,32 @@ class RingConnection(ClientConnection):
             self.attend(RUN)  # else the receive would be asked for again when its cancellation is complete
 
     def _close_socket(self) -> None:
+        self._closing.add(self)  # first: if what follows is interrupted, it is done again
         if self._receive:
-            with suppress(OSError):  # ends the connection for the client, and completes the receive in the ring
+            try:  # ends the connection for the client, and completes the receive in the ring
                 self.sock.shutdown(SHUT_RDWR)
-        self._close_when_idle()
+            except OSError:
+                pass
+        self.close_when_idle()
 
-    def _close_when_idle(self) -> None:
+    def close_again(self) -> None:
+        """Try again to close the socket. Called about once a second while it waits to be closed, in case an exception
+        interrupted that.
+        """
+        with self.lock:
+            self._close_socket()
+
+    def close_when_idle(self) -> None:
         """Close the socket if no receive in the ring refers to it any more; else when the receive completes."""
-        if self._receive:
-            self._closing.add(self.sock)
-        else:
-            self._closing.discard(self.sock)
+        if not self._ring.has(self._receive):
             forked.release(self.sock)
+            self._closing.discard(self)
+
+
+class BesideRingConnection(BesideConnection, RingConnection):
+    """A `RingConnection` whose WSGI applications run in threads beside the loop's."""
+
+    __slots__ = ()
 
 
 class RingReactor(Reactor):
@@ -148,8 +164,8 @@ class RingReactor(Reactor):
         self._accepts: dict[Listener, int] = {}
         self._cancelled: dict[Listener, int] = {}
         """Tokens of accepts that were cancelled when the order to stop had come, and may bring clients still."""
-        self.closing: set[socket] = set()
-        """Sockets of ended connections that will be closed when their receives have completed."""
+        self.closing: set[RingConnection] = set()
+        """Ended connections whose sockets will be closed when their receives have completed."""
 
     def start_accepting(self, listener: Listener) -> None:
         if (self.service.workers or 1) > 1:
@@ -162,13 +178,20 @@ class RingReactor(Reactor):
         cast(UringLoop, self.loop).arm_anew()
         super().repair()
 
+    def _check_deadlines(self) -> None:
+        for connection in list(self.closing):
+            connection.close_again()
+        super()._check_deadlines()
+
     def restart_accepting(self, listener: Listener) -> None:
         if not self._ring.has(self._accepts.get(listener, 0)):
             super().restart_accepting(listener)
 
     def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
         # The kernel may not report the end of a unix socket's stream (see `receive_multishot`): poll and receive.
-        return ClientConnection(self, sock, session) if sock.family == AF_UNIX else RingConnection(self, sock, session)
+        if sock.family == AF_UNIX:
+            return super().connect(sock, session)
+        return (BesideRingConnection if self.site.mixed else RingConnection)(self, sock, session)
 
     def stop_accepting(self, listener: Listener) -> None:
         token = self._accepts.pop(listener, 0)
@@ -191,11 +214,17 @@ class RingReactor(Reactor):
         """Handle a completion of a listener's accept. result: the client's descriptor, or a negative errno; flags:
         without MORE the accept has ended."""
         if result >= 0:
-            # The kernel may have accepted the client before the accept was cancelled.
-            if self.service.stop.ordered and not self.service.stop.draining:
-                os.close(result)
+            try:
+                # Before any other call, after which only the interpreter would know the descriptor if a signal handler
+                # raised. After this one the socket object closes it.
+                sock = SocketType(listener.family, SOCK_STREAM, 0, result)
+            except BaseException as error:
+                trace = error.__traceback__
+                if trace is not None and trace.tb_next is None:  # not of a signal handler: there is no socket object
+                    os.close(result)
+                self.service.exhaustion.report(f"cannot accept a client: {reason(error)}", "the connection is cut")
             else:
-                self._adopt(listener, result)
+                self._adopt(listener, cast(socket, sock))
         elif not (self.service.stop.ordered or result == -errno.ECANCELED or is_of_one_client(-result)):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))
@@ -209,17 +238,16 @@ class RingReactor(Reactor):
                 self.accept_last(listener)
             self.end_if_done()
 
-    def _adopt(self, listener: Listener, descriptor: int) -> None:
-        try:
-            sock, address = listener.adopt(descriptor)
-        except BaseException as error:
-            self.service.exhaustion.report(f"cannot accept a client: {reason(error)}", "the connection is cut")
+    def _adopt(self, listener: Listener, sock: socket) -> None:
+        # The kernel may have accepted the client before the accept was cancelled.
+        if self.service.stop.ordered and not self.service.stop.draining:
+            sock.close()
         else:
-            self.admit(listener, sock, address)
+            self.admit(listener, sock, listener.address_of(sock))
 
     def _interrupted(self, callback: object) -> None:
-        """Called by the ring if an exception came before or during `callback`, the function for a completion, which may
-        be lost: a connection is cut, and listeners whose accept may have ended accept again."""
+        """Called by the ring if an exception has interrupted `callback`, the function for a completion: a connection is
+        cut, because bytes may be lost, and listeners whose accept may have ended accept again."""
         connection = getattr(callback, "__self__", None)
         if isinstance(connection, RingConnection):
             connection.abandon()
@@ -229,5 +257,5 @@ class RingReactor(Reactor):
 
     def _close(self) -> None:
         super()._close()
-        for sock in self.closing:  # the ring is closed, and its receives with it
-            sock.close()
+        for connection in self.closing:  # the ring is closed, and its receives with it
+            connection.sock.close()

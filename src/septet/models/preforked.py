@@ -22,7 +22,7 @@ CONCURRENCY = "processes"
 
 
 def run(service: Service) -> None:
-    supervise(service, iterative.run, service.workers or default_workers())
+    supervise(service, iterative.run, service.workers or default_workers(), service.most_workers)
 
 
 def default_workers() -> int:

@@ -1,17 +1,21 @@
-"""The syntax of `--bind`, where a server listens: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; with http:// or https://
-before HOST:PORT it says whether TLS is spoken there.
+"""The syntax of `--bind`, where a server listens: HOST:PORT, [IPV6]:PORT, unix:PATH, fd://N or fd://NAME; with http://
+or https:// before HOST:PORT it says whether TLS is spoken there.
 
 A host without a port, or a port without a host, is refused: a default would decide who can reach the server, and each
-server has another default. A PATH that begins with @ is an abstract address, see unix(7). Nothing is resolved or
+server has another default. A PATH that begins with @ is an abstract address, see unix(7). After another PATH may follow
+the rights of its file: ?mode=660&user=www&group=www. Neither hosts nor descriptors are looked up here, and nothing is
 opened.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from septet.accounts import group_id, user_id
+
 SPELLINGS = "HOST:PORT, [IPV6]:PORT, https://HOST:PORT, unix:PATH or fd://N"
+_RIGHTS = "unix:PATH?mode=660&user=USER&group=GROUP, each of the three at most once, and the mode octal"
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
@@ -19,12 +23,14 @@ _SCHEMES = {"http://": False, "https://": True}
 _MAX_PORT = 65535
 _MAX_DESCRIPTOR = 2**31 - 1  # an int of C
 _MAX_UNIX_PATH = 107  # bytes: sun_path of unix(7) holds 108, the last of which is NUL
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9._@-]{0,254}")  # FileDescriptorName= of systemd.socket(5)
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One address to listen at. `kind` says which of the other fields have a meaning: `host` and `port`, `path`, or
-    `fd`, the number of an inherited descriptor.
+    """One address to listen at. `kind` says which of the other fields have a meaning: `host` and `port`, `path` with
+    the rights of its file, or `fd`, the number of an inherited descriptor. A descriptor may have a `name` in place of
+    its number; see `net.activation`.
 
     `str()` of it is what the ready line shows: `http://127.0.0.1:8000`, `https://[::1]:8000`,
     `unix:/run/app.sock`, `fd://3`.
@@ -35,14 +41,25 @@ class Address:
     port: int = 0  # 0: the kernel chooses
     path: str = ""
     fd: int = -1
+    name: str = ""
+    mode: int | None = None
+    """The mode of a unix socket's file; None: 777 less the umask."""
+    uid: int = -1
+    """The user of a unix socket's file; -1: the user who makes it."""
+    gid: int = -1
     tls: bool | None = None
     """Whether TLS is spoken here; None: it is not said, see `speaks_tls`."""
+
+    @property
+    def has_rights(self) -> bool:
+        """True if the file of this unix socket gets a mode, a user or a group of its own."""
+        return self.mode is not None or self.uid >= 0 or self.gid >= 0
 
     def __str__(self) -> str:
         if self.kind == "unix":
             return f"unix:{self.path}"
         if self.kind == "fd":
-            return f"fd://{self.fd}"
+            return f"fd://{self.name or self.fd}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
@@ -68,16 +85,43 @@ def parse_address(text: str) -> Address:
     return _tcp(text)
 
 
-def _unix(path: str) -> Address:
+def _unix(text: str) -> Address:
+    path, asked, rights = text.partition("?")
     if not path or "\0" in path or len(path.encode()) > _MAX_UNIX_PATH:
         raise ValueError(f"must be unix:PATH with a path of 1 to {_MAX_UNIX_PATH} bytes")
-    return Address("unix", path=path)
+    if not asked:
+        return Address("unix", path=path)
+    if path.startswith("@"):
+        raise ValueError("must be unix:@NAME without mode, user and group: an abstract socket has no file (unix(7))")
+    given = dict(each.partition("=")[::2] for each in rights.split("&"))
+    mode = given.pop("mode", None)
+    user, group = given.pop("user", None), given.pop("group", None)
+    if given or rights.count("&") + 1 != sum(each is not None for each in (mode, user, group)):
+        raise ValueError(f"must be {_RIGHTS}")
+    if mode is not None and not re.fullmatch("0?[0-7]{3}", mode):
+        raise ValueError(f"must be {_RIGHTS}")
+    return Address(
+        "unix",
+        path=path,
+        mode=None if mode is None else int(mode, 8),
+        uid=-1 if user is None else _whose("user", user_id, user),
+        gid=-1 if group is None else _whose("group", group_id, group),
+    )
 
 
-def _descriptor(digits: str) -> Address:
-    if not _is_number(digits) or int(digits) > _MAX_DESCRIPTOR:
-        raise ValueError("must be fd://N with N the number of an inherited descriptor")
-    return Address("fd", fd=int(digits))
+def _whose(what: str, look_up: Callable[[str], int], text: str) -> int:
+    try:
+        return look_up(text)
+    except ValueError:
+        raise ValueError(f"must be {_RIGHTS}; there is no {what} {text!r} here") from None
+
+
+def _descriptor(text: str) -> Address:
+    if _is_number(text) and int(text) <= _MAX_DESCRIPTOR:
+        return Address("fd", fd=int(text))
+    if _NAME.fullmatch(text):
+        return Address("fd", name=text)
+    raise ValueError("must be fd://N with N the number of an inherited descriptor, or its name in LISTEN_FDNAMES")
 
 
 def _tcp(text: str) -> Address:

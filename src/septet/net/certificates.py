@@ -1,17 +1,18 @@
-"""Certificates and keys: loading, checking, choosing by the client's SNI, and renewing them while clients come.
+"""Certificates and keys: loads and checks them, chooses one for each client by SNI, and renews them while the server
+runs.
 
-What a certificate says is read with the standard library alone, which decodes certificates only in a handshake. So each
-pair shakes hands with itself, in memory: that gives its names, and shows that the key fits, that the certificate is
-valid today, and that a server may use it. It takes 2 ms.
+The standard library decodes a certificate only in a handshake. So each pair of certificate and key is tried in a
+handshake with itself, in memory, which takes 2 ms. This gives the certificate's names, and shows that the key fits,
+that the certificate is valid today, and that a server may use it.
 
-Every handshake begins with one context, `_front`: that of the first pair, made before the server forks. OpenSSL keeps
-the keys of session tickets there, so a session can be resumed in every process. `_choose` (SNI, RFC 6066 section 3)
-replaces it for the rest of the handshake by the context of another pair; renewing means to make new contexts, which
-replace it, too. Connections keep what they began with.
+Every connection begins with the same OpenSSL context, `_front`: that of the first pair, made before the server forks.
+It holds the keys of session tickets, so every process can resume a session. When the client has named the host (SNI,
+RFC 6066 section 3), `_choose` replaces the context by that of another pair, for the rest of the handshake. Renewing
+makes new contexts, which `_choose` then uses; running connections keep theirs.
 
-Where clients have certificates, renewing replaces the front, too: a session that is resumed is not verified again, so
-old tickets would outlive a new list of revoked certificates. Until all processes have renewed, and afterwards between
-processes, such clients make full handshakes.
+If clients are asked for certificates, renewing replaces `_front` as well: a resumed session is not verified again, so a
+ticket would outlive a new list of revoked certificates. Such clients make full handshakes until all processes have
+renewed, and later whenever they reach another process.
 """
 
 import logging
@@ -30,34 +31,40 @@ from septet.errors import UsageError
 log = logging.getLogger("septet")
 
 WATCH_S = 1.0
-"""How often the files are looked at, at most."""
+"""Least seconds between two looks at the files."""
 
 SETTLED_S = 1.0
-"""Files that changed less than so many seconds ago may still be changing: a certificate and its key are two files."""
+"""Seconds for which files must not have changed before they are loaded: a certificate and its key are two files, which
+are not replaced at the same instant.
+"""
 
 WARN_DAYS = 14
-"""A certificate that has so many days left should have been renewed: those of Let's Encrypt are, with 30 days left."""
+"""If a certificate is valid for fewer days than this, a warning is logged. Let's Encrypt's are renewed with 30 days
+left.
+"""
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _AUTHENTICATION = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 _EXPIRED = 10
 _NOT_YET_VALID = 9
-"""Results of verification, X509_V_ERR_* of OpenSSL."""
+"""Results of verification: X509_V_ERR_* of OpenSSL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Files of a certificate with its chain, and of its key, in PEM; `key` may be the same file."""
+    """The file of a certificate with its chain, and the file of its key, both in PEM. They may be the same file."""
 
     certificate: str
     key: str
     password: str | None = None
-    """File with the key's password, in its first line."""
+    """Path of a file whose first line is the key's password; None if the key is not encrypted."""
 
     @classmethod
     def of(cls, certificates: Sequence[str], keys: Sequence[str], passwords: Sequence[str]) -> "tuple[Pair, ...]":
-        """Pairs in the order of the options. No keys: they are with the certificates. One password: it opens all."""
+        """Return the pairs that the options name, in their order. Without keys, each certificate's file also holds its
+        key. A single password is used for all keys.
+        """
         keys = keys or certificates
         several: Sequence[str | None] = passwords or (None,)
         if len(several) == 1:
@@ -67,7 +74,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsOptions:
-    """What the options say. `settings.checks` has checked how they go together."""
+    """The options about TLS, converted. `settings.checks` has checked that they fit together."""
 
     pairs: tuple[Pair, ...]
     client_ca: str | None = None
@@ -77,7 +84,7 @@ class TlsOptions:
     ciphers: str | None = None
     watch: bool = False
     protocols: tuple[str, ...] = ("http/1.1",)
-    """What is offered by ALPN (RFC 7301), the preferred one first."""
+    """The protocols that the server offers by ALPN (RFC 7301), the preferred one first."""
 
     def files(self) -> Iterator[str]:
         for pair in self.pairs:
@@ -86,52 +93,54 @@ class TlsOptions:
 
 
 class TlsContext(ssl.SSLContext):
-    """The context of one pair."""
+    """The OpenSSL context of one pair."""
 
     certificate: str
     """The first certificate of the file, in PEM, as it is sent to clients."""
 
 
 class TlsObject(ssl.SSLObject):
-    """The server's side of a TLS connection."""
+    """The server's side of one TLS connection, over memory."""
 
     server_name: str | None = None
-    """The name that the client asked for."""
+    """The host name that the client asked for (SNI); None if it named none."""
 
 
 class Certificates:
-    """The pairs of a server. Threads may use one together, and so may forked processes, each its copy."""
+    """All pairs of a server. Threads may share one object; a forked process has its own copy."""
 
     def __init__(self, options: TlsOptions) -> None:
-        """Raises UsageError, with a sentence that names the file."""
+        """Load the pairs. Raises UsageError, with a sentence that names the file."""
         _silence_names()
         self._options = options
         self._renewing = Lock()
         self._seen = self._stamps()
         """The files when they were last loaded, or could not be."""
         self._looked_at = monotonic()
-        self._names, self._default = _load(options)
+        self._names, self._default, self.ends = _load(options)
+        """`ends`: when each certificate ends, in seconds since 1970, in the order of the options."""
         self._front = self._as_front(self._default)
 
     def wrap(self, received: ssl.MemoryBIO, to_send: ssl.MemoryBIO) -> ssl.SSLObject:
-        """The server's side of a new connection."""
+        """Return the server's side of a new TLS connection."""
         return self._front.wrap_bio(received, to_send, server_side=True)
 
     def reload(self) -> bool:
-        """Load all files anew, for handshakes from now on. False: a file was bad, the log says which, and those that
-        are in use stay."""
+        """Load all files again, for future handshakes. If one of them is bad, return False, log which, and keep those
+        in use.
+        """
         try:
-            names, default = _load(self._options)
+            names, default, ends = _load(self._options)
             front = self._front if self._options.client_auth == "none" else self._as_front(default)
         except UsageError as error:
             log.error("the certificates were not renewed, and those before stay in use: %s", error)
             return False
-        self._names, self._default, self._front = names, default, front
+        self._names, self._default, self._front, self.ends = names, default, front, ends
         log.info("new certificates are in use: %s", ", ".join(pair.certificate for pair in self._options.pairs))
         return True
 
     def renew_if_changed(self) -> None:
-        """Reload if a file has changed, with `--tls-watch`. To be called when a client has come."""
+        """With `--tls-watch`, reload if a file has changed. Called for each new client."""
         if not self._options.watch or monotonic() - self._looked_at < WATCH_S:
             return
         if not self._renewing.acquire(blocking=False):
@@ -146,7 +155,9 @@ class Certificates:
             self._renewing.release()
 
     def _stamps(self) -> list[tuple[int, float]]:
-        """Inode, and time of the last change of content, name or rights, of each file; 0 if it is not there."""
+        """Return the inode and the time of the last change (of content, name or rights) of each file; 0 for a missing
+        file.
+        """
         stamps = []
         for path in self._options.files() if self._options.watch else ():
             found = (0, 0.0)
@@ -162,14 +173,18 @@ class Certificates:
         return context
 
     def _choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
-        """Called in each handshake, without a name if the client has sent none."""
+        """OpenSSL's callback in each handshake: choose the context for the name that the client sent; the name may be
+        None.
+        """
         connection.server_name = name
         chosen = self._by_name(name) if name else self._default
         if chosen is not context:
             connection.context = chosen
 
     def _by_name(self, name: str) -> TlsContext:
-        """A name of a certificate, or one with a wildcard for the first label (RFC 6125 section 6.4.3)."""
+        """Return the context for a host name: a certificate has this name, or a wildcard in place of its first label
+        (RFC 6125 section 6.4.3).
+        """
         name = name.lower().rstrip(".")
         names = self._names
         return names.get(name) or names.get("*." + name.partition(".")[2]) or self._default
@@ -179,8 +194,9 @@ _silenced = False
 
 
 def _silence_names() -> None:
-    """Python refuses a handshake with a name (SNI) that is not ASCII, and prints a traceback (sys.unraisablehook):
-    any client could fill the log. Such a one is not printed."""
+    """Suppress the traceback that Python prints (sys.unraisablehook) when it refuses a handshake whose host name (SNI)
+    is not ASCII: any client could fill the log.
+    """
     global _silenced
     if _silenced:
         return
@@ -194,23 +210,25 @@ def _silence_names() -> None:
     sys.unraisablehook = hook
 
 
-def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext]:
-    """The context for each name, and the default. Raises UsageError."""
+def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext, tuple[float, ...]]:
+    """Return the context for each name, the default context, and when each certificate expires. Raises UsageError."""
     names: dict[str, TlsContext] = {}
     contexts = []
+    ends = []
     for pair in options.pairs:
         context = _context(options, pair)
         decoded = _decoded(context, pair)
+        ends.append(float(ssl.cert_time_to_seconds(decoded["notAfter"])))
         _warn_of_end(pair, decoded)
         for name in _names_of(decoded):
             names.setdefault(name, context)
         _configure(context, options)
         contexts.append(context)
-    return names, contexts[0]
+    return names, contexts[0], tuple(ends)
 
 
 def _context(options: TlsOptions, pair: Pair) -> TlsContext:
-    """A context that has only the pair. Raises UsageError."""
+    """Return a context with one pair and nothing else. Raises UsageError."""
     text = _read("--tls-certificate", pair.certificate)
     key = _read("--tls-key", pair.key)
     first = _first_certificate(text)
@@ -265,7 +283,7 @@ def _first_certificate(text: bytes) -> str | None:
 
 
 def _decoded(context: TlsContext, pair: Pair) -> dict[str, Any]:
-    """The certificate, as `ssl.SSLSocket.getpeercert` decodes it. Raises UsageError if a client would refuse it."""
+    """Return the certificate as `ssl.SSLSocket.getpeercert` decodes it. Raises UsageError if it is not valid."""
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname = False
     trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it vouches for itself, and no other is looked at
@@ -294,7 +312,7 @@ def _warn_of_end(pair: Pair, certificate: dict[str, Any]) -> None:
 
 
 def _names_of(certificate: dict[str, Any]) -> Iterator[str]:
-    """DNS names; the common name if there are none at all (RFC 2818 section 3.1)."""
+    """Return the certificate's DNS names; its common name if it has no DNS names (RFC 2818 section 3.1)."""
     names = [value.lower() for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
     if not certificate.get("subjectAltName"):
         parts = [part for several in certificate.get("subject", ()) for part in several]
@@ -303,7 +321,7 @@ def _names_of(certificate: dict[str, Any]) -> Iterator[str]:
 
 
 def _configure(context: TlsContext, options: TlsOptions) -> None:
-    """All but the pair. Raises UsageError."""
+    """Set all options of a context except its pair. Raises UsageError."""
     context.minimum_version = _VERSIONS[options.min_version]
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 1  # each costs 20 us of a handshake's 240, and a client is given another when it comes back

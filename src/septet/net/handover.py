@@ -1,7 +1,7 @@
 """The listening sockets of a supervisor, which outlive the processes that accept from them.
 
-A generation inherits them by fork(2), a new supervisor by execve(2). So a client that connects meanwhile waits in the
-queue of the same socket, and is refused by no process.
+A generation inherits them by fork(2), and a new supervisor by execve(2). A client that connects while processes are
+replaced waits in the queue of the same socket, so none is refused.
 """
 
 import os
@@ -16,11 +16,12 @@ from septet.net.address import parse_address
 from septet.net.listener import Listener, open_listeners
 
 _Key = tuple[str, int]
-"""The text of a `--bind`, and how often the same text has come before it: `127.0.0.1:0` may be repeated."""
+"""The text of a `--bind`, without the rights of a unix socket's file, and how often the same text has come before it:
+`127.0.0.1:0` may be repeated."""
 
 
 class ListenerSet:
-    """The open listeners, by the text of their `--bind`. For the process that has opened them."""
+    """The open listeners, by their `--bind`. For the process that has opened them."""
 
     def __init__(self) -> None:
         self._open: dict[_Key, Listener] = {}
@@ -28,20 +29,23 @@ class ListenerSet:
     def open(
         self, binds: Iterable[str], backlog: int, options: Iterable[str] = repeat("--bind")
     ) -> tuple[Listener, ...]:
-        """Listeners for these addresses: those that are open already, and new ones. options: the option that names each
-        address, for errors. Raises Failed, and then has opened none."""
+        """Return listeners for these addresses: open ones are used again, missing ones are opened. `options`: the
+        option that names each address, for error messages. Raises Failed; then no new listener stays open.
+        """
+        binds = list(binds)
         keys = _keys(binds)
+        addresses = dict(zip(keys, map(parse_address, binds), strict=True))
         missing = {key: option for key, option in zip(keys, options, strict=False) if key not in self._open}
-        addresses = [parse_address(text) for text, _ in missing]
-        opened = open_listeners(addresses, backlog, options=missing.values())
-        for key in keys:
+        for key in keys:  # what may have changed since they were opened
             if key in self._open and self._open[key].inherited < 0:
-                self._open[key].sock.listen(backlog)  # it may have changed
+                self._open[key].sock.listen(backlog)
+                self._open[key].give_rights(addresses[key])
+        opened = open_listeners([addresses[key] for key in missing], backlog, options=missing.values())
         self._open |= dict(zip(missing, opened, strict=True))
         return tuple(self._open[key] for key in keys)
 
     def close_others(self, wanted: Iterable[Listener]) -> None:
-        """Close those that are not wanted any more."""
+        """Close the listeners that the latest configuration does not name."""
         kept = set(wanted)
         for key, listener in list(self._open.items()):
             if listener not in kept:
@@ -49,14 +53,16 @@ class ListenerSet:
                 del self._open[key]
 
     def shut(self) -> None:
-        """Accept no more clients: they are refused once the processes that serve have closed their copies."""
+        """Close all listeners. Clients are refused once the serving processes have closed their copies as well."""
         for listener in self._open.values():
             listener.shut()
 
     # For a successor by execve(2), in the same process
 
     def hand_over(self) -> list[dict[str, Any]]:
-        """What `adopt` needs. The descriptors stay open in the program that this process executes next."""
+        """Return what `adopt` needs to know, as values for JSON. The descriptors stay open in the program that this
+        process executes next.
+        """
         handed = []
         for (text, repeated), listener in self._open.items():
             ours = listener.inherited < 0  # else the successor finds it where we have found it
@@ -65,14 +71,16 @@ class ListenerSet:
         return handed
 
     def keep(self) -> None:
-        """The successor could not be executed: programs that are started later inherit nothing."""
+        """Undo `hand_over` after execve(2) has failed: programs that are started later do not inherit the sockets."""
         for listener in self._open.values():
             os.set_inheritable(listener.fileno(), False)
             if listener.inherited >= 0:
                 os.set_inheritable(listener.inherited, False)
 
     def adopt(self, handed: Iterable[dict[str, Any]]) -> tuple[Listener, ...]:
-        """Take over what the predecessor's `hand_over` has given. What cannot be used is left out, and opened anew."""
+        """Take over the listeners that the previous program described with `hand_over`. Those that cannot be used are
+        left out; `open` opens them again.
+        """
         for each in handed:
             if each["descriptor"] < 0:
                 continue
@@ -86,7 +94,8 @@ class ListenerSet:
 def _keys(binds: Iterable[str]) -> list[_Key]:
     seen: Counter[str] = Counter()
     keys = []
-    for text in binds:
+    for bind in binds:
+        text = bind.partition("?")[0] if bind.startswith("unix:") else bind
         keys.append((text, seen[text]))
         seen[text] += 1
     return keys

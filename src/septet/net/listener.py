@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import socket
-import stat
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from itertools import repeat
@@ -12,6 +11,7 @@ from typing import NamedTuple, cast
 
 from septet import forked
 from septet.errors import Failed
+from septet.net import unix_socket
 from septet.net.address import Address, speaks_tls
 from septet.net.certificates import Certificates
 
@@ -68,7 +68,7 @@ class Listener:
             # Connections inherit it: the last, short segment of an answer does not wait for an acknowledgement.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
-        self._family = int(sock.family)
+        self.family = int(sock.family)
         self._accepted = iter(sock._accept, None)  # type: ignore[attr-defined]
         name = sock.getsockname()
         self.unix_path: str | None = None
@@ -107,9 +107,11 @@ class Listener:
             for descriptor, name in self._accepted:  # noqa: B007
                 break
             try:
-                sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
-            except MemoryError:  # at other exceptions a socket object may exist, which closes the descriptor itself
-                os.close(descriptor)  # no socket object was made that would close it
+                sock = socket.SocketType(self.family, socket.SOCK_STREAM, 0, descriptor)
+            except MemoryError as error:
+                trace = error.__traceback__
+                if trace is not None and trace.tb_next is None:  # not of a signal handler: no socket object was made
+                    os.close(descriptor)  # which would close it
                 raise
         except OSError as error:
             if error.errno in _FAILED_EARLIER:
@@ -135,27 +137,15 @@ class Listener:
         # alone.
         return host.removeprefix("::ffff:") if "." in host else host, name[1]
 
-    def _socket(self, descriptor: int) -> socket.socket:
-        """Return a socket object for a client's descriptor. It is of the class in C below socket.socket, which has all
-        methods that are needed, and is made in half the time."""
-        return cast(socket.socket, socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor))
-
-    def adopt(self, descriptor: int) -> tuple[socket.socket, tuple[str, int] | None]:
-        """Return the socket and the (address, port) of a client that the kernel has accepted already, as `accept` does;
-        the address is None on a unix socket, or if the client has left. `descriptor` is non-blocking; closed if this
-        raises."""
-        try:
-            sock = self._socket(descriptor)
-        except MemoryError:
-            os.close(descriptor)
-            raise
+    def address_of(self, sock: socket.socket) -> tuple[str, int] | None:
+        """Return the (address, port) of a client; None on a unix socket, or if the client has left."""
         if self.unix_path is not None:
-            return sock, None
+            return None
         try:
             name = sock.getpeername()
         except OSError:  # it has left already: the next read will say so
-            return sock, None
-        return sock, (name[0], name[1])
+            return None
+        return name[0], name[1]
 
     def defer(self, seconds: float) -> int:
         """Have the kernel hold each new client back until it has sent something, or for about so many seconds.
@@ -186,6 +176,14 @@ class Listener:
             with suppress(OSError):  # it has been shut already
                 self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
+
+    def give_rights(self, address: Address) -> None:
+        """Give the file of a unix socket that we bound the rights that its address has now. Raises Failed."""
+        try:
+            if self._file >= 0:
+                unix_socket.give_rights(address, self._file)
+        except OSError as error:
+            raise Failed(f"cannot change the rights of {address}: {_reason(error, address, '--bind')}") from error
 
     def close_in_child(self) -> None:
         """Called in a child that the application has forked: close its copies of the descriptors, so that the port is
@@ -260,7 +258,7 @@ def open_listeners(
                 sock = _open(address, backlog)
                 listener = Listener(sock, address.kind != "fd", address.fd if address.kind == "fd" else -1)
             except OSError as error:
-                raise Failed(f"cannot listen at {address} ({option}): {_reason(error, address, option)}") from error
+                raise cannot_listen(error, address, option) from error
             undo.callback(listener.close)
             if certificates is not None and speaks_tls(address, addresses):
                 listener.certificates = certificates
@@ -269,11 +267,18 @@ def open_listeners(
     return tuple(listeners)
 
 
+def cannot_listen(error: OSError, address: Address, option: str = "--bind") -> Failed:
+    """Return the error for an address that cannot be opened. `option`: the option that names it."""
+    return Failed(f"cannot listen at {address} ({option}): {_reason(error, address, option)}")
+
+
 def _reason(error: OSError, address: Address, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        if address.kind == "unix" and os.path.exists(address.path) and not _is_socket(address.path):
+        if address.kind == "unix" and os.path.exists(address.path) and not unix_socket.is_socket(address.path):
             return f"a file lies there that is no socket; choose another {option}, or remove the file"
         return f"the address is in use; choose another {option}, or stop the program that listens there"
+    if error.errno == errno.EPERM and address.has_rights:
+        return "its file cannot be given to that user or group: only root, or a member of the group, may do so"
     return error.strerror or str(error)
 
 
@@ -281,7 +286,7 @@ def _open(address: Address, backlog: int) -> socket.socket:
     if address.kind == "fd":
         return _inherited(address.fd, backlog)
     if address.kind == "unix":
-        return _unix(address.path, backlog)
+        return unix_socket.listening(address, backlog)
     family, kind, protocol, _, name = socket.getaddrinfo(
         address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -320,36 +325,21 @@ def _inherited(descriptor: int, backlog: int) -> socket.socket:
     return sock
 
 
-def _unix(path: str, backlog: int) -> socket.socket:
-    """Return a listening unix socket. If there is a socket's file at `path`, it is replaced if no process listens
-    there; else OSError (EADDRINUSE) is raised."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.startswith("@"):
-            path = "\0" + path[1:]
-        elif os.path.exists(path) and _is_socket(path) and not _answers(path):
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-        sock.bind(path)
-        sock.listen(backlog)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+def check_place(address: Address) -> None:
+    """Check whether an address could be opened, as far as that can be told without opening it: a host must have an
+    address, and a unix socket a directory. Raises OSError as opening would.
+    """
+    if address.kind == "tcp":
+        socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    elif address.kind == "unix" and not address.path.startswith("@"):
+        if os.path.exists(address.path) and not unix_socket.is_socket(address.path):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        check_directory(address.path)
 
 
-def _is_socket(path: str) -> bool:
-    return stat.S_ISSOCK(os.stat(path).st_mode)
-
-
-def _answers(path: str) -> bool:
-    """True if a process listens at the unix socket `path`, even if its queue is full (EAGAIN)."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except OSError:
-            pass
-        return True
+def check_directory(path: str) -> None:
+    """Raise OSError if no file can be made at this path."""
+    directory = os.path.dirname(os.path.abspath(path))
+    os.stat(os.path.join(directory, "."))
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -62,7 +62,8 @@ from typing import Self
 
 from septet.pollers import _uring_abi as abi
 from septet.pollers._file_operations import Callback, FileOperations
-from septet.pollers._queues import Queues
+from septet.pollers._interruption import kept_from_beginning
+from septet.pollers._queues import Completion, Queues
 from septet.pollers._socket_operations import ProvidedBuffers, SocketOperations
 from septet.pollers._unavailable import RingUnavailable, unavailable
 
@@ -126,7 +127,7 @@ class Ring(SocketOperations, FileOperations, Queues):
     ) -> None:
         self.report = report
         self.interrupted: Callable[[Callback], None] | None = None
-        """Called, before `report`, with a callback that an exception kept from being called, or from reaching its end.
+        """Called, before `report`, with a callback that an exception kept from reaching its end.
 
         The exception may be one that another thread has raised in this one.
         """
@@ -210,24 +211,50 @@ class Ring(SocketOperations, FileOperations, Queues):
         for _ in range(len(complete)):
             token, res, flags = complete[0]
             del complete[0]
-            callback = None
+            callback, begun, data = None, False, None
             try:
                 callback = callbacks.get(token)
                 if not flags & MORE:
                     callbacks.pop(token, None)
                     if kept:
                         kept.pop(token, None)
-                data = b""
                 if flags & abi.CQE_BUFFER and buffers is not None:
                     try:
                         data = buffers.take(flags >> 16, res)
                     except MemoryError:
                         buffers.give_back(flags >> 16)
-                        res = -errno.ENOMEM  # as if the kernel had lacked memory
+                        res, data = -errno.ENOMEM, b""  # as if the kernel had lacked memory
+                else:
+                    data = b""
                 if callback is not None:  # else a cancel that failed, and has no callback
+                    begun = True
                     callback(res, flags, data)
             except BaseException as exc:
-                self._failed(exc, callback or callbacks.get(token))
+                if begun and not kept_from_beginning(callback, exc):
+                    self._failed(exc, callback)
+                else:
+                    self._call_back_late((token, res, flags), callback or callbacks.get(token), data, exc)
+
+    def _call_back_late(
+        self, complete: Completion, callback: Callback | None, data: bytes | None, exc: BaseException
+    ) -> None:
+        """Call back a completion whose callback `exc`, raised by a signal handler, has prevented, because the
+        completion will not come again; then report `exc`, or raise it. `data`: None if it was not taken from its buffer
+        yet.
+        """
+        token, res, flags = complete
+        if not flags & MORE:
+            self._callbacks.pop(token, None)
+            self._pinned.pop(token, None)
+        try:
+            if data is None:
+                buffers = self._buffers if flags & abi.CQE_BUFFER else None
+                data = b"" if buffers is None else buffers.take(flags >> 16, res)
+            if callback is not None:
+                callback(res, flags, data)
+        except BaseException as failure:
+            self._failed(failure, callback)
+        self._report_or_raise(exc, callback)
 
     def flush(self) -> None:
         """Submit what is prepared, without waiting. Its completions are called back by the next `wait`."""
@@ -241,6 +268,9 @@ class Ring(SocketOperations, FileOperations, Queues):
         """Report the exception, or raise it."""
         if self.interrupted is not None and callback is not None:
             self.interrupted(callback)
+        self._report_or_raise(exc, callback)
+
+    def _report_or_raise(self, exc: BaseException, callback: Callback | None) -> None:
         if self.report is None or callback is None or isinstance(exc, SystemExit | KeyboardInterrupt):
             raise exc
         self.report(exc, callback)

@@ -1,51 +1,76 @@
-"""What a supervisor, or a process that forks for its clients, knows of the endpoint of `--metrics-bind`."""
+"""What a supervisor, or a process that forks for each client, needs to know of the console at `--metrics-bind`: two
+interfaces that `septet.console` implements.
+"""
 
 from typing import Any, Protocol
 
 
 class Attendant(Protocol):
-    """Something that the supervisor does beside its workers, in steps that never wait."""
+    """Work that a supervisor does while it waits for its workers, in steps that never block."""
 
     def fileno(self) -> int:
-        """Readable when `turn` has something to do."""
+        """Return a descriptor that is readable when `turn` has something to do."""
 
     def turn(self) -> None:
-        """Do what can be done now. To be called every second besides. Does not raise."""
+        """Do what can be done without waiting. Called when `fileno` is readable, and every second. Does not raise."""
 
     def close_in_child(self) -> None:
-        """In a child: close its copies of descriptors."""
+        """Close the copies of its descriptors. Called in a child that the process has forked."""
 
 
 class Overseer(Attendant, Protocol):
-    """What a supervisor of generations does beside them: the console, and the table of metrics."""
+    """What a supervisor of generations does beside them: the console, the table of metrics, and what it tells the
+    service manager that has started the server."""
 
     @property
-    def has_turns(self) -> bool:
-        """`turn` is to be called every second."""
+    def turn_s(self) -> float:
+        """Most seconds between two calls of `turn` and `beat`; infinite if neither is needed."""
+
+    def beat(self, alive: bool) -> None:
+        """Tell the service manager that the server is alive, if it is and if that is due. `alive`: as far as the
+        supervisor knows, a generation serves, or one starts and is not late. Does not raise."""
+
+    def ready(self, text: str) -> None:
+        """Tell the service manager that a generation serves, or goes on after an order that failed. `text`: a line for
+        the operator.
+        """
+
+    def reloading(self, text: str) -> None:
+        """Tell the service manager that a new generation is about to replace the present one. `ready` is called
+        afterwards.
+        """
+
+    def stopping(self) -> None:
+        """Tell the service manager that the server begins to stop."""
+
+    def ends(self) -> None:
+        """Remove the pid file. Called immediately before this process ends."""
 
     def allot(self) -> int:
-        """A row of the table for a generation that is about to be forked; 0 if there is no table. Raises OSError."""
+        """Return the number of a free row of the table for a generation that is about to be forked; 0 if there is no
+        table. Raises OSError.
+        """
 
     def occupy(self, row: int) -> None:
-        """In the generation: count in this row."""
+        """Count in this row from now on. Called in the generation after the fork."""
 
     def retire(self, row: int) -> None:
-        """The generation with this row has ended, and its workers with it."""
+        """Add the row to the sums of ended processes: its generation and the generation's workers have ended."""
 
     def standing_still(self) -> list[tuple[int, str]]:
-        """Generations that have stood still for `--worker-timeout`, and what they did meanwhile."""
+        """Return the generations that have shown no activity for `--worker-timeout`, and what each did meanwhile."""
 
     def has_ended(self, reason: str, text: str) -> None:
-        """A generation has ended, or ends because another has replaced it; reason: one of `metrics.lanes.REASONS`."""
+        """Record that a generation has ended, or was replaced. `reason`: one of `metrics.lanes.REASONS`."""
 
     def note(self, text: str) -> None:
-        """Something has happened to a worker."""
+        """Record an event about a worker, to be shown on the console."""
 
     def hand_over(self) -> dict[str, Any]:
-        """What another program, in this process, needs to go on with it."""
+        """Return what the next program in this process needs to continue the console and the table, as JSON values."""
 
     def keep(self) -> None:
-        """It was not handed over after all."""
+        """Undo `hand_over`: the next program could not be executed."""
 
 
 TURN_S = 1.0

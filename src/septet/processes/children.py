@@ -1,5 +1,6 @@
 """Child processes that do not outlive their parent, and are reaped when they end."""
 
+import _signal  # type: ignore[import-not-found]  # see `forked`
 import _thread
 import atexit
 import ctypes
@@ -33,7 +34,7 @@ CHECK_CHILDREN_S = 0.5
 """Seconds between two looks for ended children while no SIGCHLD comes: it does not wake this process if the application
 has set a wake-up descriptor of its own (signal.set_wakeup_fd)."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
+prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 log = logging.getLogger("septet")
 
@@ -48,7 +49,7 @@ def fork(run: Callable[[], int]) -> int:
     flush()
     parent = os.getpid()
     # Until its own handlers are set, the child would handle an order by its parent's, and HUP and USR1 by the default.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (*ORDERS, *HANDLED_SIGNALS))
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (*ORDERS, *HANDLED_SIGNALS))
     try:
         with forked.server_forks():
             child = os.fork()
@@ -60,31 +61,31 @@ def fork(run: Callable[[], int]) -> int:
         raise
     finally:
         if os.getpid() == parent:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ORDERS, *HANDLED_SIGNALS))
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (*ORDERS, *HANDLED_SIGNALS))
     return child or exit_now(_status_of(run))
 
 
 def unblock_orders() -> None:
     """Let TERM and INT arrive, which `fork` has blocked. To be called in the child, after it has set its handler for
     TERM."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ORDERS)
 
 
 def _prepare_child(parent: int) -> None:
     """Set up a forked child: it dies with `parent`, and its signals no longer have the parent's handlers."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent had died before the call of prctl(2)
         os._exit(1)
-    signal.set_wakeup_fd(-1)
+    _signal.set_wakeup_fd(-1)
     # A handler and not SIG_IGN, which a program that the application executes would inherit.
     forked.set_signal_handler(signal.SIGINT, _ignore)
     for number in (signal.SIGTERM, DRAIN, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+        _signal.signal(number, _signal.SIG_DFL)
     for number in (signal.SIGQUIT, *HANDLED_SIGNALS):  # they would act for the parent
         forked.reset_signal_handler(number)
     orders.forget_parent()
     log_unused_signals_in_child()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *HANDLED_SIGNALS))
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (signal.SIGCHLD, *HANDLED_SIGNALS))
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:  # else it would wait at our exit for children of our parent
         multiprocessing._children.clear()
@@ -163,7 +164,8 @@ def run_exit_handlers(status: int) -> None:
     """Do what Python does at the end of a program, in a child that will end by `exit_now`: wait for threads (THREADS_S
     at most), and call the functions of atexit. multiprocessing does this in its children in the same way. `status`: the
     exit status if the threads are cut."""
-    exit_despite_threads(status)
+    if threading.active_count() > 1 or "multiprocessing.process" in sys.modules:
+        exit_despite_threads(status)
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -197,7 +199,7 @@ class ChildProcesses:
     def fork(self, run: Callable[[], int]) -> None:
         """Fork a child that calls `run` and exits with the status that it returns. Raises OSError if there is no
         process or slot for it."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))  # `_reap` must not run before the slot is noted
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (signal.SIGCHLD,))  # `_reap` must not run before the slot is noted
         try:
             slot = self._in_flight.allot()
             try:
@@ -206,7 +208,7 @@ class ChildProcesses:
                 self._in_flight.vacate(slot)
                 raise
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (signal.SIGCHLD,))
 
     def _reopen(self) -> None:
         for child in list(self._slots):

@@ -1,9 +1,9 @@
-"""Why a worker has ended: who or what has caused it, as far as that is known. Never a guess.
+"""Finds out why a worker has ended: who or what caused it, as far as that is known. It never guesses.
 
-The exit status says how. Behind SIGKILL there may be our own limit, the kernel's out-of-memory killer, or somebody with
-the command kill; the kernel counts what its killer does (memory.events of the control group, oom_kill in /proc/vmstat),
-so a count that has risen since the last look tells. A worker that crashes, or is ended by ABRT, writes the stacks of
-its threads to standard error first (faulthandler).
+The exit status says how the worker ended. SIGKILL may come from our own time limit, from the kernel's out-of-memory
+killer, or from another process. The kernel counts what its killer kills (memory.events of the control group, oom_kill
+in /proc/vmstat), so a count that has risen since the last look tells. A worker that crashes, or that is ended by ABRT,
+first writes the stacks of its threads to standard error (faulthandler).
 """
 
 import faulthandler
@@ -29,20 +29,22 @@ VMSTAT = Path("/proc/vmstat")
 
 class Death(NamedTuple):
     text: str
-    """How and why, to follow "worker 123 ended"."""
+    """How and why the worker ended; completes the sentence "worker 123 ended ..."."""
     reason: str
-    """One of `metrics.lanes.REASONS`."""
+    """The reason for the metrics, one of `metrics.lanes.REASONS`."""
 
 
 def log_crashes() -> None:
-    """In a worker: have it write the stacks of its threads to standard error when it crashes or is sent ABRT."""
+    """Have this process write the stacks of its threads to standard error when it crashes or is sent ABRT. Called in a
+    worker.
+    """
     with suppress(OSError, ValueError):
         if not faulthandler.is_enabled():  # else the application, or PYTHONFAULTHANDLER, has chosen where to write
             faulthandler.enable(2)
 
 
 class Deaths:
-    """For the supervisor."""
+    """Ends workers and explains how they ended. Only the supervisor uses it."""
 
     def __init__(self, cgroup: Path = CGROUP, membership: Path = Path("/proc/self/cgroup")) -> None:
         self._events = [group / "memory.events" for group in groups("memory", cgroup, membership)]
@@ -52,7 +54,7 @@ class Deaths:
         """Why we have ended a worker, and when it is killed, by pid."""
 
     def end(self, pid: int, why: str) -> None:
-        """End this process: ABRT, and KILL if it is still there a while later."""
+        """Send ABRT to a process, and KILL after KILL_AFTER_S if it still runs."""
         if pid not in self._ended:
             log.error("SEP111 worker %d is ended by --worker-timeout: %s; its stacks follow", pid, why)
             self._ended[pid] = why, monotonic() + KILL_AFTER_S
@@ -66,7 +68,7 @@ class Deaths:
             os.kill(pid, signal.SIGCONT)  # a process that is stopped would take the signal when it goes on
 
     def explain(self, pid: int, status: int) -> Death:
-        """status: as from waitpid(2)."""
+        """Return how and why a process has ended. `status`: its wait status, as waitpid(2) gives it."""
         ours = self._ended.pop(pid, None)
         if ours is not None:
             return Death(f"by our {_name(status)}: --worker-timeout, {ours[0]}", "worker timeout")
@@ -93,7 +95,9 @@ class Deaths:
         return Death("by signal SIGKILL (not from us, nor from the kernel's out-of-memory killer)", "signal")
 
     def _counts(self) -> tuple[int | None, int | None]:
-        """What the out-of-memory killer has killed in our control groups, and on the machine; None: not known."""
+        """Return how many processes the out-of-memory killer has killed in our control groups, and on the machine; None
+        where the kernel does not tell.
+        """
         found = [count for path in self._events if (count := _value(read(path), "oom_kill")) is not None]
         return (max(found) if found else None), _value(read(VMSTAT), "oom_kill")
 
@@ -111,7 +115,7 @@ def _name(status: int) -> str:
 
 
 def how_it_ended(status: int) -> str:
-    """How a process with this wait status has ended, in words."""
+    """Return in words how a process with this wait status has ended: "with exit status 1", "by SIGKILL"."""
     if os.WIFSIGNALED(status):
         return f"by signal {_signal(os.WTERMSIG(status))}"
     return f"with status {os.waitstatus_to_exitcode(status)}"

@@ -1,6 +1,7 @@
-"""One generation: what it is to be, what it tells the supervisor, and what the supervisor knows of it.
+"""One generation of the server: how it is made, what it reports to the supervisor, and what the supervisor knows of it.
 
-See `septet.processes.generations`.
+A generation is a process that loads the configuration and the application and serves, by itself or with workers. A
+reload replaces one generation by the next; see `septet.processes.generations`.
 """
 
 import json
@@ -18,27 +19,27 @@ _KINDS: dict[int, type[SeptetError]] = {kind.exit_status: kind for kind in (Usag
 
 
 class Report:
-    """The generation's end of the pipe: what it tells the supervisor. For any thread; each line is one write(2)."""
+    """The generation's end of the pipe to the supervisor. Any thread may write; each line is one write(2)."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
         forked.register(self)
 
     def ready(self, workers: int) -> None:
-        """Clients are accepted from now on, by so many processes."""
+        """Report that clients are accepted from now on, by this number of processes."""
         self._write({"ready": workers})
 
     def failed(self, error: SeptetError) -> None:
-        """It cannot start."""
+        """Report that the generation cannot start, and why."""
         traceback = getattr(error, "traceback", "")
         self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback})
 
     def retire(self, why: str) -> None:
-        """It asks for a successor."""
+        """Ask the supervisor for a successor."""
         self._write({"retire": why})
 
     def tell(self, text: str) -> None:
-        """Something has happened to one of its workers."""
+        """Report an event about a worker of this generation, for the metrics and the console."""
         self._write({"tell": text})
 
     def _write(self, message: dict[str, Any]) -> None:
@@ -51,7 +52,7 @@ class Report:
 
 
 def failure_of(message: dict[str, Any]) -> SeptetError:
-    """What `Report.failed` was given."""
+    """Return the error that the generation gave to `Report.failed`."""
     error = _KINDS[message["status"]](message["failed"])
     if isinstance(error, Failed):
         error.traceback = message["traceback"]
@@ -60,48 +61,54 @@ def failure_of(message: dict[str, Any]) -> SeptetError:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Plan:
-    """What a generation is to be."""
+    """How the supervisor makes a generation, and when it replaces it."""
 
     run: Callable[[Report], int]
-    """Called in its process, with TERM at its default; gives the exit status."""
+    """Runs in the generation's process and serves; returns its exit status. When it is called TERM has its default
+    action.
+    """
     began: Callable[[int], None]
-    """Called in the supervisor when it is ready, with the number of processes that serve."""
+    """Called in the supervisor when the generation is ready, with the number of processes that serve."""
     graceful_timeout: float
     startup_timeout: float
     recycling: Recycling
-    """When the generation is replaced, if it has no workers of its own."""
+    """The limits at which the generation is replaced. Used if it has no workers of its own, which are replaced one by
+    one.
+    """
     instead: Callable[[Report], int] | None = None
-    """What is run if the very first generation cannot start. None: the server ends."""
+    """Runs in place of `run` if the very first generation cannot start. None: the server ends then."""
+    reopens: Callable[[], None] = lambda: None
+    """Called in the supervisor, in a signal handler, before the serving processes reopen their logs."""
     failed: Callable[[str], None] = lambda text: None
-    """Called in the supervisor with a text when a generation cannot start, and with an empty one when one is ready."""
+    """Called in the supervisor with the reason when a generation cannot start, and with "" when one is ready."""
 
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """One process, and what is known of it."""
+    """What the supervisor knows of one generation's process."""
 
     number: int
     pid: int
     pipe: int
-    """The reading end; -1 when it is closed."""
+    """Descriptor of the reading end of the pipe on which the generation reports; -1 when it is closed."""
     plan: Plan
     started_at: float
     life: Life
     row: int = 0
-    """In the table of metrics; 0: there is none."""
+    """Its row in the table of metrics; 0 if there is no table."""
     reason: str = ""
-    """Why it replaces another: one of `metrics.lanes.REASONS`."""
+    """Why it replaces an earlier generation: one of `metrics.lanes.REASONS`."""
     failed: bool = False
-    """It has reported, or we have logged, why it cannot start."""
+    """True if the reason why it cannot start has been reported or logged."""
     ends_at: float = float("inf")
-    """When it is killed if it has not ended; on the clock of `monotonic`."""
+    """When the supervisor kills it if it has not ended, on the clock of `time.monotonic`."""
     unread: bytes = b""
 
     def __str__(self) -> str:
         return f"generation {self.number} (pid {self.pid})"
 
     def messages(self) -> list[dict[str, Any]]:
-        """What it has reported since the last call."""
+        """Return what the generation has reported since the last call."""
         try:
             data = os.read(self.pipe, 65536)
         except BlockingIOError:
@@ -114,39 +121,41 @@ class Generation:
             os.kill(self.pid, number)
 
     def handed_over(self, current: bool) -> dict[str, Any]:
-        """What another program, in this process, has to know of it. Its pipe stays open there."""
+        """Return what the next program in this process must know of the generation, as values for JSON. Its pipe stays
+        open there.
+        """
         os.set_inheritable(self.pipe, True)
         known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "current": current}
         return {**known, "graceful_timeout": self.plan.graceful_timeout, "row": self.row}
 
 
 def keep_text(text: str) -> None:
-    """For the generation that shows the text."""
+    """Keep the text of an error for the process that shows it in the browser; the default does nothing."""
 
 
 class Handed(Protocol):
-    """The listening sockets, as far as the supervisor knows them (`net.handover.ListenerSet`)."""
+    """The supervisor's view of its listening sockets, `net.handover.ListenerSet`."""
 
     def shut(self) -> None:
-        """Accept no more clients."""
+        """Close the sockets, so that no more clients are accepted."""
 
     def hand_over(self) -> list[dict[str, Any]]:
-        """What another program needs to go on with them."""
+        """Return what the next program in this process needs to use the sockets, as values for JSON."""
 
     def keep(self) -> None:
-        """They were not handed over after all."""
+        """Undo `hand_over`: the next program could not be executed."""
 
 
 @dataclass(slots=True)
 class Living:
-    """The generations that there are."""
+    """The generations whose processes run."""
 
     current: Generation | None = None
-    """The one that serves."""
+    """The generation that serves; None before the first is ready."""
     next: Generation | None = None
-    """The one that starts."""
+    """The generation that starts and will replace the current one; None if none starts."""
     old: list[Generation] = field(default_factory=list)
-    """Those that drain."""
+    """Generations that were replaced and still answer their last requests."""
 
     def all(self) -> list[Generation]:
         return [each for each in (self.next, self.current, *self.old) if each is not None]

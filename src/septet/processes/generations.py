@@ -47,6 +47,7 @@ from septet.processes.deaths import Deaths, how_it_ended, log_crashes
 from septet.processes.generation import Generation, Handed, Living, Plan, Report, failure_of, keep_text
 from septet.processes.orders import DRAIN, Stop
 from septet.processes.reload import FileWatcher, Watched
+from septet.processes.senders import Senders
 from septet.processes.supervisor import (
     EARLY_DEATH_S,
     KILL_MARGIN_S,
@@ -60,20 +61,20 @@ from septet.streams import flush
 log = logging.getLogger("septet")
 
 CHECK_S = 1.0
-"""How often generations are looked at that may be late, or that may have to be replaced."""
+"""Seconds between two looks at the generations while one starts, ends or may have to be replaced."""
 SELDOM_S = 10.0
-"""How often they are looked at otherwise, in case a signal was missed."""
+"""Seconds between two looks at other times, in case a signal was missed."""
 
 RECYCLE_AGAIN_S = 5.0
-"""A generation is replaced at most so often for its age, its memory or its requests."""
+"""Least seconds between two replacements for age, memory or number of requests."""
 
 
 class Generations:
     """Keeps one generation serving, and replaces it when told. For the main thread of the supervisor.
 
-    plan: what the first one is to be. again: gives the plan for HUP; raises SeptetError if there cannot be one.
-    listeners: the sockets, which are handed to another program at USR2, and shut at the end. watched: files whose
-    changes count like HUP.
+    `plan`: how the first generation is made. `again`: returns the plan after HUP; raises SeptetError if the new
+    configuration is wrong. `listeners`: the sockets, which are handed to the next program at USR2, and closed at the
+    end. `watched`: files whose changes have the same effect as HUP.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Generations:
         self._orders: deque[tuple[int, str]] = deque()
         """Signals that were received and wait to be carried out, with a word for the log."""
         self._poller = Poll()
+        self._senders = Senders(self._poller)
         self._early_deaths = 0
         self._failed_starts = 0
         self._start_at = 0.0
@@ -113,8 +115,9 @@ class Generations:
         """Exit status of the last generation."""
 
     def run(self) -> int:
-        """Run until the order to stop and the end of all generations; gives the exit status. Raises SeptetError if no
-        generation can start."""
+        """Run until the order to stop has come and all generations have ended; return the exit status. Raises
+        SeptetError if no generation can start.
+        """
         self._handle_signals()
         self._start_watching()
         self._begin(self._plan, self._first, "reload")
@@ -129,6 +132,7 @@ class Generations:
                 self._wait()
         finally:
             self._poller.remove(self._stop.fileno())
+            self._senders.close()
             self._end()
         return self._status
 
@@ -140,7 +144,7 @@ class Generations:
         for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 forked.set_signal_handler(number, self._note)
-        orders.pass_on_reopening = partial(self._signal_all, signal.SIGUSR1)
+        orders.pass_on_reopening = self._pass_on_reopening
         unblock_orders()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *orders.HANDLED_SIGNALS))
 
@@ -166,11 +170,13 @@ class Generations:
 
     def reload(self, why: str) -> None:
         """Start a new generation, with the configuration read anew."""
+        self._overseer.reloading(f"{why}: loads configuration and application")
         try:
             plan = self._again()
         except SeptetError as error:
             log.error("%s: %s; the server goes on as it is", why, error)
             self._plan.failed(str(error))
+            self._overseer.ready(f"{why} failed: {error}")
             return
         self._begin(plan, why, "reload")
 
@@ -203,11 +209,13 @@ class Generations:
             "overseer": self._overseer.hand_over(),
         }
         self._stop_watching()
+        self._overseer.reloading("USR2: the program is replaced")
         flush()
         try:
             execute(state)
         except OSError as error:
             log.error("USR2: the program cannot be executed, and this one goes on: %s", error.strerror)
+            self._overseer.ready(f"USR2 failed: {error.strerror}")
         self._listeners.keep()
         self._overseer.keep()
         for each in living:
@@ -215,7 +223,7 @@ class Generations:
         self._start_watching()
 
     def adopt(self, state: dict[str, Any]) -> None:
-        """Go on with the generations of the program that this one has replaced."""
+        """Take over the generations of the previous program in this process, after USR2."""
         self.served = True
         self._numbers = state["numbers"]
         for each in state["generations"]:
@@ -239,7 +247,9 @@ class Generations:
             self._begin(self._plan, "")
 
     def _recycle(self) -> None:
-        """Begin to replace the generation, if it is to be replaced. If that fails, it is tried again after a while."""
+        """Begin to replace the current generation if a limit of `Plan.recycling` is reached. If its successor cannot
+        start, try again after RECYCLE_AGAIN_S.
+        """
         current, now = self.living.current, monotonic()
         if current is None or self.living.next is not None or now < self._recycle_at:
             return
@@ -248,7 +258,7 @@ class Generations:
             self._begin(self._plan, f"{current} is replaced, for {why}", current.life.reason)
 
     def _begin(self, plan: Plan, why: str, reason: str = "") -> None:
-        """reason: why it is to replace another that serves; one of `metrics.lanes.REASONS`."""
+        """Start a generation. `reason`: why it replaces the current one, one of `metrics.lanes.REASONS`."""
         try:
             generation = self._fork(plan, reason)
         except OSError as error:
@@ -263,7 +273,7 @@ class Generations:
             log.info("%s: %s starts", why, generation)
 
     def _fork(self, plan: Plan, reason: str) -> Generation:
-        """Raises OSError."""
+        """Fork the process of a generation. Raises OSError."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reading, False)
         self._numbers += 1
@@ -281,13 +291,14 @@ class Generations:
         return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row, reason)
 
     def _work(self, plan: Plan, reading: int, writing: int, row: int) -> int:
-        """In the child: the whole life of a generation."""
+        """Run the generation in the child until it ends."""
         for inherited in (reading, *(each.pipe for each in self.living.all() if each.pipe >= 0)):
             os.close(inherited)
         for held in (self._watcher, self._trial):
             if held is not None:
                 os.close(held.pipe)
         self._stop.close_in_child()
+        self._senders.close_in_child()
         self._overseer.close_in_child()
         self._overseer.occupy(row)
         log_crashes()
@@ -298,14 +309,16 @@ class Generations:
 
     def _wait(self) -> None:
         living = self.living
-        watched = self._trial is not None or self._plan.recycling or self._overseer.has_turns
+        watched = self._trial is not None or self._plan.recycling
         busy = living.next is not None or living.old or watched
-        timeout = CHECK_S if busy else SELDOM_S
+        timeout = min(CHECK_S if busy else SELDOM_S, self._overseer.turn_s)
         if living.current is None and living.next is None:
             timeout = max(0.0, min(CHECK_S, self._start_at - monotonic()))
-        reporting = {found for found, _ in self._poller.wait(timeout)}
+        with self._senders.noted():
+            reporting = {found for found, _ in self._poller.wait(timeout)}
         self._stop.drain_and_check()
         self._overseer.turn()
+        self._overseer.beat(self._is_alive())
         for pid, why in self._overseer.standing_still():
             if any(generation.pid == pid for generation in self.living.all()):
                 self._deaths.end(pid, why)
@@ -316,6 +329,14 @@ class Generations:
             self._see_changes(self._watcher)
         self._reap()
         self._kill_late()
+
+    def _is_alive(self) -> bool:
+        """True if a generation serves, or if one starts and its start-up time-out has not passed."""
+        living = self.living
+        starting = living.next
+        if living.current is not None or starting is None:
+            return living.current is not None or monotonic() < self._start_at
+        return monotonic() - starting.started_at < starting.plan.startup_timeout
 
     def _see_changes(self, watcher: FileWatcher) -> None:
         names = watcher.changed()
@@ -366,6 +387,7 @@ class Generations:
         generation.ends_at = float("inf")
         generation.plan.began(workers)
         self.served = True
+        self._overseer.ready(f"{generation} serves")
         if before is None:
             if generation.number > 1:
                 log.info("%s serves", generation)
@@ -377,7 +399,7 @@ class Generations:
         before.ends_at = monotonic() + before.plan.graceful_timeout + 2 * KILL_MARGIN_S
 
     def _cannot_start(self, generation: Generation, error: SeptetError) -> None:
-        """Raises the error if the supervisor must end."""
+        """Handle a generation that cannot start. Raises its error if the supervisor must end because of it."""
         generation.failed = True
         if self._stop.ordered:
             return
@@ -392,10 +414,13 @@ class Generations:
             raise error
         goes_on = "it is tried again" if needed else f"{self.living.current} goes on"
         log.error("%s%s cannot start, and %s: %s", getattr(error, "traceback", ""), generation, goes_on, error)
+        if not needed:
+            self._overseer.ready(f"{goes_on}, because {generation} cannot start: {error}")
 
     def _reap(self) -> None:
-        """All children: nothing in this process starts others, and as the first process of a container it inherits
-        orphans."""
+        """Take the exit status of every child that has ended. All of them are ours to reap: nothing else in this
+        process starts children, and as the first process of a container it inherits orphans.
+        """
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if self._trial is not None and self._trial.pid == ended[0]:
@@ -462,7 +487,8 @@ class Generations:
     # The end
 
     def _end(self) -> None:
-        """Stop all generations gracefully; kill those that do not end in time."""
+        """Stop all generations gracefully, and kill those that do not end in time."""
+        self._overseer.stopping()
         self._stop_watching()
         self._listeners.shut()
         for generation in self.living.all():
@@ -477,13 +503,20 @@ class Generations:
                 self.living.next.signal(signal.SIGKILL)  # an import that never returns to Python
             if self.living.all():
                 attendant = self._overseer if self._overseer.fileno() >= 0 else None
-                self._stop.wait_for_signal(min(CHECK_S, max(0.0, last - monotonic())), attendant)
+                wait_s = min(CHECK_S, self._overseer.turn_s, max(0.0, last - monotonic()))
+                self._stop.wait_for_signal(wait_s, attendant)
+                self._overseer.beat(True)
         self._signal_all(signal.SIGKILL)
+
+    def _pass_on_reopening(self) -> None:
+        self._plan.reopens()
+        self._signal_all(signal.SIGUSR1)
 
     def _signal_all(self, number: int) -> None:
         for generation in self.living.all():
             generation.signal(number)
 
     def _kill(self) -> NoReturn:
+        self._overseer.ends()
         self._signal_all(signal.SIGKILL)
         exit_now(1)

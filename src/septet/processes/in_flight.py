@@ -208,7 +208,7 @@ class InFlight:
                     counts[slot] -= 1
 
     def leave(self) -> None:
-        """Count one request less: one for which `enter` returned True is over."""
+        """Count one request less. Called once for each `enter` that returned True."""
         with self._lock:
             self._counts[self._slot] -= 1
 

@@ -11,6 +11,7 @@ that the application executes would inherit it. A child that the application for
 the application has set, or a signal that is ignored (nohup), stays as it is.
 """
 
+import _signal  # type: ignore[import-not-found]  # see `forked`
 import _thread
 import logging
 import os
@@ -130,8 +131,13 @@ class Stop:
         return self._signals >= 0
 
     @property
+    def has_supervisor(self) -> bool:
+        """True if the process has a supervisor, which gives it its orders."""
+        return self._supervised
+
+    @property
     def draining(self) -> bool:
-        """The order that has come is to drain: a successor serves already."""
+        """True if the order was to drain: a successor accepts clients already."""
         return self._drains and self._draining[0] == 1
 
     def drain_and_check(self) -> bool:
@@ -153,7 +159,9 @@ class Stop:
 
     @property
     def draining_of_children(self) -> bool:
-        """For a child that was forked for a client: what the order to its parent is, as far as both can know."""
+        """True if the order to the parent was to drain, as far as this process can know. Called in a child that was
+        forked for a client.
+        """
         return self._draining[0] == 1
 
     def wait(self) -> None:
@@ -169,8 +177,9 @@ class Stop:
                 log.exception("a signal handler of the application raised")
 
     def wait_for_signal(self, timeout_s: float | None, attendant: Attendant | None = None) -> None:
-        """Wait until a signal has been handled, or for so many seconds. For the main thread. The attendant has its turn
-        meanwhile, after which the wait is over as well."""
+        """Wait until a signal has been handled, the attendant has had its turn, or this many seconds have passed. For
+        the main thread.
+        """
         poller = Poll()
         poller.add(self._signals if self.ordered else self.fileno(), READABLE)
         if attendant is not None:
@@ -184,8 +193,9 @@ class Stop:
                 os.read(self._signals, 4096)
 
     def order(self, drain: bool = False) -> None:
-        """Give the order to stop, or to drain; the one to stop holds also after one to drain. May be called in a signal
-        handler."""
+        """Give the order to stop, or to drain. The order to stop also takes effect after one to drain. May be called in
+        a signal handler.
+        """
         first = not self.ordered
         if first or not drain:
             self._drains = drain
@@ -199,7 +209,9 @@ class Stop:
             self._exit_after(self._exit_after_s if self.started else STARTING_GRACE_S)
 
     def on_signals(self, on_second: Callable[[], NoReturn]) -> None:
-        """TERM and INT give the order; a second one, or QUIT, calls `on_second`. For the main thread."""
+        """Set handlers: TERM and INT give the order to stop; a second TERM or INT, or QUIT, calls `on_second`. For the
+        main thread.
+        """
         if self._supervised:
             self.on_term()
             return
@@ -237,6 +249,13 @@ class Stop:
         except RuntimeError:  # the system gives no thread: use a timer
             signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
             signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def silence_application(self) -> None:
+        """Disable the application's signal handlers: one that raises would do so in the last steps of the process. For
+        the main thread, when the process has served. The handlers of a program that embeds the server are kept.
+        """
+        if self.has_signals:
+            forked.silence_application_signals()
 
     def exit_soon(self, status: int) -> None:
         """Have this process, which could not start, exit with `status` within STARTING_GRACE_S, even if a thread of the
@@ -296,28 +315,34 @@ pass_on_reopening: Callable[[], None] | None = None
 """Called at USR1, in the signal handler: sends it to the processes that this one has forked."""
 
 _hung_up: Callable[[], object] | None = None
-"""Called at HUP if standard error was a terminal that is gone now: no user can stop the server from there any more.
-None: standard error was no terminal."""
+"""Called at HUP if standard error was a terminal that is gone: then no user can stop the server from there. None:
+standard error was not a terminal.
+"""
 
 
 def log_unused_signals(hung_up: Callable[[], object]) -> None:
-    """Handle the other signals. For the main thread of the server, once it has loaded the application; its forks call
-    `log_unused_signals_in_child`. `hung_up` is called if the terminal is gone."""
+    """Set handlers that log signals which mean nothing to this process (HUP, USR2 and others). For the main thread of
+    the server, after it has loaded the application; processes that it forks call `log_unused_signals_in_child`.
+    `hung_up` is called if HUP came because the terminal is gone.
+    """
     global _hung_up
     _hung_up = hung_up if os.isatty(2) else None
     log_unused_signals_in_child()
 
 
 def log_unused_signals_in_child() -> None:
-    """Handle the other signals, in a process that the server has forked. Its parent stops it if the terminal is
-    gone."""
+    """Set handlers that log signals which mean nothing to this process. For a process that the server has forked; if
+    the terminal is gone, its parent stops it.
+    """
     for number in HANDLED_SIGNALS:
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if _signal.getsignal(number) == _signal.SIG_DFL:
             forked.set_signal_handler(number, _handle)
 
 
 def forget_parent() -> None:
-    """In a process that the server has forked: the signals do not concern the parent's children, nor its stop."""
+    """Forget what the parent had registered: in a process that the server has forked, signals must neither be passed to
+    the parent's children nor stop the parent.
+    """
     global pass_on_reopening, _hung_up
     pass_on_reopening = _hung_up = None
 

@@ -1,7 +1,8 @@
-"""When a process that serves is replaced by a fresh one: after so many requests, with so much memory, at such an age.
+"""Decides when a process that serves is replaced by a fresh one: after a number of requests, at an amount of memory, or
+at an age.
 
-The limits are drawn for each process anew, so that processes that started together are not replaced together. Requests
-are counted by the process itself. Memory and age are looked at by its parent, now and then.
+Each process draws its limits at random, so that processes that started together are not replaced together. A process
+counts its requests itself; its parent checks memory and age from time to time.
 """
 
 import random
@@ -14,47 +15,49 @@ from typing import Any
 from septet.metrics.proc import proportional_bytes
 
 JITTER = 0.1
-"""Age and memory: up to so much of the limit is added, at random."""
+"""Largest share of the limit that is added at random to the limits of age and memory."""
 
 SAMPLE_S = 5.0
-"""How often the memory of a process is looked at. A look takes the kernel about a millisecond for each 100 MB."""
+"""Seconds between two looks at a process's memory. A look takes the kernel about a millisecond for each 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recycling:
-    """The limits; 0: none."""
+    """The configured limits; 0 means no limit."""
 
     requests: int = 0
     jitter: int = 0
-    """Up to so many are added to `requests`, at random."""
+    """A random number up to this is added to `requests`."""
     memory: int = 0
-    """Bytes of its proportional set size (Pss in proc(5)): its own memory, and its share of what it shares."""
+    """Limit in bytes of the proportional set size (Pss in proc(5)): the process's own memory, and its share of the
+    memory that it has in common with others.
+    """
     age_s: float = 0.0
 
     def __bool__(self) -> bool:
         return bool(self.requests or self.memory or self.age_s)
 
     def begin(self, pid: int) -> "Life":
-        """For a process that starts now."""
+        """Return the limits, drawn at random, of a process that starts now."""
         chance = 1.0 + random.random() * JITTER
         return Life(pid, self.memory * chance, monotonic() + self.age_s * chance if self.age_s else float("inf"))
 
 
 @dataclass(slots=True)
 class Life:
-    """One process, as its parent sees it."""
+    """The limits of one process, as its parent keeps them."""
 
     pid: int
     memory: float
-    """Bytes; 0: no limit."""
+    """Limit of its memory in bytes; 0: no limit."""
     until: float
-    """On the clock of `monotonic`."""
+    """When it is too old, on the clock of `time.monotonic`."""
     asked: str = ""
-    """Why the process itself has asked to be replaced; empty: it has not."""
+    """Why the process itself has asked to be replaced; empty if it has not."""
     sampled_at: float = 0.0
 
     def why_over(self, now: float) -> str:
-        """Why it is to be replaced; empty if it is not. `now`: on the clock of `monotonic`."""
+        """Return why the process is to be replaced, as text; "" if it is not. `now`: on `time.monotonic`'s clock."""
         if self.asked:
             return self.asked
         if now >= self.until:
@@ -68,7 +71,7 @@ class Life:
 
     @property
     def reason(self) -> str:
-        """Why it is replaced: one of `metrics.lanes.REASONS`."""
+        """The reason for the metrics, one of `metrics.lanes.REASONS`."""
         return "request timeout" if self.asked == TIMED_OUT else "recycled"
 
 
@@ -82,7 +85,9 @@ class RequestCount:
         self.begin(None)
 
     def begin(self, over: Callable[[], None] | None) -> None:
-        """Count from 1 in this process, and call `over` once, in any thread, when it is enough."""
+        """Start counting in this process. `over` is called once, in the thread that answers the last request of the
+        limit.
+        """
         self._over = over
         self._count = count(1).__next__  # atomic, other than an addition
         self._last = self._limit + random.randint(0, self._jitter)
@@ -90,7 +95,7 @@ class RequestCount:
     def began(self, exchange: Any) -> None:
         pass
 
-    def aborted(self, exchange: Any) -> None:
+    def closed(self, exchange: Any) -> None:
         pass
 
     def ended(self, exchange: Any) -> None:
@@ -99,5 +104,7 @@ class RequestCount:
 
 
 TIMED_OUT = "a request that exceeds --request-timeout keeps its thread"
+
+SPREAD = "it is busy and others are not: its clients connect anew to all of them (--workers)"
 
 ANSWERED = "it has answered its number of requests (--max-requests)"

@@ -1,7 +1,7 @@
-"""`--reload`: a process that watches files and tells the supervisor which have changed.
+"""`--reload`: a process that watches files and reports to the supervisor which have changed.
 
-It is a process of its own because the package watchfiles starts threads, and the supervisor forks. It tells the names
-by a pipe, a line for each change, and dies with the supervisor.
+It is a process of its own because the package watchfiles starts threads, and a process with threads cannot safely fork,
+as the supervisor does. It writes the names to a pipe, a line for each change, and dies with the supervisor.
 """
 
 import importlib.util
@@ -20,21 +20,23 @@ from septet.errors import Failed
 from septet.processes.children import fork, unblock_orders
 
 SUFFIXES = (".py", ".toml")
-"""Files whose changes count."""
+"""Suffixes of the files whose changes cause a reload."""
 
 QUIET_MS = 30
-"""A change is told when no other has followed for so long: editors write a file in several steps."""
+"""A change is reported after this time without another one: editors write a file in several steps."""
 LONGEST_MS = 200
 FIRST_LOOK_MS = 500
-"""The package does not say when it has begun to watch; after this time it has."""
+"""Time after which watching is taken to have begun; the package does not report it."""
 
 PROBLEM_BYTES = 1 << 16
 
 
 class Problem:
-    """Why the newest code does not run, as text; in memory that the supervisor shares with all generations.
+    """The text of the error that keeps the newest code from being loaded, in memory that the supervisor shares with all
+    generations.
 
-    Only the supervisor writes it. A reader may see a text that is half written, and then sees a whole one next time.
+    Only the supervisor writes it. A reader that comes during a write may see half of a text; its next read gives the
+    whole.
     """
 
     def __init__(self) -> None:
@@ -50,20 +52,20 @@ class Problem:
         self._memory[:4] = bytes(4)
 
     def read(self) -> str:
-        """Empty if there is none."""
+        """Return the text; "" if the newest code is loaded."""
         length = int.from_bytes(self._memory[:4], "little")
         return self._memory[4 : 4 + length].decode(errors="replace") if length else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What is watched: directories, and patterns of paths in them that do not count."""
+    """The directories to watch, and patterns of paths in them that are ignored."""
 
     directories: tuple[str, ...]
     excluded: tuple[str, ...] = ()
 
     def counts(self, path: str) -> bool:
-        """Whether a change of this file counts."""
+        """True if a change of this file causes a reload."""
         if not path.endswith(SUFFIXES):
             return False
         inside = [os.path.relpath(path, each) for each in self.directories]
@@ -73,16 +75,16 @@ class Watched:
 
 
 def check_installed() -> None:
-    """Raises Failed if the package is not there."""
+    """Raise Failed if the package watchfiles is not installed."""
     if importlib.util.find_spec("watchfiles") is None:
         raise Failed('--reload needs the package watchfiles, which is not installed: pip install "septet[reload]"')
 
 
 class FileWatcher:
-    """The process that watches. For the main thread of the supervisor."""
+    """Starts the watching process and reads what it reports. For the main thread of the supervisor."""
 
     def __init__(self, watched: Watched) -> None:
-        """Start it. Raises OSError."""
+        """Start the process. Raises OSError."""
         self.watched = watched
         self._started_at = time()
         self.pipe, writing = os.pipe2(os.O_CLOEXEC)
@@ -110,7 +112,7 @@ class FileWatcher:
             os.kill(self.pid, signal.SIGKILL)
 
     def _work(self, writing: int) -> int:
-        """In the child."""
+        """Watch until the supervisor ends. Runs in the child."""
         os.close(self.pipe)
         unblock_orders()
         from watchfiles import DefaultFilter, watch
@@ -143,8 +145,9 @@ class FileWatcher:
 
 
 def _forget_compiled(path: str) -> None:
-    """Remove the compiled file of a module. Python takes it for valid if the source has the same size and was changed
-    in the same second."""
+    """Remove the compiled file of a module. Python would take it for up to date if the source kept its size and changed
+    twice within one second.
+    """
     with suppress(OSError, NotImplementedError, ValueError):
         os.unlink(importlib.util.cache_from_source(path))
 

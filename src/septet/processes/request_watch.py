@@ -1,7 +1,8 @@
-"""`--request-timeout`: finds requests that run too long, says what they were doing, and ends them.
+"""`--request-timeout`: finds requests that run too long, logs what they were doing, and ends them.
 
-It is an observer of all requests of its process, and a thread that looks at them now and then. What it does is the same
-in every model; how a request is ended is for the model to say (`TimeOut`), because that owns the connection:
+An observer notes when each request of the process began, and a thread looks at the running requests from time to time.
+This is the same in every model. Ending a request is up to the model, which owns the connection; it does so by the
+methods of `Running`:
 
     the time is up      one record in the log: the request, since when, the process, the stacks of all threads and tasks
                         the client is answered 504, or its stream is cut; the task of an ASGI application is cancelled
@@ -27,25 +28,25 @@ GRACE_S = 2.0
 """Seconds that the application has, after its client was answered, to give its thread back."""
 
 LOOKS = 10
-"""The thread looks so often within the time-out, but not more often than MIN_LOOK_S and at least every MAX_LOOK_S."""
+"""Number of looks within one time-out. The seconds between two looks are at least MIN_LOOK_S and at most MAX_LOOK_S."""
 MIN_LOOK_S = 0.05
 MAX_LOOK_S = 1.0
 
 
 SWITCHED = 101
-"""Status of an exchange that has become a WebSocket, which lasts as long as it is wanted."""
+"""Status 101: the exchange has become a WebSocket, which has no time limit."""
 
 ANSWERED = "its client is answered 504"
 CUT = "its client is cut off in the middle of the answer"
 
 
 class Running(Protocol):
-    """A request of an application, as a model knows it."""
+    """A running request, as its process model knows it."""
 
     loop: Any
-    """The event loop on which the application runs, if it does."""
+    """The event loop on which the application runs; None for a WSGI application."""
     task: Any
-    """The request's task on it, if it is known."""
+    """The request's task on the event loop; None if it is not known."""
 
     def thread(self) -> int | None:
         """Identity of the thread that runs a WSGI application for it now; None if none does."""
@@ -54,16 +55,16 @@ class Running(Protocol):
         """Answer the client 504, or cut its connection if the answer has begun, and cancel the task."""
 
     def is_stuck(self) -> bool:
-        """The request still has a thread, or its loop does not run."""
+        """True if a thread still runs the request, or the event loop does not run."""
 
 
 FindRunning = Callable[[Any], Running]
-"""Gives what a model knows of an exchange."""
+"""A function of the model that returns what it knows of a running exchange."""
 
 
 @dataclass(slots=True)
 class _Late:
-    """A request whose client was answered."""
+    """A request that has exceeded its time, and whose client has been answered."""
 
     running: Running
     described: str
@@ -71,7 +72,7 @@ class _Late:
 
 
 class RequestWatch:
-    """Implements `rules.Observer`. Made before the fork; `start` is called after it."""
+    """Watches the requests of a process. Implements `rules.Observer`. Made before the fork, started after it."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
@@ -93,15 +94,18 @@ class RequestWatch:
         exchange.observer_state = None
         self._begun.pop(exchange, None)
 
-    def aborted(self, exchange: Any) -> None:
+    def closed(self, exchange: Any) -> None:
         exchange.observer_state = None
         self._begun.pop(exchange, None)
 
     # For the model
 
     def start(self, find: FindRunning, retire: Callable[[str], None] | None, count: Callable[[], None]) -> None:
-        """Watch this process. retire: has it replaced, given why; None if there is no supervisor. count: called for
-        each request that is late."""
+        """Start the watching thread of this process.
+
+        `retire`: called with a reason to have this process replaced; None if there is no supervisor. `count`: called
+        for each request that exceeds its time.
+        """
         self._find, self._retire, self._count = find, retire, count
         Thread(target=self._watch, name="septet-request-watch", daemon=True).start()
 
@@ -134,8 +138,10 @@ class RequestWatch:
                 self._is_stuck(late)
 
     def _since(self, exchange: Any, began_ns: int) -> int:
-        """When the time began to run: with the whole head, or after a body with the application's call, because a body
-        has deadlines of its own. 0: not yet."""
+        """Return when the request's time began, in nanoseconds of CLOCK_MONOTONIC; 0 if it has not begun. It begins
+        with the complete head, or, for a request with a body, when the application is called, because receiving a body
+        has deadlines of its own.
+        """
         return int(getattr(exchange, "called_ns", began_ns)) if exchange.request.has_body else began_ns
 
     def _end(self, exchange: Any, took_ns: int) -> None:

@@ -1,4 +1,4 @@
-"""What the threads and tasks of this process are doing, as text, for the log; from any thread."""
+"""Describes as text what the threads and tasks of this process are doing, for the log. Any thread may call it."""
 
 import asyncio
 import sys
@@ -12,16 +12,17 @@ MOST_FRAMES = 100
 
 _FRAMES = ("cr_frame", "gi_frame", "ag_frame")
 _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
-"""Attributes of coroutines, generators and asynchronous generators."""
+"""Attributes that name what a coroutine, generator or asynchronous generator waits for."""
 
 MOST_CHARACTERS = 32768
-"""Of one dump: a record of a log should stay one that people and programs can read."""
+"""Most characters of one dump, so that people and programs can read a record of the log."""
 
 
 def dump(loop: asyncio.AbstractEventLoop | None, mine: int | None = None, task: Any = None) -> str:
-    """The stacks of all threads, and of the tasks of `loop`.
+    """Return the stacks of all threads, and of the tasks of `loop`.
 
-    mine: identity of the thread that runs the request in question; task: its task. They come first, marked.
+    `mine`: identity of the thread that runs the request in question; `task`: its task. These two come first, with a
+    mark.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     frames = sorted(sys._current_frames().items(), key=lambda item: item[0] != mine)
@@ -51,7 +52,9 @@ def _tasks(loop: asyncio.AbstractEventLoop | None, first: Any) -> list[Any]:
 
 
 def _frames(coroutine: Any) -> list[FrameType]:
-    """The frames of a coroutine that waits, the outermost first. asyncio's own `Task.get_stack` gives one of them."""
+    """Return the frames of a coroutine that waits, the outermost first. asyncio's own `Task.get_stack` returns only
+    one.
+    """
     frames: list[FrameType] = []
     while coroutine is not None and len(frames) < MOST_FRAMES:
         frame = next((found for name in _FRAMES if (found := getattr(coroutine, name, None)) is not None), None)

@@ -7,14 +7,14 @@ of them to end, and forks another in its place; after a worker that ended within
 import logging
 import os
 import signal
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from mmap import mmap
 from time import monotonic
 from types import FrameType
-from typing import Generic, NoReturn, Protocol, Self, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 
 from septet import forked
 from septet.errors import Failed, Refused
@@ -26,8 +26,10 @@ from septet.processes.children import exit_now, fork, run_exit_handlers, unblock
 from septet.processes.deaths import Deaths, how_it_ended, log_crashes
 from septet.processes.in_flight import SLOTS, InFlight
 from septet.processes.orders import DRAIN, Stop, is_readable
-from septet.processes.recycling import ANSWERED, TIMED_OUT, Life, Recycling, RequestCount
+from septet.processes.recycling import ANSWERED, SPREAD, TIMED_OUT, Life, Recycling, RequestCount
 from septet.processes.resource_exhaustion import ResourceExhaustion
+from septet.processes.scaling import WorkerScaling
+from septet.processes.senders import Senders
 
 log = logging.getLogger("septet")
 
@@ -83,16 +85,19 @@ class Worker:
     """The slot of shared memory in which it counts its requests in flight."""
     started_at: float
     life: Life
-    """When it is to be replaced."""
+    """The limits at which the worker is replaced."""
     ready: bool = False
     drains: bool = False
-    """It was told to take no more clients, and to end."""
+    """True if the worker was told to accept no more clients and to end."""
     reported: bool = False
     """True once it has reported: that it is ready, or why it cannot start."""
 
 
 class Supervised(Protocol):
-    """The part of `service.Service` that a supervisor uses."""
+    """The attributes of `service.Service` that a supervisor uses."""
+
+    @property
+    def listeners(self) -> Sequence[Any]: ...
 
     @property
     def stop(self) -> Stop: ...
@@ -140,16 +145,25 @@ class Supervisor(Generic[Served]):
     SIGCHLD tells that a worker has ended; it wakes a wait for `Stop`. pidfd_open(2) is not permitted everywhere.
     """
 
-    def __init__(self, service: Served, run: Callable[[Served], None], count: int) -> None:
+    def __init__(self, service: Served, run: Callable[[Served], None], count: int, most: int) -> None:
         self._service = service
         self._run = run
         self._count = count
+        self._most = most
+        self._scaling: WorkerScaling | None = None
+        monitor = service.monitor
+        if monitor is not None:
+            monitor.workers_between(count, most)
+            if most > count:
+                self._scaling = WorkerScaling(count, most, monitor.table, service.listeners)
+                self._count = self._scaling.first(monitor.serving_workers())
         self._logged_count = count
         """The `_count` at which there were last so many workers: the log names workers that come by TTIN."""
         self._workers: list[Worker] = []
         self._retiring: Worker | None = None
         """The worker that is replaced: it serves until its replacement is ready."""
         self._poller = Poll()
+        self._senders = None if service.stop.has_supervisor else Senders(self._poller)
         self._announced = False
         self._not_started: str | None = None
         """How a worker ended ("by signal SIGKILL") that was not ready when the order to stop came, and did not end with
@@ -188,6 +202,8 @@ class Supervisor(Generic[Served]):
                     log.exception("the supervisor was interrupted, and goes on")
         finally:
             self._poller.remove(stop.fileno())
+            if self._senders is not None:
+                self._senders.close()
             self._end()
         if self._not_started:
             raise Failed(f"a worker ended {self._not_started} before it was ready")
@@ -196,6 +212,7 @@ class Supervisor(Generic[Served]):
         while not self._service.stop.ordered:
             if self._announced:
                 self._recycle()
+                self._scale()
             self._fill()
             serving = self._serving
             if len(serving) < self._wanted:
@@ -207,16 +224,17 @@ class Supervisor(Generic[Served]):
 
     def _change_count(self, number: int, frame: FrameType | None) -> None:
         """TTIN: one worker more. TTOU: one fewer, but one at least. The wait for `Stop` ends with this handler."""
-        self._count = max(1, self._count + (1 if number == signal.SIGTTIN else -1))
+        count = max(1, self._count + (1 if number == signal.SIGTTIN else -1))
+        self._count = count if self._scaling is None else self._scaling.ordered(count, monotonic())
 
     @property
     def _serving(self) -> list[Worker]:
-        """The workers that are not told to end."""
+        """Return the workers that are not told to end."""
         return [worker for worker in self._workers if not worker.drains]
 
     @property
     def _wanted(self) -> int:
-        """How many workers there are to be: one more while one of them is replaced."""
+        """Return how many workers should run now: one more than the set number while one of them is replaced."""
         return self._count + (self._retiring is not None)
 
     def _fill(self) -> None:
@@ -241,7 +259,7 @@ class Supervisor(Generic[Served]):
             self._logged_count = self._count
 
     def _recycle(self) -> None:
-        """Begin to replace a worker, if one is to be replaced and all the others serve."""
+        """Begin to replace a worker, if one has reached its limits and all the others serve."""
         if self._retiring is not None or len(self._serving) != self._count:
             return
         for worker in self._serving:
@@ -252,8 +270,24 @@ class Supervisor(Generic[Served]):
                 log.info("worker %d is replaced, for %s", worker.pid, why)
                 return
 
+    def _scale(self) -> None:
+        """Change the number of workers if `--workers` is a range and all wanted workers serve."""
+        serving = self._serving
+        settled = self._retiring is None and len(serving) == self._count and all(worker.ready for worker in serving)
+        if self._scaling is not None and settled:
+            count, self._count = self._count, self._scaling.wanted([worker.pid for worker in serving])
+            for worker in serving:
+                if worker.pid == self._scaling.overloaded:
+                    worker.life.asked = SPREAD
+            if count != self._count:
+                self._tell(f"{self._count} workers are wanted instead of {count}")
+
+    def _tell(self, text: str) -> None:
+        if self._service.monitor is not None:
+            self._service.monitor.tell(text)
+
     def _ask_for_replacement(self, slot: int, parent: int, why: str = ANSWERED) -> None:
-        """In a worker, in any thread."""
+        """Ask the supervisor to replace this worker. Called in the worker, in any thread."""
         self._asking[slot] = _ASKED.index(why)
         with suppress(ProcessLookupError):
             os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
@@ -278,6 +312,8 @@ class Supervisor(Generic[Served]):
         for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
         self._service.stop.close_in_child()
+        if self._senders is not None:
+            self._senders.close_in_child()
         if self._service.endpoint is not None:
             self._service.endpoint.close_in_child()
         self._service.in_flight.occupy(slot)
@@ -297,7 +333,8 @@ class Supervisor(Generic[Served]):
         status = 0
         try:
             retire = partial(self._ask_for_replacement, slot, os.getppid())
-            self._run(self._service.for_worker(stop, ready, self._count, retire))
+            self._run(self._service.for_worker(stop, ready, max(self._count, self._most), retire))
+            stop.silence_application()
         except Failed as error:
             if not readiness.report(b"%d %s" % (error.exit_status, str(error).encode())):
                 log.error("%s", error)
@@ -315,11 +352,17 @@ class Supervisor(Generic[Served]):
 
     def _wait(self, timeout: float | None) -> None:
         endpoint = self._service.endpoint
-        most = CHECK_WORKERS_S if endpoint is None and not self._service.worker_timeout else TURN_S
+        monitor = self._service.monitor
+        often = endpoint is not None or self._service.worker_timeout or self._scaling is not None
+        most = TURN_S if often else CHECK_WORKERS_S
+        most = min(most, monitor.on_beat_s) if monitor is not None else most
         longest = most if timeout is None else max(0.0, min(timeout, most))
-        reporting = {descriptor for descriptor, _ in self._poller.wait(longest)}
+        with nullcontext() if self._senders is None else self._senders.noted():
+            reporting = {descriptor for descriptor, _ in self._poller.wait(longest)}
         if endpoint is not None:
             endpoint.turn()
+        if monitor is not None and monitor.on_beat is not None:
+            monitor.on_beat()
         self._service.stop.drain_and_check()
         for worker in self._workers:
             if worker.readiness in reporting:
@@ -451,10 +494,10 @@ class Supervisor(Generic[Served]):
 
 
 _ASKED = ("", ANSWERED, TIMED_OUT)
-"""Why a worker asks to be replaced."""
+"""The reason, for the metrics, of a worker that asks to be replaced."""
 
 
-def supervise(service: Served, run: Callable[[Served], None], count: int) -> None:
-    """Serve with `count` processes, each of which calls `run(service)`, until the order to stop. Raises Failed if they
-    cannot start."""
-    Supervisor(service, run, count).run()
+def supervise(service: Served, run: Callable[[Served], None], count: int, most: int | None = None) -> None:
+    """Serve with `count` processes, or as many as the load needs up to `most`, each of which calls `run(service)`,
+    until the order to stop. Raises Failed if they cannot start."""
+    Supervisor(service, run, count, most or count).run()

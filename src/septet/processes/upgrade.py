@@ -1,15 +1,15 @@
 """USR2: the supervisor replaces its program by execve(2), in the same process.
 
-Its pid, its children and its descriptors stay, so a container or a service manager notices nothing, and no client does.
-What changes is the program: another version of Septet or of Python. The new program reads the configuration, finds the
-listeners and the generations that live in a variable of its environment, and starts a generation of its own; when that
-is ready, the old one drains, as at HUP.
+Its pid, its children and its descriptors stay, so a container, a service manager and clients notice nothing. What
+changes is the program: another version of Septet or of Python, or other options. The old program describes its
+listeners and generations in an environment variable. The new program reads the configuration and that variable, and
+starts a generation of its own; when this one is ready, the old generation drains, as it does at HUP.
 
-There is no way back from execve(2). So the new program is tried first, in a child that reads the configuration, says
+There is no way back from execve(2). So the new program is tried first, in a child that reads the configuration, reports
 that it can serve it, and ends. If the trial fails, the old program goes on. If the new generation cannot start later,
 the old generation goes on under the new supervisor.
 
-Signals are blocked before execve(2) and unblocked when the new program has set its handlers: blocked and pending
+Signals are blocked before execve(2), and unblocked when the new program has set its handlers: blocked and pending
 signals survive execve(2), handlers do not (signal(7)).
 """
 
@@ -26,14 +26,14 @@ from septet.processes.children import ORDERS
 from septet.processes.orders import HANDLED_SIGNALS
 
 HANDOVER = "_SEPTET_HANDOVER"
-"""The variable with what the old program hands over, as JSON."""
+"""The environment variable with what the old program hands over, as JSON."""
 TRIAL = "_SEPTET_TRIAL"
-"""The variable with the descriptor at which a program that is tried says that it can serve."""
+"""The environment variable with the number of the descriptor on which a program on trial reports that it can serve."""
 
 _SAID = b"can serve"
 
 BLOCKED = (*ORDERS, *HANDLED_SIGNALS, signal.SIGCHLD)
-"""Signals that wait until the new program has its handlers."""
+"""Signals that are blocked until the new program has set its handlers."""
 
 
 @dataclass(slots=True)
@@ -42,13 +42,13 @@ class Trial:
 
     pid: int
     pipe: int
-    """The reading end of the pipe on which it says that it can serve."""
+    """Descriptor of the reading end of the pipe on which the child reports that it can serve."""
     until: float
-    """When it is killed; on the clock of `monotonic`."""
+    """When the child is killed, on the clock of `time.monotonic`."""
 
     @classmethod
     def start(cls, timeout: float) -> "Trial":
-        """Start the program that this process would execute. Raises OSError."""
+        """Start, in a child, the program that this process would execute. Raises OSError."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
             os.set_inheritable(writing, True)
@@ -61,7 +61,9 @@ class Trial:
         return cls(pid, reading, monotonic() + timeout)
 
     def has_succeeded(self, status: int) -> bool:
-        """Whether it has said so, for a child that has ended with this wait status. Closes the pipe."""
+        """Return whether the child, which has ended with this wait status, has reported that it can serve. Closes the
+        pipe.
+        """
         os.set_blocking(self.pipe, False)
         with suppress(BlockingIOError):
             said = os.read(self.pipe, 64)
@@ -78,17 +80,19 @@ class Trial:
 
 
 def is_trial() -> bool:
-    """This program is tried, in a child of the one that it is to replace."""
+    """True if this program is on trial, in a child of the program that it is to replace."""
     return TRIAL in os.environ
 
 
 def report_success() -> None:
-    """For a program that is tried: it can serve."""
+    """Report that this program, which is on trial, can serve."""
     os.write(int(os.environ[TRIAL]), _SAID)
 
 
 def execute(state: dict[str, Any]) -> None:
-    """Replace the program; returns only by raising OSError. The descriptors that `state` names are inheritable."""
+    """Replace the program. Returns only by raising OSError. Descriptors that `state` names stay open in the new
+    program.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     try:
         os.execve(sys.executable, sys.orig_argv, {**os.environ, HANDOVER: json.dumps(state)})
@@ -97,6 +101,6 @@ def execute(state: dict[str, Any]) -> None:
 
 
 def handed_over() -> dict[str, Any] | None:
-    """What the predecessor has handed over; None if there is none. To be called once."""
+    """Return what the previous program has handed over; None if there was none. Called once."""
     text = os.environ.pop(HANDOVER, None)
     return None if text is None else json.loads(text)

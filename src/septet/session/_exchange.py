@@ -37,6 +37,7 @@ class Http1Exchange(OutputQueue):
         "_rules",
         "body",
         "client",
+        "collects",
         "delivery",
         "http",
         "observer_state",
@@ -56,6 +57,8 @@ class Http1Exchange(OutputQueue):
     """True if the connection began with a PROXY header that does not name the client, so any client may have sent these
     bytes."""
     body: Any
+    collects: bool
+    """True if the body of the request is collected (`Rules.spool`) before the application is called."""
     delivery: Delivery | None
     observer_state: Any
     """Reserved for the observer (`rules.Observer`)."""
@@ -164,7 +167,7 @@ class Http1Exchange(OutputQueue):
     def _continue_sent(self) -> Want:
         """Go on after 100 Continue has been sent. Some of the body may have come already."""
         self.http.continued = True
-        if self._rules.spool:
+        if self.collects:
             return self._fill_spool()
         return self._enter(TURN if self.http.pending or self.http.ended else BODY)
 

@@ -119,6 +119,12 @@ class Answering(RequestBody):
             self._session.codec.send_head(self.stream, ((b":status", b"%d" % status), *kept), False)
         return self._session.go_on()
 
+    def refused_websocket(self) -> None:
+        """The request asked for a WebSocket, and is answered like another one: count that."""
+        traffic = self._session.rules.traffic
+        if traffic is not None:
+            traffic.websocket_refused()
+
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
         """Accept a WebSocket. This object is one from then on: see `session._http2_websocket`."""
         opener = self._session.rules.websocket

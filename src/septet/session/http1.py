@@ -48,6 +48,7 @@ class Session(Http1Exchange):
         self.file = None
         self.later = None
         self.body = None
+        self.collects = rules.spool is not None
         self.delivery = None
         self.exchange: Session = self
         """The exchange to be answered at RUN: the session itself. None when the connection is over, so that the session
@@ -116,7 +117,7 @@ class Session(Http1Exchange):
         if phase is IDLE or phase is HEAD:
             return self._next_request()
         if phase is BODY:
-            return self._fill_spool() if self._rules.spool else self._enter(TURN)
+            return self._fill_spool() if self.collects else self._enter(TURN)
         if phase is DRAIN:
             return self._drain()
         if phase is PROXY_HEADER:
@@ -193,7 +194,7 @@ class Session(Http1Exchange):
         if not self.phase.answers:
             return self.lose() if self.phase is not IDLE else self._enter(OVER)
         late = ProtocolError(408, f"the {self.phase.name} of the request did not come in time")
-        if self.phase is BODY and not self._rules.spool:  # the application waits for the body, and is told
+        if self.phase is BODY and not self.collects:  # the application waits for the body, and is told
             self._fault = late
             self.http.keep_alive = False
             return self._enter(TURN)
@@ -227,12 +228,17 @@ class Session(Http1Exchange):
     def _waits_for_client(self) -> bool:
         """True if the client has to send something or to close, and the application was not called for its request."""
         phase = self.phase
-        return phase is HEAD or phase is LINGER or (phase is BODY and self._rules.spool is not None)
+        return phase is HEAD or phase is LINGER or (phase is BODY and self.collects)
 
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
         """Answer the request 101. This object is a WebSocket's session from then on: see `session.websocket`."""
         assert self._rules.websocket is not None, "applications are offered WebSockets where there are some"
         return self._rules.websocket.open(self, subprotocol, fields)
+
+    def refused_websocket(self) -> None:
+        """The request asked for a WebSocket, and is answered otherwise."""
+        if self._rules.traffic is not None:
+            self._rules.traffic.websocket_refused()
 
     # From one request to the next
 
@@ -251,8 +257,11 @@ class Session(Http1Exchange):
         self.request = request
         if not self._admit(request):
             return self.phase.want
-        if request.has_body and self._rules.spool:
-            return self._fill_spool()
+        if request.has_body:
+            if self._rules.collects is not None:
+                self.collects = self._rules.collects(request)
+            if self.collects:
+                return self._fill_spool()
         return self._enter(TURN)
 
     def _await_request(self) -> Want:
@@ -350,8 +359,8 @@ class Session(Http1Exchange):
         return READ
 
     def close(self) -> None:
-        if self.observer_state is not None and self._rules.observer:
-            self._rules.observer.aborted(self)
+        if self._rules.observer:
+            self._rules.observer.closed(self)
         self.delivery = None
         self.exchange = None  # type: ignore[assignment]
         if self._admitted:

@@ -124,8 +124,8 @@ class Http2Session(Http2Input, Http2Output):
 
     def _abort(self, exchange: Http2Exchange) -> None:
         """Report that the answer to a request was not sent to its end."""
-        if exchange.observer_state is not None and self.rules.observer:
-            self.rules.observer.aborted(exchange)
+        if self.rules.observer:
+            self.rules.observer.closed(exchange)
 
     # What the carrier has to do next
 

@@ -25,6 +25,7 @@ from typing import Any
 from septet.exchange import ClientGone, Fields, Want
 from septet.http.head import upgrade_head
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, Phase
+from septet.session.counted import CountedMessages
 from septet.session.http1 import Session
 from septet.session.observed import NotingSession, ObservedSession
 from septet.session.phases import LINGER, OVER, Pace
@@ -85,12 +86,12 @@ class State(Tunnel):
         """A ping was sent since then."""
         self.given_back = 0
         """Over HTTP/2: bytes received by which the stream's window was opened again."""
+        self.told = 0
+        """Over HTTP/2: messages of which the application was told, and that it has not taken."""
         self.news = False
         """The application is to be told of something."""
         self.listening = True
         """There is an application that takes messages."""
-        self.told = 0
-        """Messages of which the application was told and that it has not taken."""
         self.room_awaited = False
         """The application is to be told when all output is gone."""
         self.closed_told = False
@@ -106,7 +107,7 @@ class WebSocketSession(Session):
 
     def begin(self, answer: bytes, early: bytes) -> Want:
         """Send the answer 101, and take what has come after the request."""
-        self._pace = None
+        self._pace = self.since = None
         self._send(answer)
         if early:
             self._take(early)
@@ -134,14 +135,8 @@ class WebSocketSession(Session):
         self.http.sent += len(data)
         if not self.output:
             self.output = data
-            self._restart_clock()
         else:
             self._queue(data, b"")
-
-    def _restart_clock(self) -> None:
-        """Not once our close frame is out: pings of the client, and our answers to them, do not put off the end."""
-        if not self.tunnel.closing:
-            self.since = None
 
     # What the carrier reads and calls
 
@@ -168,8 +163,10 @@ class WebSocketSession(Session):
             self._take(data)
         else:
             self.ended = self.http.ended = True
+            while self.tunnel.behind:  # a close frame may be in it
+                self.tunnel.parse()
             self.tunnel.end()
-            self._tell()
+            self._tell_end()
             self.output = b""
             self.later = None
             self._pace = None
@@ -179,27 +176,29 @@ class WebSocketSession(Session):
         tunnel = self.tunnel
         tunnel.heard_at = None
         tunnel.pinged = False
-        if self.later is None:
+        if self.later is None and not tunnel.behind:
+            known = len(tunnel.messages)
             tunnel.receive(data)
-            self._after_input()
-        else:  # so much output waits that each ping must not be answered by more
+            self._after_input(known)
+        else:  # so much output waits that each ping must not be answered by more; or it is not our turn
             tunnel.unparsed += data
 
-    def _after_input(self) -> None:
-        """Send what the library answers, and have the application told of what has come."""
+    def _after_input(self, known: int | None = None) -> None:
+        """Send what the library answers, and have the application told of what has come: messages, if there are more
+        than the `known`, or the end."""
         tunnel = self.tunnel
-        output = tunnel.output()
-        if output:
+        if tunnel.frames.writes and (output := tunnel.output()):
             self._send(output)
         if not tunnel.listening:
             tunnel.drop()
-        elif len(tunnel.messages) > tunnel.told or (tunnel.closed is not None and not tunnel.closed_told):
-            self._tell()
+        elif tunnel.behind or (known is not None and len(tunnel.messages) > known):
+            tunnel.news = True
+        elif tunnel.closed is not None and not tunnel.closed_told:
+            self._tell_end()
 
-    def _tell(self) -> None:
+    def _tell_end(self) -> None:
         tunnel = self.tunnel
-        tunnel.told = len(tunnel.messages)
-        tunnel.closed_told = tunnel.closed is not None
+        tunnel.closed_told = True
         tunnel.news = tunnel.listening
 
     def wrote(self, count: int) -> Want:
@@ -212,14 +211,18 @@ class WebSocketSession(Session):
             self._next_queued(self.later)
         else:
             self._pace = None
-            self._restart_clock()
-            if self.tunnel.unparsed:
-                self.tunnel.parse()
-                self._after_input()
-            if self.tunnel.room_awaited:
-                self.tunnel.room_awaited = False
-                self._tell()
+            tunnel = self.tunnel
+            if tunnel.unparsed and not tunnel.behind:
+                self._parse()
+            if tunnel.room_awaited:
+                tunnel.room_awaited = False
+                tunnel.news = tunnel.listening
         return self._next()
+
+    def _parse(self) -> None:
+        known = len(self.tunnel.messages)
+        self.tunnel.parse()
+        self._after_input(known)
 
     def deadline(self, now: float) -> float | None:
         phase, timeouts, tunnel = self.phase, self._rules.timeouts, self.tunnel
@@ -231,7 +234,7 @@ class WebSocketSession(Session):
                 pace = self._pace = Pace(timeouts.write, timeouts.rate)
             return pace.deadline(now, self._moved)
         if tunnel.closing:
-            if self.since is None:
+            if self.since is None:  # pings of the client, and our answers to them, do not put off the end
                 self.since = now
             return self.since + (timeouts.linger if self.http.stopping else CLOSE_S)
         if not timeouts.ping:
@@ -308,12 +311,19 @@ class WebSocketSession(Session):
         self.tunnel.news = False
         self._next()
 
+    @property
+    def behind(self) -> bool:
+        return self.tunnel.behind
+
+    def catch_up(self) -> Want:
+        if self.later is None:
+            self._parse()
+        else:  # `wrote` goes on, when the output is gone
+            self.tunnel.behind = False
+        return self._next()
+
     def next_message(self) -> Message | None:
-        tunnel = self.tunnel
-        message = tunnel.take()
-        if message is not None:
-            tunnel.told -= 1
-        return message
+        return self.tunnel.take()
 
     @property
     def held(self) -> bool:
@@ -363,13 +373,13 @@ class WebSocketSession(Session):
 STOPPING = "the server stops"
 
 
-class ObservedWebSocketSession(WebSocketSession, ObservedSession):
+class ObservedWebSocketSession(CountedMessages, WebSocketSession, ObservedSession):
     """With the attributes of the session that it was."""
 
     __slots__ = ()
 
 
-class NotingWebSocketSession(WebSocketSession, NotingSession):
+class NotingWebSocketSession(CountedMessages, WebSocketSession, NotingSession):
     """With the attributes of the session that it was."""
 
     __slots__ = ()

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from septet import inventory
+from septet.accounts import Identity
 from septet.errors import UsageError
 from septet.net.address import SPELLINGS, parse_address
 from septet.proxies.trust import parse_peers
 from septet.settings.config import OPTIONS, Config
-from septet.settings.mount import parse_mount
+from septet.settings.mount import parse_application_mount, parse_mount
 
 
 def check(config: Config, names: Mapping[str, str] | None = None) -> None:
@@ -38,8 +39,11 @@ def check_serves_something(config: Config) -> None:
 
     Not part of `check`, because `--print-config` is useful without either.
     """
-    if config.app is None and not config.static:
-        raise UsageError("there is nothing to serve: APP (MODULE:ATTRIBUTE), --static ROUTE=DIR or both must be given")
+    if config.app is None and not config.mount and not config.static:
+        raise UsageError(
+            "there is nothing to serve: APP (MODULE:ATTRIBUTE), --mount ROUTE=APP, --static ROUTE=DIR or several of "
+            "them must be given"
+        )
 
 
 def refuse(called: str, value: object, why: ValueError) -> NoReturn:
@@ -69,7 +73,7 @@ def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
 
 
 def _processes_can_be_replaced(config: Config, called: Mapping[str, str]) -> None:
-    """Who replaces a process is its supervisor, or that of the workers."""
+    """Refuse limits on a process's life where nothing could replace it: there is neither a supervisor nor workers."""
     for name in ("max_requests", "max_worker_memory", "max_worker_age", "worker_timeout"):
         value = getattr(config, name)
         if value and not (config.supervisor or config.workers or inventory.concurrency(config.model) == "processes"):
@@ -89,6 +93,13 @@ def _reloading_has_a_supervisor(config: Config, called: Mapping[str, str]) -> No
         raise UsageError(f"{called['reload']} is on, but needs the supervisor, and {called['supervisor']} is off")
 
 
+def _user_has_a_group(config: Config, called: Mapping[str, str]) -> None:
+    try:
+        Identity.of(config.user, config.group)
+    except ValueError as error:
+        raise UsageError(f"{called['user']} is {config.user!r}, but {error}") from None
+
+
 def _metrics_fit(config: Config, called: Mapping[str, str]) -> None:
     if config.metrics_interval and "workers" not in inventory.takes(config.model):
         raise UsageError(
@@ -103,10 +114,14 @@ def _listens_somewhere(config: Config, called: Mapping[str, str]) -> None:
 
 
 def _routes_differ(config: Config, called: Mapping[str, str]) -> None:
-    routes = [parse_mount(text).route for text in config.static]
-    for route in routes:
-        if routes.count(route) > 1:
-            raise UsageError(f"{called['static']} gives {route} more than once, but each ROUTE must be given once")
+    routes = [(parse_application_mount(text).route + "/", "mount") for text in config.mount]
+    given_by: dict[str, str] = {}
+    for route, name in routes + [(parse_mount(text).route, "static") for text in config.static]:
+        other = given_by.get(route)
+        if other is not None:
+            how = "more than once" if other == name else f"as {called[other]} does"
+            raise UsageError(f"{called[name]} gives {route} {how}, but each ROUTE must be given once")
+        given_by[route] = name
 
 
 def no_proxy_is_trusted(config: Config) -> bool:
@@ -155,6 +170,7 @@ _RULES = (
     _threads_fit,
     _processes_can_be_replaced,
     _reloading_has_a_supervisor,
+    _user_has_a_group,
     _metrics_fit,
     _listens_somewhere,
     _routes_differ,

@@ -17,7 +17,7 @@ from septet.settings.other_servers import hint
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _EXTRAS = dict.fromkeys(("altair", "vl_convert", "rich", "jinja2"), "lab") | {"cryptography": "tls"}
-"""The extra that installs a package."""
+"""The extra of Septet that installs each package."""
 
 
 def run(command: click.Command, arguments: list[str]) -> int:

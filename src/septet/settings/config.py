@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from septet import inventory
+from septet.accounts import GROUP, UMASK, USER, group_id, parse_umask, user_id
 from septet.log_format import SYNTAX as FORMATS
 from septet.log_format import formatter
 from septet.net.address import SPELLINGS, parse_address
@@ -20,10 +21,21 @@ from septet.settings.extensions import OFFERED, parse_extensions
 from septet.settings.extensions import SYNTAX as EXTENSIONS
 from septet.settings.http_versions import SYNTAX as VERSIONS
 from septet.settings.http_versions import parse_versions
-from septet.settings.mount import CACHE_SYNTAX, SYNTAX, check_cache_control, parse_mount
+from septet.settings.mount import (
+    APPLICATION,
+    CACHE_SYNTAX,
+    MOUNT_SYNTAX,
+    ROOT_SYNTAX,
+    SYNTAX,
+    check_cache_control,
+    parse_application_mount,
+    parse_mount,
+    parse_root_path,
+)
 from septet.settings.options import Number, OneOf, Option, Spelled, option, options_of
 from septet.settings.size import SYNTAX as SIZES
 from septet.settings.size import parse_size
+from septet.settings.workers import CountOrRange, WorkerCount
 
 # Sections of the help and of the reference page.
 _WHAT = "What to serve"
@@ -36,7 +48,7 @@ _DEADLINES = "Deadlines"
 _WEBSOCKET = "WebSocket"
 _LOGS = "Answers and logs"
 
-_APPLICATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_APPLICATION = re.compile(APPLICATION)
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")  # without an underscore, which WSGI cannot tell from a hyphen
 _FIELD_VALUE = re.compile(r"|[!-~]([ -~]*[!-~])?")  # RFC 9110, section 5.5, without obs-text
 
@@ -72,13 +84,13 @@ def _file(text: str) -> None:
 
 
 def _socket_path(text: str) -> None:
-    if not text or text.startswith("@"):
+    if not text or text.startswith("@") or "?" in text:
         raise ValueError("must be the path of a unix socket, of at most 107 bytes")
     parse_address(f"unix:{text}")
 
 
 _PLAIN = SPELLINGS.replace("https://HOST:PORT, ", "")
-"""Where no TLS is spoken."""
+"""The forms of an address at which TLS cannot be asked for, in words."""
 
 
 def _plain_address(text: str) -> None:
@@ -140,7 +152,7 @@ class Config:
         "uncompressed, even with GZipMiddleware. May be repeated.",
         rule=Spelled(EXTENSIONS, parse_extensions),
         metavar="NAMES",
-        needs="app",
+        needs="app mount",
     )
     app_dir: str = option(
         ".",
@@ -148,7 +160,16 @@ class Config:
         "Directory in which modules are looked for first.",
         rule=Spelled("a directory that exists", _directory),
         metavar="DIR",
-        needs="app",
+        needs="app mount",
+    )
+    mount: tuple[str, ...] = option(
+        (),
+        _WHAT,
+        "Serve another application under a path of the URL; it is told which (SCRIPT_NAME, root_path). The longest "
+        "route wins. What has no route is for APP, or answered 404. May be repeated.",
+        rule=Spelled(MOUNT_SYNTAX, parse_application_mount),
+        metavar="ROUTE=APP",
+        unset="none",
     )
     static: tuple[str, ...] = option(
         (),
@@ -171,7 +192,9 @@ class Config:
     bind: tuple[str, ...] = option(
         ("127.0.0.1:8000",),
         _WHERE,
-        f"Address to listen at: {SPELLINGS}. May be repeated. Port 0: the kernel chooses a port.",
+        f"Address to listen at: {SPELLINGS}. May be repeated. Port 0: the kernel chooses a port. "
+        "unix:PATH?mode=660&user=USER&group=GROUP gives rights to the socket's file. fd://NAME: the sockets that a "
+        "service manager hands over by this name.",
         rule=Spelled(SPELLINGS, parse_address),
         metavar="ADDRESS",
     )
@@ -277,12 +300,13 @@ class Config:
         "The process model; `septet models` lists them.",
         rule=OneOf(inventory.names),
     )
-    workers: int | None = option(
+    workers: WorkerCount | None = option(  # noqa: RUF009 - it gives a field, and nothing that changes
         None,
         _MODEL,
-        "Number of processes that run the model. Not for forking, which has a process for each connection.",
-        rule=_COUNT,
-        metavar="N",
+        "Number of processes that run the model; MIN-MAX: it follows how busy they are. Not for forking, which has a "
+        "process for each connection.",
+        rule=CountOrRange(),
+        metavar="N|MIN-MAX",
         unset="the model's own number",
     )
     threads: int | None = option(
@@ -309,6 +333,43 @@ class Config:
         rule=_SECONDS,
         metavar="SECONDS",
         needs="supervisor",
+    )
+
+    user: str | None = option(
+        None,
+        _MODEL,
+        "Run the application as this user, with its groups, if root starts the server. Addresses are opened, and "
+        "certificates read, before; the supervisor stays root. Not under septet.run and septet.Server.",
+        rule=Spelled(USER, user_id),
+        metavar="USER",
+        unset="the user who starts the server",
+    )
+    group: str | None = option(
+        None,
+        _MODEL,
+        "Run the application with this group in place of the first one of --user. Not under septet.run and "
+        "septet.Server.",
+        rule=Spelled(GROUP, group_id),
+        metavar="GROUP",
+        unset="the first group of --user",
+    )
+    umask: str | None = option(
+        None,
+        _MODEL,
+        "Rights that files are made without, the application's and those of unix sockets included. Not under "
+        "septet.run and septet.Server.",
+        rule=Spelled(UMASK, parse_umask),
+        metavar="OCTAL",
+        unset="that of the program that starts the server",
+    )
+    pid_file: str | None = option(
+        None,
+        _MODEL,
+        "Write the pid of the first process to this file, which is removed at the end. Refused if it names another "
+        "process that runs. Not under septet.run and septet.Server.",
+        rule=Spelled("the path of a file", _file),
+        metavar="FILE",
+        unset="no such file",
     )
 
     reload: bool = option(
@@ -391,6 +452,21 @@ class Config:
         _PROXIES,
         "Expect a header of the PROXY protocol, version 1 or 2, at the beginning of each connection from these "
         "proxies. Other peers begin with HTTP.",
+    )
+    root_path: str | None = option(
+        None,
+        _PROXIES,
+        "Path of the URL under which a proxy publishes this server. Applications are told, and put it before the "
+        "paths of their links (SCRIPT_NAME, root_path).",
+        rule=Spelled(ROOT_SYNTAX, parse_root_path),
+        metavar="PATH",
+        unset="none",
+    )
+    root_path_kept: bool = option(
+        False,
+        _PROXIES,
+        "The proxy leaves that path in the requests, and one without it is answered 404. Else the proxy takes it off.",
+        needs="root_path",
     )
     underscore_headers: str = option(
         "drop",

@@ -40,9 +40,10 @@ def of_environment(environ: Mapping[str, str]) -> Iterator[str]:
 def of_config(config: Config, called: Mapping[str, str]) -> Iterator[str]:
     """Warnings about options that have no effect beside the others. `called` maps a field to its name in sentences."""
     for option in OPTIONS:
-        if option.needs and getattr(config, option.name) != option.default and not getattr(config, option.needs):
-            needed = next(other for other in OPTIONS if other.name == option.needs)
-            yield f"{called[option.name]} has no effect without {needed.flag}"
+        needed = option.needs.split()
+        if needed and getattr(config, option.name) != option.default and not any(getattr(config, n) for n in needed):
+            flags = " or ".join(other.flag for other in OPTIONS if other.name in needed)
+            yield f"{called[option.name]} has no effect without {flags}"
     addresses = [parse_address(text) for text in config.bind]
     if config.tls_certificate and not any(speaks_tls(each, addresses) for each in addresses):
         yield f"{called['tls_certificate']} has no effect, because {called['bind']} has http:// everywhere"

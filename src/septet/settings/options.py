@@ -103,7 +103,9 @@ class Option:
     unset: str
     """The meaning of the default None or (), in words."""
     needs: str
-    """Name of the option without which this one has no effect; "": there is none."""
+    """Names of options without which this one has no effect, separated by blanks; one of them is enough. "": there are
+    none.
+    """
 
     @property
     def flag(self) -> str:
@@ -144,6 +146,11 @@ class Option:
         """Return the value that TOML gave, in the option's type. Raises ValueError("must be ...")."""
         if self.kind is tuple:
             return self._strings(value)
+        if (convert := getattr(self.kind, "from_toml", None)) is not None:
+            try:
+                return convert(value)
+            except ValueError:
+                raise ValueError(f"must be {self.allowed()}") from None
         if self.kind is float and type(value) is int and abs(value) < 2**53:  # a float holds no larger number exactly
             return float(value)
         if type(value) is not self.kind:  # not isinstance: True is an int

@@ -26,7 +26,20 @@ Every option can be given in three places. The first that has it wins:
 3. a file: `limit_body = 1000000` in `septet.toml` of the working directory or, where there is none, under
    `[tool.septet]` in its `pyproject.toml`. `--config FILE` or `SEPTET_CONFIG` name another file.
 
-`septet serve --print-config` prints the resulting configuration as a `septet.toml`, with the source of each value.
+`septet serve --print-config` prints the resulting configuration as a `septet.toml`, with the source of each value, and
+`septet serve --check` says what [a start would complain of](../how-to/stopping.md#look-before-you-restart).
+`septet config schema > septet.schema.json` prints a JSON Schema of the file. Editors with a language server for TOML
+find it by the first line `#:schema ./septet.schema.json`, and then complete the keys and mark what is wrong.
+
+```toml title="septet.toml"
+#:schema ./septet.schema.json
+app = "shop.web:app"
+bind = ["127.0.0.1:8000", "unix:/run/shop/http.sock?mode=660"]
+model = "epoll"
+workers = 2
+access_log = "/var/log/shop/access.log"
+```
+
 Paths are relative to the working directory. A wrong value ends the command before anything is started, with exit status
 2 and a sentence that names the option, the value and what is allowed.
 """

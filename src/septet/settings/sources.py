@@ -9,7 +9,6 @@ with the source of each value.
 """
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -20,16 +19,13 @@ from typing import Any
 
 from septet import inventory
 from septet.errors import UsageError
+from septet.net import activation
 from septet.net.address import parse_address
 from septet.settings import hints
 from septet.settings.checks import check, refuse
 from septet.settings.config import OPTIONS, Config
 from septet.settings.options import Option, did_you_mean
 from septet.settings.other_servers import hint
-
-_FIRST_PASSED = 3
-"""SD_LISTEN_FDS_START of sd_listen_fds(3)."""
-_MOST_PASSED = 1024
 
 _BY_NAME = {option.name: option for option in OPTIONS}
 
@@ -124,7 +120,7 @@ def _from_platform(
             found["workers"] = _said(_BY_NAME["workers"], "WEB_CONCURRENCY", text)
     if "bind" not in ours:
         if fds := environ.get("LISTEN_FDS"):
-            if environ.get("LISTEN_PID") == str(os.getpid()):
+            if activation.is_for_us(environ):
                 found["bind"] = Found(_passed(fds), "LISTEN_FDS", "LISTEN_FDS")
             else:
                 warnings.append("LISTEN_FDS has no effect, because LISTEN_PID names another process")
@@ -134,9 +130,9 @@ def _from_platform(
 
 
 def _passed(text: str) -> tuple[str, ...]:
-    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= _MOST_PASSED:
-        refuse("LISTEN_FDS", text, ValueError(f"must be a whole number from 1 to {_MOST_PASSED}"))
-    return tuple(f"fd://{number}" for number in range(_FIRST_PASSED, _FIRST_PASSED + int(text)))
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= activation.MOST:
+        refuse("LISTEN_FDS", text, ValueError(f"must be a whole number from 1 to {activation.MOST}"))
+    return tuple(f"fd://{number}" for number in range(activation.FIRST, activation.FIRST + int(text)))
 
 
 def _on_all_interfaces(port: str) -> str:
@@ -217,13 +213,15 @@ def _toml_line(option: Option, resolved: Resolved) -> str:
     source = resolved.sources.get(option.name, "default")
     if value is None:  # TOML has no null: the key is left out
         return f"# {option.name} is not set: {option.unset}"
-    return f"{f'{option.name} = {_toml_value(value)}':<42}  # {source}"
+    return f"{f'{option.name} = {toml_value(value)}':<42}  # {source}"
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """`value` in TOML 1.0, whose strings are those of JSON except for DEL."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml_value, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if "-" in str(value):  # a range of workers; no number is negative
+        return f'"{value}"'
     return str(value).lower()  # for True and False; numbers have no capitals

@@ -1,6 +1,6 @@
-"""WebSocket (RFC 6455) without I/O: the opening handshake, and messages in and out of one connection.
+"""WebSocket (RFC 6455) without I/O: the opening handshake, and the messages of one connection.
 
-The frames are the library `websockets`' own (the extra `septet[websocket]`), and so is the extension permessage-deflate
-(RFC 7692). What is here bounds what a client may make the server keep. `session.websocket` puts a tunnel into the place
-of HTTP/1.1 on a connection.
+The library `websockets` (extra `septet[websocket]`) reads and writes frames, and implements the extension
+permessage-deflate (RFC 7692). This package adds limits on what a client can make the server keep. `session.websocket`
+uses it when a connection changes from HTTP/1.1 to WebSocket.
 """

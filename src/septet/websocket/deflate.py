@@ -1,9 +1,9 @@
-"""permessage-deflate (RFC 7692) as the library has it, without the memory that an idle connection does not need.
+"""The library's permessage-deflate (RFC 7692), changed to need less memory on an idle connection.
 
-A compressor with a window of 4 KiB takes 32 KiB, and most connections are idle most of the time. Here it is made for
-the first message, and given up when the connection has been idle for a while: the next message begins without history,
-which any sender may do. The decompressor is made for the first message, too; it has to stay, because the client may
-refer to what it has sent before.
+A compressor with a window of 4 KiB takes 32 KiB, and most connections are idle most of the time. Here the compressor is
+made for the first message, and dropped when the connection has been idle for a while; the next message is compressed
+without the history of earlier ones, as any sender may do. The decompressor is also made for the first message. It has
+to stay, because the client may refer to what it sent before.
 """
 
 import zlib
@@ -41,13 +41,13 @@ class Deflate(PerMessageDeflate):
         return super().encode(frame)
 
     def forget(self) -> None:
-        """The connection is idle."""
+        """Drop the compressor; called when the connection is idle."""
         if hasattr(self, "encoder"):
             del self.encoder
 
 
 class DeflateFactory(ServerPerMessageDeflateFactory):
-    """Negotiates the extension."""
+    """Negotiates the extension with a client and makes its `Deflate`."""
 
     def process_request_params(
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]

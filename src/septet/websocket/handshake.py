@@ -1,4 +1,4 @@
-"""The opening handshake (RFC 6455 section 4.2): what a client asks for, and what it is answered."""
+"""The opening handshake of a WebSocket (RFC 6455 section 4.2): the request, and the answer 101."""
 
 import base64
 import binascii
@@ -9,14 +9,16 @@ from hashlib import sha1
 from septet.exchange import Fields, ProtocolError, Request
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-"""RFC 6455 section 1.3."""
+"""The constant from which Sec-WebSocket-Accept is computed (RFC 6455 section 1.3)."""
 
 VERSION = b"13"
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _EXTENSION = rb"%b(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|\"%b\"))?)*" % (_TOKEN, _TOKEN, _TOKEN, _TOKEN)
 _extension_list = re.compile(rb"[ \t,]*%b(?:[ \t]*,[ \t,]*%b)*[ \t,]*" % (_EXTENSION, _EXTENSION)).fullmatch
-"""RFC 6455 section 9.1. Empty elements of a list are allowed (RFC 9110 section 5.6.1)."""
+"""The syntax of Sec-WebSocket-Extensions (RFC 6455 section 9.1). Empty elements of a list are allowed (RFC 9110 section
+5.6.1).
+"""
 
 
 @dataclass(slots=True, frozen=True)
@@ -24,14 +26,14 @@ class Opening:
     """A valid opening handshake."""
 
     key: bytes
-    """The value of Sec-WebSocket-Key; none over HTTP/2."""
+    """The value of Sec-WebSocket-Key; empty over HTTP/2, which has no such field."""
     subprotocols: tuple[str, ...]
-    """Those that the client offers, in its order."""
+    """The subprotocols that the client offers, in its order."""
     extensions: tuple[str, ...]
     """The values of Sec-WebSocket-Extensions."""
 
     def accepted(self, subprotocol: str | None, extensions: str | None) -> Fields:
-        """The fields of the answer 101 (RFC 6455 section 4.2.2)."""
+        """Return the fields of the answer 101 (RFC 6455 section 4.2.2)."""
         return (
             (b"Upgrade", b"websocket"),
             (b"Connection", b"Upgrade"),
@@ -40,7 +42,7 @@ class Opening:
         )
 
     def accepted_on_stream(self, subprotocol: str | None, extensions: str | None) -> Fields:
-        """The fields of the answer 200 over HTTP/2 (RFC 8441 section 5)."""
+        """Return the fields of the answer 200 over HTTP/2 (RFC 8441 section 5)."""
         fields = []
         if subprotocol is not None:
             fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
@@ -50,10 +52,10 @@ class Opening:
 
 
 def asks_for_websocket(request: Request) -> bool:
-    """True if the request is an opening handshake, which may be malformed all the same.
+    """True if the request is an opening handshake, well-formed or not.
 
-    Upgrade counts only in HTTP/1.1 and as an option of Connection (RFC 9110 section 7.8): a proxy that does not know
-    the field may have passed it on.
+    The Upgrade field counts only in HTTP/1.1 and if Connection names it (RFC 9110 section 7.8): otherwise a proxy that
+    does not know the field may have passed it on.
     """
     if request.version == "2":  # an extended CONNECT (RFC 8441)
         return request.upgrade is not None
@@ -67,8 +69,9 @@ def asks_for_websocket(request: Request) -> bool:
 
 
 def opening(request: Request) -> Opening:
-    """The handshake of a request for which `asks_for_websocket`. Raises ProtocolError: 400, or 426 for another version
-    of the protocol."""
+    """Return the handshake of a request for which `asks_for_websocket` is true. Raises ProtocolError: 400 if it is
+    malformed, 426 if it asks for another version of the protocol.
+    """
     streamed = request.version == "2"
     if request.has_body is not streamed:
         raise ProtocolError(400, "the request for a WebSocket has a body, or its stream has ended")
@@ -106,7 +109,7 @@ def _tokens(request: Request, name: bytes) -> list[bytes]:
 
 
 def _only(request: Request, name: bytes) -> bytes:
-    """The value of a field that must stand once. Raises ProtocolError."""
+    """Return the value of a field that must occur exactly once. Raises ProtocolError."""
     values = _values(request, name)
     if len(values) != 1:
         raise ProtocolError(400, f"the request for a WebSocket must have {name.decode()} once")

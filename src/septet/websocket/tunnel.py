@@ -1,8 +1,8 @@
-"""Messages in and out of one WebSocket, as the bytes of its connection (RFC 6455 sections 5 to 7).
+"""The messages of one WebSocket, and the bytes of its connection (RFC 6455 sections 5 to 7).
 
-A `Tunnel` adds to the frames what a server needs that faces strangers: messages that wait for the application are
-bounded, and what lies behind them is not parsed before they are taken; a message in a thousand fragments is joined as
-they come; and compressed bytes are expanded a small piece at a time.
+A `Tunnel` adds limits to the frames, because clients may be hostile. The bytes of messages that wait for the
+application are bounded, and what comes after them is not parsed before they are taken; the fragments of a message are
+joined as they come; and compressed bytes are expanded in small pieces.
 """
 
 import logging
@@ -25,33 +25,36 @@ _log.setLevel(logging.WARNING)
 Message = str | bytes
 
 ABNORMAL = 1006
-"""The connection ended without a close frame (RFC 6455 section 7.4.1); never sent."""
+"""The close code for a connection that ended without a Close frame (RFC 6455 section 7.4.1); it is never sent."""
 NORMAL, INTERNAL_ERROR, SERVICE_RESTART = 1000, 1011, 1012
 
 QUEUE_BYTES = 65536
-"""Bytes of messages that wait for the application; when there are more, nothing more is parsed. As many bytes are read
-ahead of an application that reads a request's body."""
+"""Bytes of messages that may wait for the application; when there are more, nothing more is parsed. The same number of
+bytes of a request's body is read ahead of an application.
+"""
 
 MESSAGE_BYTES = 64
-"""What a message counts at least: the object that holds it."""
+"""Bytes that each message counts in addition to its content, for the object that holds it."""
 
 SLICE_BYTES = 4096
-"""Compressed bytes that are expanded at a time. Deflate expands by 1,032 at most: to 4 MiB."""
+"""Compressed bytes that are expanded at once. Deflate expands at most by a factor of 1,032, to 4 MiB."""
 
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class TunnelOptions:
-    """What all tunnels of a server share."""
+    """Options that all tunnels of a server share."""
 
     max_message: int = 16 << 20
-    """Bytes of the longest message that a client may send, when it is expanded."""
+    """Most bytes of a client's message, after expansion."""
     deflate: bool = True
-    """Compress messages if the client offers it (RFC 7692)."""
+    """True: compress messages if the client offers it (RFC 7692)."""
     window_bits: int = 12
     mem_level: int = 5
-    """With 12 bits and level 5 a connection needs 64 KiB for it at most, with zlib's defaults 316 KiB."""
+    """zlib's memLevel. With a window of 12 bits and level 5 a connection needs at most 64 KiB for compression; with
+    zlib's defaults it needs 316 KiB.
+    """
 
     def extensions(self) -> list[DeflateFactory]:
         if not self.deflate:
@@ -67,7 +70,9 @@ class TunnelOptions:
 
 
 def _negotiate(protocol: Frames, values: tuple[str, ...]) -> str | None:
-    """Have the protocol use those extensions that both sides know; gives the answer's Sec-WebSocket-Extensions."""
+    """Have the protocol use the extensions that both sides know. Returns the value of Sec-WebSocket-Extensions for the
+    answer.
+    """
     try:
         accepted, protocol.extensions = protocol.process_extensions(
             Headers([("Sec-WebSocket-Extensions", value) for value in values])
@@ -78,17 +83,18 @@ def _negotiate(protocol: Frames, values: tuple[str, ...]) -> str | None:
 
 
 class Tunnel:
-    """One open WebSocket, server side. Not thread-safe."""
+    """The server's side of one open WebSocket. Not thread-safe."""
 
     __slots__ = (
         "_closed_behind",
         "_partial",
-        "_protocol",
         "_slices",
         "_text",
         "accepted_extensions",
+        "behind",
         "close_begun",
         "closed",
+        "frames",
         "message",
         "messages",
         "queued",
@@ -101,7 +107,7 @@ class Tunnel:
             max_size=options.max_message,
             logger=_log,
         )
-        self._protocol = protocol
+        self.frames = protocol
         self.message = protocol.message
         """Gives the bytes of a message."""
         self.accepted_extensions = _negotiate(protocol, offered_extensions) if offered_extensions else None
@@ -116,6 +122,9 @@ class Tunnel:
         """Their bytes, each at least MESSAGE_BYTES."""
         self.unparsed = bytearray()
         """What was received behind them."""
+        self.behind = False
+        """`unparsed` has frames only because there were so many at once: `parse` is to be called when others had their
+        turn, whether the application takes messages or not."""
         self.closed: tuple[int, str] | None = None
         """Code and reason with which the application is told that the tunnel has ended; None while it is open."""
         self.close_begun = False
@@ -127,7 +136,7 @@ class Tunnel:
     # In
 
     def receive(self, data: bytes) -> None:
-        """Take what the client sent. There may be messages afterwards, and something to send."""
+        """Parse bytes from the client. Afterwards `take` may return messages, and `output` may return bytes to send."""
         if not self._slices and self.queued <= QUEUE_BYTES and not self.unparsed:  # the usual case
             self._feed(data)
             return
@@ -136,26 +145,30 @@ class Tunnel:
 
     @property
     def unread(self) -> int:
-        """Bytes that were received and that the application has not taken, without those of an unfinished message."""
+        """Bytes of complete messages that were received and not taken by the application."""
         return self.queued + len(self.unparsed)
 
     def take(self) -> Message | None:
-        """The next message for the application; None if there is none."""
+        """Return the next message for the application; None if there is none."""
         if not self.messages:
             if self._closed_behind is not None:
                 self._close_now()
             return None
         message = self.messages.popleft()
         self.queued -= len(message) + MESSAGE_BYTES
-        if self.unparsed:
+        if self.unparsed and not self.behind:
             self.parse()
         return message
 
     def drop(self) -> None:
-        """The application wants no more messages."""
+        """Discard messages from now on: the application wants no more."""
         self.messages.clear()
         self.queued = 0
         self.parse()
+        while self.behind:
+            self.messages.clear()
+            self.queued = 0
+            self.parse()
         if self._closed_behind is not None:
             self._close_now()
 
@@ -163,26 +176,29 @@ class Tunnel:
         self.closed, self._closed_behind = self._closed_behind, None
 
     def end(self) -> None:
-        """The client sends no more; without a close frame before, that is an abnormal end."""
+        """Called when the client's stream has ended. Without a Close frame before it, that is an abnormal end."""
         if self.closed is None:
             self.closed = self._closed_behind or (ABNORMAL, "")
         self._closed_behind = None
 
     def dispose(self) -> None:
-        """The connection is over. The parser refers to itself, and would be freed late."""
+        """Free the parser when the connection is over: it refers to itself, so it would be freed only by the garbage
+        collector.
+        """
         self.unparsed.clear()
-        self._protocol.parser.close()
+        self.frames.parser.close()
 
     def parse(self) -> None:
-        """Parse what is left, until the queue is full."""
+        """Parse what is left, until the queue is full or `behind` is set."""
         size = SLICE_BYTES if self._slices else QUEUE_BYTES
-        while self.unparsed and self.queued <= QUEUE_BYTES:
+        self.behind = False
+        while self.unparsed and self.queued <= QUEUE_BYTES and not self.behind:
             data = bytes(self.unparsed[:size])
             del self.unparsed[:size]
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        protocol = self._protocol
+        protocol = self.frames
         if protocol.eof_sent:
             return
         whole: list[Message] = []
@@ -193,7 +209,10 @@ class Tunnel:
                 self.queued += len(message) + MESSAGE_BYTES
         if taken == len(data):
             return
-        protocol.receive_data(data[taken:] if taken else data)
+        rest = protocol.parse_some(data[taken:] if taken else data)
+        if rest:
+            self.unparsed[:0] = rest
+            self.behind = True
         for frame in protocol.events_received():
             self._take_frame(frame)  # type: ignore[arg-type]  # the handshake is over
             frame.data = b""  # type: ignore[union-attr]  # the library's parser refers to its last frame until the next
@@ -227,37 +246,38 @@ class Tunnel:
 
     @property
     def over(self) -> bool:
-        """Nothing more is sent after the output so far: close frames have been exchanged, or the client has broken the
-        protocol."""
-        return self._protocol.eof_sent and self._closed_behind is None
+        """True if nothing is to be sent after the present output: Close frames were exchanged, or the client has broken
+        the protocol.
+        """
+        return self.frames.eof_sent and self._closed_behind is None
 
     @property
     def closing(self) -> bool:
-        """A close frame was sent."""
-        return self.close_begun or (self._protocol.close_sent is not None and self._closed_behind is None)
+        """True if a Close frame was sent."""
+        return self.close_begun or (self.frames.close_sent is not None and self._closed_behind is None)
 
     @property
     def client_closed(self) -> bool:
-        """The client has sent a close frame, after which it sends nothing."""
-        return self._protocol.close_rcvd is not None
+        """True if the client has sent a Close frame, after which it sends nothing."""
+        return self.frames.close_rcvd is not None
 
     def output(self) -> bytes:
-        """What is to be sent by now, beside messages; each byte is given once."""
-        writes = self._protocol.writes
+        """Return the bytes to send other than messages: pongs, Close frames. Each byte is returned once."""
+        writes = self.frames.writes
         if not writes or self._closed_behind is not None:
             return b""
-        self._protocol.writes = []
+        self.frames.writes = []
         return writes[0] if len(writes) == 1 else b"".join(writes)
 
     def ping(self) -> bytes:
-        """The bytes of a ping. It is sent because the connection is idle."""
-        for extension in self._protocol.extensions:
+        """Return the bytes of a ping, which is sent because the connection is idle."""
+        for extension in self.frames.extensions:
             if isinstance(extension, Deflate):
                 extension.forget()
         return Frame(Opcode.PING, b"").serialize(mask=False)
 
     def close(self, code: int, reason: str) -> None:
-        """Begin to close. Raises ValueError for a code or a reason that cannot be sent."""
+        """Begin to close: queue a Close frame. Raises ValueError for a code or a reason that cannot be sent."""
         try:
             Close(code, reason).check()
         except InvalidFrame as error:
@@ -268,12 +288,12 @@ class Tunnel:
             self._close_now()
         elif not self.closing:
             self.close_begun = True
-            self._protocol.send_close(code, reason)
+            self.frames.send_close(code, reason)
 
     def fail(self, code: int, reason: str) -> None:
-        """Close at once, because the client cannot be understood, or does not answer."""
-        if not self._protocol.eof_sent:
-            self._protocol.fail(code, reason)
+        """Close at once: the client has broken the protocol, or does not answer."""
+        if not self.frames.eof_sent:
+            self.frames.fail(code, reason)
         if self.closed is None:
             self.closed = self._closed_behind or (code, reason)
         self._closed_behind = None

@@ -9,7 +9,7 @@ found, or a remembered one is checked (`files`), inside a directory that no path
 import os
 import time
 from collections.abc import Callable
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from septet.apps.static.answers import answer, plain
 from septet.apps.static.file_request import FileRequest, read_request
@@ -31,13 +31,22 @@ class Static:
 
     Paths are compared percent-decoded: otherwise `/st%61tic/x` would reach the application, which sees it as
     `/static/x` (RFC 3986 section 6.2.2.2). So `route` must be decoded as well. `cache_control` is the value of
-    Cache-Control, empty for none; `clock` returns nanoseconds since 1970.
+    Cache-Control, empty for none; `clock` returns nanoseconds since 1970; `before` is what a proxy has taken off the
+    beginning of the paths, percent-decoded, and what redirects begin with.
     """
 
     def __init__(
-        self, route: str, directory: str, cache_control: str = "", clock: Callable[[], int] = time.time_ns
+        self,
+        route: str,
+        directory: str,
+        cache_control: str = "",
+        clock: Callable[[], int] = time.time_ns,
+        before: bytes = b"",
     ) -> None:
         self._route = os.fsencode(route.rstrip("/")) + b"/"
+        self.received = self._route[:-1]
+        """The beginning of the paths that it serves, without a slash at its end."""
+        self._before = quote_from_bytes(before).encode("ascii")
         self._files = Files(Tree(directory), cache_control.encode("ascii"), clock)
 
     def serves(self, path: bytes) -> bool:
@@ -64,7 +73,7 @@ class Static:
             except Changed:
                 continue
             except IsADirectoryError:
-                return _redirect(request)
+                return _redirect(request, self._before)
             except OSError as error:
                 if is_absence(error):
                     return plain(404)
@@ -79,14 +88,14 @@ class Static:
             return plain(405, ALLOW)
         path = unquote_to_bytes(request.path)
         if not path.startswith(self._route):
-            return _redirect(request)
+            return _redirect(request, self._before)
         return read_request(request, path[len(self._route) :]) or plain(404)
 
 
-def _redirect(request: Request) -> Response:
+def _redirect(request: Request, before: bytes) -> Response:
     """Redirect to the directory's path with a slash at its end, so that relative links in its index work."""
     # One slash only in front: `//host/` would lead to another host, and browsers treat a backslash as a slash.
-    location = b"/" + request.path.lstrip(b"/\\") + b"/"
+    location = before + b"/" + request.path.lstrip(b"/\\") + b"/"
     if request.query:
         location += b"?" + request.query
     return plain(301, ((b"Location", location),))

@@ -1,10 +1,10 @@
-"""The chat: a page on which everyone who has it open reads what each of them writes, over WebSockets.
+"""The chat: everyone who has the page open reads what each of them writes, over WebSockets.
 
     septet serve septet.examples.chat:asgi                              # one process
     CHAT_RELAY=redis://127.0.0.1:6379/0 septet serve septet.examples.chat:asgi --workers 4
 
-A message goes from the page to `application`, through `line` (is it one?) to the `room` of its process, and by way of
-the `relay` to the rooms of all processes, each of which sends it to its members.
+A line goes from the page to `application`, is checked by `line`, and is passed by the `relay` to the `room` of every
+process, which sends it to its members.
 """
 
 from septet.examples.chat.application import application as asgi

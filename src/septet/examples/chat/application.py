@@ -27,7 +27,7 @@ _begun = asyncio.Event()
 
 
 async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-    """The ASGI application. Members are those of one event loop: a process has one."""
+    """The ASGI application. Each process has one event loop, and one room with the clients of that loop."""
     if scope["type"] == "lifespan":
         await _live(receive, send)
     elif scope["type"] == "websocket" and scope["path"] == "/chat/socket":
@@ -53,7 +53,9 @@ async def _answer(path: str, send: Send) -> None:
 
 
 async def _chat(receive: Receive, send: Send) -> None:
-    """One member, from coming to leaving: what is written goes to the relay, what the room is told to the page."""
+    """Serve one member, from coming to leaving: pass what the member writes to the relay, and send what the room is
+    told.
+    """
     await receive()
     try:
         async with _membership() as member:
@@ -83,7 +85,9 @@ async def _read_aloud(member: Member, send: Send) -> None:
 
 @asynccontextmanager
 async def _membership() -> Any:
-    """Be in the room, which follows the relay while anyone is. Raises RelayUnavailable."""
+    """Context manager: the member is in the room inside of it. The room follows the relay while it has members. Raises
+    RelayUnavailable.
+    """
     global _following
     member = _room.enter()
     try:

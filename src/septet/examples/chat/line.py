@@ -1,4 +1,4 @@
-"""What one member writes: a line of JSON with a name and a text, checked."""
+"""Checks a line that a member writes: JSON with a name and a text."""
 
 import json
 import time
@@ -6,15 +6,15 @@ from typing import Any
 
 NAME_LIMIT = 40
 TEXT_LIMIT = 1000
-"""Characters."""
+"""Most characters of a text."""
 
 
 class NotALine(Exception):
-    """What a client has sent is no line; the sentence says why."""
+    """What a client has sent is not a valid line; the message says why."""
 
 
 def parse(message: Any) -> str:
-    """The line that all members get, as JSON with the time in seconds since 1970. Raises NotALine."""
+    """Return the line as all members get it: JSON, with the time in seconds since 1970. Raises NotALine."""
     try:
         said = json.loads(message)
         name, text = said["name"], said["text"]

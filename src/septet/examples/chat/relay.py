@@ -1,8 +1,8 @@
-"""How a line reaches the rooms of all processes: at once where there is one, else by Redis's pub/sub.
+"""Passes a line on to the rooms of all processes: directly if there is one process, else by Redis's pub/sub.
 
-CHAT_RELAY has the URL of a Redis server; without it lines stay in their process. A subscription belongs to an event
-loop, and a process may be forked for each client. So a room subscribes when its first member comes, and as long as it
-has members.
+CHAT_RELAY is the URL of a Redis server; without it a line stays in its process. A subscription belongs to an event
+loop, and under the model forking each client has a process. So a room subscribes when its first member comes, and
+unsubscribes when its last member has left.
 """
 
 import asyncio
@@ -22,18 +22,21 @@ class RelayUnavailable(Exception):
 
 
 class Relay(Protocol):
-    """Passes lines on to rooms."""
+    """Passes lines on to rooms; `open_relay` chooses the implementation."""
 
     async def publish(self, line: str) -> None:
-        """Pass a line on. Raises RelayUnavailable."""
+        """Pass a line on to all rooms. Raises RelayUnavailable."""
 
     async def follow(self, room: Room, begun: asyncio.Event) -> None:
-        """Tell the room every line, until cancelled; `begun` is set when none is missed any more. Raises
-        RelayUnavailable."""
+        """Give the room every line, until this coroutine is cancelled. It sets `begun` when it receives lines. Raises
+        RelayUnavailable.
+        """
 
 
 def open_relay(environment: Mapping[str, str] = os.environ) -> Relay:
-    """The relay that the environment names. Raises UsageError and Failed."""
+    """Return the relay that CHAT_RELAY asks for. Raises UsageError for a wrong URL, and Failed if the package for Redis
+    is missing.
+    """
     url = environment.get(VARIABLE)
     if not url:
         return WithinProcess()
@@ -46,7 +49,7 @@ def open_relay(environment: Mapping[str, str] = os.environ) -> Relay:
 
 
 class WithinProcess:
-    """The relay of a single process."""
+    """The relay of a server with one process."""
 
     def __init__(self) -> None:
         self._room: Room | None = None
@@ -62,7 +65,7 @@ class WithinProcess:
 
 
 class ThroughRedis:
-    """The relay of several processes."""
+    """The relay of a server with several processes, through Redis's pub/sub."""
 
     def __init__(self, url: str) -> None:
         import redis.asyncio

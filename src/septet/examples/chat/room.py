@@ -1,17 +1,17 @@
-"""The members of the chat whom one process serves, and the lines that each of them has yet to get."""
+"""The members of the chat whom one process serves, and the lines that wait to be sent to each."""
 
 import asyncio
 from collections import deque
 
 LINES_WAITING = 100
-"""For one member. One who reads so slowly that more are waiting misses the oldest: the others do not wait for that."""
+"""Most lines that wait for one member. A member who reads more slowly misses the oldest; the others do not wait."""
 
 LINES_KEPT = 20
-"""What one who comes gets to read first."""
+"""Number of the latest lines, which a new member gets first."""
 
 
 class Member:
-    """One open page."""
+    """One open page, and the lines that wait to be sent to it."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=LINES_WAITING)
@@ -22,7 +22,7 @@ class Member:
         self._some.set()
 
     async def next(self) -> str:
-        """The next line; waits for one."""
+        """Return the next line; wait until there is one."""
         while not self._lines:
             self._some.clear()
             await self._some.wait()
@@ -30,7 +30,7 @@ class Member:
 
 
 class Room:
-    """For the thread of one event loop."""
+    """The members of one process. Only the thread of its event loop may use it."""
 
     def __init__(self) -> None:
         self._members: set[Member] = set()

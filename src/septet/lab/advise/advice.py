@@ -6,11 +6,12 @@ configure needs a reason. The bottleneck is the resource that was used up when a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from septet.lab.advise import extrapolation
-from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search, Situation
-from septet.lab.advise.search import MEMORY_SHARE, first_two
+from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search, Situation, Step
+from septet.lab.advise.search import ALIKE, DEARER, MEMORY_SHARE, PROBABLE, first_two, next_step
 from septet.lab.advise.trial import Trial, milliseconds
 from septet.lab.advise.usl import Usl, fit
 
@@ -40,6 +41,12 @@ class Advice:
     """Computed capacity, in requests/s, if requests come at random instants (a Poisson process) and not at even
     intervals; None: no rate would meet the target then."""
     scales: tuple[Scale, ...]
+    loop_alone: LoopAlone | None = None
+    """What --threads 0 would bring; None where that says nothing."""
+    not_told_apart: tuple[Finding, ...] = ()
+    """Candidates that may carry as much as the chosen one, or more: other programs kept the search from finding out."""
+    unfinished: Step | None = None
+    """What the search would have measured next when its time was up; None when nothing was left to measure."""
 
     @property
     def law_of_workers(self) -> Usl | None:
@@ -61,7 +68,69 @@ def decide(search: Search, target_s: float) -> Advice | None:
         runner_up_limit=bottleneck(other, search.situation) if other is not None else None,
         at_random=_at_random(chosen, search, target_s),
         scales=scales(search),
+        loop_alone=loop_alone(search),
+        not_told_apart=tuple(_not_told_apart(chosen, search)),
+        unfinished=next_step(search),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LoopAlone:
+    """A WSGI application that the loop itself calls (--threads 0), beside the same loop with its threads."""
+
+    model: str
+    rate_max: float | None = None
+    """Where the application waits: requests/s that one process answers at most, one at a time."""
+    cpu_ratio: float | None = None
+    """CPU time of a request with --threads 0, divided by that with threads; None where it was not measured."""
+    rate_ratio: float | None = None
+    """The same of the saturated rates; None where other programs were at work as well."""
+
+
+def loop_alone(search: Search) -> LoopAlone | None:
+    """Compare the loop with and without threads; None for ASGI, and where no loop was measured."""
+    profile = search.situation.profile
+    usual = next((each for each in search.findings.values() if each.candidate.model in LOOPS), None)
+    if usual is None or profile.asynchronous or not usual.most:
+        return None
+    model = usual.candidate.model
+    if profile.waits:
+        return LoopAlone(model, rate_max=1 / profile.wall_s)
+    alone = search.findings.get(Candidate(model, threads=0))
+    if alone is None or not alone.most or alone.saturation is None or usual.saturation is None:
+        return None
+    quiet = not (alone.saturation.is_disturbed or usual.saturation.is_disturbed)
+    cost = alone.saturation.cpu_s / usual.saturation.cpu_s if usual.saturation.cpu_s else None
+    return LoopAlone(model, cpu_ratio=cost, rate_ratio=alone.most / usual.most if quiet else None)
+
+
+def _may_carry(finding: Finding, chosen: Finding, situation: Situation) -> bool:
+    """Whether a candidate may carry as much as the chosen one, when others disturbed its saturation run: by CPU time of
+    a request, which they change little, and by the number of requests that it can have in progress."""
+    profile = situation.profile
+    places = finding.candidate.at_once(profile.asynchronous, situation.users, situation.cpus)
+    if profile.waits and places / profile.wall_s < chosen.capacity:
+        return False
+    return finding.most >= PROBABLE * chosen.capacity or finding.cpu_s <= DEARER * chosen.cpu_s
+
+
+def _not_told_apart(chosen: Finding, search: Search) -> Iterator[Finding]:
+    """Yield candidates that a busy machine has kept from showing what they carry.
+
+    Of those whose capacity was found, the ones that may carry more than is known of the chosen one; of those without,
+    the ones that were dropped for a saturation run that others disturbed.
+    """
+    for each in search.findings.values():
+        if each is chosen or each.candidate.is_loop_alone or each.saturation is None or not each.most:
+            continue
+        if not each.saturation.is_disturbed or (each.bracket is not None and each.bracket.refuted):
+            continue
+        if each.bracket is None:
+            open_still = _may_carry(each, chosen, search.situation)
+        else:
+            open_still = each.bracket.is_lower_bound and each.most >= ALIKE * chosen.capacity
+        if open_still:
+            yield each
 
 
 def service(finding: Finding, search: Search) -> extrapolation.Service:
@@ -72,7 +141,7 @@ def service(finding: Finding, search: Search) -> extrapolation.Service:
     """
     situation = search.situation
     profile = situation.profile
-    slots = finding.candidate.at_once(profile.asynchronous, situation.users)
+    slots = finding.candidate.at_once(profile.asynchronous, situation.users, situation.cpus)
     cpus = min(situation.cpus, finding.candidate.processes)
     most = max(finding.most, finding.capacity)
     cpu_s = max(finding.cpu_s, 1e-7)
@@ -107,7 +176,7 @@ def _ladders(search: Search, model: str) -> list[tuple[str, Candidate | None]]:
 
 
 PRICES = {
-    "epoll": "one loop for all: a request that blocks holds up all others in its process",
+    "epoll": "one loop for all clients: an ASGI application that blocks it holds up all others in its process",
     "poll": "the kernel reads the whole list of clients each time: many idle ones cost time",
     "io_uring": "the kernel must permit io_uring, which many containers do not",
     POOL: "a client that is slow, or keeps its connection, holds a thread",
@@ -120,8 +189,8 @@ PRICES = {
 
 def price(candidate: Candidate) -> str:
     """Return the disadvantage of a candidate's model as a clause, to be printed with it; "" when none is known."""
-    if candidate.model != POOL and candidate.threads:
-        return "two numbers to understand: a loop for the clients, threads for the application"
+    if candidate.model in LOOPS and candidate.threads:
+        return "a number of threads to choose, and code that is safe in threads"
     return PRICES.get(candidate.model, "")
 
 
@@ -180,12 +249,12 @@ def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bot
 def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
     """Return the threads as the bottleneck if all of them are taken by requests that wait, else None."""
     profile = situation.profile
-    slots = finding.candidate.at_once(profile.asynchronous, situation.users)
+    slots = finding.candidate.at_once(profile.asynchronous, situation.users, situation.cpus)
     if not profile.waits or slots >= situation.users or _share(trials) > BUSY * min(situation.cpus, slots):
         return None
     if finding.most < BUSY * slots / profile.wall_s:
         return None
-    where = "on the loop" if finding.candidate.model in LOOPS and not finding.candidate.threads else "in each thread"
+    where = "on the loop" if finding.candidate.is_loop_alone else "in each thread"
     where = where if slots > 1 or "loop" in where else "in its one thread"
     sentence = f"{slots} at a time, each for {milliseconds(profile.wall_s)}, most of which it waits {where}"
     return Bottleneck("threads", sentence)
@@ -193,7 +262,7 @@ def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bot
 
 def _cpu(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
     share, cpus = _share(trials), situation.cpus
-    noisy = any(each.verdict == "noisy" for each in trials)
+    noisy = any(each.is_disturbed for each in trials)
     if share < BUSY * cpus and not (noisy and share > BUSY_IF_NOISY * cpus):
         return None
     used = max(each.used for each in trials)

@@ -11,8 +11,8 @@ import shlex
 from dataclasses import asdict
 from typing import Any
 
-from septet.lab.advise.advice import Advice, Scale, price
-from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search
+from septet.lab.advise.advice import Advice, LoopAlone, Scale, price
+from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search, Step
 from septet.lab.advise.extrapolation import MachineRow, basis
 from septet.lab.advise.trial import milliseconds
 from septet.lab.advise.usl import Usl
@@ -22,6 +22,8 @@ from septet.lab.verdicts import ERROR_SHARE_MAX
 
 WIDTH = 14
 """Width of the column of names, in characters."""
+ALIKE_WITHIN = 0.05
+"""Figures of two single runs that differ by less than this share are called the same."""
 WORTH_SAYING = 0.97
 """The computed capacity for requests at random instants is printed if it is less than this share of the measured
 one."""
@@ -46,6 +48,13 @@ def answer(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
     if advice.at_random is not None and advice.at_random < WORTH_SAYING * chosen.capacity:
         lines.append(_row("", f"requests that come at random, computed: {advice.at_random:,.0f}/s; plan with that"))
     lines += [_row("limited by", f"{advice.limit.what}: {advice.limit.sentence}"), _row("costs", costs(chosen))]
+    if advice.loop_alone is not None:
+        lines.append(_row("--threads 0", loop_alone(advice.loop_alone)))
+    if advice.not_told_apart:
+        labels = "; ".join(each.candidate.label for each in advice.not_told_apart)
+        lines.append(_row("undecided", f"other programs kept these from showing what they carry: {labels}"))
+    if advice.unfinished is not None:
+        lines.append(_row("unfinished", unfinished(advice.unfinished)))
     lines += [_row("scaling" if not index else "", scaling(each)) for index, each in enumerate(advice.scales)]
     if advice.runner_up is not None:
         lines += ["", *_runner_up(advice, advice.runner_up)]
@@ -88,9 +97,39 @@ def capacity(finding: Finding, target_s: float) -> str:
         text += f"; p99 of {finding.highest_held.answers:,} answers only"
     if bracket.in_doubt or bracket.wavered:
         text += "; in doubt, the machine was not quiet"
+    if bracket.unchecked:
+        text += ", not even for a longer check on a fresh server"
     if not finding.checked:
         text += "; there was no time to check it on a fresh server"
     return text
+
+
+RISK = "the risk: a call that waits, or does not end, stops all clients of its process"
+
+
+def loop_alone(found: LoopAlone) -> str:
+    """Return what --threads 0 would bring, and its risk, as text."""
+    if found.rate_max is not None:
+        return f"not for this application: while a request waits all others would, {found.rate_max:,.0f}/s at most"
+    told = []
+    if found.cpu_ratio is not None:
+        told.append(_change(found.cpu_ratio, "CPU time a request"))
+    if found.rate_ratio is not None:
+        told.append(_change(found.rate_ratio, "requests/s"))
+    return f"under {found.model}: {', '.join(told) or 'nothing that could be measured'}; {RISK}"
+
+
+def unfinished(step: Step) -> str:
+    """Return what the search would have looked at next, as text."""
+    return (
+        f"time was up before it had looked at {step.candidate.label} ({step.reason}); a longer --budget may find better"
+    )
+
+
+def _change(ratio: float, of: str) -> str:
+    if abs(ratio - 1) < ALIKE_WITHIN:
+        return f"about the same {of}"
+    return f"{abs(ratio - 1):.0%} {'more' if ratio > 1 else 'less'} {of}"
 
 
 def costs(finding: Finding) -> str:
@@ -153,9 +192,17 @@ def not_held(search: Search, target_s: float) -> str:
         alone, target = milliseconds(wall_s), milliseconds(target_s)
         return f"one request alone takes {alone}: no model brings 99 % of many below {target}"
     failed = [each.lowest_failed for each in search.findings.values() if each.lowest_failed is not None]
+    if failed and all(each.is_disturbed for each in failed):
+        return (
+            f"no candidate held a p99 of {milliseconds(target_s)}, but other programs had the CPUs whenever one did "
+            "not: this machine is too busy now to say more; --if-busy wait waits for them"
+        )
     if failed and all(each.error_share > ERROR_SHARE_MAX for each in failed):
-        share = min(each.error_share for each in failed)
-        return f"requests fail at every rate that was tried, {share:.2%} of them at best: that comes before any latency"
+        best = min(failed, key=lambda each: each.error_share)
+        return (
+            f"requests fail at every rate that was tried, {best.error_share:.2%} of them at best "
+            f"({best.failures or 'no answer'}): that comes before any latency"
+        )
     if any(each.bracket is not None and each.bracket.refuted for each in search.findings.values()):
         return (
             "fresh servers did not hold what the search had found: the machine is not quiet, or the application does "
@@ -214,6 +261,9 @@ def values(advice: Advice | None, search: Search, experiment: Experiment) -> dic
             "runner_up": _finding(advice.runner_up) if advice.runner_up is not None else None,
             "runner_up_limit": asdict(advice.runner_up_limit) if advice.runner_up_limit is not None else None,
             "scales": [_scale(each) for each in advice.scales],
+            "threads_0": asdict(advice.loop_alone) if advice.loop_alone is not None else None,
+            "unfinished": asdict(advice.unfinished.candidate) if advice.unfinished is not None else None,
+            "not_told_apart": [asdict(each.candidate) for each in advice.not_told_apart],
             "elsewhere": _other_server_commands(advice, search, experiment),
         },
     }
@@ -232,10 +282,12 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "candidate": asdict(finding.candidate),
         "requests_per_s": finding.capacity or None,
         "bracket": asdict(finding.bracket) if finding.bracket is not None else None,
+        "at_least": finding.bracket.is_lower_bound if finding.bracket is not None else None,
         "saturated_requests_per_s": finding.most or None,
         "memory_bytes": trial.memory_bytes if trial is not None else None,
         "cpu_s": trial.cpu_s if trial is not None else None,
         "failure": finding.saturation.failure if finding.saturation is not None else None,
+        "errors": dict(finding.lowest_failed.kinds) if finding.lowest_failed is not None else {},
         "checked": finding.checked,
     }
 

@@ -8,9 +8,10 @@ from enum import Enum
 from septet.lab.advise.capacity_search import Bracket
 from septet.lab.advise.trial import Trial
 from septet.lab.advise.workload_profile import WorkloadProfile
+from septet.lab.pool import THREADS_PER_CPU
 
 LOOPS = ("poll", "epoll", "io_uring")
-"""Models with one thread for all clients."""
+"""Models with one thread for all clients. A WSGI application runs in a pool of threads that take turns at the loop."""
 POOL = "prethreaded"
 PROCESSES = "preforked"
 TAKES_THREADS = (*LOOPS, POOL)
@@ -18,8 +19,8 @@ TAKES_THREADS = (*LOOPS, POOL)
 # Effort: how many numbers there are to choose, and how many things can go wrong. Of two candidates that carry the same,
 # the one with the least effort is advised.
 _EFFORT = {"epoll": 0, "poll": 1, "io_uring": 1, POOL: 2, "threaded": 3, PROCESSES: 3, "iterative": 4, "forking": 5}
-_EFFORT_OF_A_SECOND_POOL = 3
-"""Added for a loop that has threads beside it."""
+_EFFORT_OF_A_NUMBER = 1
+"""Added for a loop whose number of threads has to be chosen."""
 _EFFORT_OF_WORKERS = 2
 _UNKNOWN_EFFORT = 4
 
@@ -54,26 +55,41 @@ class Candidate:
         return self.workers or 1
 
     @property
+    def is_loop_alone(self) -> bool:
+        """True for a loop that calls a WSGI application itself (--threads 0): it is measured for its price, and never
+        advised, since one call that waits holds up all clients."""
+        return self.model in LOOPS and self.threads == 0
+
+    @property
     def effort(self) -> int:
         """How much there is to configure and to watch in production, as a number to compare candidates by: 0 is the
         least."""
         effort = _EFFORT.get(self.model, _UNKNOWN_EFFORT)
         if self.model in LOOPS and self.threads:
-            effort += _EFFORT_OF_A_SECOND_POOL
+            effort += _EFFORT_OF_A_NUMBER
         if self.model != PROCESSES and self.processes > 1:
             effort += _EFFORT_OF_WORKERS
         return effort
 
-    def at_once(self, asynchronous: bool, users: int) -> int:
-        """Return the most requests that the application handles at the same time when `users` clients send them."""
+    def at_once(self, asynchronous: bool, users: int, cpus: int = 1) -> int:
+        """Return the most requests that the application handles at the same time when `users` clients send them.
+
+        `cpus` are those of the server, by which `septet serve` chooses the number of threads that it is not told.
+        """
         if (asynchronous and self.model in LOOPS) or self.model in ("threaded", "forking"):
             return users
-        own = self.threads if self.model in TAKES_THREADS and self.threads else 1
+        own = 1
+        if self.model in TAKES_THREADS:
+            own = THREADS_PER_CPU * cpus if self.threads is None else max(1, self.threads)
         return max(1, min(users, own * self.processes))
 
 
 PROMISING = 0.85
 """A candidate whose saturated rate is less than this share of the best capacity so far gets no capacity search."""
+
+
+SEARCHES_MIN = 2
+"""So many capacity searches are made, even if the time is up, before it is said that nothing holds the target."""
 
 
 class Look(Enum):
@@ -176,7 +192,9 @@ class Search:
 
     @property
     def knows_a_capacity(self) -> bool:
-        return any(finding.bracket is not None for finding in self.findings.values())
+        """True if a candidate has held the target, or SEARCHES_MIN of them were tried in vain."""
+        searched = sum(finding.bracket is not None for finding in self.findings.values())
+        return self.best is not None or searched >= SEARCHES_MIN
 
     @property
     def pool(self) -> str:

@@ -59,12 +59,15 @@ class Bracket:
     """True if a rate was held in one trial and broken in another."""
     refuted: bool = False
     """True if a fresh server held neither the result nor a lower rate; then `low` is 0, and the capacity unknown."""
+    unchecked: bool = False
+    """True if the machine was too busy to say whether a fresh server holds `low` for longer."""
     trials: int = 0
 
     @property
     def is_lower_bound(self) -> bool:
-        """Whether nothing is known of what is above `low`: a rate that others may have broken says nothing."""
-        return self.at_least or self.in_doubt
+        """Whether nothing is known of what is above `low`: a rate that others may have broken, or that was held once
+        and not another time, says nothing."""
+        return self.at_least or self.in_doubt or self.wavered
 
 
 class CapacitySearch:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,12 +17,13 @@ from septet.lab.advise import advice_text, extrapolation
 from septet.lab.advise.advice import Advice, decide, service
 from septet.lab.advise.advice_file import AdviceFile
 from septet.lab.advise.candidates import Search, Situation
-from septet.lab.advise.machine_limits import await_quiet, machine_limits
-from septet.lab.advise.measure import TrialRunner, is_asynchronous
+from septet.lab.advise.machine_limits import GO_ON, IF_BUSY, await_quiet, machine_limits
+from septet.lab.advise.measure import TrialRunner
 from septet.lab.advise.search_run import SearchRun
 from septet.lab.applications import application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, POSITIVE
 from septet.lab.experiment import Experiment
+from septet.lab.interface import is_asynchronous
 from septet.lab.known_models import choose_models, model_names
 from septet.lab.pinning import pinning
 from septet.lab.server import LOOPBACK
@@ -43,7 +45,7 @@ DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The values of --p99, --budget and --plan."""
+    """What the command line asks for, beside the experiment."""
 
     p99_s: float
     """The latency target for 99 % of the requests."""
@@ -51,6 +53,10 @@ class Asked:
     """The time after which the search ends."""
     plan: float | None
     """The rate in requests/s to plan for, if any."""
+    users: int | None = None
+    """Simultaneous connections; None: as many as the application needs."""
+    named: bool = False
+    """True if --models named the models."""
 
 
 @click.command(
@@ -60,6 +66,8 @@ Examples:
   septet advise shop.web:app --p99 200ms --path /products --models epoll,prethreaded,preforked
   septet advise shop.web:app --p99 50ms --scenario shop.toml --budget 10
   septet advise wait --p99 50ms --plan 100000rps
+  septet advise shop.web:app --p99 50ms --if-busy wait
+  septet advise --resume advise-2026-11-23-081500
 
 Small applications to try it on: hello, cpu, wait, stream (each also as hello-asgi ...).
 
@@ -67,7 +75,7 @@ Every step is printed with its reason. All runs are stored in advice.json. The e
 target.""",
 )
 @click.argument("app", required=False)
-@click.option("--p99", required=True, metavar="TIME", help="Latency target for 99 % of the answers: 50ms, 0.2s.")
+@click.option("--p99", metavar="TIME", help="Latency target for 99 % of the answers: 50ms, 0.2s.")
 @click.option("--models", metavar="A,B,...", help="Only these models.  [default: all but iterative, forking and poll]")
 @click.option("--path", help="Path that the users request.  [default: / of APP]")
 @click.option("--scenario", type=FILE, help="TOML file of several targets with weights; see `septet load`.")
@@ -78,9 +86,19 @@ target.""",
 @click.option("--plan", metavar="RATE", help="Compute how many cores and machines a rate such as 100000rps takes.")
 @click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Options for `septet serve`.")
 @click.option("--tls", is_flag=True, help=tls.HELP)
+@click.option(
+    "--if-busy",
+    type=click.Choice(IF_BUSY),
+    default=GO_ON,
+    show_default=True,
+    help="When others use the CPUs: find lower bounds, wait up to an hour, or end with status 1 within a minute.",
+)
+@click.option(
+    "--resume", type=click.Path(path_type=Path), help="Go on with the interrupted search of this advice.json."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON.")
 @click.option("--out", type=DIRECTORY, help="Directory for advice.json.  [default: advise-DATE-TIME]")
-def advise(app: str | None, p99: str, as_json: bool, plan: str | None, budget: float, **options: Any) -> int:
+def advise(as_json: bool, if_busy: str, **options: Any) -> int:
     """Find the model, and the numbers of workers and threads, for a latency target.
 
     Measures one request of APP (MODULE:ATTRIBUTE) alone, then searches: for each candidate the highest rate at which
@@ -91,17 +109,37 @@ def advise(app: str | None, p99: str, as_json: bool, plan: str | None, budget: f
         display,  # here, so that a missing package is found before anything is measured
     )
 
-    asked = Asked(_time(p99), budget * 60, extrapolation.parse_rate(plan) if plan else None)
-    experiment = _experiment(app, options)
-    advice_file = AdviceFile(experiment, ["septet", *sys.argv[1:]], asdict(asked))
+    advice_file, experiment, asked = _begun(options)
     interrupts.term_as_interrupt()
+    known = list(advice_file.runs)
     with advice_file.kept():
-        with display(asked.budget_s) as progress, TrialRunner(experiment, asked.p99_s, advice_file.runs) as runner:
-            search_run = SearchRun(runner, asked.p99_s, asked.budget_s, progress)
-            search = Search(_situation(experiment, search_run, progress, options, asked.budget_s))
+        with (
+            display(asked.budget_s) as progress,
+            TrialRunner(experiment, asked.p99_s, advice_file.runs, known) as runner,
+        ):
+            search_run = SearchRun(runner, asked.p99_s, asked.budget_s, progress, runner.spent_s)
+            search = Search(_situation(experiment, search_run, progress, asked, if_busy))
             if search.situation.profile.wall_s < asked.p99_s:  # else no model can hold the target
                 search_run.run(search, lambda: advice_file.write(advice_text.values(None, search, experiment)))
         return _tell(search, experiment, asked, advice_file, as_json)
+
+
+def _begun(options: dict[str, Any]) -> tuple[AdviceFile, Experiment, Asked]:
+    """The search that the options ask for, or the interrupted one. Raises UsageError and Failed."""
+    if options["resume"] is not None:
+        context = click.get_current_context()
+        arguments.check_unchanged(
+            context, "--resume continues with the options of the search", ("resume", "as_json", "if_busy")
+        )
+        advice_file, experiment, values = AdviceFile.interrupted(options["resume"])
+        return advice_file, experiment, Asked(**values)
+    if options["p99"] is None:
+        raise UsageError("--p99 is missing: the latency target for 99 % of the answers, such as 50ms")
+    plan = extrapolation.parse_rate(options["plan"]) if options["plan"] else None
+    named = options["models"] is not None
+    asked = Asked(_time(options["p99"]), options["budget"] * 60, plan, options["users"], named)
+    experiment = _experiment(options["app"], options)
+    return AdviceFile(experiment, ["septet", *sys.argv[1:]], asdict(asked)), experiment, asked
 
 
 def _tell(search: Search, experiment: Experiment, asked: Asked, advice_file: AdviceFile, as_json: bool) -> int:
@@ -128,13 +166,17 @@ def _rows(advice: Advice, search: Search, rate: float, target_s: float) -> list[
 
 
 def _situation(
-    experiment: Experiment, search_run: SearchRun, progress: ProgressDisplay, options: dict[str, Any], budget_s: float
+    experiment: Experiment, search_run: SearchRun, progress: ProgressDisplay, asked: Asked, if_busy: str
 ) -> Situation:
-    """Measure the workload profile and read the machine's limits. Raises Failed if the application does not answer."""
+    """Measure the workload profile and read the machine's limits.
+
+    Raises Failed if the application does not answer, and on a busy machine as `if_busy` says.
+    """
     usable = machine_limits(experiment.pinned)
     for note in usable.notes:
         progress.say(note)
-    await_quiet(progress.say, min(QUIET_WAIT_S, QUIET_WAIT_SHARE * budget_s))
+    await_quiet(progress.say, min(QUIET_WAIT_S, QUIET_WAIT_SHARE * asked.budget_s), if_busy)
+    search_run.begin()
     try:
         profile = search_run.profile(FIRST, is_asynchronous(experiment, FIRST))
     except Failed as failure:
@@ -142,10 +184,10 @@ def _situation(
     return Situation(
         profile=profile,
         cpus=usable.cpus,
-        users=options["users"] or profile.users(usable.cpus),
+        users=asked.users or profile.users(usable.cpus),
         memory_bytes=usable.memory_bytes,
         models=experiment.models,
-        named=options["models"] is not None,
+        named=asked.named,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from septet.cgroups import CGROUP, MEMBERSHIP, cpu_quota, memory_limits
+from septet.errors import Failed
 from septet.lab import machine
 from septet.lab.pinning import Pinning
 from septet.lab.verdicts import FOREIGN_SHARE_MAX
@@ -46,22 +47,45 @@ def machine_limits(pinned: Pinning, root: Path = CGROUP, membership: Path = MEMB
     return MachineLimits(cpus, min(memory, physical), not pinned.server, tuple(notes))
 
 
-def await_quiet(say: Callable[[str], None], at_most_s: float) -> bool:
-    """Wait until other programs leave the machine alone, for some time; says so, and returns whether they do."""
-    deadline = time.monotonic() + at_most_s
-    share, told = machine.busy_share(), False
+GO_ON, WAIT, GIVE_UP = IF_BUSY = ("go-on", "wait", "give-up")
+"""What to do on a machine that others still use after a short wait: measure lower bounds, wait for them, or end."""
+LONG_WAIT_S = 3600.0
+SAID_EVERY_S = 60.0
+
+
+def await_quiet(
+    say: Callable[[str], None],
+    short_s: float,
+    if_busy: str = GO_ON,
+    busy_share: Callable[[], float] = machine.busy_share,
+) -> None:
+    """Wait until other programs leave the machine alone: for `short_s` seconds, an hour with WAIT; says so.
+
+    `busy_share` takes a moment and returns the share of all CPUs that is in use. Raises Failed when others still use
+    more than FOREIGN_SHARE_MAX in the end, unless `if_busy` is GO_ON.
+    """
+    at_most_s = LONG_WAIT_S if if_busy == WAIT else short_s
+    begun = time.monotonic()
+    share, next_word_s = busy_share(), 0.0
     while share > FOREIGN_SHARE_MAX:
-        if time.monotonic() >= deadline:
-            say(
-                f"other programs still use {share:.0%} of the CPUs: what a server holds can be believed, what it does "
-                "not may be their doing, so capacities will be lower bounds"
-            )
-            return False
-        if not told:
-            say(f"other programs use {share:.0%} of the CPUs: waiting up to {at_most_s:.0f} s for them")
-            told = True
-        share = machine.busy_share()
-    return True
+        waited_s = time.monotonic() - begun
+        if waited_s >= at_most_s:
+            break
+        if waited_s >= next_word_s:
+            say(f"other programs use {share:.0%} of the CPUs: waiting up to {at_most_s - waited_s:.0f} s for them")
+            next_word_s += SAID_EVERY_S
+        share = busy_share()
+    else:
+        return
+    if if_busy != GO_ON:
+        raise Failed(
+            f"other programs use {share:.0%} of the CPUs, so only lower bounds could be found; --if-busy {GO_ON} finds "
+            "these"
+        )
+    say(
+        f"other programs still use {share:.0%} of the CPUs: what a server holds can be believed, what it does not may "
+        "be their doing, so capacities will be lower bounds"
+    )
 
 
 def _share(bound: int, usable: int, pinned: Pinning) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime
 import os
-import re
+import time
+from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,9 +35,10 @@ TIMEOUT_MIN_S, TIMEOUT_TARGETS = 1.0, 20.0
 """A request that takes longer than TIMEOUT_TARGETS times the target, and longer than TIMEOUT_MIN_S seconds, is an
 error."""
 SATURATED_TIMEOUT_S = 10.0
-LINES = 100
 
 Record = dict[str, Any]
+Key = tuple[str, tuple[tuple[str, str], ...], int, str | None]
+"""Model, setting, number of users and rate of a run."""
 
 
 def duration_s(rate: float, target_s: float, answers: int = ANSWERS, longest_s: float = DURATION_MAX_S) -> float:
@@ -56,11 +59,18 @@ class _RunningServer:
 class TrialRunner:
     """Runs trials on the server of one candidate at a time. As a context manager: on leaving, the server is stopped."""
 
-    def __init__(self, experiment: Experiment, target_s: float, records: list[Record]) -> None:
+    def __init__(
+        self, experiment: Experiment, target_s: float, records: list[Record], known: Sequence[Record] = ()
+    ) -> None:
+        """known: runs of an interrupted search, which are taken in place of the same trials until none is left."""
         self._experiment = experiment
         self._target_s = target_s
         self._records = records
         """The raw record of each run is appended here."""
+        self._known: dict[Key, deque[Record]] = {}
+        for record in known:
+            self._known.setdefault(_key(record), deque()).append(record)
+        self._spent_s = 0.0
         self._stack = ExitStack()
         self._kept: _RunningServer | None = None
 
@@ -69,6 +79,10 @@ class TrialRunner:
 
     def __exit__(self, *_: object) -> None:
         self.replace_server()
+
+    def spent_s(self) -> float:
+        """Seconds that the runs took which came from the file of an interrupted search."""
+        return self._spent_s
 
     def replace_server(self) -> None:
         """Stop the present server; the next trial starts a new one."""
@@ -96,7 +110,13 @@ class TrialRunner:
             "rate": values["rate"],
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
             "load_average": machine.load_average(),
+            "pinned": self._experiment.pinned,
         }
+        if waiting := self._known.get(_key(record)):
+            record = waiting.popleft()
+            self._spent_s += record.get("took_s", 0.0)
+            return read_trial(record, os.cpu_count() or 1)
+        begun = time.monotonic()
         try:
             kept = self._server(candidate)
             record |= kept.record
@@ -110,6 +130,7 @@ class TrialRunner:
         except Failed as failure:
             record["failure"] = str(failure)
             self.replace_server()
+        record["took_s"] = round(time.monotonic() - begun, 3)
         self._records.append(record)
         return read_trial(record, os.cpu_count() or 1)
 
@@ -125,6 +146,13 @@ class TrialRunner:
             server = self._stack.enter_context(started(self._experiment, run, port, record))
             self._kept = _RunningServer(candidate, port, server, record)
         return self._kept
+
+
+def _key(record: Record) -> Key:
+    """What two runs have in common that are trials of the same thing."""
+    rate = record["rate"]
+    setting = tuple(sorted(record["setting"].items()))
+    return record["model"], setting, record["users"], None if rate is None else f"{rate:.4g}"
 
 
 @dataclass(slots=True)
@@ -166,13 +194,3 @@ def scheduled(session: int) -> Scheduled:
                 total.ran_s += int(ran_ns) / 1e9
                 total.delayed_s += int(delayed_ns) / 1e9
     return total
-
-
-def is_asynchronous(experiment: Experiment, model: str) -> bool:
-    """Start the application under `model`, and return True if `septet serve` logs that it serves it as ASGI.
-
-    Raises Failed when it cannot be started.
-    """
-    asking = replace(experiment, serve_options=(*experiment.serve_options, "--log-level", "debug"))
-    with started(asking, Run(Cell(model, 1)), free_port(), {}) as server:
-        return re.search(r" is served as ASGI", server.last_words(LINES)) is not None

@@ -140,7 +140,7 @@ def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
     if best is None or not situation.profile.blocks or not best.candidate.threads:
         return
     candidate = best.candidate
-    slots = candidate.at_once(False, situation.users)
+    slots = candidate.at_once(False, situation.users, situation.cpus)
     if best.most >= TAKEN * slots / situation.profile.wall_s and 2 * best.candidate.threads <= THREADS_MAX:
         more = Candidate(candidate.model, candidate.workers, 2 * best.candidate.threads)
         yield from _whole(
@@ -153,7 +153,7 @@ def _loop_after_all(search: Search) -> Iterable[Step]:
 
     Where more threads gained little, requests may as well wait on the loop itself.
     """
-    first = next((each for each in search.findings if each.model in LOOPS and not each.threads), None)
+    first = next((each for each in search.findings if each.model in LOOPS and each.threads is None), None)
     if first is not None and search.promises(first):
         yield _capacity_step(search, first)
 
@@ -169,6 +169,15 @@ def _the_other_loop(search: Search) -> Iterable[Step]:
     profile = search.situation.profile
     if profile.asynchronous or not profile.waits:
         yield from _whole(search, Candidate("io_uring"), "the same loop, moved by completions instead of readiness")
+
+
+def _the_loop_alone(search: Search) -> Iterable[Step]:
+    """Saturate the loop with --threads 0, to say what it would bring; see `Candidate.is_loop_alone`."""
+    profile = search.situation.profile
+    first = next((each for each in search.findings if each.model in LOOPS and each.threads is None), None)
+    if first is not None and not profile.waits and not profile.asynchronous:
+        reason = "the loop alone calls the application: what would that bring? (it is not advised)"
+        yield Step(Candidate(first.model, threads=0), Look.SATURATION, reason)
 
 
 def _processes_for_the_cpus(search: Search) -> Iterable[Step]:
@@ -244,6 +253,7 @@ def _a_runner_up(search: Search) -> Iterable[Step]:
         return
     tried = [each for each in _others(search, best) if each.bracket is not None]
     rest = sorted(_others(search, best), key=lambda finding: -finding.most)
+    rest = [finding for finding in rest if not finding.candidate.is_loop_alone]
     if rest and not tried and rest[0].most:
         yield Step(rest[0].candidate, Look.CAPACITY, "the next best, to compare with")
 
@@ -253,13 +263,17 @@ def _others(search: Search, best: Finding) -> list[Finding]:
 
 
 def _one_capacity_at_least(search: Search) -> Iterable[Step]:
-    """Make at least one capacity search, however short the time is."""
-    saturated = [each for each in search.findings.values() if each.most]
+    """Make at least one capacity search, however short the time is; a second one, of another model where there is one,
+    when the first candidate held the target at no rate."""
+    saturated = [each for each in search.findings.values() if each.most and not each.candidate.is_loop_alone]
+    tried = {each.candidate.model for each in saturated if each.bracket is not None}
+    left = [each for each in saturated if each.bracket is None]
     if search.knows_a_capacity:
         return
-    if saturated:
-        yield _capacity_step(search, max(saturated, key=lambda finding: finding.most).candidate)
-    else:
+    if left:
+        best = max(left, key=lambda finding: (finding.candidate.model not in tried, finding.most))
+        yield _capacity_step(search, best.candidate)
+    elif not saturated:
         yield from (step for rule in RULES for step in rule(search))
 
 
@@ -279,6 +293,7 @@ RULES: tuple[Rule, ...] = (
     _loop_after_all,
     _do_threads_gain,
     _the_other_loop,
+    _the_loop_alone,
     _processes_for_the_cpus,
     _processes_instead_of_threads,
     _named_models,

@@ -63,12 +63,26 @@ class SearchObserver(Protocol):
 class SearchRun:
     """One search on one machine. It ends after `budget_s`, when the present trial is finished."""
 
-    def __init__(self, runner: TrialRunner, target_s: float, budget_s: float, observer: SearchObserver) -> None:
+    def __init__(
+        self,
+        runner: TrialRunner,
+        target_s: float,
+        budget_s: float,
+        observer: SearchObserver,
+        spent_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """spent_s: seconds of the budget that were used before, by the trials that a resumed search takes from its
+        file."""
         self._runner = runner
+        self._spent_s = spent_s
         self._target_s = target_s
         self._observer = observer
         self._begun = clock()
         self._budget_s = budget_s
+
+    def begin(self) -> None:
+        """Begin to count the time: what it took to wait for a quiet machine is not part of the budget."""
+        self._begun = clock()
 
     def profile(self, model: str, asynchronous: bool) -> WorkloadProfile:
         """Measure the workload profile under `model`, a loop: one user alone and, if requests wait, several at once.
@@ -104,7 +118,7 @@ class SearchRun:
         measure[step.look](search, finding)
 
     def _late(self, share: float) -> bool:
-        return clock() - self._begun > share * self._budget_s
+        return clock() - self._begun + self._spent_s() > share * self._budget_s
 
     def _saturate(self, search: Search, finding: Finding) -> None:
         users = _saturating_users(finding.candidate, search.situation)
@@ -121,14 +135,14 @@ class SearchRun:
         """
         best = self._runner.saturate(candidate, users, window_s)
         for _ in range(NOISY_RUNS_MAX - 1):
-            if best.verdict != "noisy" or best.failure is not None:
+            if not best.is_disturbed or best.failure is not None:
                 break
             again = self._runner.saturate(candidate, users, window_s)
             if again.failure is not None:
                 break
             gained = again.answered_per_s > NOISY_GAIN * best.answered_per_s
             best = max(best, again, key=lambda trial: trial.answered_per_s)
-            if not gained and again.verdict == "noisy":
+            if not gained and again.is_disturbed:
                 break
         return best
 
@@ -170,9 +184,12 @@ class SearchRun:
         connections may serve them while they are busy, and let them wait for each other when they are not.
         """
         assert finding.bracket is not None, "only candidates with a bracket are checked"
-        bracket = finding.bracket
+        bracket, before = finding.bracket, finding.highest_held
         low, finding.highest_held, refuted = self._confirmed(finding, bracket.low, search.situation.users)
-        if not low:  # the result of the search is refuted, and the capacity unknown
+        if not low and _disturbed(finding.lowest_failed):
+            # Nobody can check it on this machine, now. What was held before was held all the same.
+            finding.bracket, finding.highest_held = replace(bracket, in_doubt=True, unchecked=True), before
+        elif not low:  # the result of the search is refuted, and the capacity unknown
             finding.bracket = replace(bracket, low=0.0, high=refuted, at_least=False, refuted=True)
         elif refuted is not None:
             in_doubt = bracket.in_doubt or _disturbed(finding.lowest_failed)
@@ -198,9 +215,14 @@ class SearchRun:
         return 0.0, None, refuted
 
     def _held_longer(self, finding: Finding, rate: float, users: int) -> Trial | None:
-        """Offer the rate up to twice, for longer, each time to a fresh server; returns the trial that held, or None."""
+        """Offer the rate up to twice, for longer, each time to a fresh server; returns the trial that held, or None.
+
+        A third time where both were disturbed. Then `lowest_failed` is a disturbed trial, and nothing is refuted.
+        """
         window_s = duration_s(rate, self._target_s, CHECK_ANSWERS, CHECK_MAX_S)
-        for _ in range(2):
+        for attempt in range(3):
+            if attempt == 2 and (not _disturbed(finding.lowest_failed) or self._late(1.0)):
+                break
             self._runner.replace_server()
             trial = self._runner.offer(finding.candidate, rate, users, window_s)
             how, why = outcome(trial, self._target_s)
@@ -213,12 +235,12 @@ class SearchRun:
 
 def _disturbed(trial: Trial | None) -> bool:
     """Whether other programs may be why this rate was not held."""
-    return trial is not None and trial.verdict == "noisy"
+    return trial is not None and trial.is_disturbed
 
 
 def _saturating_users(candidate: Candidate, situation: Situation) -> int:
     """Enough users to keep the candidate busy, and few enough that all have a first answer within about a second."""
-    slots = candidate.at_once(situation.profile.asynchronous, situation.users)
+    slots = candidate.at_once(situation.profile.asynchronous, situation.users, situation.cpus)
     if candidate.model in (POOL, PROCESSES):
         wanted = slots  # with one more the pool would close connections to serve the last one
     elif situation.profile.waits:

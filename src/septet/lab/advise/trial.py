@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from septet.lab.advise.capacity_search import Outcome
-from septet.lab.verdicts import CLIENT_SHARE_MAX, ERROR_SHARE_MAX, judge
+from septet.lab.evening import DISTURBED_SHARE
+from septet.lab.verdicts import CLIENT_OTHERS_MAX, CLIENT_SHARE_MAX, ERROR_SHARE_MAX, client_others_share, judge
 
 BEHIND_SHARE = 0.03
 """A queue grows, so the rate is not held, if at the end more than this share of the requests that were due, and more
@@ -62,10 +63,22 @@ class Trial:
     """How much of one CPU other programs used on the server's CPUs,"""
     stolen_share: float = 0.0
     """and the hypervisor took from them."""
+    kinds: tuple[tuple[str, int], ...] = ()
+    """Failed requests by kind ("timeout", "status 503", ...), the most frequent first."""
+    disturbance: str | None = None
+    """Who took so much of the CPUs that a missed target is not held against the server; None: nobody. It is known, too,
+    of a trial in which requests failed, whose verdict is "errors"."""
 
     @property
     def used(self) -> float:
         return self.server_share if self.used_share is None else self.used_share
+
+    least_s: float | None = None
+    """The fastest answer: of many some are held up by nobody, also on a busy machine."""
+
+    @property
+    def is_disturbed(self) -> bool:
+        return self.disturbance is not None or self.verdict == "noisy"
 
     @property
     def answered_nothing(self) -> bool:
@@ -74,6 +87,11 @@ class Trial:
     @property
     def error_share(self) -> float:
         return self.errors / (self.errors + self.answers) if self.errors else 0.0
+
+    @property
+    def failures(self) -> str:
+        """Failed requests by kind, as text."""
+        return ", ".join(f"{count:,} x {kind}" for kind, count in self.kinds)
 
     @property
     def fell_behind(self) -> bool:
@@ -93,6 +111,9 @@ def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
     answered = max(1.0, load["requests_per_s"] * load["window_s"])
     ran_s, delayed_s = _scheduled(record)
     latency = load["latency_us"]
+    used_s = max(ran_s, usage.get("cpu_s", 0.0))  # the latter has threads that ended in the window
+    others_share = max(0.0, usage.get("server_cpus_busy_s", 0.0) - used_s) / load["window_s"]
+    stolen_share = usage.get("server_cpus_steal_s", 0.0) / load["window_s"]
     return Trial(
         rate=load["plan"]["rate"],
         users=load["plan"]["users"],
@@ -116,9 +137,26 @@ def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
         verdict=verdict,
         reason=reason,
         used_share=ran_s / load["window_s"],
-        others_share=max(0.0, usage.get("server_cpus_busy_s", 0.0) - ran_s) / load["window_s"],
-        stolen_share=usage.get("server_cpus_steal_s", 0.0) / load["window_s"],
+        others_share=others_share,
+        stolen_share=stolen_share,
+        least_s=_seconds(min(map(int, load["histogram_us"]), default=None)),
+        kinds=tuple(sorted(load["errors"].items(), key=lambda kind: -kind[1])),
+        disturbance=_disturbance(record, cpus, others_share + stolen_share),
     )
+
+
+def _disturbance(record: Mapping[str, Any], cpus: int, taken_share: float) -> str | None:
+    """Say who took CPUs from the server or from the load generator, in a few words; None when hardly anybody did.
+
+    `taken_share` is what others and the hypervisor had of the server's CPUs, as a share of one CPU. Where server and
+    load generator share their CPUs, that includes the load generator, so the verdict of the run decides.
+    """
+    server, client = record.get("pinned") or ((), ())
+    if server and client and taken_share > DISTURBED_SHARE * len(server):
+        return f"others took {min(1.0, taken_share / len(server)):.0%} of the server's CPUs"
+    if (share := client_others_share(dict(record), cpus)) > CLIENT_OTHERS_MAX:
+        return f"others took {min(1.0, share):.0%} of the load generator's CPUs"
+    return None
 
 
 def _scheduled(record: Mapping[str, Any]) -> tuple[float, float]:
@@ -145,15 +183,16 @@ def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
         return Outcome.LIMITED, f"{objection}, but the load generator used {trial.client_share:.0%} of its CPU"
     if trial.late_p99_s > LATE_SHARE * target_s:
         return Outcome.DISTURBED, f"{objection}, but requests were sent {milliseconds(trial.late_p99_s)} late"
-    if trial.verdict == "noisy":
-        return Outcome.DISTURBED, f"{objection}, but {(trial.reason or '').partition(':')[0]}"
+    if trial.is_disturbed:
+        why = trial.disturbance or (trial.reason or "").partition(":")[0]
+        return Outcome.DISTURBED, f"{objection}, but {why}"
     return Outcome.BROKEN, objection
 
 
 def _objection(trial: Trial, target_s: float) -> str | None:
     """Return the reason why the target was not held, in a few words; None when it was."""
     if trial.error_share > ERROR_SHARE_MAX or not trial.answers:
-        return f"{trial.errors:,} of {trial.errors + trial.answers:,} requests failed"
+        return f"{trial.errors:,} of {trial.errors + trial.answers:,} requests failed ({trial.failures or 'no answer'})"
     if trial.p99_s is None or trial.p99_s > target_s:
         return f"p99 {milliseconds(trial.p99_s)}"
     if trial.fell_behind:
@@ -175,4 +214,16 @@ def _seconds(us: float | None) -> float | None:
 def _failed(why: str) -> Trial:
     numbers: dict[str, Any] = dict.fromkeys(Trial.__dataclass_fields__, 0)
     unknown = dict.fromkeys(("rate", "p50_s", "p99_s", "gil_share", "memory_bytes"))
-    return Trial(**{**numbers, **unknown, "verdict": "failed", "reason": why, "failure": why})
+    return Trial(
+        **{
+            **numbers,
+            **unknown,
+            "kinds": (),
+            "disturbance": None,
+            "used_share": None,
+            "least_s": None,
+            "verdict": "failed",
+            "reason": why,
+            "failure": why,
+        }
+    )

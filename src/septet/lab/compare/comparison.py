@@ -10,7 +10,7 @@ rate (Bonferroni): noise alone raises an alarm in at most 5 of 100 comparisons, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,20 @@ Key = tuple[str, int]
 """A cell: its label and its number of users."""
 Series = tuple[float, ...]
 """One figure in each run of a cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How much a figure of the same thing differs from sitting to sitting: standard deviations, as shares of it.
+
+    A sitting is the minute or the hour in which one result is measured. Its repeats share the state that the machine is
+    in then, so that they do not show this spread.
+    """
+
+    valid: float
+    """In cells whose verdict is valid."""
+    disturbed: float
+    """In others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +105,28 @@ class Comparison:
 
 
 def compare(
-    a: Results, b: Results, metrics: Sequence[str], tolerance: float, believed: frozenset[str] = BELIEVED
+    a: Results,
+    b: Results,
+    metrics: Sequence[str],
+    tolerance: float,
+    believed: frozenset[str] = BELIEVED,
+    together: float = LEVEL,
+    spreads: Mapping[str, Spread] = {},
 ) -> Comparison:
     """Compare the results by these metrics, which are names of COMPARED.
 
     A figure is worse, or better, when 1 is outside of the interval of its ratio, and it changed by more than
-    `tolerance` (a share: 0.05 is 5 %). Cells are judged when both verdicts are among `believed`.
+    `tolerance` (a share: 0.05 is 5 %). Cells are judged when both verdicts are among `believed`. All intervals hold
+    at the same time in the share `together` of comparisons. `spreads` widens them, for some metrics, by how much
+    sittings differ.
     """
     cells_a, cells_b = _cells(a), _cells(b)
     common = sorted(cells_a.keys() & cells_b.keys(), key=_order([*cells_a]))
     pairs = [(cells_a[key], cells_b[key]) for key in common]
     plans = [plan for label in dict.fromkeys(label for label, _ in common) for plan in _plans(label, pairs, believed)]
-    level = 1 - (1 - LEVEL) / max(1, sum(plan.judged(name) for plan in plans for name in metrics))
+    level = 1 - (1 - together) / max(1, sum(plan.judged(name) for plan in plans for name in metrics))
     return Comparison(
-        [plan.row(metrics, level, tolerance) for plan in plans],
+        [plan.row(metrics, level, tolerance, spreads) for plan in plans],
         tuple(metrics),
         tolerance,
         [key for key in cells_a if key not in cells_b],
@@ -168,15 +190,23 @@ class _Plan:
         both = ((a.series(metric), b.series(metric)) for a, b in self.pairs)
         return [(before, after) for before, after in both if before and after]
 
-    def row(self, metrics: Sequence[str], level: float, tolerance: float) -> ComparedRow:
+    def common(self, spread: Spread | None) -> float:
+        """The variance of a ratio that repeats in one sitting do not show, once for each side."""
+        if spread is None:
+            return 0.0
+        is_valid = all(each.summary.verdict == "valid" for pair in self.pairs for each in pair)
+        return 2 * (spread.valid if is_valid else spread.disturbed) ** 2
+
+    def row(self, metrics: Sequence[str], level: float, tolerance: float, spreads: Mapping[str, Spread]) -> ComparedRow:
         changes = {}
         for name in metrics:
             if known := self.series(name):
                 befores, afters = zip(*known, strict=True)
-                found = ratio(befores, afters, level)
+                found = ratio(befores, afters, level, self.common(spreads.get(name)))
                 outcome = _outcome(found, COMPARED[name].more_is_better, tolerance) if self.judged(name) else NOT_JUDGED
                 fewest = min(len(each) for pair in known for each in pair)
-                single = self.empty.users is not None and outcome != NOT_JUDGED
+                # Said of noisy cells as well, which are not judged: how many repeats they would take.
+                single = self.empty.users is not None and fewest > 1
                 repeats = repeats_for(tolerance, found, fewest, level) if single and tolerance else None
                 changes[name] = Change(found, outcome, repeats)
         return replace(self.empty, changes=changes)

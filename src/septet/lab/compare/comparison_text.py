@@ -37,8 +37,12 @@ def _about(results: Results) -> str:
 
 def text(found: Comparison, head: str, differences: Sequence[str]) -> str:
     """Return the comparison for a terminal."""
-    blocks = [head, *([_differ(differences)] if differences else []), aligned(_table(found)), *sentences(found)]
-    return "\n\n".join(blocks)
+    return "\n\n".join([head, *([_differ(differences)] if differences else []), *blocks(found)])
+
+
+def blocks(found: Comparison) -> list[str]:
+    """Return the table for a terminal, and the sentences about it."""
+    return [aligned(_table(found)), *sentences(found)]
 
 
 def markdown(found: Comparison, head: str, differences: Sequence[str]) -> str:

@@ -12,10 +12,12 @@ and would measure itself; this one takes about as much as wrk, because most of t
     state            the state of each user and each target; connections that are closing
     tls              TLS under a connection
     websocket        WebSocket under a connection
+    slow             slow clients beside the users
     connections      all connections over epoll
     loop             what the two loops below share
     closed_loop, open_loop    decide when users send requests
     tally, histogram          counts, and figures made of them
+    seconds          what was counted in each second
     run              one run: arrival, warm-up, measured window
     processes        a run in one process or in several
 """
@@ -26,13 +28,27 @@ from .histogram import Histogram
 from .limits import check_users
 from .listen_queue import ListenQueue, listen_queue
 from .loop import Notify
-from .plan import ANY_LENGTH, MODES, LoadError, NoListener, Plan, Target, merged, read_authorities
+from .plan import (
+    ANY_LENGTH,
+    ARRIVALS,
+    MODES,
+    THINK_TIMES,
+    LoadError,
+    NoListener,
+    Plan,
+    Target,
+    merged,
+    read_authorities,
+)
 from .plan import read as read_scenario
 from .processes import bound_to, run
+from .tally import unpacked
 
 __all__ = [
     "ANY_LENGTH",
+    "ARRIVALS",
     "MODES",
+    "THINK_TIMES",
     "Histogram",
     "ListenQueue",
     "LoadError",
@@ -47,4 +63,5 @@ __all__ = [
     "read_authorities",
     "read_scenario",
     "run",
+    "unpacked",
 ]

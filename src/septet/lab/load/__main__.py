@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .plan import MODES, LoadError, Plan, merged, read, read_authorities
+from .plan import ARRIVALS, MODES, THINK_TIMES, LoadError, Plan, merged, read, read_authorities
 from .processes import refuse, run, run_worker_process, say
 
 NUMBERS: dict[str, tuple[type, str]] = {
@@ -17,6 +17,10 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "duration_s": (float, "seconds measured"),
     "warmup_s": (float, "seconds of warm-up, not counted"),
     "warmup_max_s": (float, "warm up until the rate is steady, at most this many seconds"),
+    "ramp_s": (float, "seconds in which the load grows to its whole, not counted"),
+    "think_s": (float, "without a rate: seconds between an answer and the next request"),
+    "slow": (int, "clients beside the users that send and read slowly"),
+    "slow_rate": (int, "bytes per second of a slow client"),
     "timeout_s": (float, "seconds that a request may take"),
     "message_size": (int, "ws: bytes of a message, if there is no body"),
     "requests_per_connection": (int, "then the user takes a new connection"),
@@ -59,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         option = "--" + name.removesuffix("_s").replace("_", "-")
         parser.add_argument(option, type=kind, default=getattr(Plan, name), dest=name, help=help)
     parser.add_argument("--mode", choices=MODES, default=Plan.mode)
+    parser.add_argument("--arrivals", choices=ARRIVALS, default=Plan.arrivals)
+    parser.add_argument("--think-times", choices=THINK_TIMES, default=Plan.think_times)
+    parser.add_argument("--seconds", action="store_true", help="tell what was counted in each second")
     parser.add_argument("--method", default=Plan.method)
     parser.add_argument("--header", action="append", default=[], dest="headers", metavar="'NAME: VALUE'")
     parser.add_argument("--body", default=Plan.body)

@@ -7,6 +7,8 @@ The open loop (a plan with a rate) shows that.
 
 from __future__ import annotations
 
+import heapq
+import random
 import time
 
 from .limits import Route
@@ -58,9 +60,10 @@ class ClosedLoop(Loop):
         super().__init__(plan, route, notify)
         self._absent = self.users[::-1]
         self._gate = ListenQueueGate(route, plan.processes)
-        self._waiting: list[User] | None = None if self._limit else []
+        self._waiting: list[User] | None = None if self._limit or plan.ramp_s else []
         """Users who wait for the others to arrive; None: users do not wait."""
-        self._last_arrival_ns = clock()
+        self._last_arrival_ns = self._begun_ns = clock()
+        self._ramp_ns = int(plan.ramp_s * 1e9)
 
     def _free(self, user: User, now: int, /) -> None:
         if self._waiting is None:
@@ -75,8 +78,12 @@ class ClosedLoop(Loop):
         return self._epoll.poll((until_ns - now) / 1e9)
 
     def _admit(self) -> None:
-        """Let as many absent users begin to connect as the gate admits."""
-        for _ in range(min(self._gate.admissible(), len(self._absent))):
+        """Let as many absent users begin to connect as the gate admits, and the ramp where there is one."""
+        number = len(self._absent)
+        if self._ramp_ns:
+            passed = min(1.0, (clock() - self._begun_ns) / self._ramp_ns)
+            number -= len(self.users) - round(len(self.users) * passed)
+        for _ in range(min(self._gate.admissible(), number)):
             user = self._absent.pop()
             self._gate.entering += 1
             self._begin(user, clock())
@@ -91,7 +98,8 @@ class ClosedLoop(Loop):
 
         Where users do not wait for the others, they need only have begun to connect.
         """
-        if clock() - self._last_arrival_ns > self._plan.timeout_s * 1e9:
+        since_ns = max(self._last_arrival_ns, self._begun_ns + self._ramp_ns)
+        if clock() - since_ns > self._plan.timeout_s * 1e9:
             return True
         return not self._absent and (self._waiting is None or not self._gate.entering)
 
@@ -106,3 +114,42 @@ class ClosedLoop(Loop):
         for user in self.users:  # an answer counts in the window in which it comes
             if user.due_ns:
                 user.series = user.target.series
+
+
+class ThinkingLoop(ClosedLoop):
+    """A closed loop whose users wait for their think time between an answer and the next request.
+
+    A think time ends up to 1 ms late, because epoll_wait(2) counts in milliseconds. A latency counts from then.
+    """
+
+    def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
+        super().__init__(plan, route, notify)
+        self._thinking: list[tuple[int, int, User]] = []
+        """A heap of (instant in ns at which the think time ends, number of the user, user)."""
+        self._exponential = plan.think_times == "exponential"
+
+    def _free(self, user: User, now: int, /) -> None:
+        if self._waiting is not None:
+            self._waiting.append(user)
+            return
+        think_s = self._plan.think_s
+        if self._exponential:
+            think_s = random.expovariate(1 / think_s)
+        heapq.heappush(self._thinking, (now + int(think_s * 1e9), user.number, user))
+
+    def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
+        thinking = self._thinking
+        while thinking and thinking[0][0] <= now:
+            self._begin(heapq.heappop(thinking)[2], clock())
+        if thinking:
+            until_ns = min(until_ns, thinking[0][0])
+        now = clock()
+        return super()._events(now, max(until_ns, now))
+
+    def release(self) -> None:
+        """Let the users who wait begin at instants that a part of their think time spreads, so not all at once."""
+        waiting, self._waiting = self._waiting or [], None
+        now = clock()
+        for user in waiting:
+            wait_s = random.random() * self._plan.think_s
+            heapq.heappush(self._thinking, (now + int(wait_s * 1e9), user.number, user))

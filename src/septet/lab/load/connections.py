@@ -58,7 +58,7 @@ class Connections(ABC):
         self._limit = plan.limit_per_connection
         self._epoll = select.epoll()
         self._by_fd: dict[int, User] = {}
-        self._closing = ClosingConnections(spare_descriptors(plan.users))
+        self._closing = ClosingConnections(spare_descriptors(plan.users + plan.slow))
         self._resting: deque[tuple[int, User]] = deque()
         """Users who rest after an error, each with the instant of its end; sorted, as the delay is the same for all."""
         self._met = False

@@ -76,6 +76,18 @@ class Histogram:
     def add(self, other: Histogram) -> None:
         self.merge(other.sparse(), other.max_us, other.total_us)
 
+    def since(self, before: Histogram) -> Histogram:
+        """Return what was recorded after `before`, an earlier copy.
+
+        Its maximum is the upper edge of its last bucket.
+        """
+        found = Histogram()
+        found.counts = [now - then for now, then in zip(self.counts, before.counts, strict=True)]
+        found.total_us = self.total_us - before.total_us
+        last = max((bucket for bucket, count in enumerate(found.counts) if count), default=None)
+        found.max_us = 0 if last is None else min(self.max_us, self.lowest(last + 1) - 1)
+        return found
+
     def summary(self) -> dict[str, int | float | None]:
         """Mean, maximum and the usual percentiles, in µs; None where there is no value."""
         count = self.count

@@ -41,7 +41,7 @@ def prepare(plan: Plan) -> Route:
     Raises LoadError when the URL is wrong, or when the users do not fit into this machine's limits.
     """
     url, port = split(plan.url)
-    check_descriptors(-(-plan.users // max(1, len(plan.cpus))))
+    check_descriptors(-(-(plan.users + plan.slow) // max(1, len(plan.cpus))))
     path = socket_path(plan.url)
     if path is not None:
         return Route(socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path, (), None)

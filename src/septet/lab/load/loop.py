@@ -10,6 +10,8 @@ from typing import Any
 from .connections import Connections
 from .limits import Route
 from .plan import Plan
+from .seconds import Seconds
+from .slow import SlowClients
 
 Notify = Callable[[str, dict[str, Any]], None]
 
@@ -37,6 +39,8 @@ class Loop(Connections):
         self._completed_before = 0
         self._completed_at_end: int | None = None
         self._ended_ns = 0
+        self._slow = SlowClients(plan, route) if plan.slow else None
+        self._seconds = Seconds(self, lambda piece: notify("second", piece)) if plan.seconds else None
 
     @abstractmethod
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
@@ -60,6 +64,8 @@ class Loop(Connections):
             if now >= self._next_chores_ns:
                 self._next_chores_ns = now + chores_ns
                 self._chores(now)
+                if self._seconds is not None:
+                    self._next_chores_ns = min(self._next_chores_ns, self._seconds.next_ns)
                 if done():
                     return
             until_ns = self._next_chores_ns if self._next_chores_ns < end_ns else end_ns
@@ -82,6 +88,20 @@ class Loop(Connections):
             self._notify(
                 "progress", {"answers": self.completed}
             )  # counting settles the histograms, which is cheaper the more is settled at once
+        if self._slow is not None:
+            self._slow.turn()
+        if self._seconds is not None:
+            self._seconds.look(now)
+
+    def begin_phase(self, phase: str) -> None:
+        """Called when another of the `seconds.PHASES` begins."""
+        if self._seconds is not None:
+            self._seconds.begin(phase)
+
+    def end_phases(self) -> None:
+        """Called when nothing more will be counted."""
+        if self._seconds is not None:
+            self._seconds.end()
 
     @property
     def completed(self) -> int:
@@ -94,6 +114,14 @@ class Loop(Connections):
     def measure(self) -> None:
         """Begin the measured window: forget what was counted so far."""
         self._completed_before = self.completed
+        if self._slow is not None:
+            self._slow.reset()
+        if self._seconds is not None:
+            self._seconds.begin("measured", self._renew)
+        else:
+            self._renew()
+
+    def _renew(self) -> None:
         self.tally = self._new_tally()
 
     def end(self) -> None:
@@ -101,10 +129,15 @@ class Loop(Connections):
         self._completed_at_end = self.completed
         self._ended_ns = clock()
         self.tally.stop()
+        self.begin_phase("after")
 
     def _under_way(self) -> list[int]:
         """Return the instants at which the requests were due that have no answer yet."""
         return [user.due_ns for user in self.users if user.due_ns]
+
+    def under_way(self) -> int:
+        """Return how many requests have no answer yet."""
+        return len(self._under_way())
 
     def _never_answered(self) -> int:
         return sum(not user.arrived for user in self.users)
@@ -125,4 +158,10 @@ class Loop(Connections):
             "users_never_answered": self._never_answered(),
             "expected_lengths": [target.expected_length for target in self._targets],
             "warmup": {"answers": self.warmup.answers, "errors": dict(self.warmup.errors)},
+            "slow": None if self._slow is None else self._slow.raw(),
         }
+
+    def close(self) -> None:
+        super().close()
+        if self._slow is not None:
+            self._slow.close()

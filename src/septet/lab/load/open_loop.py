@@ -8,6 +8,8 @@ the request. A request that finds all users busy waits for one, and is counted.
 from __future__ import annotations
 
 import contextlib
+import math
+import random
 import select
 import time
 from collections import deque
@@ -26,17 +28,49 @@ NEVER_NS = 1 << 62
 clock = time.monotonic_ns
 
 
+class Schedule:
+    """The instants at which the requests of a rate are due.
+
+    A request is due when the integral of the rate over time has reached its mark. Marks are 0, 1, 2, ... for uniform
+    arrivals; for a Poisson process the distances between them are exponential with a mean of 1. So both kinds follow a
+    ramp, in which the rate grows evenly from nothing.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        assert plan.rate is not None, "a plan without a rate is for the closed loop"
+        self._rate = plan.rate
+        self._ramp_s = plan.ramp_s
+        self._poisson = plan.arrivals == "poisson"
+        self._mark = 0.0
+        self._first_ns = self.due_ns = clock()
+        """`due_ns` is when the next request is due, in ns of the monotonic clock."""
+
+    def begin(self, first_ns: int) -> None:
+        """Begin anew at this instant: uniform arrivals with a request, random ones with the wait for it."""
+        self._first_ns = first_ns
+        self._mark = random.expovariate(1.0) if self._poisson else 0.0
+        self.due_ns = first_ns + self._offset_ns()
+
+    def advance(self) -> None:
+        """Go on to the request after the one that was due."""
+        self._mark += random.expovariate(1.0) if self._poisson else 1.0
+        self.due_ns = self._first_ns + self._offset_ns()
+
+    def _offset_ns(self) -> int:
+        """When the integral of the rate reaches the mark: in a ramp of T seconds up to the rate R it is R t² / 2T."""
+        in_ramp = self._rate * self._ramp_s / 2
+        if self._mark < in_ramp:
+            return int(math.sqrt(2 * self._mark * self._ramp_s / self._rate) * 1e9)
+        return int((self._ramp_s + (self._mark - in_ramp) / self._rate) * 1e9)
+
+
 class OpenLoop(Loop):
     """Sends requests at a fixed rate, each by the user who has been free longest. A request for which no user is free
     waits, and its latency counts from when it was due."""
 
     def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
         super().__init__(plan, route, notify)
-        assert plan.rate is not None, "a plan without a rate is for the closed loop"
-        self._interval_ns = 1e9 / plan.rate
-        self._first_ns = clock()
-        self._sent = 0
-        """Number of requests that have become due since `_first_ns`."""
+        self._schedule = Schedule(plan)
         self._last_ns = NEVER_NS
         """Instant from which on no request becomes due, in ns of the monotonic clock."""
         self._idle = deque(self.users)
@@ -47,8 +81,8 @@ class OpenLoop(Loop):
         _keep_time_exactly()
 
     def align(self, first_ns: int) -> None:
-        """Make the next request due at this instant, and the following ones at even intervals after it."""
-        self._first_ns, self._sent = first_ns, 0
+        """Begin the schedule of the requests at this instant."""
+        self._schedule.begin(first_ns)
 
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
         wait_ns = min(self._send_due(now), until_ns) - now
@@ -63,11 +97,11 @@ class OpenLoop(Loop):
 
         Requests that become due meanwhile are left for the next call: at too high a rate this would never end.
         """
-        until_ns = now
-        while (due_ns := self._first_ns + int(self._sent * self._interval_ns)) <= until_ns:
+        until_ns, schedule = now, self._schedule
+        while (due_ns := schedule.due_ns) <= until_ns:
             if due_ns >= self._last_ns:
                 return NEVER_NS
-            self._sent += 1
+            schedule.advance()
             tally = self._tally_of(due_ns)
             tally.counts["due"] += 1
             if self._idle:
@@ -115,6 +149,7 @@ class OpenLoop(Loop):
         """End the window: no more requests become due; wait for the answers to those that were, up to the time-out."""
         super().end()
         self._last_ns = min(self._ended_ns, self._begun_ns + int(self._plan.duration_s * 1e9))
+        self._send_due(clock())  # what was due, and was not sent because this process did not run
         self.run_until(clock() + int(self._plan.timeout_s * 1e9), self._all_answered)
 
     def _under_way(self) -> list[int]:

@@ -29,6 +29,8 @@ from urllib.parse import SplitResult, urlsplit
 
 PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 MODES = ("keep-alive", "close", "http10")
+ARRIVALS = ("uniform", "poisson")
+THINK_TIMES = ("constant", "exponential")
 ANY_LENGTH = -1
 USER_PLACEHOLDER = "{user}"
 """Replaced by the number of the user in paths, headers and bodies."""
@@ -99,6 +101,22 @@ class Plan:
     """The shortest warm-up, from when all users have arrived; it is not counted."""
     warmup_max_s: float = 0.0
     """If more than warmup_s: warm up until the rate is steady, but no longer than this."""
+    arrivals: str = "uniform"
+    """How the requests of a rate are spread: "uniform" at even intervals, "poisson" at random, as visitors come who do
+    not know of each other."""
+    ramp_s: float = 0.0
+    """Seconds in which the load grows evenly from nothing to all users, or to the whole rate, before the warm-up. They
+    are not counted."""
+    think_s: float = 0.0
+    """Seconds that a user of a closed loop waits between an answer and the next request: their mean if they are
+    exponential."""
+    think_times: str = "constant"
+    """"constant", or "exponential": drawn anew for each request."""
+    slow: int = 0
+    """Number of slow clients beside the users; each sends and reads `slow_rate` bytes a second. They are counted
+    apart."""
+    slow_rate: int = 1024
+    """Bytes per second, both of requests and of answers."""
     mode: str = "keep-alive"
     requests_per_connection: int = 0
     """Requests after which a user takes a new connection, in mode keep-alive; 0: as many as the server allows."""
@@ -124,6 +142,8 @@ class Plan:
     """Certificates of the authorities that are trusted, in PEM; "" for those of the system."""
     overflow: bool = False
     """True if more users may connect at once than the listener's queue holds."""
+    seconds: bool = False
+    """True if the event "second" tells, once a second, what was counted in it; see `seconds`."""
     first_user: int = 0
     """Number of the first user of this process, for `{user}` in requests."""
     processes: int = 1
@@ -132,8 +152,13 @@ class Plan:
     """Number of those processes that run on this machine and share its ports."""
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise LoadError(f"mode {self.mode!r} is not one of {', '.join(MODES)}")
+        for what, value, known in (
+            ("mode", self.mode, MODES),
+            ("arrivals", self.arrivals, ARRIVALS),
+            ("think times", self.think_times, THINK_TIMES),
+        ):
+            if value not in known:
+                raise LoadError(f"{what} {value!r} is not one of {', '.join(known)}")
         if self.users < 1 or self.duration_s <= 0 or self.timeout_s <= 0 or self.warmup_s < 0:
             raise LoadError("users, duration and time-out must be more than 0, the warm-up at least 0")
         if self.rate is not None and self.rate <= 0:
@@ -143,8 +168,20 @@ class Plan:
         if len(self.cpus) > self.users:
             raise LoadError(f"{self.users} users cannot be spread over {len(self.cpus)} CPUs")
         check_headers(self.headers)
+        self._check_shape()
         if self.websocket and (self.mode != "keep-alive" or self.targets or self.cookies):
             raise LoadError("users of WebSockets keep their connections, have one path, no scenario and no cookies")
+
+    def _check_shape(self) -> None:
+        """Raise LoadError where arrivals, ramp, think times and slow clients are out of range or do not go together."""
+        if self.ramp_s < 0 or self.think_s < 0 or self.slow < 0 or self.slow_rate < 1:
+            raise LoadError("ramp, think time and slow clients must be at least 0, the slow rate at least 1 byte/s")
+        if self.rate is None and self.arrivals != "uniform":
+            raise LoadError("arrivals are those of a rate: without one each user sends after the answer")
+        if self.rate is not None and self.think_s:
+            raise LoadError("with a rate requests come at its pace, so users have no think time")
+        if self.slow and self.websocket:
+            raise LoadError("slow clients send HTTP requests, so not to a WebSocket")
 
     @property
     def websocket(self) -> bool:
@@ -184,6 +221,7 @@ class Plan:
             self,
             users=self.users // of + (index < self.users % of),
             rate=None if self.rate is None else self.rate / of,
+            slow=self.slow // of + (index < self.slow % of),
             cpus=(self.cpus[index % len(self.cpus)],) if self.cpus else (),
             first_user=index * (self.users // of) + min(index, self.users % of),
             processes=of,

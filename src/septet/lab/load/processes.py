@@ -25,7 +25,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from .limits import prepare
 from .loop import Notify
 from .plan import LoadError, NoListener, Plan
-from .run import OwnStart, Warmup, carry_out
+from .run import OwnStart, Warmup, carry_out, warmup
+from .seconds import Merger
 from .tally import figures
 
 READ_BYTES = 1 << 20
@@ -98,8 +99,9 @@ class Coordinator(ABC, Generic[P]):
         self._notify = notify
         self._events: Counter[str] = Counter()
         """Number of processes that have sent an event, by its name."""
-        self._warmup: Warmup | None = Warmup(plan.warmup_s, plan.warmup_max_s)
+        self._warmup: Warmup | None = warmup(plan)
         self.processes: list[P] = []
+        self._seconds = Merger(len(plan.cpus), lambda piece: notify("second", piece)) if plan.seconds else None
 
     @abstractmethod
     def _tell(self, instants_ns: Sequence[int]) -> None:
@@ -109,6 +111,12 @@ class Coordinator(ABC, Generic[P]):
         """Handle an event that a process has sent; an event that all have sent is passed on to `notify`, once."""
         if event == "raw":
             process.raw = details
+            if self._seconds is not None:
+                self._seconds.finish(self.processes.index(process))
+            return
+        if event == "second":
+            assert self._seconds is not None, "the plan has it"
+            self._seconds.receive(self.processes.index(process), details)
             return
         if event == "progress":
             process.answers = details["answers"]

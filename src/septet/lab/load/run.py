@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Any, Protocol
 
-from .closed_loop import ClosedLoop
+from .closed_loop import ClosedLoop, ThinkingLoop
 from .limits import prepare
 from .loop import Loop, Notify
 from .open_loop import OpenLoop
@@ -52,8 +52,8 @@ class OwnStart:
     """The start signal of a process that runs alone: the window begins when its own warm-up is over."""
 
     def __init__(self, plan: Plan) -> None:
-        self._warmup = Warmup(plan.warmup_s, plan.warmup_max_s)
-        self.at_once = not (plan.warmup_s or plan.warmup_max_s)
+        self._warmup = warmup(plan)
+        self.at_once = not (plan.warmup_s or plan.warmup_max_s or plan.ramp_s)
 
     def arrived(self) -> None:
         return None
@@ -72,9 +72,11 @@ def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
     before anything is sent, when the plan cannot be carried out here; and NoListener when nothing listens at the URL.
     """
     route = prepare(plan)
-    loop = ClosedLoop(plan, route, notify) if plan.rate is None else OpenLoop(plan, route, notify)
+    kind = OpenLoop if plan.rate is not None else ThinkingLoop if plan.think_s else ClosedLoop
+    loop: Loop = kind(plan, route, notify)
     try:
         interrupted = _phases(loop, plan, notify, start)
+        loop.end_phases()
         notify("measured", {})
         return {**loop.raw(), "interrupted": interrupted}
     finally:
@@ -85,9 +87,11 @@ def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:
     """Run the phases arrival, warm-up and window; returns True if Ctrl-C interrupted them."""
     try:
         if not start.at_once:
-            loop.run_until(clock() + int(ARRIVAL_MAX_S * 1e9), loop.all_arrived, ARRIVAL_CHORES_NS)
+            longest_s = ARRIVAL_MAX_S + plan.ramp_s
+            loop.run_until(clock() + int(longest_s * 1e9), loop.all_arrived, ARRIVAL_CHORES_NS)
             loop.align(start.arrived() or clock())
             notify("came", {})
+            loop.begin_phase("warm-up")
             loop.release()
             loop.run_until(NEVER_NS, lambda: start.over(loop.completed))
             loop.run_until(start.begin_ns())
@@ -102,6 +106,12 @@ def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:
     except KeyboardInterrupt:
         return True
     return False
+
+
+def warmup(plan: Plan) -> Warmup:
+    """Return the warm-up of a plan. The ramp of a rate is part of it; that of users is part of their arrival."""
+    ramp_s = plan.ramp_s if plan.rate is not None else 0.0
+    return Warmup(ramp_s + plan.warmup_s, ramp_s + plan.warmup_max_s)
 
 
 class Warmup:

@@ -96,6 +96,14 @@ class Tally:
         self.settle()
         return sum(each.histograms[name].count for each in self.series for name in ("whole", "pieces"))
 
+    def latencies(self) -> Histogram:
+        """Return a new histogram of the latencies of all answers so far."""
+        self.settle()
+        found = Histogram()
+        for series in self.series:
+            found.add(series.merged()["latency"])
+        return found
+
     def raw(self) -> dict[str, Any]:
         """Return all that was counted so far, as plain values for JSON."""
         self.settle()
@@ -161,6 +169,7 @@ def figures(plan: Plan, raws: list[Raw]) -> dict[str, Any]:
         "longest_unanswered_us": max(raw["longest_unanswered_us"] for raw in raws),
         "users_never_answered": sum(raw["users_never_answered"] for raw in raws),
         "client": _client(raws),
+        **({"slow": _slow(raws)} if plan.slow else {}),
         "warmup": {
             "answers": sum(raw["warmup"]["answers"] for raw in raws),
             "errors": dict(sum((Counter(raw["warmup"]["errors"]) for raw in raws), Counter())),
@@ -199,6 +208,16 @@ def _client(raws: list[Raw]) -> dict[str, Any]:
         "system_s": sum(raw["client"]["system_s"] for raw in raws),
         "cpu_share": max(shares),
         "processes": len(raws),
+    }
+
+
+def _slow(raws: list[Raw]) -> dict[str, Any]:
+    """Return what the slow clients counted; see `slow`."""
+    slow = [raw["slow"] for raw in raws]
+    return {
+        "answers": sum(each["answers"] for each in slow),
+        "errors": dict(sum((Counter(each["errors"]) for each in slow), Counter())),
+        "longest_us": max(each["longest_us"] for each in slow),
     }
 
 

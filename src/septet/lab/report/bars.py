@@ -12,6 +12,7 @@ from septet.lab.metrics import BARS
 from septet.lab.palette import style_of
 from septet.lab.report.drawing import (
     INK,
+    Data,
     Form,
     Paper,
     Part,
@@ -24,7 +25,7 @@ from septet.lab.report.drawing import (
     finished,
 )
 from septet.lab.report.figure_text import text
-from septet.lab.report.over_users import HEADINGS
+from septet.lab.report.over_users import HEADINGS, data
 from septet.lab.summary import Summary
 
 BAR = 22
@@ -44,7 +45,12 @@ def section(cells: Sequence[Summary], users: int) -> Section:
     metrics = [metric for metric in BARS if any(metric.estimate(cell.figures) for cell in here)]
     title = f"Side by side, at {users:,} users"
     picture = Picture(
-        f"at-{users}-users", title, title, f"{title}: a bar for each contender", partial(_draw, here, metrics)
+        f"at-{users}-users",
+        title,
+        title,
+        f"{title}: a bar for each contender",
+        partial(_draw, here, metrics),
+        _data(here, metrics),
     )
     remark = (
         "The fastest first, by comparison in pairs. Bars begin at zero. Hollow: not valid; the line across an end: the "
@@ -124,6 +130,13 @@ def _row(metric: Metric, cell: Summary) -> Row:
         "colour": own,
         "fill": own if cell.verdict == "valid" else "white",
     }
+
+
+def _data(cells: Sequence[Summary], metrics: Sequence[Metric]) -> Data:
+    """Return the rows of all metrics, one metric below the other."""
+    titled = [(metric.chart.title, metric) for metric in metrics if metric.chart is not None]
+    rows = [[title, metric.unit, *row] for title, metric in titled for row in data(metric, cells)[1:]]
+    return [["metric", "unit", "line", "users", "figure", "low", "high", "verdict"], *rows]
 
 
 def _table(cells: Sequence[Summary], metrics: Sequence[Metric]) -> Table:

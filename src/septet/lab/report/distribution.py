@@ -13,7 +13,7 @@ from functools import partial
 from septet.lab.load import Histogram
 from septet.lab.report import curves
 from septet.lab.report.curves import Curves, Point
-from septet.lab.report.drawing import Form, Picture, Section, Table
+from septet.lab.report.drawing import Data, Form, Picture, Section, Table
 from septet.lab.report.figure_text import number
 from septet.lab.report.scales import Scale, values_scale
 from septet.lab.summary import Summary
@@ -50,7 +50,15 @@ def section(cells: Sequence[Summary], users: int) -> Section | None:
     remark = (
         f"All answers of all repeats. Those who had none by the end are missing; {DOUBT_MARK} marks what is not valid."
     )
-    return Section(title, remark, [Picture(name, title, title, shows, partial(curves.draw, drawn))], _table(here))
+    return Section(
+        title, remark, [Picture(name, title, title, shows, partial(curves.draw, drawn), _data(points))], _table(here)
+    )
+
+
+def _data(points: Sequence[Point]) -> Data:
+    """Return a row for each point of the lines: `percentile` of the requests took no longer than the latency."""
+    rows = [[point.label, 100 - 100 / point.x, point.y] for point in points]
+    return [["line", "percentile", "latency (ms)"], *rows]
 
 
 def _points(cell: Summary) -> Iterator[Point]:

@@ -7,6 +7,8 @@ page alike, whether vl-convert or a browser has drawn the SVG.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import textwrap
 from collections.abc import Callable, Sequence
@@ -201,12 +203,23 @@ Table = Sequence[Sequence[str]]
 """Rows of cells; the first row has the headings, the first cell of each row is a name."""
 
 
+Data = Sequence[Sequence[str | float | None]]
+"""The figures of a picture as values, not rounded; the first row has the headings, with units. None: not known."""
+
+
+def as_csv(data: Data) -> str:
+    """Return the figures of a picture as CSV (RFC 4180, but with newlines as on Unix)."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(data)
+    return text.getvalue()
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A picture that is not drawn yet: `draw` draws it in the size of a form.
 
     `name` is the name of its files, `short` its name among the pictures of one section, `shows` its description for
-    readers who cannot see it.
+    readers who cannot see it. `data` are its figures for other programs: rows of values, the first with the headings.
     """
 
     name: str
@@ -214,6 +227,7 @@ class Picture:
     title: str
     shows: str
     draw: Callable[[Form], Specification]
+    data: Data
 
 
 @dataclass(frozen=True, slots=True)

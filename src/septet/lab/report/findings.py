@@ -14,12 +14,13 @@ from itertools import pairwise
 from statistics import median
 
 from septet.lab.caveats import enumerated, spans
-from septet.lab.evening import rests_on_cpu_time
+from septet.lab.evening import evened, rests_on_cpu_time
+from septet.lab.experiment import Cell
 from septet.lab.metric import Metric
 from septet.lab.metrics import CPU, EVEN_RATE, MEMORY, P99, RATE
 from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, Pair, Standings
 from septet.lab.ranking import basis, open_pairs, rankings
-from septet.lab.results import Results
+from septet.lab.results import Results, run_of
 from septet.lab.summary import Summary
 from septet.lab.verdicts import RANKED, foreign_share
 
@@ -90,10 +91,11 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
     found = {metric.key: rankings(results, cells, metric) for metric, _, _ in SENTENCES}
     bases = {metric.key: basis(results, metric) for metric, _, _ in SENTENCES}
     told = landmarks(cells)
+    computed = _computed(results)
     for users in sorted({cell.users for cell in cells}):
         here = [cell for cell in cells if cell.users == users]
         if users in told:
-            said += _at(here, users, {key: each[users] for key, each in found.items()}, bases)
+            said += _at(here, users, {key: each[users] for key, each in found.items()}, bases, computed)
         elif order := _order(found[RATE.key][users], f"At {users:,} users"):
             said.append(order)
     said += _down_the_columns(cells, bases[RATE.key])
@@ -122,16 +124,31 @@ def _end(results: Results, cells: Sequence[Summary]) -> str | None:
     return f"Time was up with {still} of {pairs} pairs of neighbours open; a longer --for may decide them."
 
 
-def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings], bases: Mapping[str, Metric]) -> list[str]:
+def _computed(results: Results) -> frozenset[Cell]:
+    """The cells whose rates are computed from CPU time; those of others are as measured, on a busy machine as well."""
+    measured = [record for record in evened(results) if record["verdict"] != "failed"]
+    return frozenset(run_of(record).cell for record in measured if record["evened"]["cpu_limited"])
+
+
+def _at(
+    cells: Sequence[Summary],
+    users: int,
+    found: Mapping[str, Standings],
+    bases: Mapping[str, Metric],
+    computed: frozenset[Cell],
+) -> list[str]:
     """The sentences about one number of users; contenders are ranked by the metrics in `bases`."""
     where = f"At {users:,} users"
     said = []
     for metric, opening, other in SENTENCES:
         by = bases[metric.key]
-        told = _ranking(by, cells, found[metric.key], where, EVENED if by is EVEN_RATE else opening, other)
+        order = found[metric.key].order
+        leads = next((cell.cell for cell in cells if order and cell.label == order[0]), None)
+        opening = EVENED if by is EVEN_RATE and leads in computed else opening
+        told = _ranking(by, cells, found[metric.key], where, opening, other)
         said += [told] if told else []
-        if metric is RATE and (order := _order(found[metric.key], where)):
-            said.append(order)
+        if metric is RATE and (fastest := _order(found[metric.key], where)):
+            said.append(fastest)
     noisy = [cell.label for cell in cells if cell.verdict == "noisy"]
     if noisy and any(pair.outcome == DECIDED for pair in found[RATE.key].pairs.values()):
         said.append(f"{where} the figures of {enumerated(noisy)} are noisy; the stated order is sure all the same.")
@@ -286,8 +303,8 @@ def _down_the_columns(cells: Sequence[Summary], by: Metric) -> list[str]:
         if len(told) == len(axis) > 1:
             turns.setdefault(_turn(told), []).append(line[0].label)
     clauses = [f"{enumerated(labels)} {words}" for words, labels in turns.items()]
-    evened = ", evened" * (by is EVEN_RATE)
-    return [f"With more users, from {axis[0]:,} to {axis[-1]:,}{evened}: {'; '.join(clauses)}."] if clauses else []
+    how = ", evened" * (by is EVEN_RATE)
+    return [f"With more users, from {axis[0]:,} to {axis[-1]:,}{how}: {'; '.join(clauses)}."] if clauses else []
 
 
 def _turn(told: Sequence[tuple[int, float]]) -> str:

@@ -13,7 +13,7 @@ from septet.lab.metrics import CHARTS, RATE
 from septet.lab.profiles import seed_curves
 from septet.lab.report import curves
 from septet.lab.report.curves import Curves, Point
-from septet.lab.report.drawing import Form, Picture, Section, Table
+from septet.lab.report.drawing import Data, Form, Picture, Section, Table
 from septet.lab.report.figure_text import text, with_interval
 from septet.lab.report.scales import Scale, users_scale, values_scale
 from septet.lab.results import Results
@@ -81,9 +81,22 @@ def _picture(
     )
     chart = _chart(metric)
     title = chart.title if not suffix else f"{chart.title}, {short} users"
-    return Picture(
-        chart.name + suffix, short, title, f"{title}, for each contender over users", partial(curves.draw, drawn)
-    )
+    shows = f"{title}, for each contender over users"
+    here = [cell for cell in cells if cell.users in users]
+    return Picture(chart.name + suffix, short, title, shows, partial(curves.draw, drawn), data(metric, here))
+
+
+def data(metric: Metric, cells: Sequence[Summary]) -> Data:
+    """Return a row for each cell: the median of its runs in the metric's unit, its interval, and its verdict."""
+    unit = f" ({metric.unit})" if metric.unit else ""
+    rows: list[list[str | float | None]] = [
+        ["line", "users", f"{_chart(metric).title}{unit}", "low", "high", "verdict"]
+    ]
+    for cell in cells:
+        found = metric.estimate(cell.figures)
+        figures = [None] * 3 if found is None else [found.median, found.low, found.high]
+        rows.append([cell.label, cell.users, *figures, cell.verdict])
+    return rows
 
 
 def _scale(users: Sequence[int], form: Form, room: float) -> Scale:

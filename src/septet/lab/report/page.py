@@ -24,10 +24,11 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from septet.lab.beside import REMARK, beside
 from septet.lab.caveats import caveats, enumerated
 from septet.lab.report import drawing
 from septet.lab.report.drawing import NARROW, WIDE, Section, Specification, Table, inline_svg
-from septet.lab.report.findings import findings
+from septet.lab.report.findings import findings, focus
 from septet.lab.report.glance import Page
 from septet.lab.results import Results, run_of
 from septet.lab.trace import captions as trace_captions
@@ -52,10 +53,18 @@ class _Pictured:
     shows: str
     wide: Markup
     narrow: Markup
+    csv: str
+    """The figures as CSV, as a data: URL."""
 
 
-def page(pages: Sequence[Page], sections: Sequence[Section], drawn: Drawn, traces: Traces | None) -> str:
-    """The report as HTML, of at least one page that was measured. `drawn` are the pictures of the sections."""
+def page(
+    pages: Sequence[Page], sections: Sequence[Section], drawn: Drawn, traces: Traces | None, users: int | None = None
+) -> str:
+    """The report as HTML, of at least one page that was measured.
+
+    `drawn` are the pictures of the sections, `users` the number at which contenders are compared (None:
+    `findings.focus`).
+    """
     results = pages[0].results
     script = _read("page.js")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -63,6 +72,8 @@ def page(pages: Sequence[Page], sections: Sequence[Section], drawn: Drawn, trace
         title=title(results) if len(pages) == 1 else _joint_title(pages),
         caption=captions(pages),
         said=[(each.title, findings(each.results, each.cells)) for each in pages],
+        beside=[table for each in pages for table in beside(each.results, each.cells, users or focus(each.cells))],
+        beside_remark=REMARK,
         remarks=[each for page in pages for each in caveats(page.results, page.cells, f"{DOUBT_MARK} or hollow")],
         sections=[_for_template(section, drawn) for section in sections],
         traces=traces,
@@ -94,7 +105,12 @@ def _for_template(section: Section, drawn: Drawn) -> dict[str, Any]:
         "table": section.table,
         "pictures": [
             _Pictured(
-                each.name, each.short, each.shows, *(_svg(each.name, form, drawn) for form in (WIDE.name, NARROW.name))
+                each.name,
+                each.short,
+                each.shows,
+                _svg(each.name, WIDE.name, drawn),
+                _svg(each.name, NARROW.name, drawn),
+                _data_url("text/csv;charset=utf-8", drawing.as_csv(each.data).encode()),
             )
             for each in section.pictures
         ],
@@ -130,6 +146,8 @@ def _machine(results: Results) -> Table:
     for name, value in described.items():
         if name != "packages" and value not in (None, {}, ""):
             lines.append([name.replace("_", " "), _value(name, value)])
+    pythons = results["experiment"].get("pythons", ())
+    lines += [[f"python={each['name']}", f"{each['version']} ({each['executable']})"] for each in pythons]
     loads = [run["load_average_before"][0] for run in results["runs"] if run.get("load_average_before")]
     if loads:
         lines.append(["load average before runs", f"{min(loads):.2f} to {max(loads):.2f}"])
@@ -178,10 +196,12 @@ def title(results: Results) -> str:
     """Return the title of the page."""
     experiment = results["experiment"]
     contenders = [*experiment["models"], *(other["name"] for other in experiment["others"])]
+    pythons = [each["name"] for each in experiment.get("pythons", ())]
+    interpreters = f", Python {enumerated(pythons)}" if len(pythons) > 1 else ""
     if len(contenders) == 1:
-        return f"{experiment['app']} under {contenders[0]}"
+        return f"{experiment['app']} under {contenders[0]}{interpreters}"
     what = "servers" if experiment["others"] else "process models"
-    return f"{experiment['app']} under {len(contenders)} {what}"
+    return f"{experiment['app']} under {len(contenders)} {what}{interpreters}"
 
 
 def _joint_title(pages: Sequence[Page]) -> str:
@@ -204,12 +224,15 @@ def caption(results: Results) -> list[str]:
     shared = f"server on {len(server)}, users on {len(client)} of them" if client else "shared with the load generator"
     if experiment.get("cluster"):
         shared = f"users on {len(results.get('workers', {}))} workers of a cluster"
+    pythons = [each["name"] for each in experiment.get("pythons", ())] or [machine["python"].split()[0]]
     lines = [
         f"GET {experiment['path']} of {experiment['app']}; {MODE_WORDS[experiment['mode']]}; "
         f"{runs} of {experiment['duration_s']:g} s for each point",
         f"{TRADE_MARKS.sub('', machine['cpu'])}, {machine['cpus_usable']} CPUs ({shared}); "
-        f"Linux {machine['kernel']}; Python {machine['python'].split()[0]}; {results['started'][:10]}",
+        f"Linux {machine['kernel']}; Python {enumerated(pythons)}; {results['started'][:10]}",
     ]
+    if experiment.get("pool_told"):
+        lines.append(experiment["pool_told"])
     if experiment["profile"] == "seed":
         lines.append("faint: what the seed measured in 2019, with servers in C on another machine")
     return lines
@@ -261,7 +284,11 @@ def read_traces(directory: Path) -> Traces | None:
 
 
 def _source(path: Path) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+    return _data_url("image/svg+xml", path.read_bytes())
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _remarks(told: dict[str, Any]) -> list[str]:

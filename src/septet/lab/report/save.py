@@ -56,7 +56,7 @@ def save_pages(
             svg = drawing.svg(drawing.framed(drawn[picture.name][WIDE.name], frame))
             _save(picture, svg, directory if picture.name == first else directory / CHARTS, picture.name == first)
     path = directory / PAGE
-    path.write_text(page(pages, found, drawn, read_traces(trace or directory)))
+    path.write_text(page(pages, found, drawn, read_traces(trace or directory), users))
     return [path, *(directory / f"{first}.{kind}" for kind in ("svg", "png")), directory / CHARTS]
 
 
@@ -94,6 +94,7 @@ def _ranked(results: Results, cells: Sequence[Summary], users: int) -> list[Summ
 
 def _save(picture: Picture, svg: str, directory: Path, first: bool) -> None:
     (directory / f"{picture.name}.svg").write_text(svg)
+    (directory / f"{picture.name}.csv").write_text(drawing.as_csv(picture.data))
     (directory / f"{picture.name}.png").write_bytes(drawing.png(svg, 2 if first else 1.5))
 
 

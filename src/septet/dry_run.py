@@ -1,0 +1,117 @@
+"""`septet serve --check`: everything that a start does short of serving, so that a mistake is found before a restart.
+
+The configuration is read, certificates and keys are loaded, the user is changed and the application is imported, by the
+functions that a start uses: so a mistake ends the command with the sentence and the exit status that it would have
+then. Nothing is bound, no log is made (but those of `--log-config`), no process is started, and lifespan is not run.
+What only another moment can tell is not looked at: whether an address is free, and whether the server of a pid file
+still runs.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import click
+
+from septet import forked
+from septet.apps.site import Site
+from septet.errors import Failed
+from septet.logs import configure
+from septet.net.address import Address, parse_address, speaks_tls
+from septet.net.certificates import Certificates
+from septet.net.listener import cannot_listen, check_directory, check_place
+from septet.preparation import become_user, identity_of, log_files, prepared
+from septet.processes.children import exit_before_the_interpreter_ends, exit_despite_threads
+from septet.processes.privileges import gives_log
+from septet.processes.reload import check_installed
+from septet.service import tls_options
+from septet.settings.config import Config
+from septet.settings.workers import most_workers
+from septet.sites import load_site
+
+log = logging.getLogger("septet")
+
+
+def check(config: Config, said: Iterable[str] = ()) -> int:
+    """Print one line about what would be served with this configuration, and return the exit status. `said`: remarks on
+    the configuration, which are logged. Raises UsageError and Failed, as a start would.
+    """
+    exit_before_the_interpreter_ends()
+    configure(config.log_level, config.log_format, config.log_config)
+    for remark in said:
+        log.warning("%s", remark)
+    config = prepared(config, has_sockets=False)
+    forked.mark_as_server()
+    if config.tls_certificate:
+        Certificates(tls_options(config))
+    if config.reload:
+        check_installed()
+    addresses = [parse_address(text) for text in config.bind]
+    _check_places(config, addresses)
+    identity = identity_of(config)
+    given = {path for path in log_files(config).values() if identity is not None and gives_log(path, identity)}
+    become_user(config, makes_logs=False)
+    for name, path in log_files(config).items():
+        _check_log(name, path, path in given)
+    site = load_site(replace(config, span_log=None))
+    if forked.by_application:
+        forked.exit_child()
+    click.echo(f"septet: the configuration is valid: {_served(config, site)} at {_shown(config, addresses)}")
+    exit_despite_threads(0)
+    return 0
+
+
+def _check_places(config: Config, addresses: Sequence[Address]) -> None:
+    """Raise Failed unless files and sockets can be made where the options say."""
+    named = [("--bind", address) for address in addresses]
+    if config.metrics_bind is not None:
+        named.append(("--metrics-bind", parse_address(config.metrics_bind)))
+    if config.control is not None:
+        named.append(("--control", parse_address(f"unix:{config.control}")))
+    for option, address in named:
+        try:
+            check_place(address)
+        except OSError as error:
+            raise cannot_listen(error, address, option) from error
+    if config.pid_file is not None:
+        try:
+            check_directory(config.pid_file)
+        except OSError as error:
+            raise Failed(f"--pid-file {config.pid_file!r} cannot be written: {error.strerror}") from error
+
+
+def _check_log(name: str, path: str, given: bool) -> None:
+    """Raise Failed unless this process can write a log at this path. The file is not made if it is not there. `given`:
+    a start would make it as root, and give it to this user.
+    """
+    try:
+        if given:
+            os.stat(os.path.join(os.path.dirname(path), "."))  # the user must reach it
+            return
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC))
+        except FileNotFoundError:
+            check_directory(path)
+    except OSError as error:
+        raise Failed(f"cannot write {name} {path}: {error.strerror}") from error
+
+
+def _served(config: Config, site: Site) -> str:
+    """Return the application with its interface, and the directories, as the options name them."""
+    kinds = ["WSGI"] * site.has_wsgi + ["ASGI"] * bool(site.asgis)
+    applications = [*((config.app,) if config.app is not None else ()), *config.mount]
+    interfaces = f" ({', '.join(kinds)})" if kinds else ""
+    return ", ".join([*filter(None, [", ".join(applications) + interfaces]), *config.static])
+
+
+def _shown(config: Config, addresses: Sequence[Address]) -> str:
+    """Return the addresses as the ready line shows them, with the model, and the workers and the user if given."""
+    certified = bool(config.tls_certificate)
+    at = [replace(address, tls=certified and speaks_tls(address, addresses)) for address in addresses]
+    how = [config.model]
+    if config.workers is not None:
+        how.append(f"{config.workers} worker{'s' if most_workers(config.workers) > 1 else ''}")
+    if config.user is not None:
+        how.append(f"as user {config.user}")
+    return f"{', '.join(map(str, at))} ({', '.join(how)})"

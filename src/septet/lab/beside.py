@@ -1,0 +1,134 @@
+"""The comparison page: contenders beside what is run today, or interpreters beside the first one, in pairs.
+
+Each table has a reference, whose own figures are its first row. The other rows say how many times as much each
+contender has, with the interval of that ratio, which is formed within rounds (see `septet.lab.pairs`): below 1 is
+less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from septet.lab.evening import evened
+from septet.lab.interpreters import SETTING
+from septet.lab.metric import Metric
+from septet.lab.metrics import BY_KEY, CPU, EVEN_RATE, MEMORY, P99, RATE
+from septet.lab.pairs import EQUAL, LIMITED, Standings
+from septet.lab.ranking import basis, rankings
+from septet.lab.results import Results, run_of
+from septet.lab.summary import Summary
+
+METRICS = (RATE, CPU, MEMORY, P99)
+ERRORS = BY_KEY["error_share"]
+NONE = "-"
+UNSURE = "busy machine"
+"""In place of a ratio of rates of which one is evened and the other one is what others left of the machine."""
+REMARK = (
+    "In pairs: how many times as much as the first row, and the interval of it that holds in 95 of 100 experiments, "
+    "for all pairs together. An interval with 1 in it decides nothing; = means equal within 5 %."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A table of the comparison page; the first line has its headings."""
+
+    title: str
+    lines: list[list[str]]
+
+
+def beside(results: Results, cells: Sequence[Summary], users: int) -> list[Beside]:
+    """Return the tables for one number of users; [] for an experiment that compares neither servers nor interpreters.
+
+    Contenders whose runs all failed are left out.
+    """
+    here = {cell.label: cell for cell in cells if cell.users == users and cell.figures}
+    groups = _groups(results, here)
+    if not groups:
+        return []
+    standings = {metric.key: rankings(results, cells, metric)[users] for metric in METRICS}
+    bases = {metric.key: basis(results, metric) for metric in METRICS}
+    unlike = _unlike(results, users) if bases[RATE.key] is EVEN_RATE else frozenset(here)
+    return [
+        Beside(
+            f"Beside {reference}, at {users:,} users",
+            [
+                ["", _rate_heading({reference, *labels} - unlike), *map(_heading, METRICS[1:]), "errors"],
+                _own(here[reference], bases),
+                *(_row(here[label], reference, standings, unlike) for label in labels),
+            ],
+        )
+        for reference, labels in groups
+    ]
+
+
+def _groups(results: Results, here: Mapping[str, Summary]) -> list[tuple[str, list[str]]]:
+    """Return (label of the reference, labels that are compared with it) for each table."""
+    others = [other["name"] for other in results["experiment"]["others"]]
+    ours = [label for label, cell in here.items() if cell.model not in others]
+    groups = [(label, ours) for label, cell in here.items() if cell.model in others and ours]
+    pythons = [python["name"] for python in results["experiment"].get("pythons", ())]
+    if len(pythons) > 1:
+        for model in dict.fromkeys(here[label].model for label in ours):
+            labels = [label for label in ours if here[label].model == model]
+            labels.sort(key=lambda label: pythons.index(dict(here[label].cell.setting)[SETTING]))
+            if len(labels) > 1:
+                groups.append((labels[0], labels[1:]))
+    return groups
+
+
+def _rate_heading(evened_labels: set[str]) -> str:
+    return "requests/s (evened)" if evened_labels else "requests/s"
+
+
+def _heading(metric: Metric) -> str:
+    return {MEMORY.key: "memory", P99.key: "p99"}.get(metric.key, "CPU a request")
+
+
+def _own(cell: Summary, bases: Mapping[str, Metric]) -> list[str]:
+    """The first row: the reference's own figures."""
+    return [cell.label, *(_figure(cell, bases[metric.key]) for metric in METRICS), _errors(cell)]
+
+
+def _figure(cell: Summary, metric: Metric) -> str:
+    found = metric.estimate(cell.figures)
+    unit = "" if metric in (RATE, EVEN_RATE) else f" {metric.unit}"
+    return NONE if found is None else f"{float(f'{found.median:.3g}'):,.10g}{unit}"
+
+
+def _unlike(results: Results, users: int) -> frozenset[str]:
+    """The contenders that were not limited by CPU time, so that their rates are not evened."""
+    records = [each for each in evened(results) if each["verdict"] != "failed" and each["users"] == users]
+    return frozenset(run_of(each).cell.label for each in records if not each["evened"]["cpu_limited"])
+
+
+def _row(cell: Summary, reference: str, standings: Mapping[str, Standings], unlike: frozenset[str]) -> list[str]:
+    ratios = [_ratio(cell.label, reference, standings[metric.key], metric.more_is_better) for metric in METRICS]
+    if len({cell.label, reference} & unlike) == 1:
+        ratios[METRICS.index(RATE)] = UNSURE
+    return [cell.label, *ratios, _errors(cell)]
+
+
+def _ratio(label: str, reference: str, found: Standings, more_is_better: bool) -> str:
+    """How many times the reference's figure the contender's is, as text."""
+    if label not in found.order or reference not in found.order:
+        return NONE
+    pair = found.pair(label, reference)
+    value, low, high = pair.ratio
+    # The ratio of a pair says how many times as good; that of the figures may be its inverse.
+    if (pair.ahead == label) is not more_is_better:
+        value, low, high = 1 / value, high and 1 / high, low and 1 / low
+    if low is None or high is None:
+        return f"about {_times(value)}"
+    mark = " =" if pair.outcome == EQUAL else " (the generator's limit)" if pair.outcome == LIMITED else ""
+    return f"{_times(value)} ({_times(low)}-{_times(high)}){mark}"
+
+
+def _times(value: float) -> str:
+    return f"{value:.2f}" if value < 9.95 else f"{value:,.0f}"
+
+
+def _errors(cell: Summary) -> str:
+    found = ERRORS.estimate(cell.figures)
+    return NONE if found is None else f"{found.median:.2g} %" if found.median else "0"

@@ -1,0 +1,68 @@
+"""Puts an experiment that compares servers on equal terms: those that fit the application, with one pool for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from septet.errors import Failed, UsageError
+from septet.lab import contenders, pool
+from septet.lab.contenders import OtherServer
+from septet.lab.experiment import Experiment
+from septet.lab.interface import is_asynchronous
+from septet.lab.known_models import size_options
+from septet.lab.pool import Pool
+
+SIZES = ("workers", "threads")
+
+
+def on_equal_terms(experiment: Experiment, written: str | None, say: Callable[[str], None]) -> Experiment:
+    """Return the experiment with the same pool for all contenders, and without servers that do not fit.
+
+    Args:
+        written: the value of --pool; None: the profile's pool, or what `septet serve` takes by itself.
+        say: called with a sentence when servers were left out.
+
+    Raises UsageError for servers that are not installed, and for a second pool in --serve-option.
+    """
+    for name in SIZES:
+        if any(word == f"--{name}" or word.startswith(f"--{name}=") for word in experiment.serve_options):
+            raise UsageError(f"--serve-option: --{name} would hold for Septet alone; --pool sets it for all contenders")
+    asked = pool.parse(written) if written else None
+    interface = _interface(experiment)
+    fit = contenders.fitting(experiment.others, interface)
+    if (sentence := contenders.left_out(experiment.others, fit, interface)) is not None:
+        say(sentence)
+    takes = size_options(experiment.models)
+    chosen = asked or _of_profile(experiment.model_options) or pool.default(experiment.pinned)
+    options = pool.model_options(chosen, takes, interface)
+    if asked is None:
+        options |= experiment.model_options
+    return replace(
+        experiment,
+        others=fit,
+        pool=chosen,
+        pool_told=pool.describe(chosen, _kinds(takes, fit, interface)),
+        model_options=options,
+    )
+
+
+def _interface(experiment: Experiment) -> str | None:
+    """The interface of the application, "wsgi" or "asgi"; None when it is not served, which is told later."""
+    try:
+        return "asgi" if is_asynchronous(experiment, experiment.models[0]) else "wsgi"
+    except Failed:
+        return None
+
+
+def _kinds(
+    takes: Mapping[str, frozenset[str]], others: tuple[OtherServer, ...], interface: str | None
+) -> dict[str, str | None]:
+    ours: dict[str, str | None] = {model: pool.kind_of(model, names, interface) for model, names in takes.items()}
+    return ours | {other.name: other.pool for other in others}
+
+
+def _of_profile(model_options: Mapping[str, tuple[str, ...]]) -> Pool | None:
+    """The pool that a profile's options give prethreaded; None without any."""
+    words = model_options.get("prethreaded", ())
+    return Pool(1, int(words[words.index("--threads") + 1])) if "--threads" in words else None

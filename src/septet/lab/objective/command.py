@@ -1,0 +1,144 @@
+"""`septet load --slo`: holds a given rate against an objective, or finds the highest rate that holds it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+import septet
+from septet.errors import Failed
+from septet.lab import machine, output, tables
+from septet.lab.load import Plan
+from septet.lab.objective import told
+from septet.lab.objective.gauge import Carry, Gauge, Gauger
+from septet.lab.objective.objective import Objective
+from septet.lab.objective.search import Outcome, Search, Votes
+
+MISSED = 3
+"""The exit status when the objective is missed at the rate that was given."""
+SATURATION_S = 1.0
+FIRST_SHARE = 0.7
+"""The search begins at this share of what the connections get when each sends after its answer."""
+CURVE_SHARES = (0.25, 0.5, 0.75)
+"""Of the highest rate that was held: rates that are gauged once in the end, for the picture."""
+PICTURE, VALUES, ALL = "latency-over-rate.svg", "latency-over-rate.csv", "capacity.json"
+
+Say = Callable[[str], None]
+
+
+def hold(
+    gauger: Gauger, objective: Objective, rate: float, say: Say, as_json: bool, shown: list[dict[str, Any]]
+) -> int:
+    """Gauge one rate until it is decided whether the objective is held there. Returns the exit status: 0 or MISSED.
+
+    A miss is repeated, up to two more times. `shown` has the figures of all runs so far, the last of which are printed.
+    Raises Failed when the load generator, not the server, was the limit.
+    """
+    search, gauges = Search(rate, floor=rate), list[Gauge]()
+    while not gauges or search.votes(rate).is_open:
+        gauges.append(gauger.gauge(rate))
+        search.record(rate, gauges[-1].outcome)
+        say(told.line(gauges[-1]))
+    votes = search.votes(rate)
+    values = {**told.as_values(objective, gauges), "held": votes.is_held}
+    click.echo(json.dumps({**shown[-1], "slo": values}) if as_json else tables.load_figures(shown[-1]))
+    for sentence in [*told.thin(objective, gauges), *told.machine(gauges)]:
+        say(sentence)
+    return _status(votes, objective, rate, gauges, say)
+
+
+def _status(votes: Votes, objective: Objective, rate: float, gauges: list[Gauge], say: Say) -> int:
+    if votes.is_held:
+        say(f"held: {objective.text} at {rate:,.6g} requests/s")
+        return 0
+    if votes.limited > votes.missed:
+        why = next(gauge.reason for gauge in reversed(gauges) if gauge.outcome is Outcome.LIMITED)
+        raise Failed(f"whether {objective.text} is held at {rate:,.6g} requests/s is not known: {why}")
+    last = next(gauge for gauge in reversed(gauges) if gauge.outcome is not Outcome.HELD)
+    say(f"missed: {objective.text} at {rate:,.6g} requests/s: {last.reason}")
+    return MISSED
+
+
+def find(gauger: Gauger, plan: Plan, objective: Objective, carry: Carry, say: Say, as_json: bool, out: Path) -> int:
+    """Find the highest rate that holds the objective; print it, and draw latency over rate into `out`.
+
+    Returns the exit status: 0, or MISSED when no rate holds the objective. Raises Failed when nothing is answered.
+    """
+    from septet.lab.objective import curve  # here, so that a missing package is found before minutes of measuring
+
+    started = output.now()
+    output.make(out)
+    search, gauges = Search(_start(plan, carry, say)), list[Gauge]()
+    while (rate := search.next_rate()) is not None:
+        gauges.append(gauger.gauge(rate))
+        search.record(rate, gauges[-1].outcome)
+        say(told.line(gauges[-1]))
+    found = search.result()
+    for rate in _below(found.low, gauges):
+        gauges.append(gauger.gauge(rate))
+        say(told.line(gauges[-1]))
+    verdict = told.verdict(objective, found, gauges)
+    notes = [*told.remarks(found, gauges), *told.thin(objective, gauges)]
+    values = {
+        **_circumstances(plan, started),
+        "found": {**asdict(found), "verdict": verdict, "remarks": notes},
+        **told.as_values(objective, gauges),
+    }
+    caption = [f"{plan.url}; {plan.arrivals} arrivals; connections: {plan.mode}", _where(started)]
+    hollow = "Hollow: other programs had the CPUs, or the load generator was the limit."
+    picture = curve.svg(objective, gauges, verdict, caption, [*notes, hollow])
+    _write(out, {PICTURE: picture, VALUES: told.as_csv(gauges), ALL: json.dumps(values, indent=1) + "\n"})
+    if as_json:
+        click.echo(json.dumps(values))
+    else:
+        paths = [str(out / name) for name in (PICTURE, VALUES, ALL)]
+        click.echo("\n".join([told.table(gauges), "", verdict, *notes, "", *paths]))
+    return 0 if found.low else MISSED
+
+
+def _below(low: float, gauges: list[Gauge]) -> list[float]:
+    """Return rates that the search has passed over, for the curve's beginning."""
+    rates = [round(low * share, 1) for share in CURVE_SHARES]
+    return [rate for rate in rates if 1.0 <= rate < min(gauge.rate for gauge in gauges) / 1.1]
+
+
+def _circumstances(plan: Plan, started: str) -> dict[str, Any]:
+    return {
+        "septet": septet.__version__,
+        "started": started,
+        "command": ["septet", *sys.argv[1:]],
+        "machine": machine.describe(),
+        "plan": plan.values(),
+    }
+
+
+def _start(plan: Plan, carry: Carry, say: Say) -> float:
+    """Return the rate to begin at, from what users get who each send after their answer."""
+    closed = replace(plan, rate=None, arrivals="uniform", ramp_s=0.0, duration_s=SATURATION_S)
+    figures = carry(closed)
+    if not figures["answers"]:
+        raise Failed(f"{plan.url} answered no request as it should")
+    most = float(figures["requests_per_s"])
+    say(f"{plan.users:,} users who each send after the answer get {most:,.0f} requests/s")
+    return max(1.0, round(most * FIRST_SHARE, 1))
+
+
+def _where(started: str) -> str:
+    described = machine.describe()
+    python = described["python"].split()[0]
+    cpus = f"{described['cpu']}, {described['cpus_usable']} CPUs"
+    return f"{cpus}; Linux {described['kernel']}; Python {python}; {started[:10]}"
+
+
+def _write(out: Path, files: dict[str, str]) -> None:
+    try:
+        for name, text in files.items():
+            (out / name).write_text(text)
+    except OSError as error:
+        raise output.unwritable(out, error) from None

@@ -1,0 +1,185 @@
+"""One gauge: a run of the load generator at one rate, and what its outcome says.
+
+A gauge that held the objective is believed, because nothing makes a server faster than it is. One that missed it counts
+against the server only if nothing else explains it: the load generator at its limit, too few connections, or other
+programs that had the CPUs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from septet.lab import machine
+from septet.lab.load import Plan
+from septet.lab.objective.objective import ERRORS, Objective, Term, figure, milliseconds
+from septet.lab.objective.search import Outcome
+from septet.lab.proc import machine_times
+from septet.lab.verdicts import CLIENT_SHARE_MAX, FOREIGN_SHARE_MAX, STEAL_SHARE_MAX
+
+CONNECTIONS, CONNECTIONS_MAX = 50, 1000
+"""Connections of a gauge without --users: at least, and at most."""
+DURATION_MAX_S = 30.0
+TIMEOUT_MIN_S, TIMEOUT_TIMES = 1.0, 10.0
+"""The time-out of a request, unless it is given: at least, and times the highest limit of a latency."""
+BUSY_SHARE = 0.02
+"""Share of requests that found no free connection, from which on there may have been too few."""
+LATE_SHARE = 0.2
+"""A miss is not held against the server if the p99 of the load generator's own lateness is more than this share of the
+lowest limit of a latency."""
+BEHIND_SHARE, BEHIND_REQUESTS = 0.03, 4.0
+"""A queue grows, and the rate is not held, if more than this share of the requests due, and more than so many, were not
+answered in the time."""
+SLOW_KINDS = ("time-out", "no free connection")
+"""Errors that a busy machine can cause."""
+LOOK_S = 0.25
+LOOKS = 4
+"""How often the machine is looked at before a gauge: a server may still work on what the last gauge sent."""
+
+Carry = Callable[[Plan], dict[str, Any]]
+"""Carries out a plan, and returns its figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """One run at one rate."""
+
+    rate: float
+    outcome: Outcome
+    reason: str
+    """What was missed and why, in a few words; what the first term came to, if nothing was."""
+    carried: float
+    """Answers per second."""
+    figures: dict[str, float | None]
+    """p50, p99 and each figure of the objective: latencies in µs, errors as a share of all requests."""
+    answers: int
+    users: int
+    seconds: float
+    others_share: float
+    """Share of all CPUs that other programs used just before the gauge."""
+    steal_share: float
+    """Share of all CPUs that the hypervisor took during it."""
+    client_share: float
+    """Share of one CPU that the busiest process of the load generator used."""
+
+    @property
+    def is_disturbed(self) -> bool:
+        return self.others_share > FOREIGN_SHARE_MAX or self.steal_share > STEAL_SHARE_MAX
+
+
+class Gauger:
+    """Runs gauges of one server.
+
+    `plan` has everything but the rate; `users`, `duration_s`: None leaves the choice to the gauge.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        objective: Objective,
+        carry: Carry,
+        users: int | None = None,
+        duration_s: float | None = None,
+        timeout_is_given: bool = False,
+    ) -> None:
+        self._plan, self._objective, self._carry = plan, objective, carry
+        self._users, self._duration_s, self._timeout_is_given = users, duration_s, timeout_is_given
+
+    def plan(self, rate: float) -> Plan:
+        """Return the plan of a gauge. With so many connections (Little's law) the objective's highest latency keeps
+        all of them busy; the run is so long that its percentiles are not chance."""
+        users, duration_s = self._users, self._duration_s
+        if users is None:
+            needed = math.ceil(rate * (self._objective.least_us or 0) / 1e6)
+            users = max(min(max(CONNECTIONS, needed), CONNECTIONS_MAX), len(self._plan.cpus))
+        if duration_s is None:
+            wanted = self._objective.requests_needed / rate
+            duration_s = min(max(self._plan.duration_s, wanted), DURATION_MAX_S)
+        return replace(self._plan, rate=rate, users=users, duration_s=round(duration_s, 2), timeout_s=self._timeout_s())
+
+    def _timeout_s(self) -> float:
+        """Return the time-out: far beyond the limit of a latency there is nothing to learn, and much to wait for."""
+        longest_us = max((term.limit for term in self._objective.latency_terms), default=None)
+        if longest_us is None or self._timeout_is_given:
+            return self._plan.timeout_s
+        return min(self._plan.timeout_s, max(TIMEOUT_MIN_S, TIMEOUT_TIMES * longest_us / 1e6))
+
+    def gauge(self, rate: float) -> Gauge:
+        """Run one gauge."""
+        plan = self.plan(rate)
+        others = look()
+        stolen, begun = machine_times()[1], time.monotonic()
+        load = self._carry(plan)
+        stolen, passed = machine_times()[1] - stolen, time.monotonic() - begun
+        return judged(plan, load, self._objective, others, stolen / (passed * (os.cpu_count() or 1)))
+
+
+def look() -> float:
+    """Return the share of the CPUs that is in use while nothing is sent: the least of a few looks while it is high."""
+    least = 1.0
+    for _ in range(LOOKS):
+        least = min(least, machine.busy_share(LOOK_S))
+        if least <= FOREIGN_SHARE_MAX:
+            break
+    return least
+
+
+def judged(plan: Plan, load: dict[str, Any], objective: Objective, others: float, steal: float) -> Gauge:
+    """Judge the figures of a run at a rate; `others` and `steal` are shares of all CPUs, as in `Gauge`."""
+    assert plan.rate is not None, "a gauge is an open loop"
+    names = dict.fromkeys(["p50", "p99", *(term.figure for term in objective.terms), ERRORS])
+    found = Gauge(
+        rate=plan.rate,
+        outcome=Outcome.HELD,
+        reason="",
+        carried=load["requests_per_s"],
+        figures={name: figure(load, name) for name in names},
+        answers=load["answers"],
+        users=plan.users,
+        seconds=load["window_s"],
+        others_share=others,
+        steal_share=steal,
+        client_share=load["client"]["cpu_share"],
+    )
+    missed = objective.missed(load)
+    if not missed and _fell_behind(load):
+        missed = [f"only {load['requests_per_s']:,.0f}/s were answered"]
+    if not missed:
+        return found
+    outcome, why = _explained(found, plan, load, objective)
+    reason = "; ".join([*missed, why]) if why else "; ".join(missed)
+    return replace(found, outcome=outcome, reason=reason)
+
+
+def _explained(found: Gauge, plan: Plan, load: dict[str, Any], objective: Objective) -> tuple[Outcome, str]:
+    """Return what a miss says, and why it is not held against the server, if it is not.
+
+    Wrong answers and refused connections have no excuse in a busy machine.
+    """
+    wrong = sum(count for kind, count in load["errors"].items() if kind not in SLOW_KINDS)
+    if not Term(ERRORS, objective.errors_max, inclusive=True).is_met(wrong / max(1, wrong + load["answers"])):
+        return Outcome.MISSED, ", ".join(f"{count:,} x {kind}" for kind, count in sorted(load["errors"].items()))
+    least_us = objective.least_us
+    late_us = (load.get("send_late_us") or {}).get("p99") or 0.0
+    is_late = least_us is not None and late_us > LATE_SHARE * least_us
+    if found.client_share > CLIENT_SHARE_MAX:
+        return Outcome.LIMITED, f"the load generator used {found.client_share:.0%} of its CPU"
+    busy = load["no_free_connection"] / max(1, load["due"])
+    if busy > BUSY_SHARE and plan.users < found.rate * (least_us or 0.0) / 1e6:
+        return Outcome.LIMITED, f"all {plan.users:,} connections were busy: take more --users"
+    if found.steal_share > STEAL_SHARE_MAX:
+        return Outcome.DISTURBED, f"the hypervisor took {found.steal_share:.0%} of the CPUs"
+    if found.others_share > FOREIGN_SHARE_MAX:
+        return Outcome.DISTURBED, f"other programs used {found.others_share:.0%} of the CPUs"
+    if is_late:
+        return Outcome.DISTURBED, f"requests were sent {milliseconds(late_us)} late, as others had the CPU"
+    return Outcome.MISSED, ""
+
+
+def _fell_behind(load: dict[str, Any]) -> bool:
+    due = load["due"]
+    return bool(due - load["requests_per_s"] * load["window_s"] > max(BEHIND_REQUESTS, BEHIND_SHARE * due))

@@ -1,0 +1,161 @@
+"""Finds the highest rate at which an objective is held: brackets it, then halves the bracket on a logarithmic scale.
+
+A state machine without clock and network: it says which rate to gauge, is told the outcome, and ends with a result. All
+that it stores are the outcomes; every answer is computed from these, so that nothing can go stale.
+
+One gauge decides little: other programs make a run miss what the server would hold, and luck makes it hold what the
+server would miss. So a miss is repeated at once, and counts when two of up to MOST gauges missed. A hold is believed
+while the bracket is wide, since nothing makes a server faster than it is; the rate that the result names must have
+been held twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from septet.lab.objective.interval import interval
+
+WITHIN = 0.05
+"""The search ends when the bracket is so narrow, as a share of its lower end."""
+WITHIN_LIMITED = 0.25
+"""Where the load generator ends the bracket: its own limit is not worth many gauges."""
+MOST = 5
+"""Gauges of one rate."""
+GAUGES_MAX = 40
+FORGIVEN = 1
+"""Disturbed gauges of one rate that do not count; those after them count as misses, and the result is in doubt."""
+GROWTH = (1.15, 1.3, 1.6, 2.0)
+SHRINKING = (0.8, 0.65, 0.5, 0.3, 0.2)
+
+
+class Outcome(Enum):
+    """What a gauge says."""
+
+    HELD = "held"
+    MISSED = "missed"
+    """The server missed the objective."""
+    LIMITED = "client-limited"
+    """The load generator could not do more, so nothing is known of the server."""
+    DISTURBED = "disturbed"
+    """The objective was missed while other programs had the CPUs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The end of a search. Rates are in requests per second."""
+
+    low: float
+    """The highest rate that is held; 0: none was."""
+    high: float | None
+    """The lowest rate above it that is missed; None: none was."""
+    interval: tuple[float, float | None]
+    """The 95 % interval of the rate up to which the objective is held; see `interval`."""
+    limited: bool
+    """True if the load generator ended the search, so that `low` is a lower bound."""
+    in_doubt: bool
+    """True if `high` was missed only while other programs had the CPUs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """The outcomes of one rate."""
+
+    held: int
+    missed: int
+    """With the disturbed gauges that are not forgiven."""
+    limited: int
+    disturbed: int
+
+    @property
+    def against(self) -> int:
+        return self.missed + self.limited
+
+    @property
+    def is_held(self) -> bool:
+        return self.held > self.against
+
+    @property
+    def is_against(self) -> bool:
+        """The objective is decidedly not held at this rate."""
+        return self.against >= 2 and self.against > self.held
+
+    @property
+    def is_open(self) -> bool:
+        """More gauges are needed: neither side has the majority that it takes."""
+        return not self.is_held and not self.is_against and self.held + self.against < MOST
+
+
+class Search:
+    """The search, which begins at the rate `start` and never goes below `floor`."""
+
+    def __init__(self, start: float, floor: float = 1.0) -> None:
+        self._start = max(start, floor)
+        self._floor = floor
+        self._outcomes: list[tuple[float, Outcome]] = []
+
+    def record(self, rate: float, outcome: Outcome) -> None:
+        self._outcomes.append((rate, outcome))
+
+    def next_rate(self) -> float | None:
+        """Return the rate to gauge now; None: the search has ended."""
+        if not self._outcomes:
+            return self._start
+        if len(self._outcomes) >= GAUGES_MAX:
+            return None
+        last = self._outcomes[-1][0]
+        if self.votes(last).is_open:
+            return last
+        low, high = self._low(), self._high()
+        if not low:
+            assert high is not None, "a rate that is neither held nor open is decided against"
+            return self._lower(high)
+        if high is None:
+            return low * GROWTH[min(len(self._rates()) - 1, len(GROWTH) - 1)]
+        within = WITHIN_LIMITED if self.votes(high).limited > self.votes(high).missed else WITHIN
+        if high > low * (1 + within):
+            return math.sqrt(low * high)
+        return low if self.votes(low).held < 2 else None
+
+    def result(self) -> Found:
+        low, high = self._low(), self._high()
+        at_high = None if high is None else self.votes(high)
+        limited = high is None or (at_high is not None and at_high.limited > at_high.missed)
+        doubt = at_high is not None and not self._count(high, Outcome.MISSED) and not limited
+        told = (Outcome.HELD, Outcome.MISSED)
+        gauges = [(rate, outcome is Outcome.HELD) for rate, outcome in self._outcomes if outcome in told]
+        return Found(low, high, interval(gauges), limited, doubt)
+
+    def votes(self, rate: float) -> Votes:
+        disturbed = self._count(rate, Outcome.DISTURBED)
+        missed = self._count(rate, Outcome.MISSED) + max(0, disturbed - FORGIVEN)
+        return Votes(self._count(rate, Outcome.HELD), missed, self._count(rate, Outcome.LIMITED), disturbed)
+
+    # Computed from the outcomes.
+
+    def _count(self, rate: float | None, outcome: Outcome) -> int:
+        return sum(1 for each in self._outcomes if each == (rate, outcome))
+
+    def _rates(self) -> list[float]:
+        return sorted({rate for rate, _ in self._outcomes})
+
+    def _high(self) -> float | None:
+        return _least(rate for rate in self._rates() if not self.votes(rate).is_held and not self.votes(rate).is_open)
+
+    def _low(self) -> float:
+        high = self._high()
+        held = (rate for rate in self._rates() if self.votes(rate).is_held and (high is None or rate < high))
+        return max(held, default=0.0)
+
+    def _lower(self, high: float) -> float | None:
+        """The next rate below `high` while none was held; None at the floor."""
+        if high <= self._floor:
+            return None
+        steps = len(self._rates())  # all of them are against
+        return max(self._floor, high * SHRINKING[min(steps - 1, len(SHRINKING) - 1)])
+
+
+def _least(values: Iterable[float]) -> float | None:
+    return min(values, default=None)

@@ -1,0 +1,102 @@
+"""Counts TLS handshakes, WebSockets and their messages, for the sessions that carry them.
+
+Events that come once or twice in the life of a connection are added to the process's row at once. Messages and bytes
+are kept in a list, as in `metrics.observer`, and added to the row at the latest after `monitor.BEAT_S` (`flush`); under
+`forking`, whose processes do not live that long, when the connection ends. If a process is killed, counts since the
+last flush are lost.
+"""
+
+from contextlib import nullcontext
+from threading import Lock
+from typing import Any
+
+from septet.metrics.lanes import (
+    COUNTERS_END,
+    TLS_CLOSED,
+    TLS_FAILED,
+    TLS_FAILURES,
+    TLS_HANDSHAKES,
+    TLS_VERSIONS,
+    WS_ACCEPTED,
+    WS_CLOSED,
+    WS_ENDS,
+    WS_RECEIVED,
+    WS_RECEIVED_BYTES,
+    WS_REFUSED,
+    WS_SENT,
+    WS_SENT_BYTES,
+)
+from septet.metrics.observer import has_gil
+from septet.metrics.table import Table
+
+_CLASSES = {
+    1000: "normal",
+    1001: "going away",
+    1006: "without a word",
+    1011: "internal error",
+    **dict.fromkeys((1002, 1003, 1007, 1009, 1010), "protocol error"),
+    **dict.fromkeys((1012, 1013), "restart"),
+}
+
+
+class TrafficMetrics:
+    """Implements `rules.Traffic`. All threads of a process may use it, and it goes on working after a fork."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._lock: Any = nullcontext() if has_gil() else Lock()
+        self._counts = [0] * COUNTERS_END
+        """By lane: what was not added to the row yet."""
+
+    def flush(self) -> None:
+        """Add the counts since the last flush to the row."""
+        row, counts = self._table.row, self._counts
+        with self._lock:
+            for lane in _KEPT:
+                if count := counts[lane]:
+                    counts[lane] -= count
+                    row[lane] += count
+
+    def _add(self, lane: int) -> None:
+        with self._lock:
+            self._table.row[lane] += 1
+
+    # TLS
+
+    def shaken(self, version: str, resumed: bool) -> None:
+        if version in TLS_VERSIONS:
+            self._add(TLS_HANDSHAKES + 2 * TLS_VERSIONS.index(version) + resumed)
+
+    def not_shaken(self, why: str) -> None:
+        self._add(TLS_FAILED + TLS_FAILURES.index(why if why in TLS_FAILURES else "protocol"))
+
+    def tls_closed(self) -> None:
+        self._add(TLS_CLOSED)
+
+    # WebSockets
+
+    def websocket_opened(self) -> None:
+        self._add(WS_ACCEPTED)
+
+    def websocket_refused(self) -> None:
+        self._add(WS_REFUSED)
+
+    def websocket_closed(self, code: int) -> None:
+        kind = _CLASSES.get(code) or ("application" if 3000 <= code < 5000 else "other")
+        self._add(WS_CLOSED + WS_ENDS.index(kind))
+
+    def message_received(self) -> None:
+        self._counts[WS_RECEIVED] += 1
+
+    def message_sent(self) -> None:
+        self._counts[WS_SENT] += 1
+
+    def bytes_received(self, count: int) -> None:
+        self._counts[WS_RECEIVED_BYTES] += count
+
+    def bytes_sent(self, count: int) -> None:
+        self._counts[WS_SENT_BYTES] += count
+
+
+_KEPT = (WS_RECEIVED, WS_SENT, WS_RECEIVED_BYTES, WS_SENT_BYTES)
+"""The lanes whose counts are kept in a list until `flush`."""

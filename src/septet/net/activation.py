@@ -1,0 +1,50 @@
+"""Sockets that a service manager has opened and hands over, by number or by name: LISTEN_FDS, LISTEN_FDNAMES and
+LISTEN_PID of sd_listen_fds(3).
+
+They are the descriptors from FIRST on. Several may have one name, as those of a socket unit with several addresses do:
+`--bind fd://NAME` means them all.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+
+from septet.errors import UsageError
+from septet.net.address import parse_address
+
+FIRST = 3
+"""The first passed descriptor, SD_LISTEN_FDS_START."""
+MOST = 1024
+"""The largest number of sockets that is believed; service managers pass fewer."""
+
+_TRIAL = "_SEPTET_TRIAL"
+"""The environment variable by which `processes.upgrade` tells a program that it is on trial, in a child of the process
+that would execute it. LISTEN_PID names that parent.
+"""
+
+
+def is_for_us(environ: Mapping[str, str]) -> bool:
+    """Return True if LISTEN_PID names this process; or its parent, if this process only tries the program that the
+    parent would execute next.
+    """
+    pids = [os.getpid(), os.getppid()] if _TRIAL in environ else [os.getpid()]
+    return environ.get("LISTEN_PID", "") in {str(pid) for pid in pids}
+
+
+def with_numbers(binds: Iterable[str], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return values of `--bind`, with each `fd://NAME` replaced by `fd://N` for every socket of this name. Raises
+    UsageError if there is none.
+    """
+    found: list[str] = []
+    for bind in binds:
+        name = parse_address(bind).name
+        found += [f"fd://{number}" for number in _numbers(name, environ)] if name else [bind]
+    return tuple(found)
+
+
+def _numbers(name: str, environ: Mapping[str, str]) -> list[int]:
+    names = environ.get("LISTEN_FDNAMES", "").split(":") if is_for_us(environ) else []
+    numbers = [number for number, each in enumerate(names, FIRST) if each == name]
+    if not numbers:
+        known = ", ".join(dict.fromkeys(filter(None, names))) or "no names: no service manager has handed sockets over"
+        raise UsageError(f"--bind is 'fd://{name}', but must be a name in LISTEN_FDNAMES, which has {known}")
+    return numbers

@@ -1,0 +1,128 @@
+"""Checks and changes before serving: whether this machine can run a configuration, and the user that the application
+runs as.
+"""
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from septet import models
+from septet.accounts import Identity, parse_umask
+from septet.errors import Failed, UsageError
+from septet.net import activation
+from septet.net.address import parse_address
+from septet.processes import privileges
+from septet.processes.capacity import why_over_capacity
+from septet.settings.config import Config
+from septet.settings.workers import most_workers
+
+RELOADING_S = 2.0
+"""Longest graceful time-out in seconds under `--reload`: answers that never end, such as server-sent events, are cut
+then, so that they soon begin again with the new code.
+"""
+
+
+def prepared(config: Config, has_sockets: bool = True) -> Config:
+    """Return the configuration with absolute paths, and with numbers in place of the names of inherited sockets. Raises
+    UsageError and Failed if this machine, or this user, cannot run it.
+
+    `has_sockets`: False if a service manager has not handed the sockets over yet; then names stay.
+    """
+    obstacle = models.obstacle(config.model)
+    if obstacle:
+        raise Failed(f"the model {config.model} cannot run here: {obstacle}")
+    _check_capacity(config)
+    identity = identity_of(config)
+    why_not = identity.why_not() if identity is not None else None
+    if why_not:
+        option, value = ("--user", config.user) if config.user is not None else ("--group", config.group)
+        raise Failed(f"{option} is {value!r}, but {why_not}")
+    if has_sockets:
+        config = replace(config, bind=activation.with_numbers(config.bind, os.environ))
+    if config.reload:
+        config = replace(config, graceful_timeout=min(config.graceful_timeout, RELOADING_S))
+    return _with_absolute_paths(config)
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """Return `config` with absolute paths of logs and unix sockets. Called before the application is loaded, because
+    that may change the working directory."""
+    one = ("access_log", "span_log", "control", "pid_file", "tls_client_ca", "tls_crl")
+    several = ("tls_certificate", "tls_key", "tls_key_password_file")
+    files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}
+    files |= {name: tuple(map(os.path.abspath, getattr(config, name))) for name in several}
+    if config.access_log in ("-", "logger"):
+        del files["access_log"]
+    return replace(config, bind=tuple(map(_absolute, config.bind)), **files)
+
+
+def _absolute(bind: str) -> str:
+    kind, colon, rest = bind.partition(":")
+    if kind != "unix" or rest.startswith("@"):
+        return bind
+    path, mark, rights = rest.partition("?")
+    absolute = kind + colon + os.path.abspath(path) + mark + rights
+    try:
+        parse_address(absolute)
+    except ValueError:  # the path is longer than the kernel allows for a unix socket
+        return bind
+    return absolute
+
+
+def _check_capacity(config: Config) -> None:
+    """Raise UsageError if the configuration asks for more processes and threads than fit on this machine."""
+    asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
+    why = why_over_capacity(most_workers(config.workers or 1), config.threads or 0) if asked else None
+    if why:
+        raise UsageError(f"{' '.join(asked)} is too much for this machine: {why}")
+
+
+def identity_of(config: Config) -> Identity | None:
+    """Return the user and groups that the application runs as; None if this process has them already."""
+    return Identity.of(config.user, config.group)
+
+
+def log_files(config: Config) -> dict[str, str]:
+    """Return the log files to which the serving processes write: a name for each in messages, and its absolute path."""
+    access_log = None if config.access_log in ("-", "logger") else config.access_log
+    named = {"the access log": access_log, "the span log": config.span_log}
+    return {name: os.path.abspath(path) for name, path in named.items() if path is not None}
+
+
+def give_logs(config: Config) -> None:
+    """Give the log files to the user whose processes write to them, if that is another user. For a process that is
+    still root. Does not raise.
+    """
+    identity = identity_of(config)
+    if identity is not None:
+        privileges.give_logs(log_files(config).values(), identity)
+
+
+def become_user(config: Config, supervisor: int | None = None, makes_logs: bool = True) -> None:
+    """Change to the user that the configuration names, if it names one. Called after addresses were opened and
+    certificates read, and before the application is loaded. Raises Failed.
+
+    `supervisor`: pid of the process at whose death this one ends, if there is one. `makes_logs`: False to leave the log
+    files as they are.
+    """
+    identity = identity_of(config)
+    if identity is None:
+        return
+    if makes_logs:
+        give_logs(config)
+    privileges.drop(identity, supervisor)
+    if (config.app is not None or config.mount) and not os.access(os.path.abspath(config.app_dir), os.R_OK | os.X_OK):
+        raise Failed(f"--app-dir is {config.app_dir!r}, which user {identity.uid} (--user, --group) cannot read")
+
+
+_umask_at_start: int | None = None
+
+
+def set_umask(config: Config) -> None:
+    """Set the mask for files that this process and those that it forks make; without `--umask` the one that it was
+    started with."""
+    global _umask_at_start
+    wanted = parse_umask(config.umask) if config.umask is not None else _umask_at_start
+    if wanted is not None:
+        before = os.umask(wanted)
+        _umask_at_start = before if _umask_at_start is None else _umask_at_start

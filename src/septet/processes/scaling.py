@@ -1,0 +1,179 @@
+"""Decides how many workers there should be if `--workers` is a range: their number follows how busy they are.
+
+Once a second the supervisor takes the saturation: the mean of the busy shares of its workers (`metrics.reader`), or 1
+if clients wait in the queue of a listener. Two rules keep the number from swinging:
+
+- Windows. A worker is added after GROW_S seconds whose mean is above HIGH, and removed after SHRINK_S seconds. A change
+  empties both windows, so the next decision is about the new number.
+- A gap. A worker is removed only if the others would be at LOW with its load, which is far below HIGH.
+
+Workers are added until the saturation would be AIM, but at most their number is doubled; they are removed one at a
+time. Too few workers make clients wait; too many cost memory.
+
+Connections that clients keep stay with the worker that has accepted them, so a new worker does not take them from the
+others. A worker that is busy while another is not is therefore replaced by a fresh one. Its last answers say
+`Connection: close`, and its clients connect again, to any worker.
+
+This module decides, with the time as an argument; `processes.supervisor` starts and stops workers.
+"""
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
+from typing import Any
+
+from septet.metrics.proc import listen_queue
+from septet.metrics.reader import Reader
+from septet.metrics.table import Table
+
+log = logging.getLogger("septet")
+
+HIGH, AIM, LOW = 0.8, 0.6, 0.5
+GROW_S = 5.0
+SHRINK_S = 30.0
+HOLD_S = 300.0
+"""Seconds for which the number stays after an order (TTIN, TTOU)."""
+FULL_S = 60.0
+"""Seconds at the largest number and above HIGH, after which the log says so."""
+
+_CHANGE = "SEP131 %d workers are wanted: %d were busy for %.0f %% of %g s"
+
+
+class Scaling:
+    """Decides on a number from `least` to `most`. `now`: on the clock of `time.monotonic`."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least = least
+        self.most = most
+        self._samples: deque[tuple[float, float]] = deque()
+        """(when, saturation), the newest last."""
+        self._held_until = 0.0
+        self._full_since: float | None = None
+        self._full_told = False
+
+    def ordered(self, count: int, now: float) -> int:
+        """Take an operator's order for this number of workers. Returns the wanted number, which stays for HOLD_S."""
+        self._samples.clear()
+        self._held_until = now + HOLD_S
+        return max(self.least, min(count, self.most))
+
+    def wanted(self, count: int, saturation: float, now: float) -> int:
+        """Take a sample while `count` workers serve. Returns the number that is wanted, and logs the reason if it
+        changes.
+        """
+        self._samples.append((now, saturation))
+        while now - self._samples[0][0] > SHRINK_S:
+            self._samples.popleft()
+        self._watch_limit(count, now)
+        if now < self._held_until:
+            return count
+        wanted = self._grown(count, now) or self._shrunk(count, now) or count
+        if wanted != count:
+            self._samples.clear()
+        return wanted
+
+    def _grown(self, count: int, now: float) -> int:
+        """Return the larger number that is wanted; 0 if no more workers are needed."""
+        mean = self._mean(GROW_S, now)
+        if mean is None or mean < HIGH or count >= self.most:
+            return 0
+        wanted = min(self.most, 2 * count, max(count + 1, math.ceil(count * mean / AIM)))
+        log.info(_CHANGE, wanted, count, mean * 100, GROW_S)
+        return wanted
+
+    def _shrunk(self, count: int, now: float) -> int:
+        """Return the smaller number that suffices; 0 if no worker can be removed."""
+        mean = self._mean(SHRINK_S, now)
+        if mean is None or count <= self.least or mean * count > LOW * (count - 1):
+            return 0
+        log.info(_CHANGE, count - 1, count, mean * 100, SHRINK_S)
+        return count - 1
+
+    def _mean(self, window_s: float, now: float) -> float | None:
+        """Return the mean of the samples in a window; None if they do not fill it yet."""
+        if not self._samples or now - self._samples[0][0] < window_s * 0.9:
+            return None
+        found = [saturation for at, saturation in self._samples if now - at <= window_s]
+        return sum(found) / len(found)
+
+    def _watch_limit(self, count: int, now: float) -> None:
+        mean = self._mean(GROW_S, now)
+        if count < self.most or mean is None or mean < HIGH:
+            self._full_since, self._full_told = None, False
+        elif self._full_since is None:
+            self._full_since = now
+        elif now - self._full_since >= FULL_S and not self._full_told:
+            self._full_told = True
+            log.warning("SEP132 all %d workers have been busy for %g s, and --workers allows no more", count, FULL_S)
+
+
+class Balance:
+    """Finds workers that are busy because of their kept connections. `now`: on the clock of `time.monotonic`."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        """Since when one worker has been busy, and another has not; None: that is not so."""
+        self._balanced_since: float | None = None
+        self._wait_s = GROW_S
+
+    def reset(self) -> None:
+        """Begin anew, because the number of workers has changed."""
+        self._since, self._wait_s = None, GROW_S
+
+    def overloaded(self, shares: dict[int, float], now: float) -> int:
+        """Return the pid of the worker to replace; 0 if there is none. `shares`: how busy each worker is, by pid.
+
+        The first one is found after GROW_S. If replacing it does not help, because a single client keeps a worker busy,
+        each further one takes twice as long, up to HOLD_S.
+        """
+        busiest = max(shares, key=lambda pid: shares[pid])
+        if shares[busiest] < HIGH or min(shares.values()) > shares[busiest] / 2:
+            self._since = None
+            self._balanced_since = self._balanced_since or now
+            if now - self._balanced_since > self._wait_s:
+                self._wait_s = GROW_S
+            return 0
+        self._balanced_since = None
+        self._since = self._since or now
+        if now - self._since < self._wait_s:
+            return 0
+        self._since, self._wait_s = None, min(HOLD_S, 2 * self._wait_s)
+        return busiest
+
+
+class WorkerScaling:
+    """Samples the workers once a second and decides on their number, for their supervisor. For its main thread."""
+
+    def __init__(self, least: int, most: int, table: Table, listeners: Iterable[Any]) -> None:
+        self._table = table
+        self._scaling = Scaling(least, most)
+        self._balance = Balance()
+        self.overloaded = 0
+        """Process id of a worker that is to be replaced; 0: of none."""
+        self._reader = Reader(table, lambda: "")
+        self._listeners = [listener.sock for listener in listeners]
+        self.ordered: Callable[[int, float], int] = self._scaling.ordered
+
+    def first(self, workers: Sequence[int]) -> int:
+        """Return the number of workers to begin with: as many as already serve in the previous generation. `workers`:
+        their pids.
+        """
+        return max(self._scaling.least, min(len(workers), self._scaling.most))
+
+    def wanted(self, serving: Sequence[int]) -> int:
+        """Return the number of workers that is wanted now. `serving`: pids of the workers, all ready."""
+        now = monotonic()
+        self._reader.tick(now)
+        known = {pid: self._reader.shares(pid).saturation for pid in serving if self._reader.has_share(pid)}
+        self.overloaded = self._balance.overloaded(known, now) if known else 0
+        shares = known.values()
+        if not shares:
+            return len(serving)
+        waiting = any(queue.depth for sock in self._listeners if (queue := listen_queue(sock)))
+        saturation = 1.0 if waiting else sum(shares) / len(shares)
+        wanted = self._scaling.wanted(len(serving), saturation, now)
+        if wanted != len(serving):
+            self._balance.reset()
+        return wanted

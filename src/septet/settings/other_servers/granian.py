@@ -1,0 +1,63 @@
+"""The options of granian's command line."""
+
+_RUNTIME = "there is no second runtime beside Python's; see --workers and --threads"
+_HTTP2 = "HTTP/1.1 is spoken, by one parser; a proxy in front speaks HTTP/2"
+
+OPTIONS = {
+    "app": "give APP",
+    "host port": "use --bind HOST:PORT",
+    "uds": "use --bind unix:PATH",
+    "uds-permissions": "use --bind unix:PATH?mode=660",
+    "interface": "use --interface; RSGI is granian's own, and is not served",
+    "http http2-adaptive-window no-http2-adaptive-window http2-initial-connection-window-size "
+    "http2-initial-stream-window-size http2-keep-alive-interval http2-keep-alive-timeout "
+    "http2-max-concurrent-streams http2-max-frame-size http2-max-headers-size http2-max-send-buffer-size": _HTTP2,
+    "ws no-ws": "use --ws auto or --ws none",
+    "workers": "use --workers N",
+    "blocking-threads": "use --threads N",
+    "blocking-threads-idle-timeout": "a thread that was started stays; there is nothing to set",
+    "runtime-threads runtime-blocking-threads runtime-mode task-impl": _RUNTIME,
+    "loop": "the model decides; `septet models` lists them",
+    "backlog": "use --backlog N",
+    "backpressure": "use --limit-concurrency N, which answers 503 beyond it",
+    "http1-buffer-size": "use --limit-header-block BYTES",
+    "http1-header-read-timeout": "use --header-timeout SECONDS",
+    "http1-keep-alive no-http1-keep-alive": "connections are kept for --keep-alive-timeout",
+    "http1-pipeline-flush no-http1-pipeline-flush": "each answer is sent as soon as it is there",
+    "log no-log": "use --log-level LEVEL",
+    "log-level": "use --log-level LEVEL",
+    "log-config": "use --log-config FILE.json",
+    "access-log no-access-log": "use --access-log FILE",
+    "access-log-fmt": "use --access-log-format, which understands gunicorn's atoms",
+    "ssl-certificate": "use --tls-certificate FILE",
+    "ssl-keyfile": "use --tls-key FILE",
+    "ssl-keyfile-password": "use --tls-key-password-file FILE",
+    "ssl-protocol-min": "use --tls-min-version",
+    "ssl-ca": "use --tls-client-ca FILE",
+    "ssl-crl": "use --tls-crl FILE",
+    "ssl-client-verify no-ssl-client-verify": "use --tls-client-auth",
+    "url-path-prefix": "use --root-path /PREFIX with --root-path-kept",
+    "respawn-failed-workers no-respawn-failed-workers respawn-interval": "a process that dies is always replaced",
+    "rss-sample-interval rss-samples": "memory is looked at every 5 s; there is nothing to set",
+    "workers-lifetime": "use --max-worker-age SECONDS",
+    "workers-max-rss": "use --max-worker-memory SIZE",
+    "workers-kill-timeout": "use --graceful-timeout SECONDS",
+    "factory no-factory": "use --factory",
+    "working-dir": "change to DIR before (cd DIR); --app-dir DIR is only where modules are looked for",
+    "env-files": "set the variables before (set -a; . FILE), or by EnvironmentFile= of systemd",
+    "static-path-route static-path-mount": "use --static ROUTE=DIR",
+    "static-path-dir-to-file": "a directory's index.html answers for it; there is nothing to set",
+    "static-path-expires": "use --static-cache-control TEXT",
+    "metrics no-metrics metrics-address metrics-port": "use --metrics-bind HOST:PORT",
+    "metrics-scrape-interval": "metrics are read when they are asked for",
+    "reload no-reload": "use --reload",
+    "reload-paths": "use --reload --reload-dir DIR",
+    "reload-ignore-dirs reload-ignore-patterns reload-ignore-paths": "use --reload-exclude PATTERN",
+    "reload-tick": "the kernel tells of changes at once; there is nothing to set",
+    "reload-ignore-worker-failure no-reload-ignore-worker-failure": "while the newest code does not run, the old code "
+    "goes on",
+    "process-name": "a process has the name of its command; a service manager has names for services",
+    "pid-file": "use --pid-file FILE",
+    "version": "use `septet --version`",
+}
+"""What to use instead, by the option's names, without leading dashes."""
