@@ -111,7 +111,7 @@ PURE_IN = {
     "http2/connection.py": frozenset({"h2.config", "h2.connection", "h2.errors", "h2.events", "h2.exceptions"})
     | frozenset({"h2.settings", "hyperframe.frame"}),
     "http2/compression.py": frozenset({"h2.errors", "h2.exceptions", "hpack", "hpack.exceptions"}),
-    "session/http2.py": frozenset({"h2.events"}),
+    "session/_http2_input.py": frozenset({"h2.events"}),
     "websocket/handshake.py": frozenset({"base64", "binascii", "hashlib"}),
     "websocket/deflate.py": frozenset({"zlib"}),
     "websocket/frames.py": frozenset({"codecs", "struct"}),
@@ -276,8 +276,9 @@ def test_the_library_of_http2_is_optional() -> None:
     importers = {
         module_of(found.path) for found in all_imports() if found.module.split(".")[0] in ("h2", "hpack", "hyperframe")
     }
-    assert importers == {"septet.http2.compression", "septet.http2.connection", "septet.session.http2"}
-    behind = {*importers, "septet.session._http2_exchange", "septet.session._http2_websocket"}
+    assert importers == {"septet.http2.compression", "septet.http2.connection", "septet.session._http2_input"}
+    parts = ("_http2_answer", "_http2_body", "_http2_exchange", "_http2_output", "_http2_state", "_http2_websocket")
+    behind = {*importers, "septet.session.http2", *(f"septet.session.{part}" for part in parts)}
     for found in all_imports():
         if found.module in behind:
             assert module_of(found.path) in {*behind, "septet.service", "septet.session.websocket"}, found

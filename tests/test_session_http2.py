@@ -12,7 +12,7 @@ from septet.http.head import response_head
 from septet.http.incoming import Limits
 from septet.protocol import CLOSE, READ, RUN
 from septet.rules import Rules, Timeouts
-from septet.session.http2 import SEND_BYTES
+from septet.session._http2_output import SEND_BYTES
 from support.http2 import (
     CONTINUATION,
     DATA,
@@ -482,6 +482,32 @@ def test_drain_announces_the_end_and_then_sets_it() -> None:
     peer.due[0].respond(ok(), b"done", True)
     assert peer.send(told=False) is CLOSE
     assert b"done" in peer.said
+
+
+def test_drain_does_not_wait_for_a_client_that_says_nothing() -> None:
+    """In the middle of a request: after two seconds the last GOAWAY follows."""
+    peer = Peer()
+    peer.ask(get())
+    peer.session.drain()
+    peer.send(told=False)
+    said = peer.said
+    peer.client.h2.data_to_send()  # its answer to the PING is lost
+    peer.pass_time(1.5)
+    assert peer.said == said
+    peer.pass_time(1)
+    assert frame(7, 0, 0, (1).to_bytes(4) + bytes(4)) in peer.said
+    peer.due[0].respond(ok(), b"done", True)
+    assert peer.send(told=False) is CLOSE
+
+
+def test_output_without_end_is_cut() -> None:
+    """A client that does not read, and has the server answer frames of control."""
+    peer = Peer()
+    peer.ask(get())
+    for _ in range(40):
+        peer.due[0].inform(103, ((b"x", b"y" * 60_000),))
+    assert peer.session.phase.want is CLOSE
+    assert peer.due[0].lost
 
 
 def test_a_client_that_leaves_is_answered() -> None:

@@ -14,7 +14,8 @@ from septet.http.head import response_head
 from septet.http.incoming import Limits
 from septet.protocol import CLOSE, READ
 from septet.rules import Rules, Timeouts
-from septet.session.http2 import CONTROL_FRAMES, OUTPUT_BYTES, RESETS
+from septet.session._http2_output import OUTPUT_BYTES
+from septet.session._http2_state import CONTROL_FRAMES, RESETS
 from support.http2 import (
     ACK,
     CONTINUATION,

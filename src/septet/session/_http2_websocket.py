@@ -51,6 +51,8 @@ class Http2WebSocket(Http2Exchange):
         session.codec.send_head(self.stream, ((b":status", b"200"), *lowered(fields), *ours), False)
         self.status = 200
         self.waits_for_body = False
+        if (traffic := session.rules.traffic) is not None:
+            traffic.websocket_opened()
         early = b"".join(self._pieces)
         self._pieces.clear()
         if early:
@@ -77,6 +79,8 @@ class Http2WebSocket(Http2Exchange):
         tunnel.pinged = False
         tunnel.receive(data)
         self._received += len(data)
+        if (traffic := self._session.rules.traffic) is not None:
+            traffic.bytes_received(len(data))
         self._after_input()
         self._give_back()
 
@@ -136,6 +140,8 @@ class Http2WebSocket(Http2Exchange):
     def _send(self, data: bytes) -> None:
         if not (self.lost or self.over):
             self._content.sent += len(data)
+            if (traffic := self._session.rules.traffic) is not None:
+                traffic.bytes_sent(len(data))
             Http2Exchange._queue(self, data, False)
 
     def _end_if_over(self) -> None:
@@ -170,6 +176,8 @@ class Http2WebSocket(Http2Exchange):
         message: Message | None = tunnel.take()
         if message is not None:
             tunnel.told -= 1
+            if (traffic := self._session.rules.traffic) is not None:
+                traffic.message_received()
             self._give_back()
         return message
 
@@ -188,6 +196,8 @@ class Http2WebSocket(Http2Exchange):
         if self.lost or tunnel.closed is not None or tunnel.close_begun:
             raise ClientGone("the WebSocket has ended")
         self._send(tunnel.message(message))
+        if (traffic := self._session.rules.traffic) is not None:
+            traffic.message_sent()
         return self._session.go_on()
 
     def awaits_room(self) -> bool:
@@ -259,4 +269,6 @@ class Http2WebSocket(Http2Exchange):
     def drop_body(self) -> None:
         super().drop_body()
         self.tunnel.end()
+        if (traffic := self._session.rules.traffic) is not None:
+            traffic.websocket_closed(self.tunnel.closed[0])
         self.tunnel.dispose()

@@ -123,13 +123,13 @@ class Forwarding(Session):
 
 
 class PriorKnowledgeObserved(PriorKnowledge, ObservedSession):
-    """The same for a session that observers look at."""
+    """A session whose client may speak HTTP/2, with the attributes for observers."""
 
     __slots__ = ()
 
 
 class PriorKnowledgeNoting(PriorKnowledge, NotingSession):
-    """The same for a session that notes instants."""
+    """A session whose client may speak HTTP/2, which notes instants if it does not."""
 
     __slots__ = ()
 

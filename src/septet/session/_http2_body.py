@@ -1,0 +1,200 @@
+"""The body of a request of HTTP/2: what has come on its stream, and is read as it comes or collected first. A base
+class of `_http2_exchange.Http2Exchange`, which creates the attributes."""
+
+from collections import deque
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, Protocol
+
+from septet.exchange import ClientGone, Delivery, FileRegion, ProtocolError, Request, TlsInfo, Want
+from septet.http2.connection import Http2Connection
+from septet.protocol import Phase
+from septet.rules import Rules
+from septet.session.phases import Pace
+
+
+class Connection(Protocol):
+    """What an exchange asks of its session."""
+
+    rules: Rules
+    codec: Http2Connection
+    client: tuple[str, int] | None
+    server: tuple[str, int | None]
+    tls: TlsInfo | None
+    unread_ms: Callable[[], int | None]
+    phase: Phase
+
+    @property
+    def peer(self) -> str: ...
+
+    @property
+    def stopping(self) -> bool: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    def go_on(self) -> Want:
+        """Find the session's phase after an exchange has changed, and return its want."""
+
+    def has_output(self, exchange: Any) -> None:
+        """The exchange has queued something for the client."""
+
+    def has_turn(self, exchange: Any) -> None:
+        """The application is to be begun for the exchange, or told that something has changed."""
+
+    def finished(self, exchange: Any) -> None:
+        """The exchange's stream has ended, and so has its application."""
+
+    def lose(self) -> Want: ...
+
+
+class RequestBody:
+    """The receiving half of an exchange."""
+
+    __slots__ = (
+        *("_content", "_continued", "_end_queued", "_fault", "_head_sent", "_pace", "_pieces", "_received"),
+        *("_session", "_trailers", "admitted", "answered", "answered_ns", "begun", "body", "called_ns"),
+        *("client", "collects", "delivery", "due_at", "input_ended", "later", "lost", "observer_state"),
+        *("over", "queued", "request", "request_id", "response_head", "server", "status", "stream"),
+        *("tls", "tunnel", "turn_due", "urgency", "waits_for_body"),
+    )
+
+    _session: Connection
+    _pieces: list[bytes]
+    _received: int
+    _continued: bool
+    _fault: ProtocolError | None
+    _pace: Pace | None
+    answered: bool
+    begun: bool
+    body: Any
+    collects: bool
+    delivery: Delivery | None
+    input_ended: bool
+    later: "deque[bytes | bytearray | FileRegion] | None"
+    lost: bool
+    request: Request
+    status: int
+    stream: int
+    waits_for_body: bool
+
+    def refuse(self, fault: ProtocolError) -> Want:
+        raise NotImplementedError
+
+    def took(self, data: bytes) -> None:
+        """Take content that has come. For the session."""
+        self._received += len(data)
+        if self.answered or self.lost:
+            self._session.codec.used(self.stream, len(data))
+            return
+        self._pieces.append(data)
+        limit = self._session.rules.limits.body
+        if self._received > limit > 0:
+            self._break(ProtocolError(413, f"the body is larger than {limit} bytes"))
+        elif self.collects:
+            self._collect()
+        elif self.waits_for_body:
+            self._wake()
+
+    def ends_input(self) -> None:
+        """Nothing more of the request will come: the body is complete. For the session."""
+        self.input_ended = True
+        if self.collects:
+            self._collect()
+        elif self.waits_for_body:
+            self._wake()
+
+    def connection_ended(self) -> None:
+        """The client sends no more on any stream. For the session."""
+        self._wake()
+
+    def _wake(self) -> None:
+        self.waits_for_body = False
+        self._pace = None
+        self._session.has_turn(self)
+
+    def _break(self, fault: ProtocolError) -> None:
+        """The client has broken a rule in the middle of the body, or is late with it."""
+        if self.collects or not self.begun:
+            self.collects = False
+            self.drop_body()
+            self.refuse(fault)
+            return
+        self._fault = fault
+        self._wake()
+
+    def poll(self) -> bytes | None:
+        if self._fault is not None:
+            raise ClientGone(str(self._fault))
+        if self._pieces:
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
+            self._session.codec.used(self.stream, len(data))
+            return data
+        if self.input_ended:
+            return b""
+        if self.lost or self._session.ended:
+            raise ClientGone("the client went away in the middle of its request's body")
+        return None
+
+    def want_body(self) -> Want:
+        if not (self.lost or self._pieces or self.input_ended):
+            self.waits_for_body = True
+            self._pace = None
+            self._continue()
+        return self._session.go_on()
+
+    def _continue(self) -> None:
+        """Send 100 Continue if the client expects it, and nothing of the body has come."""
+        if self.request.expects_continue and not (self._continued or self._received or self.status):
+            self._continued = True
+            self._session.codec.send_head(self.stream, ((b":status", b"100"),), False)
+
+    def read(self) -> bytes:
+        while (part := self.poll()) is None:
+            self.want_body()
+            assert self.delivery is not None, "a body that is read as it comes is read by an application that is called"
+            self.delivery.await_body()
+        return part
+
+    def collect(self) -> None:
+        """Begin to collect the body, for models in which the application must not wait for it."""
+        self._continue()
+        self._collect()
+
+    def _collect(self) -> None:
+        """Store what has come of the body; when it is complete, the application has its turn."""
+        rules = self._session.rules
+        whole = self.input_ended
+        try:
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+            if data:
+                self._session.codec.used(self.stream, len(data))
+                if self.body is None:
+                    self.body = BytesIO() if whole else rules.spool()  # type: ignore[misc]
+                self.body.write(data)
+            if whole:
+                self.body = self.body or BytesIO()
+                self.body.seek(0)
+        except OSError as error:  # the disk is full
+            rules.lacking(f"cannot store the body of a request: {error.strerror}")
+            self._break(ProtocolError(500, "the body could not be stored"))
+            return
+        if whole:
+            self.collects = False
+            self._pace = None
+            self._session.has_turn(self)
+
+    def drop_body(self) -> None:
+        """Close the file in which the body was collected, if there is one."""
+        body, self.body = self.body, None
+        if body is not None:
+            try:
+                body.close()
+            except OSError:
+                pass
+
+    @property
+    def body_complete(self) -> bool:
+        return self.input_ended and not self._pieces

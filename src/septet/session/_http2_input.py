@@ -1,0 +1,238 @@
+"""What comes in on a connection of HTTP/2: what is done for each event of the library. A base class of
+`session.http2.Http2Session`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    PingAckReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+    UnknownFrameReceived,
+    WindowUpdated,
+)
+
+from septet.exchange import ProtocolError, Request, Want
+from septet.http2.budget import FloodError
+from septet.http2.connection import CALM, PROTOCOL, REFUSED, STREAMS, BrokenError
+from septet.http2.priority import PRIORITY_UPDATE, read_update, urgency_of
+from septet.http2.requests import VERSION, Malformed, check_trailers, request_of
+from septet.protocol import READ
+from septet.session._http2_exchange import Http2Exchange
+from septet.session._http2_state import Http2State
+from septet.session.phases import LINGER, LINGER_BYTES, OVER
+
+EARNED_BY_REQUEST = 10
+"""Frames without use that a request makes up for."""
+EARNED_BY_CONTENT = 4
+"""Frames without use that a frame of content makes up for, in either direction: some clients open both windows for each
+one."""
+
+RETRY_AFTER_S = 1
+
+DRAIN_PING = b"septet.."
+"""What the PING says by which a session finds out whether the client knows of the end."""
+
+_INVALID = Request("GET", b"", b"", b"", VERSION, ())
+"""Stands for a request that is refused."""
+
+
+class Http2Input(Http2State):
+    """The receiving half of a session."""
+
+    __slots__ = ()
+
+    def receive(self, data: bytes) -> Want:
+        if self.phase is LINGER:
+            self._discarded += len(data)
+            return self._enter(OVER) if not data or self._discarded > LINGER_BYTES else READ
+        if not data:
+            return self._end_input()
+        try:
+            for event in self.codec.receive(data):
+                handle = _HANDLERS.get(type(event))
+                if handle is not None:
+                    handle(self, event)
+                else:
+                    self._control.spend()
+        except BrokenError as error:
+            self.rules.refused(f"the HTTP/2 connection of {self.peer or 'an unknown client'} is broken: {error}")
+            self._break_off()
+        except FloodError as error:
+            self.rules.refused(f"the HTTP/2 connection of {self.peer or 'an unknown client'} is ended: {error}")
+            self.codec.over = True
+            self.codec.go_away(self.codec.highest_stream, CALM, str(error).encode())
+            self._break_off()
+        return self.go_on()
+
+    def _end_input(self) -> Want:
+        """The client sends no more: requests that are complete are answered, as far as the windows permit."""
+        self.ended = self._leaving = True
+        for exchange in list(self._exchanges.values()):
+            if not exchange.input_ended and not exchange.begun:
+                exchange.was_reset()
+            elif exchange.begun and not exchange.answered:
+                exchange.connection_ended()
+        return self.go_on()
+
+    def _break_off(self) -> None:
+        """End the connection once what was said about it has gone."""
+        self._closing = self._lingers = True
+        for exchange in list(self._exchanges.values()):
+            exchange.was_reset()
+
+    def _request(self, event: RequestReceived) -> None:
+        """A head has come: open an exchange for it, or refuse it."""
+        stream, ended = event.stream_id, event.stream_ended is not None
+        assert stream is not None, "the library names it"
+        self._control.earn(EARNED_BY_REQUEST)
+        if self._refusing or len(self._exchanges) >= STREAMS:
+            self._resets.spend()
+            self.codec.reset(stream, REFUSED)
+            return
+        rules = self.rules
+        try:
+            fields: Any = tuple(event.headers or ())
+            request = request_of(fields, ended, self._scheme, rules.limits, rules.websocket is not None)
+        except Malformed as error:
+            rules.refused(f"a request from {self.peer or 'an unknown client'} is malformed: {error}")
+            self._resets.spend()
+            self.codec.reset(stream, PROTOCOL)
+            return
+        except ProtocolError as fault:
+            self._resets.spend()
+            self._open(stream, _INVALID, ended).refuse(fault)
+            return
+        self._admit(self._open(stream, request, ended))
+
+    def _open(self, stream: int, request: Request, ended: bool) -> Http2Exchange:
+        """Make the exchange of a stream. ended: the request has no body."""
+        exchange = self._exchanges[stream] = Http2Exchange(self, stream, request, ended)
+        return exchange
+
+    def _admit(self, exchange: Http2Exchange) -> None:
+        """Have the application called for a request, when its turn comes; or answer it 400 or 503."""
+        rules, request = self.rules, exchange.request
+        if rules.identify is not None:
+            request, exchange.request_id = rules.identify(request, self.peer)
+            exchange.request = request
+        if request.untrusted_fields and rules.filter_untrusted is not None:
+            try:
+                exchange.request = request = rules.filter_untrusted(request, self.peer)
+            except ProtocolError as fault:
+                exchange.refuse(fault)
+                return
+        if rules.observer:
+            rules.observer.began(exchange)
+        if rules.admission is not None:
+            exchange.admitted = rules.admission.enter()
+            if not exchange.admitted:
+                exchange.send_error(503, "too many requests are in flight", (b"Retry-After", b"%d" % RETRY_AFTER_S))
+                return
+        for name, value in request.fields:
+            if name == b"priority":
+                exchange.urgency = urgency_of(value)
+        if exchange.collects:
+            exchange.collect()
+        else:
+            self.has_turn(exchange)
+
+    def _data(self, event: DataReceived) -> None:
+        """Content has come: give it to its exchange. The connection's window is opened again at once."""
+        stream, count, data = event.stream_id or 0, event.flow_controlled_length or 0, event.data
+        assert data is not None, "the library has it"
+        self.codec.took(count)
+        if data:
+            self._control.earn(EARNED_BY_CONTENT)
+        elif event.stream_ended is None:
+            self._control.spend()
+        exchange = self._exchanges.get(stream)
+        if exchange is None or exchange.over:
+            return
+        if count > len(data):  # padding
+            self.codec.used(stream, count - len(data))
+        if data:
+            exchange.took(data)
+
+    def _stream_ended(self, event: StreamEnded) -> None:
+        """The request on a stream is complete."""
+        exchange = self._exchanges.get(event.stream_id or 0)
+        if exchange is not None and not exchange.input_ended:
+            exchange.ends_input()
+
+    def _trailers(self, event: TrailersReceived) -> None:
+        """Trailers are checked and dropped, for no application interface has them."""
+        exchange = self._exchanges.get(event.stream_id or 0)
+        try:
+            check_trailers(tuple((bytes(name), bytes(value)) for name, value in event.headers or ()))
+        except Malformed:
+            self._resets.spend()
+            if exchange is not None:
+                exchange.reset(PROTOCOL)
+
+    def _stream_reset(self, event: StreamReset) -> None:
+        """The client has cancelled a request, or the library has reset its stream for an error of the client's."""
+        self._resets.spend()
+        exchange = self._exchanges.get(event.stream_id or 0)
+        if exchange is not None:
+            exchange.was_reset()
+
+    def _window_updated(self, event: WindowUpdated) -> None:
+        """A window has more room: exchanges that waited for it may send."""
+        self._control.spend()
+        if not event.stream_id:
+            self._try_again()
+        elif (exchange := self._stalled.pop(event.stream_id, None)) is not None:
+            self._senders.add(exchange.urgency, exchange)
+
+    def _settings_changed(self, event: RemoteSettingsChanged) -> None:
+        """The client has settings, which the library has followed; the size of all windows may be one of them."""
+        self._control.spend()
+        self._try_again()
+
+    def _try_again(self) -> None:
+        """Any window may have room now."""
+        for exchange in self._stalled.values():
+            self._senders.add(exchange.urgency, exchange)
+        self._stalled.clear()
+
+    def _unknown_frame(self, event: UnknownFrameReceived) -> None:
+        """A frame that the library does not know is ignored, unless it is a PRIORITY_UPDATE."""
+        self._control.spend()
+        frame: Any = event.frame
+        if getattr(frame, "type", None) == PRIORITY_UPDATE:
+            stream, urgency = read_update(frame.body)
+            if (exchange := self._exchanges.get(stream)) is not None:
+                exchange.urgency = urgency  # from the next time that it is queued
+
+    def _ping_answered(self, event: PingAckReceived) -> None:
+        """If it was the PING of `drain`, the client knows that the end is near."""
+        self._control.spend()
+        if self._draining and event.ping_data == DRAIN_PING:
+            self._refuse_from_now_on()
+
+    def _client_leaves(self, event: ConnectionTerminated) -> None:
+        """The client has said GOAWAY: the connection ends when its requests are answered."""
+        self._control.spend()
+        self._leaving = True
+
+
+_HANDLERS: dict[type[Event], Callable[[Http2Input, Any], None]] = {
+    RequestReceived: Http2Input._request,
+    DataReceived: Http2Input._data,
+    StreamEnded: Http2Input._stream_ended,
+    TrailersReceived: Http2Input._trailers,
+    StreamReset: Http2Input._stream_reset,
+    WindowUpdated: Http2Input._window_updated,
+    RemoteSettingsChanged: Http2Input._settings_changed,
+    UnknownFrameReceived: Http2Input._unknown_frame,
+    PingAckReceived: Http2Input._ping_answered,
+    ConnectionTerminated: Http2Input._client_leaves,
+}
+"""What is done for each event of the library; all others cost the client one of its allowance."""
