@@ -17,7 +17,7 @@ _lowered: BoundedCache[Fields, Fields] = BoundedCache(256)
 
 
 def lowered(fields: Fields) -> Fields:
-    """Return an application's fields with names in lower case, without those of a connection of HTTP/1.1."""
+    """Return an application's fields with names in lower case, without the connection fields of HTTP/1.1."""
     known = _lowered.get(fields)
     if known is None:
         known = tuple(
@@ -43,7 +43,9 @@ def server_fields(lines: bytes) -> Fields:
 
 
 class Content:
-    """How much content an answer may have: none for HEAD, 204 and 304, and no more than its Content-Length."""
+    """Counts an answer's content, and says how much of it may be sent: none for HEAD, 204 and 304, and no more than its
+    Content-Length.
+    """
 
     __slots__ = ("_complain", "_excess", "ended", "forbidden", "remaining", "request", "sent")
 

@@ -1,19 +1,19 @@
-"""What a client may do without use before its connection is ended: bounds for floods.
+"""Bounds the useless work that a client can ask for, so that a flood of frames ends the connection.
 
-Each frame that costs the server work and brings no request and no content (PING, SETTINGS, PRIORITY, empty DATA, a
-reset of a request that was just begun) takes from an allowance. What clients do in earnest gives back: requests that
-are answered, content that moves, and time. So a client that works may do all of this for ever, and a flood ends after a
-number of frames that is known, whatever their kind: CVE-2019-9512 (ping), 9513 (priority), 9515 (settings), 9518 (empty
-frames), CVE-2023-44487 (rapid reset), CVE-2025-8671 (resets that the server is made to send).
+A frame that costs the server work but brings no request and no content (PING, SETTINGS, PRIORITY, empty DATA, a reset
+of a request that was just begun) takes one from an allowance. Useful activity gives back: requests that are answered,
+content that moves, and time. So an ordinary client may send such frames for ever, and a flood ends after a known number
+of frames of any kind: CVE-2019-9512 (ping), 9513 (priority), 9515 (settings), 9518 (empty frames), CVE-2023-44487
+(rapid reset), CVE-2025-8671 (resets that the server is made to send).
 """
 
 
 class FloodError(Exception):
-    """The client has used up its allowance: the connection is to be ended with ENHANCE_YOUR_CALM."""
+    """The client has used up its allowance: the connection must be ended with ENHANCE_YOUR_CALM."""
 
 
 class Allowance:
-    """A number that `spend` lowers and `earn` raises, up to where it began (`most`)."""
+    """A number of useless frames: `spend` lowers it, `earn` raises it, up to its initial value `most`."""
 
     __slots__ = ("_left", "_most", "_what")
 
@@ -23,11 +23,11 @@ class Allowance:
         """What is bounded, for the sentence in the log."""
 
     def spend(self, count: int = 1) -> None:
-        """Take `count`. Raises FloodError if so much is not left."""
+        """Take `count` from the allowance. Raises FloodError if it is not enough."""
         self._left -= count
         if self._left < 0:
             raise FloodError(f"too many {self._what}")
 
     def earn(self, count: int) -> None:
-        """Give back `count`, up to the beginning."""
+        """Add `count` to the allowance, up to its initial value."""
         self._left = min(self._most, self._left + count)

@@ -1,8 +1,8 @@
-"""HPACK (RFC 7541) by the library `hpack`, which remembers what it has just done.
+"""HPACK (RFC 7541) by the library `hpack`, with a cache of recent results.
 
-Clients send the same fields again and again, and are answered with the same ones. As long as the table of a connection
-has not changed, the same block means the same fields, and the same fields make the same block. So each connection keeps
-the last few of both, until its table changes; nothing else of the compression changes.
+Clients send the same fields again and again, and are answered with the same ones. While a connection's table has not
+changed, the same block decodes to the same fields, and the same fields encode to the same block. So each connection
+keeps the last few of both, and forgets them when its table changes.
 """
 
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 KEPT = 16
-"""Blocks that a connection keeps in each direction."""
+"""Number of blocks that a connection keeps in each direction."""
 
 KEPT_BYTES = 256
-"""Longest block that is kept. Of fields that the table has, a block has a byte or two each."""
+"""Longest block that is kept. A field that is in the table takes one or two bytes of a block."""
 
 
 class CompressionError(ProtocolError):
@@ -28,7 +28,7 @@ class CompressionError(ProtocolError):
 
 
 class RememberingEncoder(Encoder):
-    """An encoder of one connection."""
+    """The encoder of one connection, with a cache."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class RememberingEncoder(Encoder):
 
 
 class RememberingDecoder(Decoder):
-    """A decoder of one connection."""
+    """The decoder of one connection, with a cache."""
 
     def __init__(self, max_header_list_size: int) -> None:
         super().__init__(max_header_list_size)
@@ -73,7 +73,7 @@ class RememberingDecoder(Decoder):
 
 
 def _remember(known: dict[Any, Any], key: Any, value: Any, block: bytes, entries: Any, newest: Any) -> Any:
-    """Keep what was just done, or forget all if it has changed the table. Returns the table's newest entry."""
+    """Store a result, or empty the cache if it has changed the table. Returns the table's newest entry."""
     now = entries[0] if entries else None
     if now is not newest or (block and block[0] & 0xE0 == 0x20):  # the second begins with another size of the table
         known.clear()

@@ -31,17 +31,21 @@ STREAMS = 100
 (nginx: 128)."""
 
 MOST_STREAMS = 1000
-"""Streams with which the connection is ended, beyond those that are refused one by one."""
+"""Number of open streams at which the connection is ended; fewer, but more than STREAMS, are refused one by one."""
 
 STREAM_WINDOW = 65535
 """Bytes of a request's body that may wait for the application: the window with which every stream begins."""
 
 WINDOW = 1 << 20
-"""Bytes that a client may send on all streams together before it hears of us. What has come is given back at once, so
-that a body nobody reads does not hold up the others; the streams' windows bound the memory."""
+"""Bytes that a client may send on all streams together before it receives a WINDOW_UPDATE. The connection's window is
+opened again as soon as content has come, so that a body that nobody reads does not hold up other streams; the streams'
+own windows bound the memory.
+"""
 
 CREDIT_BYTES = 32768
-"""A window is not opened by less: each WINDOW_UPDATE has 13 bytes and its work, and half of a window is left."""
+"""Least number of bytes by which a window is opened, because each WINDOW_UPDATE costs 13 bytes and some work. Half of a
+window is still open then.
+"""
 
 PIECE_BYTES = 8192
 CLOSED_STREAMS = 256
@@ -63,7 +67,7 @@ class BrokenError(Exception):
 
 
 class UselessFrame(Event):
-    """A frame that changes nothing, such as content for a stream that has ended."""
+    """Reported for a frame that changes nothing, such as content for a stream that has ended."""
 
 
 _USELESS = UselessFrame()
@@ -84,8 +88,11 @@ class _Connection(H2Connection):
 
 
 class Http2Connection:
-    """One connection. header_list: bytes of fields, counted as SETTINGS_MAX_HEADER_LIST_SIZE has it, that a request may
-    have; twice as many end the connection. tunnels: extended CONNECT is offered (RFC 8441)."""
+    """One client's connection.
+
+    `header_list`: most bytes of fields in a request, counted as for SETTINGS_MAX_HEADER_LIST_SIZE; twice as many end
+    the connection. `tunnels`: True to offer extended CONNECT (RFC 8441).
+    """
 
     __slots__ = ("_credit", "_h2", "_ours", "_stream_credit", "over")
 
@@ -124,7 +131,7 @@ class Http2Connection:
         self.over = False
 
     def receive(self, data: bytes) -> Iterator[Event]:
-        """Yield what the bytes from the client mean. Raises BrokenError."""
+        """Yield the events in the bytes from the client. Raises BrokenError."""
         h2 = self._h2
         for begin in range(0, len(data), PIECE_BYTES):
             if self.over:
@@ -138,12 +145,12 @@ class Http2Connection:
 
     @property
     def expects_preface(self) -> bool:
-        """The client's first bytes (RFC 9113 section 3.4) have not all come."""
+        """True until the client's first bytes (RFC 9113 section 3.4) have all come."""
         return bool(self._h2.incoming_buffer._preamble_len)
 
     @property
     def in_head(self) -> bool:
-        """A header block has begun, and its last frame has not come."""
+        """True if a header block has begun and its last frame has not come."""
         return bool(self._h2.incoming_buffer._headers_buffer)
 
     @property
@@ -162,24 +169,26 @@ class Http2Connection:
         return output
 
     def window(self, stream: int) -> int:
-        """Bytes of content that the client's windows permit on a stream now; none or less: it has to wait."""
+        """Return how many bytes of content the client's windows permit on a stream now. If not positive, sending must
+        wait.
+        """
         try:
             return self._h2.local_flow_control_window(stream)
         except StreamClosedError:
             return 0
 
     def send_head(self, stream: int, fields: Fields, last: bool) -> None:
-        """Send the fields of a head, or trailers. last: the stream ends with them."""
+        """Send the fields of a head, or trailers. `last`: the stream ends with them."""
         try:
             self._h2.send_headers(stream, fields, last)
         except StreamClosedError:
             pass
 
     def send_content(self, stream: int, data: bytes | memoryview, last: bool) -> None:
-        """Send content, no more than the `window` permits, in as many frames as it takes. last: the stream ends.
+        """Send content, no more than `window` permits, in as many frames as needed. `last`: the stream ends.
 
-        The frames but the last are made here: they change nothing but the windows. A frame of 16 KiB takes 4 us so, and
-        22 us by the library (which counts copies as well).
+        All frames but the last are made here, because they change nothing but the windows. A frame of 16 KiB takes 4 us
+        in this way and 22 us in the library (which also counts bytes of copies).
         """
         h2 = self._h2
         most, count = h2.max_outbound_frame_size, len(data)
@@ -209,14 +218,16 @@ class Http2Connection:
             pass
 
     def took(self, count: int) -> None:
-        """The connection has taken `count` bytes of content, padding included."""
+        """Note that `count` bytes of content, padding included, have come on the connection."""
         self._credit += count
         if self._credit >= CREDIT_BYTES:
             self._h2.increment_flow_control_window(self._credit)
             self._credit = 0
 
     def used(self, stream: int, count: int) -> None:
-        """The application has read `count` bytes of a stream's content: let the client send as many more."""
+        """Note that the application has read `count` bytes of a stream's content, so that the client may send as many
+        more.
+        """
         credit = self._stream_credit.get(stream, 0) + count
         if credit >= CREDIT_BYTES:
             self._stream_credit.pop(stream, None)
@@ -228,11 +239,11 @@ class Http2Connection:
             self._stream_credit[stream] = credit
 
     def forget(self, stream: int) -> None:
-        """The stream is over."""
+        """Forget a stream that has ended."""
         self._stream_credit.pop(stream, None)
 
     def go_away(self, last_stream: int, code: ErrorCodes = NO_ERROR, why: bytes = b"") -> None:
-        """Tell the client to open no streams any more. Those up to `last_stream` are answered."""
+        """Send GOAWAY: the client must open no more streams. Those up to `last_stream` are still answered."""
         frame = GoAwayFrame(0, last_stream_id=last_stream, error_code=int(code), additional_data=why)
         self._ours += self._h2.data_to_send(), frame.serialize()
 

@@ -20,13 +20,14 @@ REMEMBERED_HEAD = 4096
 """Bytes. Heads up to this size are cached as requests, up to REMEMBERED_HEADS of them for each scheme."""
 
 FIELD_OVERHEAD = 32
-"""Bytes that each field counts beside its name and value (RFC 7541 section 4.1), as SETTINGS_MAX_HEADER_LIST_SIZE has
-it."""
+"""Bytes that each field counts in addition to its name and value (RFC 7541 section 4.1), for
+SETTINGS_MAX_HEADER_LIST_SIZE.
+"""
 
 VERSION = "2"
 
 _is_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
-"""Match a token without capitals (RFC 9113 section 8.2.1)."""
+"""Matches a field name: a token without capitals (RFC 9113 section 8.2.1)."""
 
 _OF_THE_CONNECTION = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 """Fields that a request of HTTP/2 must not have (RFC 9113 section 8.2.2)."""
@@ -43,10 +44,10 @@ class Malformed(Exception):
 
 
 def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels: bool) -> Request:
-    """Return the request whose pseudo-fields and fields are `fields`. Requests with the same ones are one object.
+    """Return the request with these pseudo-fields and fields. Requests with equal fields are one object.
 
-    ended: there is no body. scheme: that of the connection; what the client says of it is checked and not believed.
-    tunnels: WebSockets are opened (RFC 8441). Raises Malformed, and ProtocolError (400, 414, 417, 431, 501).
+    `ended`: the request has no body. `scheme`: the connection's; the client's `:scheme` is checked but not believed.
+    `tunnels`: WebSockets are offered (RFC 8441). Raises Malformed, and ProtocolError (400, 414, 417, 431, 501).
     """
     known = _known[scheme]
     try:
@@ -63,8 +64,9 @@ def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels
 
 
 def check_trailers(fields: Fields) -> None:
-    """Raise Malformed for trailers that are: the rules of fields hold, and none is a pseudo-field (section 8.1). Valid
-    ones are ignored, as in HTTP/1.1."""
+    """Raise Malformed if trailers break the rules of fields, or contain a pseudo-field (section 8.1). Valid trailers
+    are ignored, as in HTTP/1.1.
+    """
     for name, value in fields:
         if name[:1] == b":":
             raise Malformed("a trailer is a pseudo-field")

@@ -1,4 +1,4 @@
-"""A protocol around another one: what it passes on unchanged. For `session.tls`."""
+"""The part of a protocol around another one that it passes on unchanged. `session.tls.Tls` inherits from it."""
 
 from typing import Protocol
 
@@ -8,28 +8,30 @@ from septet.proxies.proxy_protocol import Header
 
 
 class Inner(ServerProtocol, Protocol):
-    """What TLS asks of the protocol in it, beside what a carrier does."""
+    """The attributes and methods that TLS uses of the protocol inside of it, in addition to those of
+    `protocol.ServerProtocol`.
+    """
 
     tls: TlsInfo | None
-    """Set when the handshake is over."""
+    """What the handshake agreed on; set when it is over."""
 
     @property
     def peer(self) -> str:
-        """As in `session.http1.Session`."""
+        """The client's address, as lists of trusted proxies name it: its IP address, or "unix:" on a unix socket."""
 
     @property
     def ends(self) -> bool:
-        """The present output is the last, and the connection is closed when it has gone."""
+        """True if the present output is the last, and the connection is closed when it has been sent."""
 
     def introduce(self, header: Header) -> None:
-        """A proxy has said whose connection this is, before TLS began."""
+        """Set the client's and the server's address: a proxy has named them before TLS began."""
 
     def refuse(self, fault: ProtocolError) -> Want:
         """Answer a client that does not speak TLS, and close."""
 
 
 class Around:
-    """The part of `protocol.ServerProtocol` that is the inner protocol's own, whatever is around it."""
+    """The members of `protocol.ServerProtocol` that are those of the inner protocol, unchanged."""
 
     __slots__ = ("_inner",)
 

@@ -1,5 +1,6 @@
-"""The answer of an exchange of HTTP/2: its head and its content as they are given, and as frames are made of them. A
-base class of `_http2_exchange.Http2Exchange`, which creates the attributes."""
+"""The answer of an HTTP/2 exchange: queues its head and content, and makes frames of them. A base class of
+`_http2_exchange.Http2Exchange`, which creates the attributes.
+"""
 
 from collections import deque
 from typing import Any
@@ -11,11 +12,11 @@ from septet.http2.connection import INTERNAL, NO_ERROR, Http2Connection
 from septet.session._http2_body import RequestBody
 
 JOINED_BYTES = 65536
-"""Small parts of an answer are joined into pieces of about this size while they wait."""
+"""While small parts of an answer wait, they are joined into pieces of about this size."""
 
 
 class Answering(RequestBody):
-    """The sending half of an exchange."""
+    """The answering half of an HTTP/2 exchange."""
 
     __slots__ = ()
 
@@ -104,7 +105,7 @@ class Answering(RequestBody):
         return self.later
 
     def _end(self, last: bool) -> Want:
-        """Note whether the application has given its whole answer."""
+        """Note that the application has given its whole answer, if `last`."""
         if last and not self.answered:
             self.answered = True
             self.answered_ns = self._session.rules.clock()
@@ -120,19 +121,19 @@ class Answering(RequestBody):
         return self._session.go_on()
 
     def refused_websocket(self) -> None:
-        """The request asked for a WebSocket, and is answered like another one: count that."""
+        """Count that the request for a WebSocket gets an ordinary answer instead."""
         traffic = self._session.rules.traffic
         if traffic is not None:
             traffic.websocket_refused()
 
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
-        """Accept a WebSocket. This object is one from then on: see `session._http2_websocket`."""
+        """Accept a WebSocket. From then on this object is a WebSocket; see `session._http2_websocket`."""
         opener = self._session.rules.websocket
         assert opener is not None, "applications are offered WebSockets where there are some"
         return opener.open_on_stream(self, subprotocol, fields)
 
     def server_stops(self) -> None:
-        """The server takes no more requests. A WebSocket ends; other exchanges are answered."""
+        """Called when the server stops: a WebSocket ends; other exchanges are still answered."""
 
     def fail(self) -> Want:
         try:
@@ -165,12 +166,13 @@ class Answering(RequestBody):
 
     @property
     def sends_end(self) -> bool:
-        """There is no content to be sent any more, but the end of the stream."""
+        """True if nothing is left to send but the end of the stream."""
         return self._end_queued and self.later is None
 
     def send_some(self, room: int) -> int:
-        """Send at most `room` bytes from the head of the queue, which is not of a file, in one frame; with the end of
-        the stream if it is the last. Returns the number of bytes."""
+        """Send at most `room` bytes of the first piece in the queue in one frame, which also ends the stream if nothing
+        follows. The piece is not a part of a file. Returns the number of bytes.
+        """
         codec, queue = self._session.codec, self.later
         if queue is None:
             self._send_end()
@@ -187,7 +189,7 @@ class Answering(RequestBody):
         return len(data)
 
     def send_of_file(self, data: bytes) -> None:
-        """Send bytes of the file at the head of the queue."""
+        """Send bytes that were read from the part of a file that is first in the queue."""
         queue = self.later
         assert queue is not None, "there is a file"
         region = queue[0]
@@ -223,7 +225,9 @@ class Answering(RequestBody):
         self._output_ended()
 
     def _output_ended(self) -> None:
-        """The whole answer is in the output. If the request has not ended, the client need not send the rest."""
+        """Called when the whole answer is in the output. If the request has not ended, tell the client not to send the
+        rest.
+        """
         self._end_queued = False
         self.over = True
         if not self.input_ended:

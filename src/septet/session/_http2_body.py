@@ -1,5 +1,6 @@
-"""The body of a request of HTTP/2: what has come on its stream, and is read as it comes or collected first. A base
-class of `_http2_exchange.Http2Exchange`, which creates the attributes."""
+"""The body of an HTTP/2 request: the application reads it as it comes, or it is collected first. A base class of
+`_http2_exchange.Http2Exchange`, which creates the attributes.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from septet.session.phases import Pace
 
 
 class Connection(Protocol):
-    """What an exchange asks of its session."""
+    """The methods of the session that its exchanges call."""
 
     rules: Rules
     codec: Http2Connection
@@ -37,19 +38,19 @@ class Connection(Protocol):
         """Find the session's phase after an exchange has changed, and return its want."""
 
     def has_output(self, exchange: Any) -> None:
-        """The exchange has queued something for the client."""
+        """Note that the exchange has queued output for the client."""
 
     def has_turn(self, exchange: Any) -> None:
-        """The application is to be begun for the exchange, or told that something has changed."""
+        """Note that the application must be begun for the exchange, or told that something has changed."""
 
     def finished(self, exchange: Any) -> None:
-        """The exchange's stream has ended, and so has its application."""
+        """Called when the exchange's stream and its application have both ended."""
 
     def lose(self) -> Want: ...
 
 
 class RequestBody:
-    """The receiving half of an exchange."""
+    """The receiving half of an HTTP/2 exchange."""
 
     __slots__ = (
         *("_content", "_continued", "_end_queued", "_fault", "_head_sent", "_pace", "_pieces", "_received"),
@@ -82,7 +83,7 @@ class RequestBody:
         raise NotImplementedError
 
     def took(self, data: bytes) -> None:
-        """Take content that has come. For the session."""
+        """Take content that has come on the stream. Called by the session."""
         self._received += len(data)
         if self.answered or self.lost:
             self._session.codec.used(self.stream, len(data))
@@ -97,7 +98,7 @@ class RequestBody:
             self._wake()
 
     def ends_input(self) -> None:
-        """Nothing more of the request will come: the body is complete. For the session."""
+        """Note that the body is complete. Called by the session."""
         self.input_ended = True
         if self.collects:
             self._collect()
@@ -105,7 +106,7 @@ class RequestBody:
             self._wake()
 
     def connection_ended(self) -> None:
-        """The client sends no more on any stream. For the session."""
+        """Note that the client sends no more on any stream. Called by the session."""
         self._wake()
 
     def _wake(self) -> None:
@@ -114,7 +115,7 @@ class RequestBody:
         self._session.has_turn(self)
 
     def _break(self, fault: ProtocolError) -> None:
-        """The client has broken a rule in the middle of the body, or is late with it."""
+        """End the body with an error: the client has broken a rule in the middle of it, or is late with it."""
         if self.collects or not self.begun:
             self.collects = False
             self.drop_body()
@@ -145,7 +146,7 @@ class RequestBody:
         return self._session.go_on()
 
     def _continue(self) -> None:
-        """Send 100 Continue if the client expects it, and nothing of the body has come."""
+        """Send 100 Continue if the client expects it and nothing of the body has come."""
         if self.request.expects_continue and not (self._continued or self._received or self.status):
             self._continued = True
             self._session.codec.send_head(self.stream, ((b":status", b"100"),), False)
@@ -158,12 +159,12 @@ class RequestBody:
         return part
 
     def collect(self) -> None:
-        """Begin to collect the body, for models in which the application must not wait for it."""
+        """Begin to collect the body, in models in which the application must not wait for it."""
         self._continue()
         self._collect()
 
     def _collect(self) -> None:
-        """Store what has come of the body; when it is complete, the application has its turn."""
+        """Store what has come of the body; when it is complete, let the application have its turn."""
         rules = self._session.rules
         whole = self.input_ended
         try:

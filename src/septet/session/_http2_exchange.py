@@ -1,10 +1,10 @@
 """One stream of HTTP/2: a request and its answer, as `exchange.Exchange` and `protocol.ServerExchange`.
 
-The session (`session.http2`) feeds it what comes on its stream, and takes from its queue (`later`) what the client's
-windows permit. The exchange decides what the answer's frames are; the session decides when they are made.
+The session (`session.http2`) gives it what comes on its stream, and takes from its queue (`later`) what the client's
+windows permit. The exchange decides which frames its answer consists of; the session decides when they are made.
 
 An exchange may outlive its stream: when the client resets the stream, the application is told (`lost`), and the
-exchange counts among those of the connection until the application has ended, too.
+exchange stays one of the connection's until the application has ended.
 """
 
 from collections import deque
@@ -23,12 +23,12 @@ from septet.session.phases import FILE_CHANGED, Pace
 
 
 class Http2Exchange(Answering):
-    """A request and its answer. `ended`: the request has no body, or all of it has come."""
+    """A request and its answer. `ended`: True if the request has no body, or all of it has come."""
 
     __slots__ = ()
 
     tunnel: Any
-    """Set by `upgrade` alone; see `session._http2_websocket`."""
+    """The messages of a WebSocket, set by `upgrade`; else None. See `session._http2_websocket`."""
 
     file: FileRegion | None = None
     extended = True
@@ -88,7 +88,7 @@ class Http2Exchange(Answering):
 
     @property
     def phase(self) -> Phase:
-        """The phase of the connection, for the watch of `--request-timeout`."""
+        """The phase of the connection, which `--request-timeout` reads."""
         return self._session.phase
 
     @property
@@ -137,7 +137,7 @@ class Http2Exchange(Answering):
     # The end of the stream
 
     def was_reset(self) -> None:
-        """The stream has ended before its time: by the client, or with its connection."""
+        """Called when the stream has ended early: the client reset it, or its connection ended."""
         if self.over:
             return
         self.over = self.lost = True
@@ -156,24 +156,24 @@ class Http2Exchange(Answering):
             self.was_reset()
 
     def cut_short(self) -> None:
-        """The file at the head of the queue has changed since its answer began."""
+        """Called when the file at the head of the queue has changed since its answer began: reset the stream."""
         self._session.rules.complain(f"{FILE_CHANGED % self.request.target.decode('ascii')}; the stream is reset")
         self.reset(INTERNAL)
 
     def lose(self) -> Want:
-        """For the watch of `--request-timeout`: the thread of the application cannot be ended, so its connection is."""
+        """Cut the connection. Called for `--request-timeout` if the application's thread cannot be ended."""
         return self._session.lose()
 
     # Deadlines
 
     @property
     def moved(self) -> int:
-        """Bytes that the client has sent or taken."""
+        """Bytes that the client has sent or taken on this stream."""
         queued = sum(item.count if isinstance(item, FileRegion) else len(item) for item in self.later or ())
         return self._received + self.sent - queued
 
     def deadline(self, now: float) -> float | None:
-        """When the client's time is up; None if nothing is awaited of it on this stream."""
+        """Return when the client's time is up; None if the server waits for nothing from it on this stream."""
         session, self.due_at = self._session, None
         if self.over:
             return None
@@ -196,7 +196,7 @@ class Http2Exchange(Answering):
             self._pace.waited(now, self.moved)
 
     def expire(self) -> None:
-        """The client's time is up: it is answered 408, or its stream reset because it does not read."""
+        """Handle a deadline that has passed: answer 408, or reset the stream of a client that does not read."""
         if self.later is not None:
             self.reset(CANCEL)
         elif self.collects and self._session.stopping:

@@ -1,5 +1,6 @@
-"""What comes in on a connection of HTTP/2: what is done for each event of the library. A base class of
-`session.http2.Http2Session`."""
+"""Handles what comes in on an HTTP/2 connection: a method for each event of the library. A base class of
+`session.http2.Http2Session`.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,22 +30,23 @@ from septet.session._http2_state import Http2State
 from septet.session.phases import LINGER, LINGER_BYTES, OVER
 
 EARNED_BY_REQUEST = 10
-"""Frames without use that a request makes up for."""
+"""Useless frames that the client may send in addition for each answered request."""
 EARNED_BY_CONTENT = 4
-"""Frames without use that a frame of content makes up for, in either direction: some clients open both windows for each
-one."""
+"""Useless frames that the client may send in addition for each frame of content, in either direction: some clients open
+both windows for each one.
+"""
 
 RETRY_AFTER_S = 1
 
 DRAIN_PING = b"septet.."
-"""What the PING says by which a session finds out whether the client knows of the end."""
+"""Content of the PING by which a session finds out that the client has read its GOAWAY."""
 
 _INVALID = Request("GET", b"", b"", b"", VERSION, ())
-"""Stands for a request that is refused."""
+"""Stands for the request in an exchange that refuses a malformed one."""
 
 
 class Http2Input(Http2State):
-    """The receiving half of a session."""
+    """The receiving half of an HTTP/2 session."""
 
     __slots__ = ()
 
@@ -74,7 +76,7 @@ class Http2Input(Http2State):
         return self.go_on()
 
     def _end_input(self) -> Want:
-        """The client sends no more: requests that are complete are answered, as far as the windows permit."""
+        """Handle the end of the client's stream of bytes: complete requests are answered, as the windows permit."""
         self.ended = self._leaving = True
         for exchange in list(self._exchanges.values()):
             if not exchange.input_ended and not exchange.begun:
@@ -84,13 +86,13 @@ class Http2Input(Http2State):
         return self.go_on()
 
     def _break_off(self) -> None:
-        """End the connection once what was said about it has gone."""
+        """End the connection when the GOAWAY about the client's error has been sent."""
         self._closing = self._lingers = True
         for exchange in list(self._exchanges.values()):
             exchange.was_reset()
 
     def _request(self, event: RequestReceived) -> None:
-        """A head has come: open an exchange for it, or refuse it."""
+        """Handle a complete head: open an exchange for it, or refuse it."""
         stream, ended = event.stream_id, event.stream_ended is not None
         assert stream is not None, "the library names it"
         self._control.earn(EARNED_BY_REQUEST)
@@ -116,12 +118,12 @@ class Http2Input(Http2State):
         self._admit(self._open(stream, request, ended))
 
     def _open(self, stream: int, request: Request, ended: bool) -> Http2Exchange:
-        """Make the exchange of a stream. ended: the request has no body."""
+        """Make the exchange of a stream. `ended`: the request has no body."""
         exchange = self._exchanges[stream] = Http2Exchange(self, stream, request, ended)
         return exchange
 
     def _admit(self, exchange: Http2Exchange) -> None:
-        """Have the application called for a request, when its turn comes; or answer it 400 or 503."""
+        """Let the application be called for a request when its turn comes; or answer it 400 or 503."""
         rules, request = self.rules, exchange.request
         if rules.identify is not None:
             request, exchange.request_id = rules.identify(request, self.peer)
@@ -148,7 +150,7 @@ class Http2Input(Http2State):
             self.has_turn(exchange)
 
     def _data(self, event: DataReceived) -> None:
-        """Content has come: give it to its exchange. The connection's window is opened again at once."""
+        """Give content to its exchange, and open the connection's window again at once."""
         stream, count, data = event.stream_id or 0, event.flow_controlled_length or 0, event.data
         assert data is not None, "the library has it"
         self.codec.took(count)
@@ -165,13 +167,13 @@ class Http2Input(Http2State):
             exchange.took(data)
 
     def _stream_ended(self, event: StreamEnded) -> None:
-        """The request on a stream is complete."""
+        """Note that the request on a stream is complete."""
         exchange = self._exchanges.get(event.stream_id or 0)
         if exchange is not None and not exchange.input_ended:
             exchange.ends_input()
 
     def _trailers(self, event: TrailersReceived) -> None:
-        """Trailers are checked and dropped, for no application interface has them."""
+        """Check trailers and drop them, because no application interface has them."""
         exchange = self._exchanges.get(event.stream_id or 0)
         try:
             check_trailers(tuple((bytes(name), bytes(value)) for name, value in event.headers or ()))
@@ -181,7 +183,9 @@ class Http2Input(Http2State):
                 exchange.reset(PROTOCOL)
 
     def _stream_reset(self, event: StreamReset) -> None:
-        """The client has cancelled a request, or the library has reset its stream for an error of the client's."""
+        """Handle a request that the client has cancelled, or whose stream the library has reset because of the client's
+        error.
+        """
         if (traffic := self.rules.traffic) is not None:
             traffic.http2_reset()
         self._resets.spend()
@@ -190,7 +194,7 @@ class Http2Input(Http2State):
             exchange.was_reset()
 
     def _window_updated(self, event: WindowUpdated) -> None:
-        """A window has more room: exchanges that waited for it may send."""
+        """Let exchanges send that waited for room in a window."""
         self._control.spend()
         if not event.stream_id:
             self._try_again()
@@ -198,12 +202,12 @@ class Http2Input(Http2State):
             self._senders.add(exchange.urgency, exchange)
 
     def _settings_changed(self, event: RemoteSettingsChanged) -> None:
-        """The client has settings, which the library has followed; the size of all windows may be one of them."""
+        """Handle new settings of the client: the library has applied them, and they may have changed all windows."""
         self._control.spend()
         self._try_again()
 
     def _try_again(self) -> None:
-        """Any window may have room now."""
+        """Let all exchanges send that waited, because any window may have room now."""
         for exchange in self._stalled.values():
             self._senders.add(exchange.urgency, exchange)
         self._stalled.clear()
@@ -218,13 +222,13 @@ class Http2Input(Http2State):
                 exchange.urgency = urgency  # from the next time that it is queued
 
     def _ping_answered(self, event: PingAckReceived) -> None:
-        """If it was the PING of `drain`, the client knows that the end is near."""
+        """If this answers the PING of `drain`, the client knows that the connection ends soon: send the last GOAWAY."""
         self._control.spend()
         if self._draining and event.ping_data == DRAIN_PING:
             self._refuse_from_now_on()
 
     def _client_leaves(self, event: ConnectionTerminated) -> None:
-        """The client has said GOAWAY: the connection ends when its requests are answered."""
+        """Handle the client's GOAWAY: the connection ends when its requests are answered."""
         self._control.spend()
         self._leaving = True
 
@@ -241,4 +245,4 @@ _HANDLERS: dict[type[Event], Callable[[Http2Input, Any], None]] = {
     PingAckReceived: Http2Input._ping_answered,
     ConnectionTerminated: Http2Input._client_leaves,
 }
-"""What is done for each event of the library; all others cost the client one of its allowance."""
+"""The method for each event of the library. Every other event takes one from the client's allowance."""

@@ -1,5 +1,6 @@
-"""What goes out on a connection of HTTP/2: whose content is next, and what the socket has taken. A base class of
-`session.http2.Http2Session`."""
+"""The output of an HTTP/2 connection: chooses whose content is sent next, and counts what the socket has taken. A base
+class of `session.http2.Http2Session`.
+"""
 
 from septet.exchange import FileRegion, Want
 from septet.session._http2_exchange import Http2Exchange
@@ -7,17 +8,19 @@ from septet.session._http2_input import EARNED_BY_CONTENT
 from septet.session._http2_state import Http2State
 
 SEND_BYTES = 65536
-"""Content for which frames are made at once."""
+"""Bytes of content for which frames are made at once."""
 
 FRAME_BYTES = 16384
-"""Content of one exchange, before it is another one's turn."""
+"""Bytes of one exchange's content that are sent before the next exchange has its turn."""
 
 OUTPUT_BYTES = 1 << 20
-"""Output that may wait: beyond SEND_BYTES it is answers to frames of control, of a client that does not read."""
+"""Most bytes of output that may wait. Beyond SEND_BYTES these are answers to control frames of a client that does not
+read.
+"""
 
 
 class Http2Output(Http2State):
-    """The sending half of a session."""
+    """The sending half of an HTTP/2 session."""
 
     __slots__ = ()
 
@@ -40,7 +43,9 @@ class Http2Output(Http2State):
         return bool(self.output) or self.file is not None
 
     def _make_frames(self) -> None:
-        """Make frames of what exchanges have queued, SEND_BYTES at most; or have the carrier read a piece of a file."""
+        """Make frames of at most SEND_BYTES of what exchanges have queued; or ask the carrier (the model's code that
+        owns the socket) to read a piece of a file.
+        """
         senders, codec, made = self._senders, self.codec, 0
         while len(senders) and made < SEND_BYTES:
             exchange = senders.pop()
@@ -66,7 +71,7 @@ class Http2Output(Http2State):
             self._senders.add(exchange.urgency, exchange)
 
     def _offer(self, exchange: Http2Exchange, region: FileRegion, room: int) -> None:
-        """Have the carrier read a piece of an exchange's file."""
+        """Ask the carrier to read a piece of an exchange's file."""
         count = min(room, region.count)
         self.file = FileRegion(region.descriptor, region.offset, count, region.version, region.owner)
         self._file_of = exchange

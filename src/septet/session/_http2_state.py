@@ -1,4 +1,4 @@
-"""What a session of HTTP/2 consists of, and its phases. A base class of the three parts of `session.http2`."""
+"""The attributes of an HTTP/2 session, and its phases. A base class of the parts of `session.http2.Http2Session`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,26 +13,27 @@ from septet.session._http2_exchange import Http2Exchange
 from septet.session.phases import Pace
 
 PREFACE = Phase("http2-preface", READ, lambda timeouts: timeouts.header, idle=True)
-"""The client's first bytes have not all come."""
+"""Phase: the client's first bytes have not all come."""
 IDLE = Phase("http2-idle", READ, lambda timeouts: timeouts.keep_alive, idle=True)
-"""No stream is open."""
+"""Phase: no stream is open."""
 HEAD = Phase("http2-head", READ, lambda timeouts: timeouts.header, interruptible=True)
-"""A header block has begun and has not ended."""
+"""Phase: a header block has begun and has not ended."""
 OPEN = Phase("http2-open", READ, lambda timeouts: timeouts.write, paced=True, interruptible=True)
-"""Streams are open: applications run, or something of the client is awaited."""
+"""Phase: streams are open; applications run, or the client is expected to send or read something."""
 DUE = Phase("http2-due", TURN, None)
-"""An exchange has its turn, among others that run."""
+"""Phase: an exchange has its turn, in a model that runs several at the same time."""
 RUNNING = Phase("http2-running", RUN, None)
-"""The application runs for one exchange, and for no other."""
+"""Phase: the application runs for one exchange, in a model that runs one at a time."""
 OUTPUT = Phase("http2-output", EITHER, lambda timeouts: timeouts.write, paced=True)
-"""Output waits for the client."""
+"""Phase: output waits for the client."""
 
 RESETS = 100
-"""Streams that may be reset without one that is answered, beside those that make up for it; Go's server allows 4 for
-each stream that may be open, hyper 20 before they are looked at."""
+"""Number of streams that may be reset without an answered one, in addition to those that answered requests and time
+permit. Go's server allows 4 for each stream that may be open, hyper 20.
+"""
 
 CONTROL_FRAMES = 1000
-"""Frames without use that may come at once: PING, SETTINGS, WINDOW_UPDATE and others."""
+"""Number of useless frames that may come at once: PING, SETTINGS, WINDOW_UPDATE and others."""
 
 
 class Http2State:
@@ -124,8 +125,9 @@ class Http2State:
         """The exchange to which the deadline belongs; None: it is the connection's."""
 
     def go_on(self) -> Want:
-        """Find the phase that follows from what waits, and return its want. This and what follows is implemented by the
-        parts of `Http2Session`."""
+        """Enter the phase that follows from what waits, and return its want. This method and those below are
+        implemented by the parts of `Http2Session`.
+        """
         raise NotImplementedError
 
     def has_output(self, exchange: Http2Exchange) -> None:

@@ -1,12 +1,12 @@
 """One WebSocket over HTTP/2 (RFC 8441): what an exchange becomes when the application accepts an extended CONNECT.
 
-The frames of WebSocket are the content of the stream, in both directions; the windows of HTTP/2 hold them back. As in
-`session.websocket`, the object stays the same and changes its class, so that its carrier need not look. The application
-is told of messages by a turn (`noticed` takes the news away), and in models that serve one exchange after the other the
-connection is the WebSocket's until its end.
+The frames of WebSocket are the content of the stream in both directions, and the windows of HTTP/2 bound them. As in
+`session.websocket`, the object stays the same and changes its class, so the model need not check. The application is
+told of messages by a turn, after which `noticed` is called. In models that serve one exchange after the other, the
+connection belongs to the WebSocket until it ends.
 
-The stream's window opens as messages are taken: what the application has not taken is bounded by QUEUE_BYTES and the
-window. A ping is sent when nothing has come for the time of `Timeouts.ping`, as on a connection of its own.
+The stream's window opens as messages are taken, so what the application has not taken is bounded by QUEUE_BYTES and the
+window. A ping is sent when nothing has come for `Timeouts.ping` seconds, as on a connection of HTTP/1.1.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from septet.websocket.handshake import opening
 from septet.websocket.tunnel import INTERNAL_ERROR, QUEUE_BYTES, SERVICE_RESTART, Message, TunnelOptions
 
 CLOSE_S = 5.0
-"""Seconds for a client to answer our close frame."""
+"""Seconds in which a client must answer our Close frame."""
 
 STOPPING = "the server stops"
 
@@ -29,7 +29,7 @@ STOPPING = "the server stops"
 def open_websocket(
     exchange: Http2Exchange, subprotocol: str | None, fields: Fields, options: TunnelOptions, make_state: Any
 ) -> Want:
-    """Accept: answer 200, and make the exchange a `Http2WebSocket`. make_state: the class of its tunnel."""
+    """Accept a WebSocket: answer 200, make the exchange a `Http2WebSocket`. `make_state`: its tunnel's class."""
     handshake = opening(exchange.request)
     tunnel = make_state(options, handshake.extensions)
     ours = handshake.accepted_on_stream(subprotocol, tunnel.accepted_extensions)
@@ -65,7 +65,7 @@ class Http2WebSocket(Http2Exchange):
 
     @property
     def waits(self) -> bool:
-        """In models that serve one exchange after the other: nothing is to be told to the application."""
+        """True, in models that serve one exchange after the other, if there is nothing to tell the application."""
         return not self.tunnel.news and not self.lost
 
     @property
@@ -88,7 +88,7 @@ class Http2WebSocket(Http2Exchange):
         self._give_back()
 
     def _give_back(self) -> None:
-        """Open the window by what was taken, unless too many messages wait."""
+        """Open the stream's window by the bytes that were taken, unless too many messages wait."""
         tunnel = self.tunnel
         if tunnel.queued + len(tunnel.unparsed) <= QUEUE_BYTES and not self.input_ended:
             count = self._received - tunnel.given_back
@@ -97,7 +97,7 @@ class Http2WebSocket(Http2Exchange):
                 self._session.codec.used(self.stream, count)
 
     def ends_input(self) -> None:
-        """The client has ended its stream: without a close frame before, that is an abnormal end."""
+        """Handle the end of the client's stream. Without a Close frame before it, that is an abnormal end."""
         self.input_ended = True
         while self.tunnel.behind:  # a close frame may be in it
             self.tunnel.parse()
@@ -112,7 +112,7 @@ class Http2WebSocket(Http2Exchange):
         self._tell()
 
     def server_stops(self) -> None:
-        """Say 1012 to the client and to the application."""
+        """Called when the server stops: close the WebSocket with 1012, and tell the application."""
         tunnel = self.tunnel
         if self.lost:
             return
@@ -123,7 +123,7 @@ class Http2WebSocket(Http2Exchange):
         self._after_input()
 
     def _after_input(self) -> None:
-        """Send what the library answers, and have the application told of what has come."""
+        """Send what the library answers to received frames, and have the application told of messages."""
         tunnel = self.tunnel
         output = tunnel.output()
         if output:

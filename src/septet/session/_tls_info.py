@@ -1,4 +1,4 @@
-"""What a TLS handshake agreed on, as `exchange.TlsInfo`. For `session.tls`."""
+"""Makes `exchange.TlsInfo`, which says what a TLS handshake agreed on. For `session.tls`."""
 
 import ssl
 from typing import Any
@@ -7,11 +7,11 @@ from septet.exchange import TlsInfo
 from septet.http.cache import BoundedCache
 
 _infos: BoundedCache[tuple[Any, ...], TlsInfo] = BoundedCache(256)
-"""What was agreed on with clients without a certificate: few different things."""
+"""Cache of what was agreed on with clients without a certificate; there are few different values."""
 
 
 def info_of(tls: ssl.SSLObject) -> TlsInfo:
-    """What was agreed on in a handshake that has just ended."""
+    """Return what was agreed on in a handshake that has just ended."""
     name, _, bits = tls.cipher() or ("", "", 0)
     server_name: str | None = getattr(tls, "server_name", None)
     resumed = bool(tls.session_reused)
@@ -41,6 +41,6 @@ def _numbers(context: ssl.SSLContext) -> dict[str, int]:
 
 
 def _chain(tls: ssl.SSLObject, certificate: bytes) -> list[bytes]:
-    """The certificates that the client has sent, its own first. Before Python 3.13 that one alone can be had."""
+    """Return the certificates that the client has sent, its own first. Before Python 3.13 only its own is available."""
     chain = getattr(tls, "get_unverified_chain", None)
     return list(chain()) if chain else [certificate]

@@ -1,6 +1,6 @@
-"""What a TLS connection has to send: the inner protocol's output and files in records, beside what TLS itself says.
+"""The output of a TLS connection: the inner protocol's output and files, encrypted in records, and TLS's own messages.
 
-A base class of `session.tls.Tls`, which creates the attributes. Its essay says how bytes are counted.
+A base class of `session.tls.Tls`, which creates the attributes. That module's docstring says how bytes are counted.
 """
 
 import ssl
@@ -13,21 +13,22 @@ from septet.session._around import Around
 from septet.session.phases import FILE_CHANGED, OVER
 
 PIECE_BYTES = 8192
-"""Bytes that a MemoryBIO is given at a time. It keeps a third more than that for the rest of the connection."""
+"""Bytes that a MemoryBIO is given at a time. It keeps memory for a third more than that for the rest of the connection.
+"""
 
 SEND_BYTES = 65536
-"""Bytes of plaintext for one send(2)."""
+"""Bytes of plaintext that are encrypted for one send(2)."""
 
 HANDSHAKE = Phase("handshake", READ, lambda timeouts: timeouts.handshake, idle=True)
-"""The client has to send its part of the handshake; the deadline runs from the beginning of the connection."""
+"""Phase: the client must send its part of the handshake; the deadline runs from the beginning of the connection."""
 REPLY = Phase("handshake reply", WRITE, lambda timeouts: timeouts.handshake)
-"""Our part of the handshake waits for the client."""
+"""Phase: our part of the handshake waits for the client to read it."""
 CLOSING = Phase("closing", WRITE, lambda timeouts: timeouts.linger)
-"""close_notify or an alert waits for the client."""
+"""Phase: close_notify or an alert waits for the client to read it."""
 
 
 class TlsOutput(Around):
-    """The record that waits for the client, and which bytes of the inner protocol it holds."""
+    """The encrypted bytes that wait for the client, and the count of the inner protocol's bytes in them."""
 
     __slots__ = (
         "_notified",
@@ -94,7 +95,7 @@ class TlsOutput(Around):
             self._record = outgoing.read()
 
     def _encrypt(self, plain: bytes | memoryview) -> None:
-        """Put the beginning of `plain` into the record, behind what TLS has to say itself."""
+        """Encrypt the beginning of `plain`, and append it to the output after TLS's own messages."""
         tls, outgoing = self._tls, self._outgoing
         assert tls is not None, "there is a handshake before any output"
         try:
@@ -121,7 +122,7 @@ class TlsOutput(Around):
         self._reported = 0
 
     def _notify(self) -> None:
-        """Have OpenSSL say close_notify."""
+        """Append OpenSSL's close_notify to the output."""
         self._notified = True
         assert self._tls is not None, "there is a handshake before"
         try:
@@ -151,7 +152,7 @@ class TlsOutput(Around):
         return self.phase.want
 
     def _wrote_some(self) -> Want:
-        """Some of the record has gone."""
+        """Called when a part of the output was sent: count the same part of the plaintext."""
         gone = self._record_bytes - len(self._record)
         progress = self._plain_bytes * gone // self._record_bytes - self._reported
         if progress:

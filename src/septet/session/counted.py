@@ -1,4 +1,4 @@
-"""What sessions over TLS and WebSockets do besides if they are counted (`rules.Traffic`).
+"""Sessions over TLS and WebSockets that count what happens (`rules.Traffic`).
 
 They take the place of `Tls` and `WebSocketSession` only with `--metrics-bind` or `--control`, so that other servers pay
 nothing.
@@ -20,7 +20,7 @@ _REASONS = (
     ("NO_SUITABLE", "no agreement"),
     ("HTTP", "plain HTTP"),
 )
-"""Parts of OpenSSL's names for errors, and the class of failures to which they belong."""
+"""Parts of OpenSSL's error names, and the class of failures to which each belongs."""
 
 
 class CountedTls(Tls):
@@ -68,7 +68,7 @@ class CountedTls(Tls):
 
 
 class CountedMessages:
-    """The part of a WebSocket's session that counts. To stand before `WebSocketSession` among base classes."""
+    """The counting part of a WebSocket's session. It must come before `WebSocketSession` among the base classes."""
 
     __slots__ = ()
 

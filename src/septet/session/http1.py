@@ -30,7 +30,7 @@ class Session(Http1Exchange):
     __slots__ = ("_admitted", "_discarded", "_draining", "_pace", "ended", "exchange", "tunnel")
 
     tunnel: Any
-    """Set by `upgrade` alone; see `session.websocket`."""
+    """The messages of a WebSocket, set by `upgrade`; None in HTTP/1.1. See `session.websocket`."""
 
     def __init__(
         self, rules: Rules, client: tuple[str, int] | None, server: tuple[str, int | None], scheme: str = "http"
@@ -96,7 +96,7 @@ class Session(Http1Exchange):
 
     @property
     def ends(self) -> bool:
-        """The present output is the last, and the connection is closed when it has gone."""
+        """True if the present output is the last, and the connection is closed when it has been sent."""
         return self.phase is ANSWER and self.http.answered and self.closes and self.file is None and self.later is None
 
     def receive(self, data: bytes) -> Want:
@@ -231,7 +231,7 @@ class Session(Http1Exchange):
         return phase is HEAD or phase is LINGER or (phase is BODY and self.collects)
 
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
-        """Answer the request 101. This object is a WebSocket's session from then on: see `session.websocket`."""
+        """Answer the request 101. From then on this object is a WebSocket's session; see `session.websocket`."""
         assert self._rules.websocket is not None, "applications are offered WebSockets where there are some"
         return self._rules.websocket.open(self, subprotocol, fields)
 
@@ -289,7 +289,9 @@ class Session(Http1Exchange):
         return self._next_request()
 
     def introduce(self, header: Header) -> None:
-        """A proxy has said whose connection this is. Called from outside where the header comes before TLS."""
+        """Set the client's and the server's address, which a proxy has named. Called by `session.tls` if the PROXY
+        header comes before TLS.
+        """
         if header.endpoints:
             self.client, self.server = header.endpoints
         self._peer_unnamed = not header.names_client

@@ -46,17 +46,18 @@ from septet.session.observed import ObservedSession
 from septet.session.phases import LINGER, OVER, Pace
 
 EARNED_PER_S = 50
-"""Frames without use that a second makes up for."""
+"""Useless frames that the client may send in addition for each second."""
 RESETS_PER_S = 5
-"""Streams that were reset for which a second makes up: clients that cancel what their users do not wait for."""
+"""Streams that the client may reset in addition for each second: clients cancel what their users do not wait for."""
 
 SERVED_BEFORE_OTHERS = 1000
-"""Requests after which a connection in a model of one client for each thread is ended if others wait; nginx ends it
-after as many in any case (keepalive_requests)."""
+"""Number of requests after which a connection is ended if other clients wait for its thread, in models with a thread
+for each client. nginx ends a connection after as many requests in any case (keepalive_requests).
+"""
 
 
 def _unknown() -> None:
-    """What `unread_ms` gives where the kernel is not asked."""
+    """Return None: the time that a request lay unread, in a model that does not ask the kernel."""
 
 
 class Http2Session(Http2Input, Http2Output):
@@ -71,7 +72,7 @@ class Http2Session(Http2Input, Http2Output):
 
     @classmethod
     def instead_of(cls, session: Session) -> "Http2Session":
-        """Return what takes the place of a session of HTTP/1.1 that has had no request (`rules.Rules.http2`)."""
+        """Return the HTTP/2 session that replaces a session of HTTP/1.1 without a request (`rules.Rules.http2`)."""
         unread_ms = session.unread_ms if isinstance(session, ObservedSession) else _unknown
         own = cls(session.rules, session.client, session.server, session.peer, session.http.scheme, unread_ms)
         own.delivery = session.delivery
@@ -91,7 +92,9 @@ class Http2Session(Http2Input, Http2Output):
 
     @property
     def yields(self) -> bool:
-        """Clients of HTTP/1.1 connect anew after each answer, if they must; some of HTTP/2 take that for a failure."""
+        """False: the model must not close this connection for other clients. HTTP/1.1 clients connect again then; some
+        HTTP/2 clients report an error.
+        """
         return self._served >= SERVED_BEFORE_OTHERS
 
     @property
@@ -101,14 +104,14 @@ class Http2Session(Http2Input, Http2Output):
     # What exchanges say
 
     def has_turn(self, exchange: Http2Exchange) -> None:
-        """The application is to be called for the exchange, or something has come for which it may wait."""
+        """Note that the application must be called for the exchange, or be told that something has come."""
         if exchange.turn_due or (exchange.begun and not self._concurrent):
             return
         exchange.turn_due = True
         self._turns.add(exchange.urgency, exchange)
 
     def finished(self, exchange: Http2Exchange) -> None:
-        """Both have ended, the stream and the application: the exchange is no longer one of the connection's."""
+        """Called when an exchange's stream and application have both ended: the exchange leaves the connection."""
         self._exchanges.pop(exchange.stream, None)
         self.codec.forget(exchange.stream)
         self._stalled.pop(exchange.stream, None)
@@ -146,7 +149,7 @@ class Http2Session(Http2Input, Http2Output):
         return self._enter(OVER if self.lost else self._waiting(current))
 
     def _waiting(self, current: Http2Exchange | None) -> Phase:
-        """The phase when there is nothing to send."""
+        """Return the phase if there is nothing to send."""
         if self._closing:
             return OVER
         if current is None and not self._concurrent and self._has_turn():
@@ -164,7 +167,7 @@ class Http2Session(Http2Input, Http2Output):
         return HEAD if self.codec.in_head else IDLE
 
     def _has_turn(self) -> bool:
-        """True if an exchange is due. Those that were answered or cancelled meanwhile are forgotten."""
+        """True if an exchange is due. Exchanges that were answered or cancelled meanwhile are dropped."""
         turns = self._turns
         while len(turns):
             first = turns.first
@@ -238,7 +241,7 @@ class Http2Session(Http2Input, Http2Output):
         return due
 
     def _earn(self, now: float) -> None:
-        """Give the client back what time makes up for, about once a second."""
+        """Raise the client's allowances for the time that has passed, about once a second."""
         if self._earned_at is None:
             self._earned_at = now
         elif now - self._earned_at >= 1:
@@ -279,7 +282,7 @@ class Http2Session(Http2Input, Http2Output):
         return self.go_on()
 
     def _refuse_from_now_on(self) -> None:
-        """Say which stream is the last that is answered; those that are opened later are refused."""
+        """Send GOAWAY with the last stream that is answered; streams that are opened later are refused."""
         self._draining = False
         if not self._refusing:
             self._refusing = True

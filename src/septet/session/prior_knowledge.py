@@ -1,11 +1,11 @@
 """HTTP/2 in clear, by prior knowledge (RFC 9113 section 3.3): a client that begins with the preface of HTTP/2.
 
-Which protocol a connection speaks is known when its first bytes have come; a carrier that holds the session by then
-should not have to look whether it is still the same object. So the session changes its class, as it does for a
+Which protocol a connection speaks is known when its first bytes have come. By then the model holds the session, and
+should not have to check whether it is still the same object. So the session changes its class, as it does for a
 WebSocket. It begins as a `PriorKnowledge`, which looks at the first bytes, and becomes
 
-    what it would have been without this    after any other first bytes: HTTP/1.1 pays nothing further
-    a `Forwarding`                          after the preface: every call goes to the `Http2Session` in `tunnel`
+    an ordinary session of HTTP/1.1    after any other first bytes; HTTP/1.1 pays nothing further
+    a `Forwarding`                     after the preface: every call goes to the `Http2Session` in `tunnel`
 """
 
 from typing import Any
@@ -17,11 +17,11 @@ from septet.session.observed import NotingSession, ObservedSession
 from septet.session.phases import HEAD, IDLE, PROXY_HEADER
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""The first bytes of a client (RFC 9113 section 3.4)."""
+"""The first bytes of a client that speaks HTTP/2 (RFC 9113 section 3.4)."""
 
 
 class PriorKnowledge(Session):
-    """A session whose client may speak HTTP/2."""
+    """A session whose client may speak HTTP/2; its first bytes tell."""
 
     __slots__ = ()
 
@@ -50,7 +50,7 @@ class PriorKnowledge(Session):
 
 
 def _passed_on(name: str) -> Any:
-    """A property that reads and sets an attribute of the session in `tunnel`."""
+    """Return a property that reads and sets an attribute of the session in `tunnel`."""
 
     def read(self: Session) -> Any:
         return getattr(self.tunnel, name)
@@ -62,7 +62,7 @@ def _passed_on(name: str) -> Any:
 
 
 class Forwarding(Session):
-    """A session that has become HTTP/2. Implements `protocol.ServerProtocol` by that of `tunnel`."""
+    """A session that has become HTTP/2. Implements `protocol.ServerProtocol` by passing each call to `tunnel`."""
 
     __slots__ = ()
 
@@ -129,19 +129,19 @@ class PriorKnowledgeObserved(PriorKnowledge, ObservedSession):
 
 
 class PriorKnowledgeNoting(PriorKnowledge, NotingSession):
-    """A session whose client may speak HTTP/2, which notes instants if it does not."""
+    """A session whose client may speak HTTP/2, and which notes instants if it does not."""
 
     __slots__ = ()
 
 
 class ForwardingObserved(Forwarding, ObservedSession):
-    """With the attributes of the session that it was."""
+    """What an observed session becomes for HTTP/2; it has the attributes of that class."""
 
     __slots__ = ()
 
 
 class ForwardingNoting(Forwarding, NotingSession):
-    """With the attributes of the session that it was."""
+    """What a session that notes instants becomes for HTTP/2; it has the attributes of that class."""
 
     __slots__ = ()
 
@@ -151,7 +151,7 @@ LOOKING: dict[type[Session], type[PriorKnowledge]] = {
     ObservedSession: PriorKnowledgeObserved,
     NotingSession: PriorKnowledgeNoting,
 }
-"""What a session begins as."""
+"""The class that takes the place of each class of session at first."""
 
 _PLAIN: dict[type[Session], type[Session]] = {looking: plain for plain, looking in LOOKING.items()}
 

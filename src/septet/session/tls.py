@@ -54,14 +54,15 @@ from septet.session._tls_output import CLOSING, HANDSHAKE, PIECE_BYTES, REPLY, T
 from septet.session.phases import LINGER, LINGER_BYTES, OVER, PROXY_HEADER
 
 Wrap = Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]
-"""Makes the server's side of a TLS connection, over what is received and what is to be sent."""
+"""Makes the server's side of a TLS connection from two MemoryBIOs: received bytes, and bytes to be sent."""
 
 RECORD_BYTES = 16384
-"""Bytes of plaintext in a record at most (RFC 8446 section 5.1)."""
+"""Most bytes of plaintext in a record (RFC 8446 section 5.1)."""
 
 OWN_BYTES = 16384
-"""Bytes of TLS's own that may wait for the client. Each KeyUpdate (RFC 8446 section 4.6.3) asks for one in return, and
-a client could send them without reading."""
+"""Most bytes of TLS's own messages that may wait for the client. Each KeyUpdate (RFC 8446 section 4.6.3) must be
+answered by one, and a client could send them without reading.
+"""
 
 _PLAIN_HTTP = ProtocolError(400, "this port speaks TLS, and the request came without: use https:// in place of http://")
 
@@ -69,7 +70,7 @@ _PLAIN_HTTP = ProtocolError(400, "this port speaks TLS, and the request came wit
 class Tls(TlsOutput):
     """One client that speaks TLS. Implements `protocol.ServerProtocol`.
 
-    `inner` has the same rules, and must be in its first phase.
+    `inner`: the protocol that is encrypted, with the same rules and in its first phase.
     """
 
     __slots__ = (
@@ -226,7 +227,7 @@ class Tls(TlsOutput):
             self._inner.refuse(ProtocolError(505, "only HTTP/2 is spoken here, and the client has not chosen it"))
 
     def _begin(self, data: bytes) -> bool:
-        """The first bytes of a connection. True if they are TLS, which are in the preface then."""
+        """Look at the first bytes of a connection. Return True if they are TLS; they are kept for the handshake."""
         inner = self._inner
         self._preface = b""
         if inner.phase is PROXY_HEADER:
@@ -247,19 +248,21 @@ class Tls(TlsOutput):
         return True
 
     def _answer_in_plain(self, fault: ProtocolError) -> bool:
-        """From now on the inner protocol's bytes pass unchanged. Gives False: this is no TLS."""
+        """Pass the inner protocol's bytes unchanged from now on: the client does not speak TLS. Returns False."""
         self._preface = b""
         self._own = None
         self._inner.refuse(fault)
         return False
 
     def _decrypt_rest(self) -> Want:
-        """What came with the end of the handshake is in the MemoryBIO already: usually the first request."""
+        """Decrypt what came together with the end of the handshake: usually the first request."""
         rest = self._incoming.read()
         return self._decrypt(rest)
 
     def _fail(self, error: ssl.SSLError) -> Want:
-        """The client breaks the protocol, or its certificate is refused: send OpenSSL's alert, if there is one."""
+        """End the connection, because the client breaks the protocol or its certificate is refused: send OpenSSL's
+        alert, if there is one.
+        """
         peer = self._inner.peer or "an unknown client"
         self._rules.refused(f"the TLS connection of {peer} failed: {error.reason or error}")
         self._inner.lose()
@@ -339,5 +342,5 @@ class Tls(TlsOutput):
 
 @cache
 def _writing_too(phase: Phase) -> Phase:
-    """The phase of an inner protocol that reads, while TLS has something of its own to send."""
+    """Return the phase in which the inner protocol reads while TLS has its own messages to send."""
     return phase._replace(want=EITHER, idle=False, interruptible=False)

@@ -1,23 +1,23 @@
-"""One client that speaks WebSocket (RFC 6455): what becomes of a session when its exchange is upgraded.
+"""One client that speaks WebSocket (RFC 6455): what a session becomes when its exchange is upgraded.
 
-A connection begins as HTTP/1.1. When the application accepts a WebSocket, the answer 101 goes out and the connection is
-a tunnel for messages, to its end. Carriers, and protocols around this one such as TLS, hold a reference to the session
-meanwhile, and none of them should have to look whether it is still the same. So the session stays the same object and
+A connection begins as HTTP/1.1. When the application accepts a WebSocket, the answer 101 is sent, and from then on the
+connection carries messages until it ends. The model, and a protocol around this one such as TLS, keep a reference to
+the session, and should not have to check whether it is still the same object. So the session stays the same object and
 changes its class: `WebSockets.open` makes a `Session` a `WebSocketSession`, which has the same attributes and other
-verbs. HTTP/1.1 pays nothing for it.
+methods. Ordinary requests pay nothing for it.
 
-What the carrier has to do follows from what waits, and from nothing else:
+What the session wants from the model follows from what waits:
 
-    news for the application    RUN      it is told, and `noticed` takes the news away
-    output                      EITHER   WRITE, if so many messages, or so much output, wait that nothing is read
-    nothing                     READ     RUN, if so many messages wait that nothing is read
+    news for the application    RUN      the application is told, then `noticed` is called
+    output for the client       EITHER   WRITE, if nothing may be read: too many messages, or too much output, wait
+    nothing                     READ     RUN, if nothing may be read: too many messages wait
 
-Back-pressure needs no more: `unread` tells carriers when they read too far ahead of the application, as with a
-request's body, and an application that sends waits until its output is gone.
+Back-pressure needs no more. `unread` tells the model that it reads too far ahead of the application, as with a
+request's body; and an application that sends waits until its output is gone.
 
-Dead peers are found by silence. When nothing has come for the time of `Timeouts.ping`, a ping is sent, and if nothing
-comes in answer, the connection is closed. Anything that comes is a sign of life. While output waits, the client has to
-take it at the least rate that holds for every answer; no other deadline applies to an open WebSocket.
+A client that has vanished is found by its silence. When nothing has come for `Timeouts.ping` seconds, a ping is sent;
+if nothing comes in answer, the connection is closed. Any bytes count as a sign of life. While output waits, the client
+must take it at the minimum rate that applies to every answer. No other deadline applies to an open WebSocket.
 """
 
 from typing import Any
@@ -33,21 +33,24 @@ from septet.websocket.handshake import opening
 from septet.websocket.tunnel import INTERNAL_ERROR, QUEUE_BYTES, SERVICE_RESTART, Message, Tunnel, TunnelOptions
 
 CLOSE_S = 5.0
-"""Seconds for a client to answer our close frame."""
+"""Seconds in which a client must answer our Close frame."""
 
 QUIET = Phase("websocket", READ, lambda timeouts: timeouts.ping)
-"""Open, and nothing waits."""
+"""Phase: the WebSocket is open, and nothing waits."""
 NEWS = Phase("websocket-news", RUN, lambda timeouts: timeouts.ping)
-"""The application has to be told of messages, or of the end; or so many messages wait for it that nothing is read."""
+"""Phase: the application must be told of messages or of the end; or nothing is read, because too many messages wait for
+it.
+"""
 OUTPUT = Phase("websocket-output", EITHER, lambda timeouts: timeouts.write, paced=True)
-"""Output waits for the client."""
+"""Phase: output waits for the client."""
 HELD = Phase("websocket-held", WRITE, lambda timeouts: timeouts.write, paced=True)
-"""Output waits for the client, and nothing is read: too many messages wait for the application, or too much output for
-a client that sends pings and does not read."""
+"""Phase: output waits for the client, and nothing is read: too many messages wait for the application, or too much
+output for a client that sends pings and does not read.
+"""
 
 
 class WebSockets:
-    """Opens WebSockets. Implements `rules.Upgrade`."""
+    """Turns sessions into WebSockets. Implements `rules.Upgrade`."""
 
     def __init__(self, options: TunnelOptions) -> None:
         self._options = options
@@ -74,7 +77,9 @@ class WebSockets:
 
 
 class State(Tunnel):
-    """The tunnel of a session, and what the session has to remember of it."""
+    """What a session keeps for its WebSocket: the tunnel, which has the messages and frames, and what the application
+    is told.
+    """
 
     __slots__ = ("closed_told", "given_back", "heard_at", "listening", "news", "pinged", "room_awaited", "told")
 
@@ -106,7 +111,7 @@ class WebSocketSession(Session):
     tunnel: State
 
     def begin(self, answer: bytes, early: bytes) -> Want:
-        """Send the answer 101, and take what has come after the request."""
+        """Send the answer 101, and handle bytes that came after the request."""
         self._pace = self.since = None
         self._send(answer)
         if early:
@@ -114,7 +119,7 @@ class WebSocketSession(Session):
         return self._next()
 
     def _next(self) -> Want:
-        """The phase that follows from what waits."""
+        """Return the want of the phase that follows from what waits."""
         tunnel = self.tunnel
         if self.lost:
             return CLOSE
@@ -247,7 +252,9 @@ class WebSocketSession(Session):
         return tunnel.heard_at + (timeouts.pong if tunnel.pinged else timeouts.ping)
 
     def expire(self) -> Want:
-        """Send a ping, or close a connection whose client has not answered it, does not read, or does not close."""
+        """Handle a deadline that has passed: send a ping, or close the connection of a client that has not answered a
+        ping, does not read, or does not close.
+        """
         tunnel = self.tunnel
         if self.phase is LINGER or self.output or tunnel.closing:
             return self.lose()
@@ -261,11 +268,13 @@ class WebSocketSession(Session):
         return self._next()
 
     def drain(self) -> Want:
-        """The client is told, and connects anew to the successor."""
+        """Called when a successor serves new clients: close the WebSocket with 1012, so that the client connects to the
+        successor.
+        """
         return self.stop()
 
     def stop(self) -> Want:
-        """Say 1012 to the client and to the application."""
+        """Called when the server stops: close the WebSocket with 1012, and tell the application."""
         self.http.stopping = True
         if self.phase is LINGER or self.lost:
             return self.phase.want
@@ -283,7 +292,9 @@ class WebSocketSession(Session):
         return super().lose()
 
     def half_close(self) -> bool:
-        """After a close frame the client sends nothing more, so that closing cannot destroy what we sent last."""
+        """Return False once the client has sent a Close frame: it sends nothing more, so closing the socket cannot
+        destroy what was sent last. Else shut down our side first.
+        """
         if self.lost or self.ended or self.tunnel.client_closed:
             return False
         self.ended = self.http.ended = True
@@ -366,7 +377,7 @@ class WebSocketSession(Session):
         return self._next()
 
     def fail(self) -> Want:
-        """The application has raised."""
+        """Called when the application has raised: close with 1011."""
         return self.close_websocket(INTERNAL_ERROR, "")
 
 
@@ -374,13 +385,13 @@ STOPPING = "the server stops"
 
 
 class ObservedWebSocketSession(CountedMessages, WebSocketSession, ObservedSession):
-    """With the attributes of the session that it was."""
+    """What an observed session becomes; it has the attributes of that class."""
 
     __slots__ = ()
 
 
 class NotingWebSocketSession(CountedMessages, WebSocketSession, NotingSession):
-    """With the attributes of the session that it was."""
+    """What a session that notes instants becomes; it has the attributes of that class."""
 
     __slots__ = ()
 
@@ -390,4 +401,4 @@ _OPENED: dict[type[Session], type[WebSocketSession]] = {
     ObservedSession: ObservedWebSocketSession,
     NotingSession: NotingWebSocketSession,
 }
-"""What a session becomes."""
+"""The class that each class of session becomes when its WebSocket is opened."""

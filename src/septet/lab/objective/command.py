@@ -1,4 +1,4 @@
-"""`septet load --slo`: holds a given rate against an objective, or finds the highest rate that holds it."""
+"""Carries out `septet load --slo`: compares a given rate with an objective, or finds the highest rate that holds it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from septet.lab.objective.objective import Objective
 from septet.lab.objective.search import Outcome, Search, Votes
 
 MISSED = 3
-"""The exit status when the objective is missed at the rate that was given."""
+"""The exit status if the objective is missed at the given rate, or at every rate."""
 SATURATION_S = 1.0
 FIRST_SHARE = 0.7
-"""The search begins at this share of what the connections get when each sends after its answer."""
+"""The search begins at this share of the rate that the connections reach if each sends the next request after its
+answer.
+"""
 CURVE_SHARES = (0.25, 0.5, 0.75)
-"""Of the highest rate that was held: rates that are gauged once in the end, for the picture."""
+"""Shares of the highest held rate that are gauged once at the end, for the picture."""
 PICTURE, VALUES, ALL = "latency-over-rate.svg", "latency-over-rate.csv", "capacity.json"
 
 Say = Callable[[str], None]
@@ -103,7 +105,7 @@ def find(gauger: Gauger, plan: Plan, objective: Objective, carry: Carry, say: Sa
 
 
 def _below(low: float, gauges: list[Gauge]) -> list[float]:
-    """Return rates that the search has passed over, for the curve's beginning."""
+    """Return rates that the search has skipped, for the beginning of the curve."""
     rates = [round(low * share, 1) for share in CURVE_SHARES]
     return [rate for rate in rates if 1.0 <= rate < min(gauge.rate for gauge in gauges) / 1.1]
 
@@ -119,7 +121,7 @@ def _circumstances(plan: Plan, started: str) -> dict[str, Any]:
 
 
 def _start(plan: Plan, carry: Carry, say: Say) -> float:
-    """Return the rate to begin at, from what users get who each send after their answer."""
+    """Return the rate to begin at, measured with users who each send the next request after their answer."""
     closed = replace(plan, rate=None, arrivals="uniform", ramp_s=0.0, duration_s=SATURATION_S)
     figures = carry(closed)
     if not figures["answers"]:
