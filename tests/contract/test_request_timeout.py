@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import ExitStack
 
 import pytest
 
@@ -83,6 +84,51 @@ def test_loop_that_is_blocked(model: str) -> None:
             wait_until(lambda: "the event loop does not run" in server.stderr(), "it is logged")
             wait_until(lambda: [each.pid for each in children(server.pid)] not in ([], [before.pid]), "it is replaced")
         wait_until(lambda: server.get("/").status == 200, "its replacement serves")
+        release(server)
+
+
+@each_style
+def test_blocked_loop_is_explained_once(model: str) -> None:
+    """The record names the request that blocks the loop, though others were late before it."""
+    with late(model, "asgi", "--threads", "8") as server, ExitStack() as stack:
+        server.get("/")
+        waiting = [stack.enter_context(server.connect()) for _ in range(3)]
+        for connection in waiting:
+            connection.send(render("GET", "/waits"))
+        blocking = stack.enter_context(server.connect())
+        blocking.send(render("GET", "/blocks"))
+        wait_until(lambda: server.stderr().count("SEP101") == 4, "all are late")
+        wait_until(lambda: "SEP103" in server.stderr(), "nothing can replace the process")
+        said = server.stderr()
+        stalls = re.findall(r"SEP104 the event loop of process \d+ stands still: ([^\n]*)\n", said)
+        assert len(stalls) == 1
+        assert said.count("SEP103") == 1
+        assert "GET /blocks of 127.0.0.1, since " in stalls[0]
+        assert said.index("SEP104") < said.index("SEP101")
+        record = said[said.index("SEP104") : said.index("SEP101")]
+        first, *_ = record.split("\ntask")
+        assert re.search(r"thread [^\n]*, which holds up the event loop:\n  File [^\n]*app_late.py", first), record
+        assert first.rstrip().endswith("time.sleep(TICK_S)")
+        assert "threading.py" not in record
+        assert "click" not in record
+        assert "3 tasks" in record or re.search(r"tasks [^\n]*, [^\n]*, [^\n]*:", record), record
+        later = said.count("nothing can be answered while the event loop stands still")
+        assert later == (0 if "its client is answered 504" in said else 4)
+        if not later:  # by its own thread
+            assert blocking.read_response().status == 504
+        release(server)
+
+
+@each_style
+def test_late_requests_share_the_stacks_of_the_others(model: str) -> None:
+    with late(model, "asgi") as server, server.connect() as one, server.connect() as two:
+        for connection in (one, two):
+            connection.send(render("GET", "/waits"))
+        assert {one.read_response().status, two.read_response().status} == {504}
+        wait_until(lambda: server.stderr().count("SEP101") == 2, "both are logged")
+        said = server.stderr()
+        assert said.count("which runs this request") == 2
+        assert said.count("the other threads and tasks are in the record of ") == 1
         release(server)
 
 

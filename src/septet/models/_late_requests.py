@@ -9,11 +9,14 @@ raising ClientGone, as if the client had left.
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socket import SHUT_RDWR, SHUT_WR
+from threading import Event
 from types import FrameType
 from typing import Any
 
+from septet.apps.asgi import Cycle
+from septet.apps.asgi_websocket import WebSocketCycle
 from septet.models._answer import answer
-from septet.processes.stacks import thread_in
+from septet.processes.stacks import frame_in, thread_in
 from septet.protocol import WRITE
 
 
@@ -42,10 +45,27 @@ def task_of(cycle: Any, tasks: Iterable[Any]) -> Any:
     return None
 
 
+class _OnLoop:
+    """What is known of the event loop on which an application runs."""
+
+    _post: Callable[[Callable[[], Any]], Any]
+    """Has the loop's thread call a function soon."""
+
+    def loop_runs(self, within_s: float) -> Event | None:
+        beat = Event()
+        self._post(beat.set)
+        return None if beat.wait(within_s) else beat
+
+    def holder(self) -> tuple[int, Any] | None:
+        found = frame_in((Cycle.run.__code__, WebSocketCycle.run.__code__), lambda frame: True)
+        return (found[0], found[1].f_locals["self"]._request) if found is not None else None
+
+
 class BlockedThread:
     """A request whose WSGI application runs in its client's thread (`_blocking`)."""
 
     loop = task = None
+    needs_loop = False
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
@@ -80,8 +100,14 @@ class BlockedThread:
     def is_stuck(self) -> bool:
         return self.thread() is not None
 
+    def loop_runs(self, within_s: float) -> Event | None:
+        return None
 
-class OnReactor:
+    def holder(self) -> tuple[int, Any] | None:
+        return None
+
+
+class OnReactor(_OnLoop):
     """A request of a client of a reactor (poll, epoll, io_uring). A WSGI application runs in a thread, which may be the
     loop's; an ASGI application runs as a task.
     """
@@ -91,10 +117,11 @@ class OnReactor:
     ) -> None:
         self._exchange = exchange
         self._connection = connection
-        self._call_on_loop = call_on_loop
+        self._post = call_on_loop
         self._cycle = connection.cycle if connection is not None else None
         self.loop = loop
         self.task = task_of(self._cycle, tasks) if self._cycle is not None else None
+        self.needs_loop = self._cycle is not None
         self._ended = False
 
     def thread(self) -> int | None:
@@ -104,7 +131,7 @@ class OnReactor:
         if self._connection is None:
             return
         if self._cycle is not None:
-            self._call_on_loop(self._end_cycle)
+            self._post(self._end_cycle)
         else:
             self._ended = True
             self._connection.time_out(self._exchange)
@@ -119,8 +146,10 @@ class OnReactor:
         return not self._ended or self.thread() is not None
 
 
-class OnLoopThread:
+class OnLoopThread(_OnLoop):
     """A request of a client's thread, whose ASGI application runs on the process's event loop (`_asgi_in_thread`)."""
+
+    needs_loop = False
 
     def __init__(self, shared: Any, cycle: Any, loop: Any, tasks: Iterable[Any], post: Callable[[Any], None]) -> None:
         self._shared = shared

@@ -4,10 +4,14 @@ An observer notes when each request of the process began, and a thread looks at 
 This is the same in every model. Ending a request is up to the model, which owns the connection; it does so by the
 methods of `Running`:
 
-    the time is up      one record in the log: the request, since when, the process, the stacks of all threads and tasks
+    the time is up      one record in the log: the request, since when, the process, the stacks of all threads and
+                        tasks, or of this request alone if the others were logged a moment ago
                         the client is answered 504, or its stream is cut; the task of an ASGI application is cancelled
     GRACE_S later       if a thread still runs the request, it cannot be stopped: the process asks for a replacement,
                         takes no new requests, and ends when the others are answered
+
+A request that blocks the event loop makes all others late, too. Then one record names that request and has the stacks,
+and each late request has one line.
 """
 
 import logging
@@ -20,7 +24,7 @@ from threading import Event, Thread
 from typing import Any, Protocol
 
 from septet.processes.recycling import TIMED_OUT
-from septet.processes.stacks import dump
+from septet.processes.stacks import HOLDS_LOOP, dump, dump_of
 
 log = logging.getLogger("septet")
 
@@ -38,6 +42,13 @@ SWITCHED = 101
 
 ANSWERED = "its client is answered 504"
 CUT = "its client is cut off in the middle of the answer"
+LATER = "nothing can be answered while the event loop stands still, see SEP104"
+
+STILL_S = 0.25
+"""Seconds without an answer of the event loop after which it is said to stand still."""
+
+AGAIN_S = 10.0
+"""Seconds after a record with the stacks of all threads and tasks in which other records have only their request's."""
 
 
 class Running(Protocol):
@@ -47,6 +58,8 @@ class Running(Protocol):
     """The event loop on which the application runs; None for a WSGI application."""
     task: Any
     """The request's task on the event loop; None if it is not known."""
+    needs_loop: bool
+    """True if the client can only be answered by the event loop's thread."""
 
     def thread(self) -> int | None:
         """Identity of the thread that runs a WSGI application for it now; None if none does."""
@@ -56,6 +69,14 @@ class Running(Protocol):
 
     def is_stuck(self) -> bool:
         """True if a thread still runs the request, or the event loop does not run."""
+
+    def loop_runs(self, within_s: float) -> Event | None:
+        """Return None if the event loop makes a call within this many seconds, or if there is none; else an event that
+        is set when the loop has made the call after all. Blocks meanwhile.
+        """
+
+    def holder(self) -> tuple[int, Any] | None:
+        """Return the thread that runs an ASGI application at this moment, and the request; None if none does."""
 
 
 FindRunning = Callable[[Any], Running]
@@ -83,6 +104,12 @@ class RequestWatch:
         self._retire: Callable[[str], None] | None = None
         self._count: Callable[[], None] = lambda: None
         self._retiring = False
+        self._stall: Event | None = None
+        """Set when the event loop runs again that stood still; None if it has not stood still."""
+        self._all_shown_at = float("-inf")
+        """When the stacks of all threads and tasks were logged last, on the clock of `time.monotonic`."""
+        self._stall_told = False
+        """True if it was logged that nothing can replace this process, whose event loop stands still."""
         self._over = Event()
 
     # For sessions
@@ -147,21 +174,52 @@ class RequestWatch:
     def _end(self, exchange: Any, took_ns: int) -> None:
         assert self._find is not None, "`start` comes first"
         running = self._find(exchange)
-        described = _described(exchange, took_ns)
-        stacks = dump(running.loop, running.thread(), running.task)  # before anything is ended
+        described = f"{_described(exchange, took_ns)}, in process {os.getpid()}"
+        still = self._stands_still(running)
+        stacks = "" if still else "\n" + self._stacks(running)  # before anything is ended
         self._count()
-        outcome = CUT if exchange.responding else ANSWERED
+        outcome = LATER if still and running.needs_loop else CUT if exchange.responding else ANSWERED
         # Logged first: the process of a client of forking may end with the connection.
-        log.error(
-            "SEP101 a request exceeds --request-timeout %g: %s; %s\n%s", self.timeout_s, described, outcome, stacks
-        )
+        log.error("SEP101 a request exceeds --request-timeout %g: %s; %s%s", self.timeout_s, described, outcome, stacks)
         running.end()
         self._late.append(_Late(running, described, time.monotonic() + GRACE_S))
+
+    def _stacks(self, running: Running) -> str:
+        """Return the stacks of all threads and tasks; of this request alone if the others were logged a moment ago."""
+        now = time.monotonic()
+        thread, task = running.thread(), running.task
+        if now - self._all_shown_at >= AGAIN_S:
+            self._all_shown_at = now
+            return dump(running.loop, thread, task)
+        at = time.strftime("%H:%M:%S", time.localtime(time.time() - (now - self._all_shown_at)))
+        return f"{dump_of(thread, task)}\nthe other threads and tasks are in the record of {at}"
+
+    def _stands_still(self, running: Running) -> bool:
+        """True if the event loop of this request does not run. Logs it once, with the request that blocks it."""
+        if self._stall is not None and not self._stall.is_set():
+            return running.loop is not None
+        self._stall = running.loop_runs(STILL_S)
+        if self._stall is None:
+            return False
+        self._stall_told = False
+        thread, request = running.holder() or (None, None)
+        now_ns = time.monotonic_ns()
+        what = "something else than a request blocks it"
+        if request is not None:
+            begun = [(each, now_ns - ns) for each, ns in list(self._begun.items()) if each.request is request]
+            described = _described(*begun[0]) if begun else f"{request.method} {request.target.decode('ascii')}"
+            what = f"{described} blocks it"
+        stacks = dump(running.loop, thread, None, HOLDS_LOOP, everything=thread is None)
+        log.error("SEP104 the event loop of process %d stands still: %s\n%s", os.getpid(), what, stacks)
+        return True
 
     def _is_stuck(self, late: _Late) -> None:
         thread = late.running.thread()
         what = "the event loop does not run" if thread is None else f"its thread ({thread}) cannot be stopped"
         if self._retire is None:
+            if thread is None and self._stall_told:
+                return
+            self._stall_told = thread is None
             log.error(
                 "SEP103 %s: %s; there is no supervisor to replace this process, so the thread is lost until the "
                 "application returns",
@@ -185,5 +243,5 @@ def _described(exchange: Any, took_ns: int) -> str:
     since = time.strftime("%H:%M:%S", time.localtime(time.time() - took_ns / 1e9))
     return (
         f"{request.method} {request.target.decode('ascii')} of {client[0] if client else 'a client on a unix socket'}, "
-        f"since {since} ({took_ns / 1e9:.1f} s), in process {os.getpid()}"
+        f"since {since} ({took_ns / 1e9:.1f} s)"
     )

@@ -1,10 +1,17 @@
-"""Describes as text what the threads and tasks of this process are doing, for the log. Any thread may call it."""
+"""Describes as text what the threads and tasks of this process are doing, for the log. Any thread may call it.
+
+A reader looks for the application's lines in such a text. So what led to them is left out: the frames of Septet, of
+click and of the interpreter's start that are further out than the application's first. A thread or task without a frame
+of the application is idle and is only counted, and stacks that are alike are shown once.
+"""
 
 import asyncio
+import os
 import sys
+import sysconfig
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import Any
 
@@ -17,36 +24,129 @@ _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
 MOST_CHARACTERS = 32768
 """Most characters of one dump, so that people and programs can read a record of the log."""
 
+MOST_NAMES = 3
+"""Most names of threads or tasks that are listed above a stack that they share."""
 
-def dump(loop: asyncio.AbstractEventLoop | None, mine: int | None = None, task: Any = None) -> str:
-    """Return the stacks of all threads, and of the tasks of `loop`.
+_SEPTET = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_STANDARD = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")})
+_INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib")})
+_CLICK = tuple(path + "click" + os.sep for path in _INSTALLED)
+_EXECUTOR = os.path.join("concurrent", "futures", "thread.py")
 
-    `mine`: identity of the thread that runs the request in question; `task`: its task. These two come first, with a
-    mark.
+_LIFESPAN = os.path.join("septet", "apps", "_lifespan.py")
+
+RUNS_THIS = ", which runs this request"
+HOLDS_LOOP = ", which holds up the event loop"
+
+
+def dump(
+    loop: asyncio.AbstractEventLoop | None,
+    mine: int | None = None,
+    task: Any = None,
+    mark: str = RUNS_THIS,
+    everything: bool = False,
+) -> str:
+    """Return the stacks of all threads of this process, except for the calling one, and of the tasks of `loop`.
+
+    `mine`: identity of the thread that runs the request in question; `task`: its task. These two come first, with
+    `mark` after their names. `everything`: True to leave out nothing.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    frames = sorted(sys._current_frames().items(), key=lambda item: item[0] != mine)
+    first: list[_Stack] = []
+    others: list[_Stack] = []
+    for ident, frame in sys._current_frames().items():
+        if ident != threading.get_ident():
+            stack = _Stack("thread", str(names.get(ident, ident)), _of_thread(frame))
+            (first if ident == mine else others).append(stack)
+    tasks = [
+        _Stack("task", each.get_name(), _frames(each.get_coro())) for each in _tasks(loop, task) if each is not task
+    ]
+    if task is not None:
+        first.append(_Stack("task", task.get_name(), _frames(task.get_coro())))
+    parts = [f"{each.kind} {each.name}{mark}:\n{each.text(everything)}" for each in first]
+    for each in (tasks, others):
+        parts += _grouped(each if everything else [stack for stack in each if not stack.is_idle()], everything)
+        idle = 0 if everything else sum(map(_Stack.is_idle, each))
+        if idle:
+            parts.append(f"{idle} idle {each[0].kind}{'s' if idle > 1 else ''} of the server not shown")
+    return _cut("\n".join(parts))
+
+
+def dump_of(mine: int | None, task: Any) -> str:
+    """Return the stacks of this thread and of this task alone; a sentence if both are None."""
     parts = []
-    for ident, frame in frames:
-        if ident == threading.get_ident():
-            continue
-        mark = ", which runs this request" if ident == mine else ""
-        parts.append(f"thread {names.get(ident, ident)}{mark}:\n{_stack(frame)}")
-    threads_end = 1 if mine is not None else 0
-    parts[threads_end:threads_end] = [_of_task(each, each is task) for each in _tasks(loop, task)]
-    text = "\n".join(parts)
+    if mine is not None and (frame := sys._current_frames().get(mine)) is not None:
+        parts.append(f"thread {mine}{RUNS_THIS}:\n{_Stack('thread', '', _of_thread(frame)).text()}")
+    if task is not None:
+        parts.append(f"task {task.get_name()}{RUNS_THIS}:\n{_Stack('task', '', _frames(task.get_coro())).text()}")
+    return _cut("\n".join(parts) or "no thread and no task runs this request now")
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "\n  ... and more"
 
 
-def _stack(frame: FrameType) -> str:
-    return "".join(traceback.format_stack(frame)).rstrip("\n")
+class _Stack:
+    """The frames of a thread or task, the outermost first, each with the line where it is."""
+
+    def __init__(self, kind: str, name: str, frames: Iterable[FrameType]) -> None:
+        self.kind, self.name = kind, name
+        self._frames = [(frame, frame.f_lineno) for frame in frames]
+        files = [frame.f_code.co_filename for frame, _ in self._frames]
+        self._inner = next((index for index, file in enumerate(files) if file.startswith(_SEPTET)), None)
+        """Index of the outermost frame of Septet: the frames before it are the program that started the server."""
+        after = range(self._inner or 0, len(files))
+        self._first = next((index for index in after if _is_applications(files[index])), None)
+        """Index of the application's outermost frame; None if there is none."""
+        self._last_file = files[-1] if files else ""
+        self._waits_for_end = any(
+            file.endswith(_LIFESPAN) and each.f_code.co_name == "_receive"
+            for (each, _), file in zip(self._frames, files, strict=True)
+        )
+
+    def is_idle(self) -> bool:
+        """True if it is of the server, of an executor that has nothing to do, or the lifespan of an application that
+        waits for its shutdown. A thread of the standard library that does something for the application is not idle.
+        """
+        if self._first is not None:
+            return self._waits_for_end
+        return self._inner is not None or self._last_file.endswith(_EXECUTOR) or not self._frames
+
+    def text(self, everything: bool = False) -> str:
+        start = 0 if everything or self._first is None else self._first
+        summary = traceback.StackSummary.extract(iter(self._frames[start:]))
+        return "".join(summary.format()).rstrip("\n")
+
+
+def _is_applications(file: str) -> bool:
+    if file.startswith((_SEPTET, "<frozen ", *_CLICK)):
+        return False
+    return file.startswith(_INSTALLED) or not file.startswith(_STANDARD)
+
+
+def _grouped(stacks: list[_Stack], everything: bool) -> list[str]:
+    """Return the text of each different stack, below the names of those who share it."""
+    names: dict[str, list[str]] = {}
+    for stack in stacks:
+        names.setdefault(stack.text(everything), []).append(stack.name)
+    parts = []
+    for text, sharing in names.items():
+        more = f" and {len(sharing) - MOST_NAMES} more" if len(sharing) > MOST_NAMES else ""
+        kind = f"{stacks[0].kind}{'s' if len(sharing) > 1 else ''}"
+        parts.append(f"{kind} {', '.join(sharing[:MOST_NAMES])}{more}:\n{text}")
+    return parts
+
+
+def _of_thread(frame: FrameType) -> list[FrameType]:
+    frames = [each for each, _ in traceback.walk_stack(frame)]
+    return frames[MOST_FRAMES - 1 :: -1] if len(frames) > MOST_FRAMES else frames[::-1]
 
 
 def _tasks(loop: asyncio.AbstractEventLoop | None, first: Any) -> list[Any]:
     if loop is None:
         return []
     try:
-        return sorted(asyncio.all_tasks(loop), key=lambda task: task is not first)
+        return list(asyncio.all_tasks(loop))
     except RuntimeError:  # the loop's thread has changed the set again and again meanwhile
         return [first] if first is not None else []
 
@@ -68,19 +168,20 @@ def _frames(coroutine: Any) -> list[FrameType]:
     return frames
 
 
-def _of_task(task: Any, mine: bool) -> str:
-    frames = _frames(task.get_coro())
-    summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
-    mark = ", which runs this request" if mine else ""
-    return f"task {task.get_name()}{mark}:\n{''.join(summary.format())}".rstrip("\n")
-
-
 def thread_in(code: CodeType, is_it: Callable[[FrameType], bool]) -> int | None:
     """The identity of a thread that is in a call of this code for which `is_it(frame)`; None if there is none."""
+    found = frame_in((code,), is_it)
+    return found[0] if found is not None else None
+
+
+def frame_in(codes: Iterable[CodeType], is_it: Callable[[FrameType], bool]) -> tuple[int, FrameType] | None:
+    """Find a thread that is in a call of one of these codes for which `is_it(frame)`. Return its identity and the frame
+    of that call; None if there is none.
+    """
     for ident, frame in sys._current_frames().items():
         each: FrameType | None = frame
         while each is not None:
-            if each.f_code is code and is_it(each):
-                return ident
+            if each.f_code in codes and is_it(each):
+                return ident, each
             each = each.f_back
     return None
