@@ -26,7 +26,7 @@ from septet.net.handover import ListenerSet
 from septet.net.listener import Listener, open_listeners
 from septet.net.sd_notify import ServiceManager
 from septet.preparation import become_user, give_logs, prepared, set_umask
-from septet.processes import upgrade
+from septet.processes import orders, upgrade
 from septet.processes.children import (
     exit_before_the_interpreter_ends,
     exit_despite_threads,
@@ -377,6 +377,8 @@ def _serve_generation(
     forked.set_signal_handler(signal.SIGTERM, _end_while_loading)
     forked.mark_as_server()
     _speak_tls(config, listeners, certificates)
+    if config.reload:
+        orders.time_is_up = f"under --reload they have {config.graceful_timeout:g} s to end"
     status = 0
     try:
         configure(config.log_level, config.log_format, config.log_config)

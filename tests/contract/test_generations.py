@@ -432,6 +432,7 @@ def test_changed_files_are_loaded(interface: str) -> None:
         assert server.stderr().count("starts") == before + 1
         if interface == "asgi":
             wait_until(lambda: "generation 1 (pid " in _ended(server.stderr()), "the stream is cut in time")
+            assert "SEP121 requests in flight are cut: under --reload they have 2 s to end" in server.stderr()
             assert "ERROR septet: the application raised at GET /events" not in server.stderr()
         server.tree()
         server.stop()

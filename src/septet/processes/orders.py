@@ -290,7 +290,7 @@ class Stop:
         """Log that requests in flight are cut. Only the first call logs."""
         if not self._time_is_up_logged:
             self._time_is_up_logged = True
-            log.warning("SEP121 requests in flight are cut: the time for a graceful stop is up")
+            log.warning("SEP121 requests in flight are cut: %s", time_is_up)
 
 
 def is_readable(descriptor: int) -> bool:
@@ -310,6 +310,10 @@ UNUSED_SIGNALS = {
 
 HANDLED_SIGNALS = (*UNUSED_SIGNALS, signal.SIGUSR1)
 """Signals that each process of the server handles, beside the orders."""
+
+time_is_up = "the time for a graceful stop is up (--graceful-timeout)"
+"""Why requests in flight are cut when the graceful time-out of this process and of those that it forks has passed, for
+the log."""
 
 pass_on_reopening: Callable[[], None] | None = None
 """Called at USR1, in the signal handler: sends it to the processes that this one has forked."""
