@@ -33,6 +33,7 @@ def other_value(option: Option) -> Any:
     special |= {"forwarded_allow_ips": ("10.0.0.0/8", "unix:"), "forwarded_fields": "forwarded"}
     special |= {"underscore_headers": "allow", "asgi_extensions": ("pathsend", "trailers")}
     special |= {"max_worker_memory": "500M", "reload_dir": ("..",), "reload_exclude": ("build", "*_test.py")}
+    special |= {"reload_include": ("*.html", "templates")}
     special |= {"tls_client_auth": "required", "tls_min_version": "1.3", "ws": "none"}
     special |= dict.fromkeys(("tls_certificate", "tls_key", "tls_key_password_file"), ("a.pem",))
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}

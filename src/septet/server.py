@@ -336,7 +336,8 @@ def _watched(config: Config) -> Watched | None:
     if not config.reload:
         return None
     check_installed()
-    return Watched(tuple(map(os.path.abspath, config.reload_dir or (config.app_dir,))), config.reload_exclude)
+    directories = tuple(map(os.path.abspath, config.reload_dir or (config.app_dir,)))
+    return Watched(directories, config.reload_exclude, config.reload_include)
 
 
 def _speak_tls(config: Config, listeners: tuple[Listener, ...], certificates: Certificates | None) -> None:

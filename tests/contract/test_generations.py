@@ -374,7 +374,9 @@ class Developed(Server):
 
     def __init__(self, interface: str, text: str) -> None:
         self.interface, self.text = interface, text
-        super().__init__("shop:app", "--supervisor", "--reload", "--reload-exclude", "ignored")
+        super().__init__(
+            "shop:app", "--supervisor", "--reload", "--reload-exclude", "ignored", "--reload-include", "*.html"
+        )
         self.command[self.command.index("--app-dir") + 1] = "."
 
     def prepare(self) -> None:
@@ -430,6 +432,9 @@ def test_changed_files_are_loaded(interface: str) -> None:
         server.write("three")
         wait_until(lambda: server.page() == "three", "the mended code serves")
         assert server.stderr().count("starts") == before + 1
+        (server.directory / "ignored" / "four.html").touch()
+        (server.directory / "page.html").touch()
+        wait_until(lambda: "page.html, changed: generation " in server.stderr(), "a file that is included counts")
         if interface == "asgi":
             wait_until(lambda: "generation 1 (pid " in _ended(server.stderr()), "the stream is cut in time")
             assert "SEP121 requests in flight are cut: under --reload they have 2 s to end" in server.stderr()

@@ -85,6 +85,7 @@ CONVERSIONS: Mapping[str, Conversion] = {
     "fd": lambda draft, name, value: draft.put(name, "bind", [f"fd://{value}"]),
     "reload": "reload",
     "reload-dir": _one("reload_dir"),
+    "reload-include": _one("reload_include"),
     "reload-exclude": _one("reload_exclude"),
     "workers": whole("workers"),
     "ws": _ws,

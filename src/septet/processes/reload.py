@@ -8,7 +8,7 @@ import importlib.util
 import logging
 import os
 import signal
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -20,7 +20,7 @@ from septet.errors import Failed
 from septet.processes.children import fork, unblock_orders
 
 SUFFIXES = (".py", ".toml")
-"""Suffixes of the files whose changes cause a reload."""
+"""Suffixes of the files whose changes cause a reload, whatever is included."""
 
 QUIET_MS = 30
 """A change is reported after this time without another one: editors write a file in several steps."""
@@ -59,19 +59,26 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The directories to watch, and patterns of paths in them that are ignored."""
+    """The directories to watch, and patterns of paths in them: `excluded` are ignored, `included` count beside the
+    files with one of SUFFIXES. A pattern may mean the path in the directory, or any of its names.
+    """
 
     directories: tuple[str, ...]
     excluded: tuple[str, ...] = ()
+    included: tuple[str, ...] = ()
 
     def counts(self, path: str) -> bool:
         """True if a change of this file causes a reload."""
-        if not path.endswith(SUFFIXES):
+        if not (self.included or path.endswith(SUFFIXES)):
             return False
         inside = [os.path.relpath(path, each) for each in self.directories]
         names = {name for name in inside if not name.startswith("..")} | {os.path.basename(path)}
         parts = {part for name in names for part in name.split(os.sep)}
-        return not any(fnmatch(name, pattern) for pattern in self.excluded for name in names | parts)
+
+        def matches(patterns: Iterable[str]) -> bool:
+            return any(fnmatch(name, pattern) for pattern in patterns for name in names | parts)
+
+        return (path.endswith(SUFFIXES) or matches(self.included)) and not matches(self.excluded)
 
 
 def check_installed() -> None:

@@ -388,6 +388,16 @@ class Config:
         unset="that of --app-dir",
         needs="reload",
     )
+    reload_include: tuple[str, ...] = option(
+        (),
+        _MODEL,
+        "Other files whose changes count, beside .py and .toml: a pattern of a path in that directory, or of one of "
+        "its names, such as *.html or templates. --reload-exclude has precedence. May be repeated.",
+        rule=Spelled("a pattern such as *.html or templates", _pattern),
+        metavar="PATTERN",
+        unset="none",
+        needs="reload",
+    )
     reload_exclude: tuple[str, ...] = option(
         (),
         _MODEL,

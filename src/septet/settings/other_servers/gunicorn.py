@@ -27,7 +27,8 @@ OPTIONS = {
     "limit-request-field-size": "use --limit-header-block BYTES, which bounds all fields together",
     "reload": "use --reload",
     "reload-engine": "watchfiles is used, which asks the kernel",
-    "reload-extra-files reload-extra-file": "use --reload-dir DIR; files .py and .toml count",
+    "reload-extra-files reload-extra-file": "use --reload-include PATTERN and --reload-dir DIR; files .py and .toml "
+    "always count",
     "spew": "there is no such trace; `septet trace` draws who runs and who waits",
     "check-config": "use --check",
     "print-config": "use --print-config",

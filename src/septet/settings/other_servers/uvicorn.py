@@ -7,7 +7,7 @@ OPTIONS = {
     "fd": "use --bind fd://N",
     "reload": "use --reload",
     "reload-dir": "use --reload-dir DIR",
-    "reload-include": "files .py and .toml count; there is nothing to set",
+    "reload-include": "use --reload-include PATTERN; files .py and .toml always count",
     "reload-exclude": "use --reload-exclude PATTERN",
     "reload-delay": "the kernel tells of changes at once; there is nothing to set",
     "workers": "use --workers N",
