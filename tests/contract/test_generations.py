@@ -451,8 +451,35 @@ def _ended(log: str) -> str:
 def test_first_code_that_does_not_run_is_waited_for() -> None:
     with Developed("wsgi", "import no_such_module\n") as server:
         wait_until(lambda: "no_such_module" in server.page(), "browsers see the error")
+        (failed,) = [line for line in server.stderr().splitlines() if " ERROR " in line]
+        assert re.search(
+            r"SEP113 generation 1 \(pid \d+\) cannot start, and a change of its files is waited for: ", failed
+        )
+        assert "importing shop failed: No module named 'no_such_module'" in failed
+        assert "Traceback (most recent call last):\n" in server.stderr().partition(failed)[2]
+        wait_until(lambda: "serves the error page and nothing else" in server.stderr(), "the log says so")
+        assert not re.search(r"generation 2 \(pid \d+\) serves$", server.stderr(), re.MULTILINE)
         server.write("one")
         wait_until(lambda: server.page() == "one", "the code serves")
+
+
+def test_exit_while_loading_has_its_line() -> None:
+    with Developed("wsgi", "one") as server:
+        server.write("import argparse\n\nargparse.ArgumentParser().exit(3)\n")
+        wait_until(lambda: "it called sys.exit(3) (" in server.stderr(), "it is logged")
+        assert re.search(r"SEP113 [^\n]*it called sys\.exit\(3\) \(\S*/shop\.py, line 3\)", server.stderr())
+        assert server.get("/").body == b"one"
+
+
+def test_generation_that_another_change_replaces_is_logged() -> None:
+    slow = "import time, pathlib\npathlib.Path('loading').touch()\ntime.sleep(60)\n"
+    with Developed("wsgi", "one") as server:
+        server.write(slow)
+        wait_until((server.directory / "loading").exists, "the second generation loads")
+        server.write("three")
+        wait_until(lambda: server.get("/").body == b"three", "the third generation serves")
+        words = r"generation 2 \(pid \d+\) was superseded: \S*shop\.py, changed before it was ready"
+        assert len(re.findall(words, server.stderr())) == 1
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -4,8 +4,9 @@ import importlib
 import inspect
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
-from traceback import TracebackException
+from traceback import TracebackException, walk_tb
 from typing import Any
 
 from septet.errors import Failed, SeptetError, UsageError
@@ -56,9 +57,18 @@ def _call_factory(called: str, factory: Callable[[], Any]) -> Any:
 
 
 def exit_message(error: SystemExit) -> str:
-    """Return the text that the application gave to sys.exit, as Python would print it, or a sentence with its
-    status."""
-    return error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
+    """Return the text that the application gave to sys.exit, as Python would print it, or a sentence with its status;
+    and the file and line of the application or its libraries where that was.
+    """
+    what = error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
+    calls = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    outside = [(file, line) for file, line in calls if not (_leads_to_application(file) or _is_standard(file))]
+    return "{} ({}, line {})".format(what, *outside[-1]) if outside else what
+
+
+def _is_standard(file: str) -> bool:
+    """True for a file of the standard library, such as argparse.py, which calls sys.exit for the application."""
+    return file.startswith(_STANDARD) and not file.startswith(_INSTALLED)
 
 
 def _failure(sentence: str, error: Exception) -> Failed:
@@ -83,6 +93,8 @@ def _chain(error: TracebackException) -> Iterator[TracebackException]:
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _IMPORTLIB = importlib.__file__
+_STANDARD = sysconfig.get_path("stdlib") + os.sep
+_INSTALLED = tuple(sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib"))
 _EXAMPLES = os.path.join(_PACKAGE, "examples", "")
 
 

@@ -348,6 +348,8 @@ class Generations:
         self._orders.append((signal.SIGHUP, f"{names[0]}{more}, changed"))
         starting = self.living.next
         if starting is not None and self.living.current is not None:  # it has the code before this change
+            if not starting.failed:
+                log.info("%s was superseded: %s%s, changed before it was ready", starting, names[0], more)
             starting.failed = True
             starting.signal(signal.SIGKILL)
 
@@ -396,6 +398,10 @@ class Generations:
         generation.ends_at = float("inf")
         generation.plan.began(workers)
         self.served = True
+        if generation.plan.failed is keep_text:
+            self._overseer.ready(f"{generation} serves the error page")
+            log.warning("%s serves the error page and nothing else, until the application can be loaded", generation)
+            return
         self._overseer.ready(f"{generation} serves")
         if before is None:
             if generation.number > 1:
@@ -412,9 +418,11 @@ class Generations:
         generation.failed = True
         if self._stop.ordered:
             return
-        generation.plan.failed(f"{getattr(error, 'traceback', '')}{error}")
+        traceback = getattr(error, "traceback", "")
+        generation.plan.failed(f"{traceback}{error}")
+        below = f"\n{traceback.rstrip()}" if traceback else ""
         if not self.served and generation.plan.instead is not None:
-            log.error("%s%s; a change of its files is waited for", getattr(error, "traceback", ""), error)
+            log.error("SEP113 %s cannot start, and a change of its files is waited for: %s%s", generation, error, below)
             self._plan = replace(generation.plan, run=generation.plan.instead, instead=None, failed=keep_text)
             return
         self._failed_starts += 1
@@ -422,7 +430,7 @@ class Generations:
         if not self.served or (needed and self._failed_starts >= MAX_FAILED_STARTS):
             raise error
         goes_on = "it is tried again" if needed else f"{self.living.current} goes on"
-        log.error("%s%s cannot start, and %s: %s", getattr(error, "traceback", ""), generation, goes_on, error)
+        log.error("SEP113 %s cannot start, and %s: %s%s", generation, goes_on, error, below)
         if not needed:
             self._overseer.ready(f"{goes_on}, because {generation} cannot start: {error}")
 
