@@ -132,6 +132,16 @@ def test_late_requests_share_the_stacks_of_the_others(model: str) -> None:
         release(server)
 
 
+def test_wsgi_application_that_runs_on_the_loop() -> None:
+    """Its clients are answered, and no record says otherwise."""
+    with late("epoll", "wsgi", "--threads", "0", "--workers", "1") as server:
+        assert server.get("/waits").status == 504
+        wait_until(lambda: "its client is answered 504" in server.stderr(), "it is logged")
+        assert re.search(r"which runs this request:\n  File [^\n]*app_late.py", server.stderr())
+        assert "SEP104" not in server.stderr()
+        release(server)
+
+
 @each_style
 def test_without_a_supervisor(model: str) -> None:
     with late(model, "wsgi", "--threads", "2") as server:

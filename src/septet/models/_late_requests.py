@@ -142,6 +142,11 @@ class OnReactor(_OnLoop):
         if self.task is not None:
             self.task.cancel()
 
+    def loop_runs(self, within_s: float) -> Event | None:
+        if self._cycle is None:  # WSGI: with `--threads 0` the loop waits for it, but this thread can answer
+            return None
+        return super().loop_runs(within_s)
+
     def is_stuck(self) -> bool:
         return not self._ended or self.thread() is not None
 

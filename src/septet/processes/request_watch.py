@@ -71,8 +71,8 @@ class Running(Protocol):
         """True if a thread still runs the request, or the event loop does not run."""
 
     def loop_runs(self, within_s: float) -> Event | None:
-        """Return None if the event loop makes a call within this many seconds, or if there is none; else an event that
-        is set when the loop has made the call after all. Blocks meanwhile.
+        """Return None if the event loop makes a call within this many seconds, or if this request does not depend on
+        a loop; else an event that is set when the loop has made the call after all. Blocks meanwhile.
         """
 
     def holder(self) -> tuple[int, Any] | None:
@@ -197,14 +197,14 @@ class RequestWatch:
     def _stands_still(self, running: Running) -> bool:
         """True if the event loop of this request does not run. Logs it once, with the request that blocks it."""
         if self._stall is not None and not self._stall.is_set():
-            return running.loop is not None
+            return running.loop_runs(0) is not None
         self._stall = running.loop_runs(STILL_S)
         if self._stall is None:
             return False
         self._stall_told = False
         thread, request = running.holder() or (None, None)
         now_ns = time.monotonic_ns()
-        what = "something else than a request blocks it"
+        what = "no ASGI request runs on its thread, and the stacks say what does"
         if request is not None:
             begun = [(each, now_ns - ns) for each, ns in list(self._begun.items()) if each.request is request]
             described = _described(*begun[0]) if begun else f"{request.method} {request.target.decode('ascii')}"

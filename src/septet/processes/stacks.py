@@ -76,7 +76,8 @@ def dump_of(mine: int | None, task: Any) -> str:
     """Return the stacks of this thread and of this task alone; a sentence if both are None."""
     parts = []
     if mine is not None and (frame := sys._current_frames().get(mine)) is not None:
-        parts.append(f"thread {mine}{RUNS_THIS}:\n{_Stack('thread', '', _of_thread(frame)).text()}")
+        name = next((each.name for each in threading.enumerate() if each.ident == mine), mine)
+        parts.append(f"thread {name}{RUNS_THIS}:\n{_Stack('thread', '', _of_thread(frame)).text()}")
     if task is not None:
         parts.append(f"task {task.get_name()}{RUNS_THIS}:\n{_Stack('task', '', _frames(task.get_coro())).text()}")
     return _cut("\n".join(parts) or "no thread and no task runs this request now")
