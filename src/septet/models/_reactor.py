@@ -299,8 +299,8 @@ class Reactor:
         self._check_some_deadlines(list(self._connections))
 
     def _check_deadlines_of(self, number: int) -> None:
-        """Check deadlines, called by a timer. Does nothing if `timer` is not the present one: an older timer may still
-        run if a signal handler raised before `_deadline_timer` was set.
+        """Check deadlines, called by a timer. Does nothing unless `number` is that of the present timer: an older one
+        may still run if a signal handler raised before `_deadline_timer` was set.
         """
         if number == self._deadline_round:
             self._check_deadlines()
