@@ -40,6 +40,7 @@ SESSION = {
     "set when the exchange becomes a WebSocket, with which the connection ends": "tunnel",
     NUMBER: "since lost ended _discarded _draining",
     NEW: "phase output file later body observer_state request _fault _pace _admitted",
+    "whether this request's body is collected: set anew for each request": "collects",
 }
 """`delivery`: the carrier itself, or None. `exchange`: the session itself. `client` may be named anew by a proxy's
 header, which is the connection's, too."""
@@ -55,7 +56,8 @@ CODEC = {
 }
 
 WATCHED = {
-    CONNECTION: "loop sock session lock _reactor",
+    CONNECTION: "loop sock session lock reactor",
+    "exchanges of HTTP/2: each takes itself out when its stream and its application have ended": "concurrent",
     NUMBER: "_descriptor _mask _requests_begun _answering _half_closed_at",
     "None again at the end of the answer (`drive`, `_end_answer`)": "cycle _run_ahead _room",
 }
@@ -95,9 +97,9 @@ KEPT: dict[type, dict[str, str]] = {
         "None again when `answer` returns": "item request",
     },
     Leaders: {
-        SERVER: "order capacity _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader "
+        SERVER: "order capacity on_full _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader "
         "_loop_ended _watcher",
-        NUMBER: "_busy_followers _idle_followers _threads promoting ended _failures",
+        NUMBER: "_busy_followers _idle_followers _threads _told_full promoting ended _failures",
         EMPTIED: "_due _jobs",
         "paths, as bytes: at most REMEMBERED_PATHS, each forgotten after QUICK_ANSWERS": "_slow",
         "an exception of the loop itself, which ends the server": "_failure",

@@ -224,10 +224,11 @@ def _beat_for(manager: ServiceManager, monitor: Monitor, config: Config) -> None
 
 
 class SupervisedServer:
-    """`septet serve` with a supervisor: what the generations have in common, and how each of them serves.
+    """Runs `septet serve` with a supervisor. Each load of the configuration and the application makes a *generation*, a
+    process that serves or has workers; this class makes the plan of each generation, and runs in its process to serve.
 
-    again: reads the configuration anew. manager: is told when the server starts, loads anew and stops. For the main
-    thread of the supervisor.
+    `again`: reads the configuration again. `manager`: the service manager (systemd), which is told when the server
+    starts, reloads and stops. For the main thread of the supervisor.
     """
 
     def __init__(self, again: Callable[[], Resolved], manager: ServiceManager) -> None:

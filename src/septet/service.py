@@ -1,5 +1,6 @@
 """What a process model is given to serve, made from a configuration: listeners, application, rules for all sessions,
-and the order to stop."""
+and the object through which it is told to stop.
+"""
 
 import logging
 from collections.abc import Callable

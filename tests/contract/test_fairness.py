@@ -1,6 +1,8 @@
 """A connection that is idle must not keep those out who have something to ask, whichever worker carries it."""
 
 import time
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from support.marks import with_one_interface
 from support.messages import render
 from support.models import LOOPS
 from support.processes import await_idle
-from support.server import serve
+from support.server import Server, serve
 from support.waiting import wait_until
 
 #: Blocking models with a single worker, which an idle connection could hold for the 75 s of --keep-alive-timeout.
@@ -104,3 +106,25 @@ def test_requests_in_one_piece_do_not_hold_the_loop(model: str, options: tuple[s
         assert int(other.request("GET", "/").body) < many / 2
         for _ in range(many - 1):
             assert hog.read_response().status == 200
+
+
+@pytest.mark.parametrize("model", LOOPS)
+def test_a_worker_whose_threads_are_taken_leaves_clients_to_others(model: str) -> None:
+    """However clients are spread at first, none waits for a thread of one worker while another worker has one free."""
+    with serve(model, "wsgi", "--workers", "2", "--threads", "2", app="support.app_gated:application") as server:
+        begun = 0
+        for gate in "abcde":
+            with ExitStack() as stack:
+                clients = []
+                for _ in range(4):
+                    client = stack.enter_context(server.connect())
+                    client.send(render("GET", f"/?{gate}"))
+                    clients.append(client)
+                    begun += 1
+                    wait_until(partial(has_begun, server, begun), f"{begun} requests have begun")
+                server.journal.open_gate(gate)
+                assert [client.read_response().status for client in clients] == [200] * 4
+
+
+def has_begun(server: Server, number: int) -> bool:
+    return server.journal.count("begun") == number

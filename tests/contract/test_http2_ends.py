@@ -1,15 +1,19 @@
 """Ends of streams and connections of HTTP/2 that come from the server: reload, time-outs, and what is counted."""
 
 import json
+import os
 import re
 import signal
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from h2.exceptions import ProtocolError
 
 from contract.test_generations import Versions
 from support.client import Connection as PlainConnection
-from support.http2 import Connection, frame, get
+from support.http2 import Connection, frame, get, head
 from support.server import Server, serve
 from support.waiting import wait_until
 
@@ -30,9 +34,18 @@ def test_reload_loses_nothing(model: str, interface: str) -> None:
             old.read_to_end()
         assert {answer.status for answer in answers if answer.reset is None} == {200}
         assert all(answer.reset in (None, 7) for answer in answers)  # REFUSED_STREAM: may be sent again
-        with Connection(server.address) as new:
-            wait_until(lambda: new.request("/").body.startswith(b"two"), "the new generation answers")
+        wait_until(lambda: is_answered_anew(server), "the new generation answers")
         server.generation()
+
+
+def is_answered_anew(server: Versions) -> bool:
+    """Whether the new generation answers a new connection. A worker of the old one may accept it, and say GOAWAY."""
+    with Connection(server.address) as connection:
+        stream = connection.ask(get("/"))
+        while connection.client.went_away is None and not (answer := connection.client.answers[stream]).ended:
+            if not connection.receive():
+                return False
+        return connection.client.went_away is None and answer.body.startswith(b"two")
 
 
 @pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("epoll", "wsgi"), ("threaded", "asgi")])
@@ -113,3 +126,30 @@ def told(server: Server) -> dict[str, Any]:
     with PlainConnection(str(server.directory / "metrics.sock")) as connection:
         found: dict[str, Any] = json.loads(connection.request("GET", "/status.json").body)
         return found
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("epoll", "wsgi"), ("threaded", "asgi")])
+def test_rapid_reset(model: str, interface: str) -> None:
+    """Ten clients that begin and cancel requests: each is sent away, and another client is served meanwhile."""
+    attack = b"".join(
+        head(2 * number + 1, get("/send?size=100000")) + frame(3, 0, 2 * number + 1, bytes(4)) for number in range(3000)
+    )
+    with serve(model, interface, "--http2-cleartext") as server:
+        with Connection(server.address) as friend:
+            assert friend.request("/").status == 200
+            before = cpu_s(server.ready[0].pid)
+            for _ in range(10):
+                with Connection(server.address) as hostile:
+                    with suppress(OSError):
+                        hostile.send_raw(attack)
+                    hostile.client.h2.highest_outbound_stream_id = 2**31 - 1
+                    with suppress(ProtocolError):
+                        hostile.read_to_end()
+                    assert friend.request("/").status == 200
+            assert cpu_s(server.ready[0].pid) - before < 5
+        assert not server.complaints()

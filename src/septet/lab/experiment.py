@@ -54,8 +54,9 @@ class Run:
 
 
 def _by_lot(cells: Sequence[Cell], chance: random.Random) -> list[Cell]:
-    """Return the cells in an order drawn by lot: the numbers of users are shuffled, and the cells of each are. So cells
-    that are compared, those with the same number of users, run soon after one another."""
+    """Return the cells in a random order: the numbers of users are shuffled, and then the cells with the same number.
+    So cells that are compared, those with the same number of users, run soon after one another.
+    """
     users = list(dict.fromkeys(cell.users for cell in cells))
     chance.shuffle(users)
     order: list[Cell] = []

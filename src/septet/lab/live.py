@@ -113,7 +113,9 @@ def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 class LiveDisplay:
-    """A display that writes the state for the page, and passes every event on to the display of the terminal."""
+    """A display that writes the state of the experiment for the live page, and passes every event on to the terminal's
+    display.
+    """
 
     def __init__(
         self, shown: Display, page: LivePage, experiment: Experiment, runs: int | None, before: list[dict[str, Any]]

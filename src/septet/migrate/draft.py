@@ -118,7 +118,7 @@ def seconds(key: str) -> Conversion:
 
 
 def application(draft: Draft, name: str, value: Any) -> None:
-    """Convert an application: with or without an attribute, or as a call of a factory without arguments."""
+    """Set the application: a name with or without an attribute, or a call of a factory without arguments."""
     text = str(value)
     if text.endswith("()"):
         draft.put(name, "factory", True)
@@ -127,21 +127,21 @@ def application(draft: Draft, name: str, value: Any) -> None:
 
 
 def level(draft: Draft, name: str, value: Any) -> None:
-    """Convert a level of logging."""
+    """Set our option `log_level` to the level that the other server's setting `name` has."""
     names = {"critical": "error", "warn": "warning", "notset": "debug", "trace": "debug"}
     lower = str(value).lower()
     draft.put(name, "log_level", names.get(lower, lower))
 
 
 def peers(draft: Draft, name: str, value: Any) -> None:
-    """Return a conversion of trusted proxies, given in a list or separated by commas."""
+    """Set the trusted proxies from a list, or from text separated by commas."""
     words = value.split(",") if isinstance(value, str) else list(value)
     stripped = [str(word).strip() for word in words]
     draft.put(name, "forwarded_allow_ips", [word for word in stripped if word] or ["none"])
 
 
 def client_auth(draft: Draft, name: str, value: Any) -> None:
-    """Convert a number of ssl.VerifyMode, which says whether clients must show a certificate."""
+    """Set whether clients must show a certificate, from a number of ssl.VerifyMode."""
     words = {0: "none", 1: "optional", 2: "required"}
     draft.put(name, "tls_client_auth", words.get(number(value), str(value)))
 

@@ -63,7 +63,7 @@ def _interface(draft: Draft, name: str, value: Any) -> None:
 
 
 def _duration(key: str) -> Conversion:
-    """Convert a duration such as 90, 30s, 12h or 1d6h to seconds."""
+    """Return a conversion to our option `key` of a duration such as 90, 30s, 12h or 1d6h, which becomes seconds."""
 
     def put(draft: Draft, name: str, value: Any) -> None:
         text = str(value)

@@ -156,7 +156,7 @@ def _worker_class(draft: Draft, name: str, value: Any) -> None:
 
 
 def _timeout(draft: Draft, name: str, value: Any) -> None:
-    """Convert `timeout`: it limits a request for workers that run one request at a time, else the worker itself."""
+    """Set the time of a request for workers that run one request at a time, else the time of the worker itself."""
     if number(value) == 0:
         return
     simple = str(draft.given.get("worker-class", "sync")) == "sync" and number(draft.given.get("threads", 1)) == 1
@@ -173,7 +173,7 @@ def _raw_env(draft: Draft, name: str, value: Any) -> None:
 
 
 def _root_path(draft: Draft, name: str, value: Any) -> None:
-    """Convert SCRIPT_NAME: a prefix that the proxy leaves in the paths of requests."""
+    """Set the prefix that the proxy leaves in the paths of requests (SCRIPT_NAME)."""
     if value:
         draft.put(name, "root_path", str(value))
         draft.put(name, "root_path_kept", True)

@@ -99,6 +99,11 @@ class Leaders:
         self.leader: Member | None = None
         """The thread that runs the loop; None before the first has begun."""
         self._slow = SlowPaths()
+        self.on_full: Callable[[bool], None] | None = None
+        """Called by the leader with True when as many requests are answered as `limit` allows, and with False when
+        another one may begin. None: nothing is called."""
+        self._told_full = False
+        """The last value that `on_full` was called with."""
         self.promoting = False
         """True if a follower has been told to lead, and has not begun yet."""
         self.ended = False
@@ -374,7 +379,11 @@ class Leaders:
                 return
             if self._stop.ordered:
                 self._done()
-            if due and self._busy_followers < self._limit:
+            full = self._busy_followers >= self._limit
+            if full is not self._told_full and self.on_full is not None:
+                self._told_full = full
+                self.on_full(full)
+            if due and not full:
                 loop.call_soon(_wake_loop)  # the loop looks for events, and does not wait
             loop.turn()
             self._failures = 0
@@ -427,7 +436,7 @@ class Leaders:
                 me.counted_busy = False
                 self._busy_followers -= 1
         if me.item is None:
-            if self._due or self._stop.ordered:
+            if self._due or self._stop.ordered or self._told_full:
                 self._wake_leader()
             return
         connection, application, _ = me.item

@@ -78,7 +78,7 @@ class Reactor:
         """True once the runner has returned."""
         self._cut_timer: TimerHandle | None = None
         self._paused: set[Listener] = set()
-        """Listeners at which accepting is paused for ACCEPT_PAUSE_S."""
+        """Listeners at which accepting is paused: for ACCEPT_PAUSE_S, or until a thread is free."""
         self._connections: set[ClientConnection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
@@ -107,7 +107,10 @@ class Reactor:
         if service.threads == 0:
             return OnLoop(self.loop, self.due, service.stop, self.end_if_done, self.repair)
         limit = service.threads or default_threads()
-        return Leaders(self.loop, self.due, limit, service.stop, service.exhaustion, self.end_if_done, self.repair)
+        leaders = Leaders(self.loop, self.due, limit, service.stop, service.exhaustion, self.end_if_done, self.repair)
+        if (service.workers or 1) > 1:
+            leaders.on_full = self._accept_unless_full
+        return leaders
 
     def run(self) -> None:
         """Serve until the order to stop has come and the requests in flight are answered. Raises Failed."""
@@ -228,6 +231,16 @@ class Reactor:
             self._paused.discard(listener)
             self.start_accepting(listener)
 
+    def _accept_unless_full(self, full: bool) -> None:
+        """Accept no clients while all threads of this process are taken, for another process that shares the listeners
+        may have one free. If none has, clients wait in the queue of the socket for the first that does."""
+        for listener in () if self.stopping else self.service.listeners:
+            if not full:
+                self._resume_accepting(listener)
+            elif listener not in self._paused:
+                self._paused.add(listener)
+                self.stop_accepting(listener)
+
     def _repair_soon(self) -> None:
         """Schedule `repair`. Called by the loop when a callback has raised: a signal handler, or another thread, may
         have raised in it.
@@ -286,8 +299,8 @@ class Reactor:
         self._check_some_deadlines(list(self._connections))
 
     def _check_deadlines_of(self, number: int) -> None:
-        """Check deadlines, called by a timer. Does nothing if `timer` is not the present one: an older timer may still
-        run if a signal handler raised before `_deadline_timer` was set.
+        """Check deadlines, called by a timer. Does nothing unless `number` is that of the present timer: an older one
+        may still run if a signal handler raised before `_deadline_timer` was set.
         """
         if number == self._deadline_round:
             self._check_deadlines()

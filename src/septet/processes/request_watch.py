@@ -85,7 +85,7 @@ FindRunning = Callable[[Any], Running]
 
 @dataclass(slots=True)
 class _Late:
-    """A request that has exceeded its time, and whose client has been answered."""
+    """A request that has exceeded its time: its client was sent a 504 or cut, and the application may still run."""
 
     running: Running
     described: str

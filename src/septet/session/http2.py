@@ -92,8 +92,8 @@ class Http2Session(Http2Input, Http2Output):
 
     @property
     def yields(self) -> bool:
-        """False: the model must not close this connection for other clients. HTTP/1.1 clients connect again then; some
-        HTTP/2 clients report an error.
+        """True if the model may end this connection for clients that wait: after SERVED_BEFORE_OTHERS requests. Clients
+        of HTTP/1.1 simply connect again; some of HTTP/2 report an error.
         """
         return self._served >= SERVED_BEFORE_OTHERS
 

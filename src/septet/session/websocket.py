@@ -292,8 +292,8 @@ class WebSocketSession(Session):
         return super().lose()
 
     def half_close(self) -> bool:
-        """Return False once the client has sent a Close frame: it sends nothing more, so closing the socket cannot
-        destroy what was sent last. Else shut down our side first.
+        """Return True if the model must shut down our side of the connection and wait for the client's end. False if it
+        may close at once: the client has sent a Close frame and so sends nothing that could destroy what was sent last.
         """
         if self.lost or self.ended or self.tunnel.client_closed:
             return False

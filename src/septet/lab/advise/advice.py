@@ -56,7 +56,9 @@ class Advice:
 
 
 def decide(search: Search, target_s: float) -> Advice | None:
-    """Return the advice; None when no candidate held the target at any rate."""
+    """Return the advice: the candidate with the highest rate that holds the target, and what limits it. None if no
+    candidate held the target at any rate.
+    """
     chosen, other = first_two(list(search.findings.values()))
     if chosen is None:
         return None

@@ -104,7 +104,9 @@ class ClosedLoop(Loop):
         return not self._absent and (self._waiting is None or not self._gate.entering)
 
     def release(self) -> None:
-        """Let the users who wait for the others send their next request."""
+        """Let the users send their next request who have had their first answer and have waited until all users had
+        one. Called when the warm-up and the window begin.
+        """
         waiting, self._waiting = self._waiting or [], None
         for user in waiting:
             self._begin(user, clock())

@@ -135,7 +135,9 @@ def look() -> float:
 
 
 def judged(plan: Plan, load: dict[str, Any], objective: Objective, others: float, steal: float) -> Gauge:
-    """Judge the figures of a run at a rate; `others` and `steal` are shares of all CPUs, as in `Gauge`."""
+    """Judge the figures of a run at a rate. `others`, `steal`: shares of all CPUs that other programs used and the
+    hypervisor took, as in `Gauge`.
+    """
     assert plan.rate is not None, "a gauge is an open loop"
     names = dict.fromkeys(["p50", "p99", *(term.figure for term in objective.terms), ERRORS])
     found = Gauge(
