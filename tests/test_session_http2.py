@@ -14,6 +14,8 @@ from septet.protocol import CLOSE, READ, RUN
 from septet.rules import Rules, Timeouts
 from septet.session._http2_body import LATE_BYTES
 from septet.session._http2_output import SEND_BYTES
+from septet.session.websocket import WebSockets
+from septet.websocket.tunnel import TunnelOptions
 from support.http2 import (
     CONTINUATION,
     DATA,
@@ -377,6 +379,17 @@ def test_refused_requests(fields: Any, status: int) -> None:
     peer.due[0].respond(ok(), b"well", True)
     peer.send()
     assert peer[other].body == b"well"
+
+
+def test_a_known_tunnel_is_not_one_for_a_server_without_websockets() -> None:
+    """Two servers in one process, of which one has WebSockets, share the cache of heads."""
+    fields = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get()[1:]]
+    with_them = Peer(Rules(concurrent=True, websocket=WebSockets(TunnelOptions())))
+    with_them.ask(fields, end=False)
+    assert with_them.due[0].request.upgrade == b"websocket"
+    without = Peer()
+    stream = without.ask(fields, end=False)
+    assert (without[stream].reset, without.due) == (1, [])
 
 
 def test_host_without_authority() -> None:

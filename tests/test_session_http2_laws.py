@@ -3,7 +3,7 @@ its bytes are cut, on the order in which applications answer, or on the size of 
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from septet.http.head import response_head
@@ -29,6 +29,7 @@ def expected(method: bytes, asked: int, answered: int) -> tuple[bytes, bytes]:
     return body, b"" if method == b"HEAD" else pattern(answered)
 
 
+@settings(max_examples=40)
 @given(REQUESTS, st.integers(1, 70_000), st.integers(1, 70_000), st.booleans(), st.randoms(use_true_random=False))
 def test_conversations(requests: Any, step: int, window: int, concurrent: bool, random: Any) -> None:
     client = Client(window=max(window, 500))

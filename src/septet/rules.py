@@ -63,7 +63,19 @@ class Observer(Protocol):
 
 
 class Traffic(Protocol):
-    """Counts what happens on TLS connections and WebSockets, for metrics. Sessions call it."""
+    """Counts what happens on TLS connections, WebSockets and in HTTP/2, for metrics. Sessions call it."""
+
+    def http2_opened(self) -> None:
+        """Count a connection on which HTTP/2 is spoken."""
+
+    def http2_request(self) -> None:
+        """Count a stream that a client has opened for a request."""
+
+    def http2_reset(self) -> None:
+        """Count a stream that its client has reset."""
+
+    def http2_flooded(self) -> None:
+        """Count a connection that is ended because its client has sent too much without use."""
 
     def shaken(self, version: str, resumed: bool) -> None:
         """Count a completed TLS handshake. `version`: as `ssl.SSLObject.version` names it."""

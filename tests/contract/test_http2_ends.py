@@ -1,14 +1,20 @@
 """Ends of streams and connections of HTTP/2 that come from the server: reload, time-outs, and what is counted."""
 
 import json
+import os
 import re
 import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
+from h2.exceptions import ProtocolError
 
 from contract.test_generations import Versions
-from support.http2 import Connection, get
-from support.server import serve
+from support.client import Connection as PlainConnection
+from support.http2 import Connection, frame, get, head
+from support.server import Server, serve
 from support.waiting import wait_until
 
 BOTH = pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("threaded", "wsgi"), ("preforked", "asgi")])
@@ -82,3 +88,59 @@ def test_concurrency_limit(model: str, interface: str, token: str) -> None:
             server.journal.open_gate(token)
             assert [connection.answer(stream).status for stream in held] == [200, 200]
             wait_until(lambda: other.request("/").status == 200, "they are over")
+
+
+@pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("threaded", "wsgi")])
+def test_metrics(model: str, interface: str) -> None:
+    with serve(model, interface, "--http2-cleartext", "--metrics-bind", "unix:metrics.sock") as server:
+        with Connection(server.address) as connection:
+            for _ in range(3):
+                assert connection.request("/").status == 200
+            cancelled = connection.ask(get("/send?size=40000000&parts=1000"))
+            connection.client.h2.reset_stream(cancelled, 8)
+            connection.flush()
+            assert connection.request("/").status == 200
+        wait_until(lambda: told(server)["http2"] == told_of(1, 5, 1, 0), "all is counted")
+        with Connection(server.address) as flood:
+            flood.send_raw(b"".join(frame(6, 0, 0, bytes(8)) for _ in range(1500)))
+            flood.read_to_end()
+            assert flood.client.went_away is not None
+            assert flood.client.went_away.error_code == 11
+        wait_until(lambda: told(server)["http2"] == told_of(2, 5, 1, 1), "the flood is counted")
+
+
+def told_of(connections: int, requests: int, resets: int, floods: int) -> dict[str, int]:
+    return {"connections": connections, "requests": requests, "resets": resets, "floods": floods}
+
+
+def told(server: Server) -> dict[str, Any]:
+    with PlainConnection(str(server.directory / "metrics.sock")) as connection:
+        found: dict[str, Any] = json.loads(connection.request("GET", "/status.json").body)
+        return found
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("epoll", "wsgi"), ("threaded", "asgi")])
+def test_rapid_reset(model: str, interface: str) -> None:
+    """Ten clients that begin and cancel requests: each is sent away, and another client is served meanwhile."""
+    attack = b"".join(
+        head(2 * number + 1, get("/send?size=100000")) + frame(3, 0, 2 * number + 1, bytes(4)) for number in range(3000)
+    )
+    with serve(model, interface, "--http2-cleartext") as server:
+        with Connection(server.address) as friend:
+            assert friend.request("/").status == 200
+            before = cpu_s(server.ready[0].pid)
+            for _ in range(10):
+                with Connection(server.address) as hostile:
+                    with suppress(OSError):
+                        hostile.send_raw(attack)
+                    hostile.client.h2.highest_outbound_stream_id = 2**31 - 1
+                    with suppress(ProtocolError):
+                        hostile.read_to_end()
+                    assert friend.request("/").status == 200
+            assert cpu_s(server.ready[0].pid) - before < 5
+        assert not server.complaints()

@@ -187,10 +187,9 @@ def test_http_1_1_beside_it(server: Server) -> None:
             assert plain.request("GET", "/").status == 200
 
 
+@pytest.mark.parametrize("pair", [("epoll", "asgi"), ("threaded", "wsgi")], indirect=True, ids="-".join)
 @pytest.mark.parametrize("cut", [1, 3, 14, 16, 23])
-def test_preface_in_pieces(server: Server, model: str, cut: int) -> None:
-    if model not in ("epoll", "threaded") and cut != 14:
-        pytest.skip("the session decides")
+def test_preface_in_pieces(server: Server, cut: int) -> None:
     with Connection(server.address) as other:  # is served meanwhile
         assert other.request("/").status == 200
         other.socket.close()

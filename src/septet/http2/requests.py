@@ -33,7 +33,7 @@ _OF_THE_CONNECTION = frozenset({b"connection", b"keep-alive", b"proxy-connection
 
 _PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
 
-_known: dict[str, BoundedCache[tuple[Limits, bool, Fields], Request]] = {
+_known: dict[str, BoundedCache[tuple[Limits, bool, bool, Fields], Request]] = {
     scheme: BoundedCache(REMEMBERED_HEADS) for scheme in ("http", "https")
 }
 
@@ -50,7 +50,7 @@ def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels
     """
     known = _known[scheme]
     try:
-        return known[limits, ended, fields]
+        return known[limits, ended, tunnels, fields]
     except KeyError:
         pass
     size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in fields)
@@ -58,7 +58,7 @@ def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels
         raise ProtocolError(431, f"the header fields are larger than {limits.header_block} bytes")
     request = _Reader(fields).request(ended, scheme, limits, tunnels)
     if size <= REMEMBERED_HEAD:
-        known.add((limits, ended, fields), request)
+        known.add((limits, ended, tunnels, fields), request)
     return request
 
 

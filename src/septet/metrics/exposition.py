@@ -33,7 +33,7 @@ from septet.metrics.lanes import (
 from septet.metrics.proc import listen_queue, usage
 from septet.metrics.reader import Histogram, Reader, answers, connections, durations, histogram, in_flight, workers
 from septet.metrics.table import Snapshot
-from septet.metrics.traffic_exposition import of_tls, of_websockets
+from septet.metrics.traffic_exposition import of_http2, of_tls, of_websockets
 
 MISSING = "/metrics needs the package prometheus_client: pip install 'septet[metrics]'"
 
@@ -67,6 +67,7 @@ class _Collector:
         yield from _of_requests(snapshot)
         yield from _of_connections(snapshot)
         yield from of_tls(snapshot, self._reader.certificates)
+        yield from of_http2(snapshot)
         yield from of_websockets(snapshot)
         yield from self._of_listeners()
         yield from self._of_processes(snapshot)

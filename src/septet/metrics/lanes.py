@@ -37,7 +37,7 @@ SERVER, WORKER, CHILD, SUPERVISOR, GENERATION = range(5)
 IDLE_KINDS = (SUPERVISOR, GENERATION)
 """Processes that serve no clients: a generation is one of these if it has workers."""
 
-LAYOUT = 2
+LAYOUT = 3
 """The version of this layout, to be increased by each change of the lanes. At an upgrade (USR2) the table is handed
 over only to a program with the same layout.
 """
@@ -90,6 +90,14 @@ or the server's was refused; no version or cipher in common; malformed data and 
 """
 TLS_FAILED = 78
 """The first of the lanes that count failed handshakes: one for each of TLS_FAILURES."""
+HTTP2_CONNECTIONS = 83
+"""Number of connections on which HTTP/2 was spoken."""
+HTTP2_REQUESTS = 84
+"""Number of streams that were opened for a request, those that were refused included."""
+HTTP2_RESETS = 85
+"""Number of streams that clients have reset."""
+HTTP2_FLOODS = 86
+"""Number of connections that were ended because the client sent too much that was of no use."""
 
 LAG = 88
 """Histogram: how late the event loop ran a timer."""

@@ -50,7 +50,7 @@ from septet.metrics.lanes import (
 )
 from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_cpu_s
 from septet.metrics.table import Row, Snapshot, Table
-from septet.metrics.traffic_read import tls_status, websocket_status
+from septet.metrics.traffic_read import http2_status, tls_status, websocket_status
 
 SAMPLE_S = 1.0
 
@@ -250,6 +250,7 @@ class Reader:
             "connections": {"accepted": total[ACCEPTED], "open": connections(snapshot)},
             "sent_bytes": total[SENT],
             "tls": tls_status(snapshot, self.certificates, time.time()),
+            "http2": http2_status(snapshot),
             "websockets": websocket_status(snapshot),
             "listeners": [self._listener(name, sock) for name, sock in self.listeners],
             "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},

@@ -12,6 +12,10 @@ from typing import Any
 
 from septet.metrics.lanes import (
     COUNTERS_END,
+    HTTP2_CONNECTIONS,
+    HTTP2_FLOODS,
+    HTTP2_REQUESTS,
+    HTTP2_RESETS,
     TLS_CLOSED,
     TLS_FAILED,
     TLS_FAILURES,
@@ -73,6 +77,20 @@ class TrafficMetrics:
     def tls_closed(self) -> None:
         self._add(TLS_CLOSED)
 
+    # HTTP/2
+
+    def http2_opened(self) -> None:
+        self._add(HTTP2_CONNECTIONS)
+
+    def http2_request(self) -> None:
+        self._counts[HTTP2_REQUESTS] += 1
+
+    def http2_reset(self) -> None:
+        self._counts[HTTP2_RESETS] += 1
+
+    def http2_flooded(self) -> None:
+        self._add(HTTP2_FLOODS)
+
     # WebSockets
 
     def websocket_opened(self) -> None:
@@ -98,5 +116,5 @@ class TrafficMetrics:
         self._counts[WS_SENT_BYTES] += count
 
 
-_KEPT = (WS_RECEIVED, WS_SENT, WS_RECEIVED_BYTES, WS_SENT_BYTES)
+_KEPT = (HTTP2_REQUESTS, HTTP2_RESETS, WS_RECEIVED, WS_SENT, WS_RECEIVED_BYTES, WS_SENT_BYTES)
 """The lanes whose counts are kept in a list until `flush`."""

@@ -1,9 +1,13 @@
-"""The metrics of TLS connections and WebSockets in Prometheus' form, for `metrics.exposition`."""
+"""The metrics of TLS connections, HTTP/2 and WebSockets in Prometheus' form, for `metrics.exposition`."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from septet.metrics.lanes import (
+    HTTP2_CONNECTIONS,
+    HTTP2_FLOODS,
+    HTTP2_REQUESTS,
+    HTTP2_RESETS,
     WS_ACCEPTED,
     WS_RECEIVED,
     WS_RECEIVED_BYTES,
@@ -41,6 +45,19 @@ def of_tls(snapshot: Snapshot, certificates: tuple[str, ...]) -> Iterator[Any]:
         ends.add_metric([name], end)
     yield from (done, failed, ends)
     yield GaugeMetricFamily("septet_tls_connections_open", "TLS connections.", tls_open(snapshot))
+
+
+def of_http2(snapshot: Snapshot) -> Iterator[Any]:
+    """Yield the metric families about HTTP/2."""
+    from prometheus_client.core import CounterMetricFamily
+
+    for name, lane, meaning in (
+        ("connections", HTTP2_CONNECTIONS, "Connections on which HTTP/2 was spoken."),
+        ("requests", HTTP2_REQUESTS, "Streams that were opened for a request."),
+        ("resets", HTTP2_RESETS, "Streams that clients have reset."),
+        ("floods", HTTP2_FLOODS, "Connections that were ended because of a flood."),
+    ):
+        yield CounterMetricFamily(f"septet_http2_{name}", meaning, snapshot.total[lane])
 
 
 def of_websockets(snapshot: Snapshot) -> Iterator[Any]:

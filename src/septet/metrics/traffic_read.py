@@ -4,6 +4,10 @@ from typing import Any
 
 from septet.metrics.lanes import (
     CERTIFICATE_ENDS,
+    HTTP2_CONNECTIONS,
+    HTTP2_FLOODS,
+    HTTP2_REQUESTS,
+    HTTP2_RESETS,
     MOST_CERTIFICATES,
     TLS_CLOSED,
     TLS_FAILED,
@@ -78,6 +82,17 @@ def tls_status(snapshot: Snapshot, names: tuple[str, ...], now: float) -> dict[s
             {"file": name, "ends_at": end, "days_left": round((end - now) / 86400, 1)}
             for name, end in zip(names, certificate_ends(snapshot), strict=False)
         ],
+    }
+
+
+def http2_status(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the part of /status.json about HTTP/2."""
+    total = snapshot.total
+    return {
+        "connections": total[HTTP2_CONNECTIONS],
+        "requests": total[HTTP2_REQUESTS],
+        "resets": total[HTTP2_RESETS],
+        "floods": total[HTTP2_FLOODS],
     }
 
 

@@ -67,6 +67,8 @@ class Http2Input(Http2State):
             self._break_off()
         except FloodError as error:
             self.rules.refused(f"the HTTP/2 connection of {self.peer or 'an unknown client'} is ended: {error}")
+            if (traffic := self.rules.traffic) is not None:
+                traffic.http2_flooded()
             self.codec.over = True
             self.codec.go_away(self.codec.highest_stream, CALM, str(error).encode())
             self._break_off()
@@ -93,6 +95,8 @@ class Http2Input(Http2State):
         stream, ended = event.stream_id, event.stream_ended is not None
         assert stream is not None, "the library names it"
         self._control.earn(EARNED_BY_REQUEST)
+        if (traffic := self.rules.traffic) is not None:
+            traffic.http2_request()
         if self._refusing or len(self._exchanges) >= STREAMS:
             self._resets.spend()
             self.codec.reset(stream, REFUSED)
@@ -200,6 +204,8 @@ class Http2Input(Http2State):
 
     def _stream_reset(self, event: StreamReset) -> None:
         """The client has cancelled a request, or the library has reset its stream for an error of the client's."""
+        if (traffic := self.rules.traffic) is not None:
+            traffic.http2_reset()
         self._resets.spend()
         self._unfinished.pop(event.stream_id or 0, None)
         exchange = self._exchanges.get(event.stream_id or 0)

@@ -77,7 +77,10 @@ class Http2WebSocket(Http2Exchange):
         if not tunnel.closing:  # pings of the client do not put off the end
             tunnel.heard_at = None
         tunnel.pinged = False
-        tunnel.receive(data)
+        if tunnel.behind:  # there was so much at once that others have their turn first
+            tunnel.unparsed += data
+        else:
+            tunnel.receive(data)
         self._received += len(data)
         if (traffic := self._session.rules.traffic) is not None:
             traffic.bytes_received(len(data))
@@ -96,6 +99,8 @@ class Http2WebSocket(Http2Exchange):
     def ends_input(self) -> None:
         """The client has ended its stream: without a close frame before, that is an abnormal end."""
         self.input_ended = True
+        while self.tunnel.behind:  # a close frame may be in it
+            self.tunnel.parse()
         self.tunnel.end()
         self._tell()
 
@@ -125,7 +130,11 @@ class Http2WebSocket(Http2Exchange):
             self._send(output)
         if not tunnel.listening:
             tunnel.drop()
-        elif len(tunnel.messages) > tunnel.told or (tunnel.closed is not None and not tunnel.closed_told):
+        elif (
+            tunnel.behind
+            or len(tunnel.messages) > tunnel.told
+            or (tunnel.closed is not None and not tunnel.closed_told)
+        ):
             self._tell()
         self._end_if_over()
 
@@ -170,6 +179,16 @@ class Http2WebSocket(Http2Exchange):
     def noticed(self) -> None:
         self.tunnel.news = False
         self._session.go_on()
+
+    @property
+    def behind(self) -> bool:
+        return bool(self.tunnel.behind)
+
+    def catch_up(self) -> Want:
+        self.tunnel.parse()
+        self._after_input()
+        self._give_back()
+        return self._session.go_on()
 
     def next_message(self) -> Message | None:
         tunnel = self.tunnel

@@ -75,6 +75,8 @@ class Http2Session(Http2Input, Http2Output):
         unread_ms = session.unread_ms if isinstance(session, ObservedSession) else _unknown
         own = cls(session.rules, session.client, session.server, session.peer, session.http.scheme, unread_ms)
         own.delivery = session.delivery
+        if (traffic := own.rules.traffic) is not None:
+            traffic.http2_opened()
         return own
 
     # What the carrier reads
