@@ -487,6 +487,19 @@ def test_the_little_that_follows_an_answer_is_taken() -> None:
     assert (peer.session._unfinished, peer.session._exchanges) == ({}, {})
 
 
+def test_stop_while_the_rest_of_an_answered_request_is_on_its_way() -> None:
+    """Closing at once would meet it with a RST, which can destroy the answer."""
+    peer = Peer()
+    stream = peer.ask(get(method=b"POST"), b"part", end=False)
+    peer.due[0].respond(ok(), b"enough", True)
+    peer.send()
+    peer.session.stop()
+    assert peer.send() is CLOSE
+    assert peer[stream].body == b"enough"
+    assert peer.session.half_close()
+    assert peer.session.receive(bytes(1000)) is READ
+
+
 def test_unfinished_requests_that_were_answered_are_bounded() -> None:
     peer = Peer()
     for number in range(150):
