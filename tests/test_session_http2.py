@@ -12,6 +12,7 @@ from septet.http.head import response_head
 from septet.http.incoming import Limits
 from septet.protocol import CLOSE, READ, RUN
 from septet.rules import Rules, Timeouts
+from septet.session._http2_body import LATE_BYTES
 from septet.session._http2_output import SEND_BYTES
 from septet.session.websocket import WebSockets
 from septet.websocket.tunnel import TunnelOptions
@@ -450,12 +451,81 @@ def test_reset_before_its_turn() -> None:
     assert peer.session.exchange.stream == last
 
 
-def test_answer_before_the_body_stops_it() -> None:
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ([], LATE_BYTES + 1),
+        ([(b"content-length", b"%d" % (LATE_BYTES + 2))], 1),
+        ([(b"expect", b"100-continue")], 0),
+    ],
+    ids=["much has come", "much is announced", "the client waits"],
+)
+def test_answer_before_the_body_stops_it(fields: Any, sent: int) -> None:
+    peer = Peer()
+    stream = peer.ask(get("/", *fields, method=b"POST"), end=False)
+    peer.client.send_body(stream, bytes(sent), end=False)
+    peer.exchange_data()
+    peer.due[0].respond(ok(), b"enough", True)
+    peer.send()
+    assert (peer[stream].body, peer[stream].ended, peer[stream].reset) == (b"enough", True, 0)
+
+
+def test_the_little_that_follows_an_answer_is_taken() -> None:
+    """Some clients take the reset for a failure of the request; and what is malformed is still found."""
+    peer = Peer()
+    stream, endless = (peer.ask(get(method=b"POST"), b"part", end=False) for _ in range(2))
+    for exchange in peer.due:
+        exchange.respond(ok(), b"enough", True)
+    peer.send()
+    peer.client.send_body(stream, bytes(1000))
+    peer.client.send_body(endless, bytes(LATE_BYTES), end=False)
+    peer.exchange_data()
+    assert [peer[each].reset for each in (stream, endless)] == [None, None]
+    peer.client.send_body(endless, b"x", end=False)
+    peer.exchange_data()
+    assert [peer[each].reset for each in (stream, endless)] == [None, 0]
+    assert (peer.session._unfinished, peer.session._exchanges) == ({}, {})
+
+
+def test_stop_while_the_rest_of_an_answered_request_is_on_its_way() -> None:
+    """Closing at once would meet it with a RST, which can destroy the answer."""
     peer = Peer()
     stream = peer.ask(get(method=b"POST"), b"part", end=False)
     peer.due[0].respond(ok(), b"enough", True)
     peer.send()
-    assert (peer[stream].body, peer[stream].ended, peer[stream].reset) == (b"enough", True, 0)
+    peer.session.stop()
+    assert peer.send() is CLOSE
+    assert peer[stream].body == b"enough"
+    assert peer.session.half_close()
+    assert peer.session.receive(bytes(1000)) is READ
+
+
+def test_unfinished_requests_that_were_answered_are_bounded() -> None:
+    peer = Peer()
+    for number in range(150):
+        peer.receive(head(2 * number + 1, flags=4))
+        peer.due.pop().respond(ok(), b"", True)
+        peer.send(told=False)
+    assert len(peer.session._unfinished) == 100
+    assert peer.said.count(frame(3, 0, 1, bytes(4))) == 1
+
+
+def test_slow_body_has_the_least_rate() -> None:
+    """A byte now and then is not enough, though the application is told of each."""
+    peer = Peer(Rules(concurrent=True, timeouts=Timeouts(body=3, rate=1000)))
+    stream = peer.ask(get(method=b"POST"), end=False)
+    exchange = peer.due[0]
+    exchange.want_body()
+    for _ in range(8):
+        peer.pass_time(1)
+        if exchange._fault is not None:
+            break
+        peer.client.send_body(stream, b"x", end=False)
+        peer.exchange_data()
+        assert exchange.poll() == b"x"
+        exchange.want_body()
+    else:
+        pytest.fail("the client has all the time that it wants")
 
 
 def test_stop_lets_streams_finish() -> None:

@@ -41,10 +41,32 @@ def setting(number: int, value: int) -> bytes:
     return number.to_bytes(2) + value.to_bytes(4)
 
 
+def block_and(more: bytes) -> bytes:
+    """A request whose header block has something after its fields."""
+    return frame(HEADERS, END_HEADERS | END_STREAM, 1, block(get()) + more)
+
+
 CONNECTION_ERRORS = {
     "4.2: DATA beyond the frame size": (OPENED + frame(DATA, 0, 1, bytes(16385)), {FRAME_SIZE}),
     "4.2: HEADERS beyond the frame size": (frame(HEADERS, END_HEADERS, 1, bytes(16385)), {FRAME_SIZE}),
     "4.3: a block that is no HPACK": (frame(HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\xff\xff"), {COMPRESSION}),
+    "4.3: a literal that has ended": (frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x40"), {COMPRESSION}),
+    "HPACK 2.3.3: an index beyond the tables": (block_and(b"\xfe"), {COMPRESSION}),
+    "HPACK 4.2: a size of the table at the end": (block_and(b"\x21"), {COMPRESSION}),
+    "HPACK 5.2: padding of more than 7 bits": (
+        block_and(b"\x00\x85\xf2\xb2\x4a\x84\xff\x84\x49\x50\x9f\xff"),
+        {COMPRESSION},
+    ),
+    "HPACK 5.2: padding of zeros": (block_and(b"\x00\x85\xf2\xb2\x4a\x84\xff\x83\x49\x50\x90"), {COMPRESSION}),
+    "HPACK 5.2: an end of string in the middle": (
+        block_and(b"\x00\x85\xf2\xb2\x4a\x87\xff\xff\xff\xfd\x25\x42\x7f"),
+        {COMPRESSION},
+    ),
+    "HPACK 6.1: index 0": (block_and(b"\x80"), {COMPRESSION}),
+    "HPACK 6.3: a table larger than allowed": (
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x3f\xe2\x1f" + block(get())),
+        {COMPRESSION},
+    ),
     "4.3: an index that is not there": (frame(HEADERS, END_HEADERS, 1, b"\xfe"), {COMPRESSION}),
     "5.1: DATA on an idle stream": (frame(DATA, END_STREAM, 1, b"x"), {PROTOCOL}),
     "5.1: RST_STREAM on an idle stream": (RESET, {PROTOCOL}),
@@ -102,6 +124,17 @@ STREAM_ERRORS = {
         frame(HEADERS, END_HEADERS | END_STREAM | PRIORITY_FLAG, 1, (1).to_bytes(4) + b"\x10" + block(get())),
         {PROTOCOL},
     ),
+    "5.3.1: PRIORITY on itself": (frame(PRIORITY, 0, 1, (1).to_bytes(4) + b"\x10"), {PROTOCOL}),
+    "5.1: DATA after RST_STREAM": (OPENED + RESET + frame(DATA, END_STREAM, 1, b"x"), {STREAM_CLOSED}),
+    "5.1: HEADERS after RST_STREAM": (OPENED + RESET + head(1), {STREAM_CLOSED}),
+    "8.3: an unknown pseudo-field": (head(1, [*get(), (b":test", b"ok")]), {PROTOCOL}),
+    "8.3: the pseudo-field of answers": (head(1, [*get(), (b":status", b"200")]), {PROTOCOL}),
+    "8.3: a pseudo-field after a field": (head(1, [(b"x-test", b"ok"), *get()]), {PROTOCOL}),
+    "8.3: two methods": (head(1, [*get(), (b":method", b"GET")]), {PROTOCOL}),
+    "8.3: two paths": (head(1, [*get(), (b":path", b"/")]), {PROTOCOL}),
+    "8.3.1: an empty path": (head(1, get("")), {PROTOCOL}),
+    "8.2.2: connection": (head(1, get("/", (b"connection", b"keep-alive"))), {PROTOCOL}),
+    "8.2.2: te": (head(1, get("/", (b"te", b"trailers, deflate"))), {PROTOCOL}),
     "6.3: PRIORITY of four bytes": (OPENED + frame(PRIORITY, 0, 1, bytes(4)), {FRAME_SIZE}),
     "6.9: a stream's window opened by nothing": (OPENED + frame(WINDOW_UPDATE, 0, 1, bytes(4)), {PROTOCOL}),
     "6.9.1: a stream's window beyond 2**31-1": (
@@ -122,7 +155,22 @@ STREAM_ERRORS = {
     "8.3: no method": (head(1, get()[1:]), {PROTOCOL}),
 }
 
+LITERALS = [prefix + rest for prefix in (b"\x40", b"\x00", b"\x10") for rest in (
+    b"\x06x-test\x06h2spec",
+    b"\x85\xf2\xb2\x4a\x84\xff\x84\x9c\x48\xac\xa4",
+)]  # fmt: skip
+
 HARMLESS = {
+    "4.2: DATA of the largest size": OPENED + frame(DATA, END_STREAM, 1, bytes(16384)),
+    "5.1: PRIORITY on a half-closed stream": ASKED + frame(PRIORITY, 0, 1, bytes(5)),
+    "6.2: HEADERS with a priority": frame(
+        HEADERS, END_HEADERS | END_STREAM | PRIORITY_FLAG, 1, bytes(4) + b"\xff" + block(get())
+    ),
+    "6.4: RST_STREAM with an unknown code": OPENED + frame(RST_STREAM, 0, 1, (255).to_bytes(4)),
+    "HPACK: an indexed field": block_and(b"\xba"),
+    "HPACK: a size of the table": frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x20" + block(get())),
+    "HPACK: two sizes of the table": frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x20\x3f\xe1\x1f" + block(get())),
+    **{f"HPACK: literal {number}": block_and(literal) for number, literal in enumerate(LITERALS)},
     "4.1: an unknown frame": frame(0xEE, 0xFF, 0, b"whatever"),
     "4.1: an unknown flag": frame(PING, 0x16, 0, bytes(8)),
     "4.1: the reserved bit": frame(PING, 0, 0x80000000, bytes(8)),
@@ -137,6 +185,34 @@ HARMLESS = {
         + frame(CONTINUATION, END_HEADERS, 1, block(get())[30:])
     ),
 }
+
+
+AT_ONCE = head(1, get("/send?size=5"))
+OPENED_AT_ONCE = head(1, get("/send?size=5"), END_HEADERS)
+
+ONCE_ANSWERED = {
+    "5.1: DATA on a stream that both have ended": (AT_ONCE, frame(DATA, END_STREAM, 1, b"x"), {STREAM_CLOSED}),
+    "5.1: HEADERS on a stream that both have ended": (AT_ONCE, head(1), {STREAM_CLOSED}),
+    "6.9.1: a stream's window beyond 2**31-1": (
+        OPENED_AT_ONCE,
+        frame(WINDOW_UPDATE, 0, 1, (2**31 - 1).to_bytes(4)) * 2,
+        {FLOW_CONTROL},
+    ),
+    "8.1: a second HEADERS that ends nothing": (OPENED_AT_ONCE, head(1, [(b"a", b"b")], END_HEADERS), {PROTOCOL}),
+    "8.1: a pseudo-field in trailers": (OPENED_AT_ONCE, head(1, [(b":method", b"GET")], END_HEADERS), {PROTOCOL}),
+    "8.1.1: more content than announced": (
+        head(1, get("/send?size=5", (b"content-length", b"1"), method=b"POST"), END_HEADERS),
+        frame(DATA, END_STREAM, 1, b"four"),
+        {PROTOCOL},
+    ),
+    "8.1.1: less content than announced": (
+        head(1, get("/send?size=5", (b"content-length", b"9"), method=b"POST"), END_HEADERS),
+        frame(DATA, END_STREAM, 1, b"four"),
+        {PROTOCOL},
+    ),
+}
+"""A request, and what follows when it has been answered: an application may be faster than its client. The code that
+comes is the same as if it were slower."""
 
 
 def errors_of(said: bytes) -> tuple[list[int], list[int]]:
@@ -174,6 +250,41 @@ def test_stream_error(name: str) -> None:
     away, resets = errors_of(peer.said)
     assert away or resets, "neither GOAWAY nor RST_STREAM was sent"
     assert {*away, *resets} <= codes
+
+
+@pytest.mark.parametrize("name", ONCE_ANSWERED)
+def test_error_after_the_answer(name: str) -> None:
+    request, then, codes = ONCE_ANSWERED[name]
+    peer = Peer()
+    peer.receive(request)
+    peer.due[0].respond(response_head(200, b"", ()), b"at once", True)
+    peer.send(told=False)
+    assert errors_of(peer.said) == ([], [])
+    peer.receive(then)
+    peer.send(told=False)
+    away, resets = errors_of(peer.said)
+    assert away or resets, "neither GOAWAY nor RST_STREAM was sent"
+    assert {*away, *resets} <= codes
+    if "both have ended" in name:  # there is no stream that could be reset
+        assert away
+        assert peer.session.phase.want is CLOSE
+
+
+def test_window_of_a_stream_beyond_its_end_resets_it_alone() -> None:
+    """6.9.1."""
+    peer = Peer()
+    peer.receive(OPENED + frame(WINDOW_UPDATE, 0, 1, (2**31 - 1).to_bytes(4)))
+    peer.send(told=False)
+    assert errors_of(peer.said) == ([], [FLOW_CONTROL])
+
+
+def test_windows_beyond_their_end_by_settings() -> None:
+    """6.9.2: ends the connection."""
+    peer = Peer()
+    peer.receive(OPENED + frame(WINDOW_UPDATE, 0, 1, (2**31 - 1 - 65535).to_bytes(4)))
+    peer.receive(frame(SETTINGS, 0, 0, setting(4, 65536)))
+    peer.send(told=False)
+    assert errors_of(peer.said) == ([FLOW_CONTROL], [])
 
 
 @pytest.mark.parametrize("name", HARMLESS)

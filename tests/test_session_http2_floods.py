@@ -231,6 +231,86 @@ def test_broken_blocks(data: bytes) -> None:
     assert (peer.session.phase.want, peer.due) == (CLOSE, [])
 
 
+def test_sizes_of_the_table_in_sequence() -> None:
+    """Each takes time, and none is a field: 60 KB of them took as long as a hundred requests."""
+    peer = Peer()
+    peer.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x20\x3f\xe1\x1f" + block(get())))
+    assert len(peer.due) == 1
+    peer.receive(frame(HEADERS, END_HEADERS | END_STREAM, 3, b"\x20\x3f\xe1\x1f" * 20 + block(get())))
+    peer.send(told=False)
+    assert (peer.session.phase.want, len(peer.due)) == (CLOSE, 1)
+    assert COMPRESSION.to_bytes(4) in peer.said
+
+
+def test_our_own_table_is_small_whatever_the_client_allows() -> None:
+    """The library follows SETTINGS_HEADER_TABLE_SIZE up to 4 GiB: the fields of all answers were kept, and searched."""
+    peer = Peer()
+    peer.receive(frame(SETTINGS, 0, 0, b"\0\1\xff\xff\xff\xff"))
+    for number in range(100):
+        peer.receive(head(stream(number)))
+        fields = ((b"X-New", b"%d" % number + bytes([97]) * 200),)
+        peer.due.pop().respond(response_head(200, b"", fields), b"", True)
+        peer.send(told=False)
+    assert peer.session.codec._h2.encoder.header_table._current_size <= 4096
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096])
+def test_table_that_the_client_makes_small(size: int) -> None:
+    client = Client()
+    client.h2.update_settings({1: size})
+    peer = Peer(client=client)
+    for number in range(5):
+        asked = peer.ask(get())
+        fields = ((b"X-New", b"%d" % number),)
+        peer.due.pop().respond(response_head(200, b"", fields), b"", True)
+        peer.send()
+        assert peer[asked].fields[b"x-new"] == b"%d" % number
+
+
+def test_a_broken_block_is_not_quoted_at_length() -> None:
+    said: list[str] = []
+    peer = Peer(Rules(concurrent=True, refused=said.append))
+    peer.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x7f" + b"\xff" * 16000))
+    assert len(said[0]) < 400
+
+
+# Frames
+
+
+def test_a_frame_that_is_too_long_is_not_awaited() -> None:
+    """Its length says up to 16 MiB, which were buffered before it was refused."""
+    peer = Peer()
+    peer.receive((2**24 - 1).to_bytes(3) + bytes([DATA, 0]) + (1).to_bytes(4) + b"x")
+    peer.send(told=False)
+    assert peer.session.phase.want is CLOSE
+    assert peer.said.endswith((6).to_bytes(4))  # FRAME_SIZE_ERROR
+
+
+def test_a_long_header_block_is_not_awaited() -> None:
+    peer = Peer(Rules(concurrent=True, limits=Limits(header_block=10_000)))
+    peer.receive(head(1, flags=0))
+    peer.receive(frame(CONTINUATION, 0, 1, bytes(16000)))
+    assert not peer.session.codec.over
+    peer.receive(frame(CONTINUATION, 0, 1, bytes(16000)))
+    assert peer.session.codec.over
+
+
+def test_settings_that_nobody_knows_are_forgotten() -> None:
+    """There are 65,536 numbers for them, and the library had an object of 700 bytes for each."""
+    peer = Peer()
+    tracemalloc.start()
+    began = process_time()
+    try:
+        for first in range(0, 60_000, 2500):
+            numbers = range(first + 100, first + 2600)
+            peer.receive(frame(SETTINGS, 0, 0, b"".join(number.to_bytes(2) + bytes(4) for number in numbers)))
+        assert tracemalloc.get_traced_memory()[1] < MEMORY_BYTES
+    finally:
+        tracemalloc.stop()
+    assert process_time() - began < CPU_S
+    assert not peer.session.codec.over
+
+
 # Windows
 
 

@@ -39,7 +39,7 @@ def other_value(option: Option) -> Any:
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
     special |= {"mount": ("/c=a:b", "/d=wsgi:a:make()"), "root_path": "/shop"}
     special |= {"access_log_format": "json", "access_log_exclude": ("/healthz",), "log_format": "json"}
-    special |= {"metrics_bind": "127.0.0.1:9000", "user": "root", "group": "root", "umask": "027"}
+    special |= {"http": "h1", "metrics_bind": "127.0.0.1:9000", "user": "root", "group": "root", "umask": "027"}
     by_kind: dict[type, Any] = {bool: not option.default, int: 7, float: 2.5, str: "other", WorkerCount: WorkerCount(7)}
     return special.get(option.name, by_kind.get(option.kind))
 

@@ -20,6 +20,17 @@ KEPT_BYTES = 256
 """Longest block that is kept. A field that is in the table takes one or two bytes of a block."""
 
 
+TABLE_BYTES = 4096
+"""Most that our own table may hold, whatever the client allows: it would be searched for each field, and kept for each
+connection."""
+
+SIZES = 16
+"""Most changes of the table's size with which a block may begin (RFC 7541 section 4.2 knows of two)."""
+
+WORDS = 200
+"""Characters of the library's words about a broken block: they may quote all of it."""
+
+
 class CompressionError(ProtocolError):
     """The client's block cannot be decoded. Raised in place of the library's error, whose code in the GOAWAY is another
     than RFC 9113 section 4.3 wants."""
@@ -35,6 +46,18 @@ class RememberingEncoder(Encoder):
         self._known: dict[Any, bytes] = {}
         self._newest: Any = None
         """The newest entry of the table; another one means that the table has changed."""
+
+    @property
+    def header_table_size(self) -> int:
+        """Bytes that the table may hold. The library sets it to what the client's SETTINGS allow."""
+        return int(self.header_table.maxsize)
+
+    @header_table_size.setter
+    def header_table_size(self, size: int) -> None:
+        size = min(size, TABLE_BYTES)
+        self.header_table.maxsize = size
+        if self.header_table.resized:
+            self.table_size_changes.append(size)
 
     def encode(self, headers: Any, huffman: bool = True) -> bytes:
         key = tuple(headers)
@@ -61,21 +84,43 @@ class RememberingDecoder(Decoder):
         known = self._known.get(data)
         if known is not None:
             return known  # type: ignore[no-any-return]
+        if data[:1] and _is_size(data[0]):
+            _check_sizes(data)
         try:
             headers = list(super().decode(data, raw))
         except OversizedHeaderListError:
             raise
         except (HPACKError, IndexError, UnicodeDecodeError) as error:
-            raise CompressionError(f"a header block cannot be decoded: {error}") from None
+            raise CompressionError(f"a header block cannot be decoded: {str(error)[:WORDS]}") from None
         entries = self.header_table.dynamic_entries
         self._newest = _remember(self._known, bytes(data), headers, data, entries, self._newest)
         return headers
 
 
+def _is_size(first: int) -> bool:
+    """True if a byte of a block begins a change of the table's size (RFC 7541 section 6.3)."""
+    return first & 0xE0 == 0x20
+
+
+def _check_sizes(block: bytes) -> None:
+    """Raise CompressionError if a block begins with more than SIZES changes of the table's size: each takes time, and
+    none counts against the size of the fields."""
+    position = count = 0
+    while position < len(block) and _is_size(block[position]):
+        count += 1
+        if count > SIZES:
+            raise CompressionError("a header block changes the size of the table again and again")
+        goes_on = block[position] & 0x1F == 0x1F
+        position += 1
+        while goes_on and position < len(block):
+            goes_on = block[position] >= 0x80
+            position += 1
+
+
 def _remember(known: dict[Any, Any], key: Any, value: Any, block: bytes, entries: Any, newest: Any) -> Any:
     """Store a result, or empty the cache if it has changed the table. Returns the table's newest entry."""
     now = entries[0] if entries else None
-    if now is not newest or (block and block[0] & 0xE0 == 0x20):  # the second begins with another size of the table
+    if now is not newest or (block and _is_size(block[0])):  # the second begins with another size of the table
         known.clear()
     elif len(block) <= KEPT_BYTES:
         if len(known) >= KEPT:

@@ -4,7 +4,10 @@
   for the end of the connection; here it is only reported.
 - A client may open more streams than we allow before it has read our SETTINGS. Up to MOST_STREAMS it can be refused
   stream by stream, so that only those requests are sent again; more end the connection.
-- A stream that is reset before it was opened breaks the protocol.
+- A stream that is reset before it was opened breaks the protocol, and so does content on one that the client itself has
+  ended, once the answer has ended, too.
+- A frame that is too long ends the connection when its length has come, and a header block when it has grown too long:
+  the library buffers all of both first. Settings that nobody knows are forgotten; the library keeps them.
 - Our own GOAWAY leaves the library's states alone for the same reason, so its frame is made here.
 - Input is handled in pieces of PIECE_BYTES, so that the caller can count frames before there are too many of them.
 - The library knows the states of all streams at the end of a piece, the caller learns of them event by event. What is
@@ -19,9 +22,9 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
-from h2.exceptions import ProtocolError, StreamClosedError
+from h2.exceptions import DenialOfServiceError, FrameTooLargeError, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from septet.exchange import Fields
 from septet.http2.compression import RememberingDecoder, RememberingEncoder
@@ -49,6 +52,8 @@ window is still open then.
 
 PIECE_BYTES = 8192
 CLOSED_STREAMS = 256
+FRAME_HEAD = 9
+"""Bytes in front of the content of every frame."""
 LAST_STREAM = 2**31 - 1
 
 NO_RFC7540_PRIORITIES = 9
@@ -72,14 +77,43 @@ class UselessFrame(Event):
 
 _USELESS = UselessFrame()
 
+_SETTINGS = frozenset(SettingCodes)
+
 
 class _Connection(H2Connection):
     MAX_CLOSED_STREAMS = CLOSED_STREAMS
+
+    longest_block = 0
+    """Bytes of a compressed header block that come in several frames."""
+
+    def receive_data(self, data: Any) -> list[Event]:
+        events = super().receive_data(data)
+        waiting, block = self.incoming_buffer._data, self.incoming_buffer._headers_buffer
+        too_much: ProtocolError | None = None
+        if len(waiting) >= FRAME_HEAD and int.from_bytes(waiting[:3]) > self.max_inbound_frame_size:
+            too_much = FrameTooLargeError("a frame is longer than was allowed")
+        elif block and sum(len(frame.data) for frame in block) > self.longest_block:
+            too_much = DenialOfServiceError("a header block is too long")
+        if too_much is not None:
+            self._terminate_connection(too_much.error_code)
+            raise too_much
+        return events
 
     def _receive_frame(self, frame: Frame) -> list[Event]:
         if isinstance(frame, RstStreamFrame) and frame.stream_id > self.highest_inbound_stream_id:
             raise ProtocolError("a stream was reset that was never opened")  # RFC 9113 section 6.4
         return super()._receive_frame(frame) or [_USELESS]
+
+    def _receive_settings_frame(self, frame: SettingsFrame) -> tuple[list[Any], list[Event]]:
+        frame.settings = {number: value for number, value in frame.settings.items() if number in _SETTINGS}
+        return super()._receive_settings_frame(frame)
+
+    def _handle_data_on_closed_stream(
+        self, events: list[Event], exc: StreamClosedError, frame: DataFrame
+    ) -> tuple[list[Any], list[Event]]:
+        if self._stream_is_closed_by_end(frame.stream_id):
+            raise exc
+        return super()._handle_data_on_closed_stream(events, exc, frame)
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Any], list[Event]]:
         event = ConnectionTerminated()
@@ -120,6 +154,7 @@ class Http2Connection:
         connection.local_settings = Settings(
             client=False, initial_values=settings | {SettingCodes.MAX_CONCURRENT_STREAMS: MOST_STREAMS}
         )
+        connection.longest_block = 2 * header_list
         connection.decoder = RememberingDecoder(2 * header_list)
         connection.encoder = RememberingEncoder()
         connection.increment_flow_control_window(WINDOW - STREAM_WINDOW)

@@ -225,13 +225,16 @@ class Answering(RequestBody):
         self._output_ended()
 
     def _output_ended(self) -> None:
-        """Called when the whole answer is in the output. If the request has not ended, tell the client not to send the
-        rest.
+        """Called when the whole answer is in the output. If the request has not ended, the client need not send the rest
+        (RFC 9113 section 8.1).
         """
         self._end_queued = False
         self.over = True
         if not self.input_ended:
-            self._session.codec.reset(self.stream, NO_ERROR)
+            if self.ends_soon:
+                self._session.answered_early(self.stream)
+            else:
+                self._session.codec.reset(self.stream, NO_ERROR)
             self.input_ended = True
         self._pieces.clear()
         if self.answered:

@@ -46,7 +46,15 @@ class Connection(Protocol):
     def finished(self, exchange: Any) -> None:
         """Called when the exchange's stream and its application have both ended."""
 
+    def answered_early(self, stream: int) -> None:
+        """The whole answer is in the output, and the little that may be left of the request is to be discarded."""
+
     def lose(self) -> Want: ...
+
+
+LATE_BYTES = 16384
+"""Bytes of a request that are still taken, and discarded, after its answer: what is as small as this is mostly on its
+way. A client that has more to send is told to stop by a reset of the stream, which not every client takes well."""
 
 
 class RequestBody:
@@ -111,7 +119,6 @@ class RequestBody:
 
     def _wake(self) -> None:
         self.waits_for_body = False
-        self._pace = None
         self._session.has_turn(self)
 
     def _break(self, fault: ProtocolError) -> None:
@@ -141,7 +148,6 @@ class RequestBody:
     def want_body(self) -> Want:
         if not (self.lost or self._pieces or self.input_ended):
             self.waits_for_body = True
-            self._pace = None
             self._continue()
         return self._session.go_on()
 
@@ -195,6 +201,15 @@ class RequestBody:
                 body.close()
             except OSError:
                 pass
+
+    @property
+    def ends_soon(self) -> bool:
+        """True if the client may send the rest of its request after the answer: it was not refused, does not wait to be
+        told that it may send, and there seems to be little."""
+        request = self.request
+        asks_first = request.expects_continue and not (self._continued or self._received)
+        largest = max(self._received, request.content_length - self._received)
+        return self._fault is None and not asks_first and largest <= LATE_BYTES
 
     @property
     def body_complete(self) -> bool:

@@ -21,10 +21,11 @@ from h2.events import (
 
 from septet.exchange import ProtocolError, Request, Want
 from septet.http2.budget import FloodError
-from septet.http2.connection import CALM, PROTOCOL, REFUSED, STREAMS, BrokenError
+from septet.http2.connection import CALM, NO_ERROR, PROTOCOL, REFUSED, STREAMS, BrokenError
 from septet.http2.priority import PRIORITY_UPDATE, read_update, urgency_of
 from septet.http2.requests import VERSION, Malformed, check_trailers, request_of
 from septet.protocol import READ
+from septet.session._http2_body import LATE_BYTES
 from septet.session._http2_exchange import Http2Exchange
 from septet.session._http2_state import Http2State
 from septet.session.phases import LINGER, LINGER_BYTES, OVER
@@ -160,14 +161,35 @@ class Http2Input(Http2State):
             self._control.spend()
         exchange = self._exchanges.get(stream)
         if exchange is None or exchange.over:
+            if stream in self._unfinished:
+                self._discard(stream, count)
             return
         if count > len(data):  # padding
             self.codec.used(stream, count - len(data))
         if data:
             exchange.took(data)
 
+    def answered_early(self, stream: int) -> None:
+        unfinished = self._unfinished
+        if len(unfinished) >= STREAMS:
+            self._end_unfinished(next(iter(unfinished)))
+        unfinished[stream] = 0
+
+    def _discard(self, stream: int, count: int) -> None:
+        """Count content for a request that was answered before its body was complete, and end the stream of a client
+        that sends much of it.
+        """
+        self._unfinished[stream] += count
+        if self._unfinished[stream] > LATE_BYTES:
+            self._end_unfinished(stream)
+
+    def _end_unfinished(self, stream: int) -> None:
+        del self._unfinished[stream]
+        self.codec.reset(stream, NO_ERROR)
+
     def _stream_ended(self, event: StreamEnded) -> None:
         """Note that the request on a stream is complete."""
+        self._unfinished.pop(event.stream_id or 0, None)
         exchange = self._exchanges.get(event.stream_id or 0)
         if exchange is not None and not exchange.input_ended:
             exchange.ends_input()
@@ -181,6 +203,8 @@ class Http2Input(Http2State):
             self._resets.spend()
             if exchange is not None:
                 exchange.reset(PROTOCOL)
+            elif self._unfinished.pop(event.stream_id or 0, None) is not None:
+                self.codec.reset(event.stream_id or 0, PROTOCOL)
 
     def _stream_reset(self, event: StreamReset) -> None:
         """Handle a request that the client has cancelled, or whose stream the library has reset because of the client's
@@ -189,6 +213,7 @@ class Http2Input(Http2State):
         if (traffic := self.rules.traffic) is not None:
             traffic.http2_reset()
         self._resets.spend()
+        self._unfinished.pop(event.stream_id or 0, None)
         exchange = self._exchanges.get(event.stream_id or 0)
         if exchange is not None:
             exchange.was_reset()

@@ -52,7 +52,7 @@ class Http2State:
             "_draining",
         ),
         *("_exchanges", "_file_of", "_late", "_leaving", "_lingers", "_pace", "_refusing", "_resets"),
-        *("_scheme", "_senders", "_sent", "_served", "_stalled", "_to_report", "_turns", "client"),
+        *("_scheme", "_senders", "_sent", "_served", "_stalled", "_to_report", "_turns", "_unfinished", "client"),
         *("codec", "delivery", "ended", "exchange", "file", "lost", "output", "peer", "phase", "rules"),
         *("server", "since", "stopping", "tls", "unread_ms"),
     )
@@ -93,6 +93,8 @@ class Http2State:
         self._senders: ByUrgency[Http2Exchange] = ByUrgency()
         self._stalled: dict[int, Http2Exchange] = {}
         """Exchanges with content for which a window, their own or the connection's, has no room."""
+        self._unfinished: dict[int, int] = {}
+        """Streams that are answered and whose requests have not ended: the bytes that have come since."""
         self._to_report: list[Http2Exchange] = []
         """Exchanges whose answer ends in the output."""
         self._served = 0

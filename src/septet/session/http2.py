@@ -286,7 +286,7 @@ class Http2Session(Http2Input, Http2Output):
         self._draining = False
         if not self._refusing:
             self._refusing = True
-            self._lingers = bool(self._exchanges)
+            self._lingers = bool(self._exchanges or self._unfinished)
             self.codec.go_away(self.codec.highest_stream)
             for exchange in list(self._exchanges.values()):
                 exchange.server_stops()
