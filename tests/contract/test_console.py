@@ -71,6 +71,14 @@ def test_status_and_stop(model: str, workers: tuple[str, ...]) -> None:
 
 
 @engine_decides
+def test_reload_without_a_supervisor_is_refused(model: str) -> None:
+    with controlled(model, "--no-supervisor") as server:
+        refused = septet("control", "reload", str(server.directory / "control"))
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == "septet: only a server with a supervisor (--supervisor) can reload\n"
+
+
+@engine_decides
 def test_orders_are_taken_at_the_control_socket_alone(model: str) -> None:
     with controlled(model, "--metrics-bind", "127.0.0.1:0") as server:
         found = re.search(r"metrics at http://(\S+)", server.stderr())

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,10 @@ from support.marks import each_style, engine_decides
 from support.processes import children
 from support.server import Server
 from support.waiting import wait_until
+
+
+def septet(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "septet", *arguments], capture_output=True, text=True, timeout=60)
 
 
 class Controlled(Server):
@@ -70,6 +76,29 @@ def test_reload_and_upgrade_by_the_control_socket(model: str, workers: tuple[str
         server.order("stop")
         assert server.wait() == 0
         assert not list(Path(server.directory).glob("metrics")), "its file is removed"
+
+
+@each_style
+def test_reload_says_how_it_has_ended(model: str) -> None:
+    with Controlled(model, "wsgi") as server:
+        where, version = str(server.directory / "control"), server.directory / "version"
+        version.write_text("broken")
+        failed = septet("control", "reload", where)
+        assert failed.returncode == 1
+        why = r"septet: the reload failed: .*this version is broken.*; generation 1 \(pid \d+\) goes on\n"
+        assert re.fullmatch(why, failed.stderr)
+        assert "  the last reload failed at " in septet("status", where).stdout
+        assert "this version is broken" in server.status()["events"][-1]["text"]
+        version.write_text("two")
+        for order, number in (("reload", 3), ("upgrade", 4)):
+            done = septet("control", order, where)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert re.fullmatch(rf"generation {number} \(pid \d+\) serves\n", done.stdout)
+            assert "the last reload failed" not in septet("status", where).stdout
+        version.write_text("slow")
+        late = septet("control", "reload", where, "--timeout", "0.2")
+        assert (late.returncode, late.stderr[:48]) == (1, "septet: the reload has not ended after 0.2 s (--")
+        version.write_text("two")
 
 
 @engine_decides

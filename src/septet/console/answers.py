@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from septet.console.outcomes import Outcomes
 from septet.exchange import Fields, Request
 from septet.metrics.exposition import MISSING, is_available, render
 from septet.metrics.reader import Reader
@@ -44,6 +45,9 @@ SIGNALS = {
 }
 """The signal that has the same meaning as each order."""
 
+AWAITED = ("reload", "upgrade")
+"""Orders that can fail, and take as long as the application needs to start."""
+
 PAGE = Path(__file__).with_name("page.html")
 
 
@@ -61,8 +65,10 @@ class Answer:
 class Answers:
     """Answers requests from the figures of the reader. Only the thread of an endpoint uses it."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, outcomes: Outcomes | None = None) -> None:
+        """outcomes: numbers the orders to reload and to upgrade; None: there is no supervisor, and they are refused."""
         self._reader = reader
+        self._outcomes = outcomes
         self._pages: dict[bytes, Callable[[Request], Answer]] = {
             b"/metrics": self._metrics,
             b"/healthz": lambda request: Answer(200, TEXT, b"ok\n"),
@@ -87,15 +93,21 @@ class Answers:
         return page(request)
 
     def _order(self, request: Request) -> Answer:
-        """Carry out an order: this process sends itself the signal that has the same meaning."""
+        """Carry out an order: this process sends itself the signal that has the same meaning. The field Septet-Order of
+        the answer is the number by which /status.json says that an order to reload or to upgrade has ended."""
         name = request.path.removeprefix(ORDERS).decode("ascii")
         if name not in SIGNALS:
             return Answer(404, TEXT, f"there is no order {name}; there are {', '.join(SIGNALS)}\n".encode())
         if request.method != "POST":
             return Answer(405, TEXT, b"an order is given by POST\n", (*_FIELDS, (b"Allow", b"POST")))
+        fields = _FIELDS
+        if name in AWAITED and self._outcomes is None:
+            return Answer(409, TEXT, f"only a server with a supervisor (--supervisor) can {name}\n".encode())
         log.info("order by the control socket: %s", name)
+        if name in AWAITED and self._outcomes is not None:
+            fields = (*_FIELDS, (b"Septet-Order", b"%d" % self._outcomes.give()))
         os.kill(os.getpid(), SIGNALS[name])
-        return Answer(202, TEXT, b"given\n")
+        return Answer(202, TEXT, b"given\n", fields)
 
     def _metrics(self, request: Request) -> Answer:
         if not is_available():

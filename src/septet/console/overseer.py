@@ -13,6 +13,7 @@ from typing import Any
 
 from septet.console import control_bind, endpoint_at, state
 from septet.console.endpoint import Endpoint
+from septet.console.outcomes import Outcomes
 from septet.errors import Failed
 from septet.metrics.lanes import GENERATION, KIND, LAYOUT, SERVER
 from septet.metrics.monitor import Monitor
@@ -65,6 +66,7 @@ class Console:
         self._sweep_at = 0.0
         self._listeners = ListenerSet()
         self._endpoint: Endpoint | None = None
+        self._outcomes = Outcomes(state.get("outcomes") if state else None)
         self.monitor: Monitor | None = None
         if state and state["table"] >= 0:
             self._listeners.adopt(state["listeners"])
@@ -118,7 +120,8 @@ class Console:
         self._listeners.close_others(listeners)
         self._reader = Reader(self.monitor.table, lambda: state(stop.ordered, serves()))
         self._reader.events = self.monitor.events
-        self._endpoint = endpoint_at(self._config, public, private, stop, self._reader)
+        self._reader.orders = self._outcomes.known
+        self._endpoint = endpoint_at(self._config, public, private, stop, self._reader, self._outcomes)
 
     def began(self, config: Config, listeners: Iterable[Listener]) -> None:
         """Note that a generation with this configuration serves from now on."""
@@ -153,6 +156,13 @@ class Console:
 
     def reloading(self, text: str) -> None:
         self._manager.reloading(text)
+
+    def order_begins(self, kind: str) -> None:
+        self._outcomes.begin(kind)
+
+    def order_ended(self, text: str, failed: bool = False) -> None:
+        if event := self._outcomes.end(text, failed):
+            self.note(event)
 
     def stopping(self) -> None:
         self._manager.stopping()
@@ -205,6 +215,7 @@ class Console:
     def hand_over(self) -> dict[str, Any]:
         pid_file = self._pid_file.path if self._pid_file is not None else None
         told: dict[str, Any] = {"manager": self._manager.hand_over(), "pid_file": pid_file}
+        told["outcomes"] = self._outcomes.known()
         if self.monitor is None:
             return {"table": -1, **told}
         table = self.monitor.table

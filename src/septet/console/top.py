@@ -56,6 +56,8 @@ class Top:
     def picture(self, status: dict[str, Any]) -> Group:
         """Return the whole screen."""
         parts: list[Any] = [Text(words.headline(status), style="bold"), self._figures(status), _processes(status)]
+        if failed := words.problem(status):
+            parts.insert(1, Text(failed, style="bold red"))
         if status["slowest"]:
             parts += [Text("slowest of the last five minutes", style="bold"), Text("\n".join(words.slow(status)))]
         if status["events"]:

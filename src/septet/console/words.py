@@ -1,5 +1,6 @@
 """Formats a server's status as text: the lines of `septet status`, and the figures of `septet top`."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,6 +47,19 @@ def headline(status: dict[str, Any]) -> str:
         f"Septet {status['septet']}: {served}, {status['model']}, {status['state']}, "
         f"up {age(status['uptime_s'])}, pid {status['pid']}"
     )
+
+
+def clock(at: float) -> str:
+    """Return the local time of an instant, which is in seconds since 1970."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def problem(status: dict[str, Any]) -> str:
+    """Return a sentence if the last order to load the application anew has failed; "" if it has not."""
+    last = status.get("orders", {}).get("last")
+    if not last or not last["failed"]:
+        return ""
+    return printable(f"the last {last['kind']} failed at {clock(last['at'])}: {last['text']}")
 
 
 def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -127,6 +141,8 @@ def slow(status: dict[str, Any]) -> Iterator[str]:
 def lines(status: dict[str, Any]) -> Iterator[str]:
     """Return the lines that `septet status` prints."""
     yield headline(status)
+    if failed := problem(status):
+        yield f"  {failed}"
     for name, value in figures(status):
         yield f"  {name:<12} {value}"
     yield ""

@@ -171,6 +171,8 @@ class Reader:
         self.state = state
         self.events: Iterable[dict[str, Any]] = ()
         """What has happened to processes lately, the newest last."""
+        self.orders: Callable[[], dict[str, Any]] = lambda: {}
+        """Returns how the last order to reload or to upgrade has ended (`console.outcomes`)."""
         self._facts: dict[str, Any] = {"model": "", "app": None}
         self._began_s = time.monotonic()
         self._seen: dict[int, _Seen] = {}
@@ -256,6 +258,7 @@ class Reader:
             "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},
             "slowest": self._table.slowest(),
             "events": list(self.events),
+            "orders": self.orders(),
             "processes": [self._process(row) for row in self.described(snapshot)],
             "children": sum(row.lanes[KIND] == CHILD for row in snapshot.rows),
         }

@@ -40,6 +40,13 @@ class Overseer(Attendant, Protocol):
         afterwards.
         """
 
+    def order_begins(self, kind: str) -> None:
+        """Note that an order is carried out from now on; `order_ended` follows. kind: "reload" or "upgrade"."""
+
+    def order_ended(self, text: str, failed: bool = False) -> None:
+        """Note how an order has ended, or the start of a generation that no order has caused. text: the generation that
+        serves, or the reason of the failure."""
+
     def stopping(self) -> None:
         """Tell the service manager that the server begins to stop."""
 

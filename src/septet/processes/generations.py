@@ -173,12 +173,14 @@ class Generations:
     def reload(self, why: str) -> None:
         """Start a new generation, with the configuration read anew."""
         self._overseer.reloading(f"{why}: loads configuration and application")
+        self._overseer.order_begins("reload")
         try:
             plan = self._again()
         except SeptetError as error:
             log.error("%s: %s; the server goes on as it is", why, error)
             self._plan.failed(str(error))
             self._overseer.ready(f"{why} failed: {error}")
+            self._overseer.order_ended(f"{error}; the server goes on as it is", failed=True)
             return
         self._begin(plan, why, "reload")
 
@@ -186,10 +188,12 @@ class Generations:
 
     def _try_upgrade(self) -> None:
         log.info("USR2: the program is tried that replaces this one")
+        self._overseer.order_begins("upgrade")
         try:
             self._trial = Trial.start(self._plan.startup_timeout)
         except OSError as error:
             log.error("USR2: the program cannot be started, and this one goes on: %s", error.strerror)
+            self._overseer.order_ended(f"the program cannot be started: {error.strerror}", failed=True)
 
     def _trial_has_ended(self, trial: Trial, status: int) -> None:
         self._trial = None
@@ -197,6 +201,8 @@ class Generations:
         trial.close()
         if not succeeded:
             log.error("USR2: the program that was tried ended %s, and this one goes on", how_it_ended(status))
+            why = f"the new program ended {how_it_ended(status)} when it was tried, and says why on standard error"
+            self._overseer.order_ended(why, failed=True)
         elif self.living.current is None or self.living.next is not None:
             self._orders.append((signal.SIGUSR2, "USR2"))  # not now: one that starts is not handed over
         else:
@@ -218,6 +224,7 @@ class Generations:
         except OSError as error:
             log.error("USR2: the program cannot be executed, and this one goes on: %s", error.strerror)
             self._overseer.ready(f"USR2 failed: {error.strerror}")
+            self._overseer.order_ended(f"the program cannot be executed: {error.strerror}", failed=True)
         self._listeners.keep()
         self._overseer.keep()
         for each in living:
@@ -268,6 +275,7 @@ class Generations:
             if not self.served:
                 raise failure from error
             log.error("%s", failure)
+            self._overseer.order_ended(str(failure), failed=True)
             self._start_at = monotonic() + MAX_DELAY_S
             return
         self.living.next = generation
@@ -397,6 +405,7 @@ class Generations:
         generation.plan.began(workers)
         self.served = True
         self._overseer.ready(f"{generation} serves")
+        self._overseer.order_ended(f"{generation} serves")
         if before is None:
             if generation.number > 1:
                 log.info("%s serves", generation)
@@ -415,6 +424,7 @@ class Generations:
         generation.plan.failed(f"{getattr(error, 'traceback', '')}{error}")
         if not self.served and generation.plan.instead is not None:
             log.error("%s%s; a change of its files is waited for", getattr(error, "traceback", ""), error)
+            self._overseer.order_ended(str(error), failed=True)
             self._plan = replace(generation.plan, run=generation.plan.instead, instead=None, failed=keep_text)
             return
         self._failed_starts += 1
@@ -423,6 +433,7 @@ class Generations:
             raise error
         goes_on = "it is tried again" if needed else f"{self.living.current} goes on"
         log.error("%s%s cannot start, and %s: %s", getattr(error, "traceback", ""), generation, goes_on, error)
+        self._overseer.order_ended(f"{error}; {goes_on}", failed=True)
         if not needed:
             self._overseer.ready(f"{goes_on}, because {generation} cannot start: {error}")
 
