@@ -102,6 +102,20 @@ def test_reload_says_how_it_has_ended(model: str) -> None:
 
 
 @engine_decides
+def test_program_that_is_replaced_is_described(model: str) -> None:
+    """At once, not only when the next generation serves; and its age is that of the process."""
+    with Controlled(model, "wsgi") as server:
+        before = server.status()
+        (server.directory / "version").write_text("slow")
+        server.order("upgrade")
+        wait_until(lambda: "runs Septet" in server.stderr(), "the program is replaced")
+        after = server.status()
+        assert (after["app"], after["model"], after["state"]) == (before["app"], model, "ready")
+        assert [each["address"] for each in after["listeners"]] == [each["address"] for each in before["listeners"]]
+        assert after["uptime_s"] >= before["uptime_s"]
+
+
+@engine_decides
 def test_log_configuration_that_is_refused_leaves_the_old_generation(model: str) -> None:
     with Controlled(model, "wsgi") as server:
         (server.directory / "septet.toml").write_text("log_config = 'missing.toml'\n")

@@ -68,6 +68,8 @@ class Console:
         self._endpoint: Endpoint | None = None
         self._outcomes = Outcomes(state.get("outcomes") if state else None)
         self.monitor: Monitor | None = None
+        self._described: dict[str, Any] | None = state.get("described") if state else None
+        """What the previous program in this process has served; None: there was none."""
         if state and state["table"] >= 0:
             self._listeners.adopt(state["listeners"])
         if state and state["table"] >= 0 and state.get("layout") == LAYOUT:
@@ -120,6 +122,8 @@ class Console:
         self._listeners.close_others(listeners)
         self._reader = Reader(self.monitor.table, lambda: state(stop.ordered, serves()))
         self._reader.events = self.monitor.events
+        if self._described is not None:
+            self._reader.adopt(self._described)
         self._reader.orders = self._outcomes.known
         self._endpoint = endpoint_at(self._config, public, private, stop, self._reader, self._outcomes)
 
@@ -216,6 +220,8 @@ class Console:
         pid_file = self._pid_file.path if self._pid_file is not None else None
         told: dict[str, Any] = {"manager": self._manager.hand_over(), "pid_file": pid_file}
         told["outcomes"] = self._outcomes.known()
+        if self._endpoint is not None:
+            told["described"] = self._reader.hand_over()
         if self.monitor is None:
             return {"table": -1, **told}
         table = self.monitor.table

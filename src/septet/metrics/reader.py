@@ -188,6 +188,20 @@ class Reader:
         self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
         self._facts |= facts
 
+    def hand_over(self) -> dict[str, Any]:
+        """Return what `adopt` of the next program in this process needs (USR2), as values for JSON."""
+        addresses = [name for name, _ in self.listeners]
+        known = {"addresses": addresses, "certificates": list(self.certificates), "facts": self._facts}
+        return {**known, "began_s": self._began_s}
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Describe what the previous program in this process has served, until `describe` is called. The queues of its
+        listeners are not known."""
+        self.listeners = tuple((name, None) for name in state["addresses"])
+        self.certificates = tuple(state["certificates"])
+        self._facts |= state["facts"]
+        self._began_s = state["began_s"]  # the clock of `monotonic` is that of the machine
+
     def tick(self, now_s: float) -> None:
         """Take a sample if the last one is old enough."""
         if self._last is not None and now_s - self._last[0] < SAMPLE_S:
@@ -299,7 +313,7 @@ class Reader:
         }
 
     def _listener(self, name: str, sock: Any) -> dict[str, Any]:
-        queue = listen_queue(sock)
+        queue = None if sock is None else listen_queue(sock)
         return {"address": name} | (
             {} if queue is None else {"queue": queue.depth, "limit": queue.limit, "drops": queue.drops}
         )
