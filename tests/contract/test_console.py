@@ -207,7 +207,8 @@ def test_top(model: str) -> None:
     screen = Console(width=110, record=True, file=io.StringIO())
     screen.print(Top(found).picture(found))
     text = screen.export_text()
-    assert f"worker {worker.pid} ended by signal SIGKILL" in text
+    assert re.search(rf"\d\d:\d\d:\d\d  worker {worker.pid} ended by signal SIGKILL", text)
+    assert re.search(r"\d\d:\d\d:\d\d +12 ms  200  GET /", text)
     assert "\x1b" not in text
     assert re.search(r"saturation +[█░]{10} +\d+%", text)
 

@@ -134,6 +134,8 @@ def test_server_without_workers_is_recycled(model: str) -> None:
             server.get("/")
         wait_until(lambda: server.status()["restarts"]["recycled"] == 1, "it is replaced")
         wait_until(lambda: server.generation() != before, "it has ended")
+        text = server.status()["events"][-1]["text"]
+        assert text.endswith("it has answered its number of requests (--max-requests)")
 
 
 @engine_decides
@@ -161,4 +163,4 @@ def test_more_and_fewer(model: str) -> None:
                 f"there are {count} workers",
             )
         assert re.search(r"worker \d+ has started: 2 workers are wanted\n", server.stderr())
-        assert re.search(r"worker \d+ finishes its requests: 1 workers are wanted\n", server.stderr())
+        assert re.search(r"worker \d+ finishes its requests: 1 worker is wanted\n", server.stderr())

@@ -61,8 +61,7 @@ class Top:
         if status["slowest"]:
             parts += [Text("slowest of the last five minutes", style="bold"), Text("\n".join(words.slow(status)))]
         if status["events"]:
-            parts += [Text("replaced", style="bold")]
-            parts += [Text(words.printable(event["text"])) for event in status["events"][-4:]]
+            parts += [Text("events", style="bold"), *map(Text, words.events(status, 4))]
         return Group(*parts)
 
     def _figures(self, status: dict[str, Any]) -> Table:

@@ -135,7 +135,14 @@ def slow(status: dict[str, Any]) -> Iterator[str]:
         phases = ""
         if "app_ms" in each:
             phases = f" (queue {each['queue_ms']} ms, application {each['app_ms']} ms, sending {each['send_ms']} ms)"
-        yield printable(f"{seconds(each['ms'] / 1000):>9}  {each['status']}  {each['method']} {each['target']}{phases}")
+        at = clock(each["at"])
+        yield printable(f"{at}  {seconds(each['ms'] / 1000):>9}  {each['status']}  {each['method']} {each['target']}{phases}")
+
+
+def events(status: dict[str, Any], most: int) -> Iterator[str]:
+    """Return a line for each of the last events, such as the end of a worker, with its local time."""
+    for event in status["events"][-most:]:
+        yield printable(f"{clock(event['at'])}  {event['text']}")
 
 
 def lines(status: dict[str, Any]) -> Iterator[str]:
@@ -153,7 +160,8 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
         yield from (f"  {line}" for line in slow(status))
     if status["events"]:
         yield ""
-        yield from (f"  {printable(event['text'])}" for event in status["events"][-5:])
+        yield "  events"
+        yield from (f"  {line}" for line in events(status, 5))
 
 
 def _table(table: list[tuple[str, ...]]) -> Iterator[str]:

@@ -78,7 +78,7 @@ class Deaths:
             return Death(f"with status {code}{hint}", "exit")
         number = os.WTERMSIG(status)
         if number in CRASHES:
-            return Death(f"by signal {_name(status)}: it crashed; its stacks are above", "crash")
+            return Death(f"by signal {_name(status)}: it crashed, and has written its stacks to standard error", "crash")
         if number == signal.SIGKILL:
             return self._killed()
         return Death(f"by signal {_name(status)}, which we did not send", "signal")

@@ -264,7 +264,9 @@ class Generations:
             return
         if why := current.life.why_over(now):
             self._recycle_at = now + RECYCLE_AGAIN_S
-            self._begin(self._plan, f"{current} is replaced, for {why}", current.life.reason)
+            self._begin(self._plan, f"{current} is replaced: {why}", current.life.reason)
+            if self.living.next is not None:
+                self.living.next.why = why
 
     def _begin(self, plan: Plan, why: str, reason: str = "") -> None:
         """Start a generation. `reason`: why it replaces the current one, one of `metrics.lanes.REASONS`."""
@@ -279,6 +281,7 @@ class Generations:
             self._start_at = monotonic() + MAX_DELAY_S
             return
         self.living.next = generation
+        generation.why = why
         if why:
             log.info("%s: %s starts", why, generation)
 
@@ -411,7 +414,8 @@ class Generations:
                 log.info("%s serves", generation)
             return
         log.info("%s serves; %s finishes its requests", generation, before)
-        self._overseer.has_ended(generation.reason or "exit", f"{before} was replaced by {generation}")
+        why = f": {generation.why}" if generation.why else ""
+        self._overseer.has_ended(generation.reason or "exit", f"{before} was replaced by {generation}{why}")
         living.old.append(before)
         before.signal(DRAIN)
         before.ends_at = monotonic() + before.plan.graceful_timeout + 2 * KILL_MARGIN_S
