@@ -1,7 +1,9 @@
 """The endpoint of metrics and orders under the supervisor: it stays while generations come and go."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from support.client import Connection
 from support.marks import each_style, engine_decides
+from support.messages import render
 from support.processes import children
 from support.server import Server
 from support.waiting import wait_until
@@ -136,6 +139,35 @@ def test_server_without_workers_is_recycled(model: str) -> None:
         wait_until(lambda: server.generation() != before, "it has ended")
         text = server.status()["events"][-1]["text"]
         assert text.endswith("it has answered its number of requests (--max-requests)")
+
+
+@pytest.mark.parametrize("alone", [(), ("--no-supervisor", "--workers", "1")], ids=["supervised", "alone"])
+@engine_decides
+def test_last_line_says_whether_requests_were_cut(model: str, alone: tuple[str, ...]) -> None:
+    options = (*alone, "--graceful-timeout", "0.5")
+    with Controlled(model, "wsgi", *options, app="support.app_late:wsgi") as server:
+        assert server.get("/").status == 200
+        server.process.terminate()
+        assert server.wait() == 0
+        assert server.stderr().endswith(" INFO septet: stopped: all requests were answered\n")
+    with Controlled(model, "wsgi", *options, app="support.app_late:wsgi") as server, server.connect() as client:
+        client.send(render("GET", "/waits"))
+        wait_until(lambda: server.status()["requests"]["in_flight"] == 1, "it is in the application")
+        server.process.terminate()
+        assert server.wait() == 0
+        last = server.stderr().splitlines()[-1]
+        assert last.endswith("requests were cut (SEP121)" if alone else "stopped: 1 request was not answered (SEP121)")
+
+
+@engine_decides
+def test_worker_that_dies_says_how_many_requests_are_lost(model: str) -> None:
+    with Controlled(model, "wsgi", "--workers", "1", app="support.app_late:wsgi") as server, server.connect() as client:
+        client.send(render("GET", "/waits"))
+        wait_until(lambda: server.status()["requests"]["in_flight"] == 1, "it is in the application")
+        (worker,) = [each["pid"] for each in server.status()["processes"] if each["kind"] == "worker"]
+        os.kill(worker, signal.SIGKILL)
+        line = rf"SEP112 worker {worker} ended by signal SIGKILL .*; 1 request was lost; another starts in 0\.\d s\n"
+        wait_until(lambda: re.search(line, server.stderr()), "the log says so")
 
 
 @engine_decides

@@ -67,8 +67,8 @@ class Asked:
         return found
 
     def order(self, name: str) -> int | None:
-        """Give an order. Returns the number by which `outcome` waits for its end; None if it has none. Raises Failed, or
-        UsageError if `where` is not a control socket."""
+        """Give an order. Returns the number by which `outcome` waits for its end; None if it has none. Raises Failed,
+        or UsageError if `where` is not a control socket."""
         if not self._path:
             raise UsageError(f"WHERE is {self.where!r}, but orders are taken only at the unix socket of --control")
         status, content, number = self._request("POST", f"/orders/{name}")

@@ -198,10 +198,19 @@ class Console:
         if self.monitor is not None:
             self.monitor.table.occupy(row, SERVER)
 
-    def retire(self, row: int) -> None:
+    def retire(self, row: int) -> int | None:
+        if self.monitor is None or not row or self.monitor.requests is None:
+            lost = None
+        else:
+            lost = self.monitor.table.in_flight(row) if self.monitor.table.kind(row) == SERVER else None
         if self.monitor is not None and row:
             self.monitor.table.retire(row)
             self._orphans = SWEEPS
+        return lost
+
+    def unanswered(self) -> int | None:
+        counts = self.monitor is not None and self.monitor.requests is not None
+        return self.monitor.table.aborted() if self.monitor is not None and counts else None
 
     def standing_still(self) -> list[tuple[int, str]]:
         if self.monitor is None or not self._worker_timeout:

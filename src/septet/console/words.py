@@ -136,7 +136,9 @@ def slow(status: dict[str, Any]) -> Iterator[str]:
         if "app_ms" in each:
             phases = f" (queue {each['queue_ms']} ms, application {each['app_ms']} ms, sending {each['send_ms']} ms)"
         at = clock(each["at"])
-        yield printable(f"{at}  {seconds(each['ms'] / 1000):>9}  {each['status']}  {each['method']} {each['target']}{phases}")
+        yield printable(
+            f"{at}  {seconds(each['ms'] / 1000):>9}  {each['status']}  {each['method']} {each['target']}{phases}"
+        )
 
 
 def events(status: dict[str, Any], most: int) -> Iterator[str]:

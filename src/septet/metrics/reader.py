@@ -171,7 +171,7 @@ class Reader:
         self.state = state
         self.events: Iterable[dict[str, Any]] = ()
         """What has happened to processes lately, the newest last."""
-        self.orders: Callable[[], dict[str, Any]] = lambda: {}
+        self.orders: Callable[[], dict[str, Any]] = dict
         """Returns how the last order to reload or to upgrade has ended (`console.outcomes`)."""
         self._facts: dict[str, Any] = {"model": "", "app": None}
         self._began_s = time.monotonic()

@@ -61,8 +61,12 @@ class Overseer(Attendant, Protocol):
     def occupy(self, row: int) -> None:
         """Count in this row from now on. Called in the generation after the fork."""
 
-    def retire(self, row: int) -> None:
-        """Add the row to the sums of ended processes: its generation and the generation's workers have ended."""
+    def retire(self, row: int) -> int | None:
+        """Add the row to the sums of ended processes: its generation and the generation's workers have ended. Returns
+        how many requests it had in flight; None if they were not counted, or in rows of its workers."""
+
+    def unanswered(self) -> int | None:
+        """Return how many requests were not answered since the server began; None if they are not counted."""
 
     def standing_still(self) -> list[tuple[int, str]]:
         """Return the generations that have shown no activity for `--worker-timeout`, and what each did meanwhile."""

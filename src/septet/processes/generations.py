@@ -43,7 +43,7 @@ from septet.pollers import READABLE, Poll
 from septet.processes import orders
 from septet.processes.attendant import Overseer
 from septet.processes.children import exit_now, fork, unblock_orders
-from septet.processes.deaths import Deaths, how_it_ended, log_crashes
+from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes
 from septet.processes.generation import Generation, Handed, Living, Plan, Report, failure_of, keep_text
 from septet.processes.orders import DRAIN, Stop
 from septet.processes.reload import FileWatcher, Watched
@@ -458,11 +458,13 @@ class Generations:
         if generation.pipe >= 0:
             self._read(generation)  # its last words
             self._forget_pipe(generation)
-        self._overseer.retire(generation.row)
+        lost = self._overseer.retire(generation.row)
         if generation in living.old:
             living.old.remove(generation)
             log.info("%s has ended", generation)
             return
+        if self._stop.ordered and generation.serves and os.WIFSIGNALED(status):
+            orders.note_cut()
         if self._stopped is None or generation is self._stopped:
             self._status = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 0
         if generation is living.next:
@@ -479,7 +481,8 @@ class Generations:
             seconds = max(0.0, self._start_at - monotonic())
             death = self._deaths.explain(generation.pid, status)
             self._overseer.has_ended(death.reason, f"{generation} ended {death.text}")
-            log.error("SEP112 %s ended %s; another starts in %.1f s", generation, death.text, seconds)
+            how = f"{death.text}; {how_many_lost(lost)}"
+            log.error("SEP112 %s ended %sanother starts in %.1f s", generation, how, seconds)
 
     def _delay(self, generation: Generation) -> None:
         early = monotonic() - generation.started_at < EARLY_DEATH_S
@@ -514,6 +517,8 @@ class Generations:
     def _end(self) -> None:
         """Stop all generations gracefully, and kill those that do not end in time."""
         self._overseer.stopping()
+        orders.forget_cuts()
+        unanswered = self._overseer.unanswered()
         self._stopped = self.living.current
         self._stop_watching()
         self._listeners.shut()
@@ -534,7 +539,12 @@ class Generations:
                 wait_s = min(CHECK_S, self._overseer.turn_s, max(0.0, last - monotonic()))
                 self._stop.wait_for_signal(wait_s, attendant)
                 self._overseer.beat(True)
+        if self.living.all():
+            orders.note_cut()
         self._signal_all(signal.SIGKILL)
+        if self.served:
+            now = self._overseer.unanswered()
+            orders.log_stopped(None if unanswered is None or now is None else now - unanswered)
 
     def _pass_on_reopening(self) -> None:
         self._plan.reopens()
