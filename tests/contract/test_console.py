@@ -67,6 +67,8 @@ def test_status_and_stop(model: str, workers: tuple[str, ...]) -> None:
         assert len(found["processes"]) == (3 if workers else 1)
         ordered("stop", where)
         assert server.wait() == 0
+        who = rf"order by the control socket: stop, from pid \d+ \(\S+\), user {os.geteuid()}\n"
+        assert re.search(who, server.stderr())
         assert not where.exists()
 
 

@@ -7,11 +7,13 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from septet.console.outcomes import Outcomes
 from septet.exchange import Fields, Request
 from septet.metrics.exposition import MISSING, is_available, render
 from septet.metrics.reader import Reader
+from septet.processes.senders import process_in_words
 
 log = logging.getLogger("septet")
 
@@ -62,6 +64,16 @@ class Answer:
     more: Callable[[], bytes] | None = None
 
 
+class Peer(NamedTuple):
+    """A process that has connected to the control socket, as the kernel names it."""
+
+    pid: int
+    user: int
+
+    def __str__(self) -> str:
+        return process_in_words(self.pid, self.user)
+
+
 class Answers:
     """Answers requests from the figures of the reader. Only the thread of an endpoint uses it."""
 
@@ -82,9 +94,9 @@ class Answers:
         """Take a sample, and continue the streams. Called about once a second."""
         self._reader.tick(now_s)
 
-    def answer(self, request: Request, private: bool) -> Answer:
-        if request.path.startswith(ORDERS) and private:
-            return self._order(request)
+    def answer(self, request: Request, peer: Peer | None) -> Answer:
+        if request.path.startswith(ORDERS) and peer is not None:
+            return self._order(request, peer)
         page = self._pages.get(request.path)
         if page is None:
             return Answer(404, TEXT, b"there is " + b", ".join(sorted(self._pages)) + b"\n")
@@ -92,7 +104,7 @@ class Answers:
             return Answer(405, TEXT, b"GET and HEAD are answered here\n", (*_FIELDS, (b"Allow", b"GET, HEAD")))
         return page(request)
 
-    def _order(self, request: Request) -> Answer:
+    def _order(self, request: Request, peer: Peer) -> Answer:
         """Carry out an order: this process sends itself the signal that has the same meaning. The field Septet-Order of
         the answer is the number by which /status.json says that an order to reload or to upgrade has ended."""
         name = request.path.removeprefix(ORDERS).decode("ascii")
@@ -103,7 +115,7 @@ class Answers:
         fields = _FIELDS
         if name in AWAITED and self._outcomes is None:
             return Answer(409, TEXT, f"only a server with a supervisor (--supervisor) can {name}\n".encode())
-        log.info("order by the control socket: %s", name)
+        log.info("order by the control socket: %s, from %s", name, peer)
         if name in AWAITED and self._outcomes is not None:
             fields = (*_FIELDS, (b"Septet-Order", b"%d" % self._outcomes.give()))
         os.kill(os.getpid(), SIGNALS[name])

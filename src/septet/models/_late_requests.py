@@ -12,6 +12,7 @@ from socket import SHUT_RDWR, SHUT_WR
 from types import FrameType
 from typing import Any
 
+from septet.apps.asgi import TOO_LATE
 from septet.models._answer import answer
 from septet.processes.stacks import thread_in
 from septet.protocol import WRITE
@@ -113,7 +114,7 @@ class OnReactor:
         self._ended = True
         end_cycle(self._cycle, self._exchange)
         if self.task is not None:
-            self.task.cancel()
+            self.task.cancel(TOO_LATE)
 
     def is_stuck(self) -> bool:
         return not self._ended or self.thread() is not None
@@ -142,7 +143,7 @@ class OnLoopThread:
         self._cycle.answered = True
         self._cycle.wake()
         if self.task is not None:
-            self.task.cancel()
+            self.task.cancel(TOO_LATE)
 
     def is_stuck(self) -> bool:
         return not self._ended

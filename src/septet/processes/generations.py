@@ -187,7 +187,7 @@ class Generations:
     # Another program
 
     def _try_upgrade(self) -> None:
-        log.info("USR2: the program is tried that replaces this one")
+        log.info("USR2: the program that is to replace this one is tried in a child")
         self._overseer.order_begins("upgrade")
         try:
             self._trial = Trial.start(self._plan.startup_timeout)
