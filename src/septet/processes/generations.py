@@ -365,6 +365,7 @@ class Generations:
     def _start_watching(self) -> None:
         if self._watched is not None:
             self._watcher = FileWatcher(self._watched)
+            log.info("--reload is on: a change of a file below %s loads all anew", ", ".join(self._watched.directories))
             self._poller.add(self._watcher.pipe, READABLE)
 
     def _stop_watching(self) -> None:
