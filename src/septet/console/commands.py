@@ -1,7 +1,6 @@
 """`septet status`, `septet top` and `septet control`: a running server, seen and ordered from a terminal."""
 
 import json
-import time
 from typing import Any
 
 import click
@@ -69,17 +68,16 @@ Examples:
     help="Time between two looks.",
 )
 def top(where: str, interval: float) -> None:
-    """Show how busy a running server is, again and again, until Ctrl-C.
+    """Show how busy a running server is, again and again, until q or Ctrl-C.
 
     WHERE is the path of its control socket (--control), or HOST:PORT of its metrics (--metrics-bind); without it,
     SEPTET_CONTROL.
     """
-    from septet.console.top import Top  # needs rich
+    from septet.console.top import Top, keys, quits_within  # needs rich
 
     asked = Asked(where)
-    with Top(asked.status()) as shown:
-        while True:
-            time.sleep(interval)
+    with keys(), Top(asked.status()) as shown:
+        while not quits_within(interval):
             shown.show(_status_or_why_not(asked))
 
 

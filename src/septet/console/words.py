@@ -106,14 +106,21 @@ _UNANSWERED = {"timed out": "timed_out", "lost": "lost", "aborted": "aborted"}
 COLUMNS = ("process", "busy", "in flight", "answered", "connections", "CPU", "memory", "loop lag", "age")
 
 
+def in_flight(process: dict[str, Any]) -> str:
+    """Return how many requests a process has in flight, and of how many at most: "3 of 4", or "4 of 4, 7 wait"."""
+    count, capacity = process["in_flight"], process["capacity"]
+    if not capacity:
+        return str(count)
+    return f"{min(count, capacity)} of {capacity}" + (f", {count - capacity} wait" if count > capacity else "")
+
+
 def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Return a row for each process, with the columns of COLUMNS."""
     for each in status["processes"]:
-        capacity = f" of {each['capacity']}" if each["capacity"] else ""
         yield (
             f"{each['kind']} {each['pid']}",
             meter(each["saturation"]),
-            f"{each['in_flight']}{capacity}",
+            in_flight(each),
             f"{each['answered']:,}",
             f"{each['connections']:,}",
             f"{each['cpu']:.0%}",
