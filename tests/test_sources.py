@@ -232,6 +232,7 @@ def test_one_string_is_a_list_of_one() -> None:
 def test_printed_configuration_says_where_each_value_comes_from() -> None:
     Path("septet.toml").write_text("backlog = 1\n")
     lines = as_toml(resolve({"model": "poll"}, {"SEPTET_LIMIT_BODY": "5"})).splitlines()
+    assert lines.count("# Where to listen") == 1
     told = {line.split(" = ")[0]: line.split("# ")[1] for line in lines if " = " in line}
     assert told["model"] == "command line"
     assert told["limit_body"] == "SEPTET_LIMIT_BODY"

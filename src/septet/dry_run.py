@@ -18,6 +18,7 @@ from septet import forked
 from septet.apps.site import Site
 from septet.errors import Failed
 from septet.logs import configure
+from septet.models.preforked import default_workers
 from septet.net.address import Address, parse_address, speaks_tls
 from septet.net.certificates import Certificates
 from septet.net.listener import cannot_listen, check_directory, check_place
@@ -106,12 +107,13 @@ def _served(config: Config, site: Site) -> str:
 
 
 def _shown(config: Config, addresses: Sequence[Address]) -> str:
-    """Return the addresses as the ready line shows them, with the model, and the workers and the user if given."""
+    """Return the addresses as the ready line shows them, with the model, the number of workers, and the user if
+    given."""
     certified = bool(config.tls_certificate)
     at = [replace(address, tls=certified and speaks_tls(address, addresses)) for address in addresses]
     how = [config.model]
-    if config.workers is not None:
-        how.append(f"{config.workers} worker{'s' if most_workers(config.workers) > 1 else ''}")
+    count = config.workers or (default_workers() if config.model == "preforked" else 1)
+    how.append(f"{count} worker{'s' if most_workers(count) > 1 else ''}")
     if config.user is not None:
         how.append(f"as user {config.user}")
     return f"{', '.join(map(str, at))} ({', '.join(how)})"

@@ -35,7 +35,7 @@ from septet.processes.children import (
 )
 from septet.processes.generation import Plan, Report
 from septet.processes.generations import Generations
-from septet.processes.orders import Stop
+from septet.processes.orders import Stop, forget_cuts, log_stopped
 from septet.processes.pid_file import pid_file_at
 from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.reload import Problem, Watched, check_installed
@@ -79,6 +79,7 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
             manager.ready(f"{config.model} serves")
 
         run(config, site, listeners, _ToldStop(manager), ready, manager=manager)
+        log_stopped()
     exit_despite_threads(0)
     return 0
 
@@ -93,6 +94,7 @@ class _ToldStop(Stop):
     def order(self, drain: bool = False) -> None:
         if not self.ordered:
             self._manager.stopping()
+            forget_cuts()
         super().order(drain)
 
 

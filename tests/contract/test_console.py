@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -67,7 +68,17 @@ def test_status_and_stop(model: str, workers: tuple[str, ...]) -> None:
         assert len(found["processes"]) == (3 if workers else 1)
         ordered("stop", where)
         assert server.wait() == 0
+        who = rf"order by the control socket: stop, from pid \d+ \(\S+\), user {os.geteuid()}\n"
+        assert re.search(who, server.stderr())
         assert not where.exists()
+
+
+@engine_decides
+def test_reload_without_a_supervisor_is_refused(model: str) -> None:
+    with controlled(model, "--no-supervisor") as server:
+        refused = septet("control", "reload", str(server.directory / "control"))
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == "septet: only a server with a supervisor (--supervisor) can reload\n"
 
 
 @engine_decides
@@ -196,12 +207,43 @@ def test_top(model: str) -> None:
     found["durations"] |= {"p50_s": 0.004}
     assert ("durations", "median at most 4 ms, p99 at most 8 ms") in figures(found)
     found["slowest"] = [{"ms": 12.0, "status": 200, "method": "GET", "target": "/\x1b[2J", "at": 0}]
+    found["processes"][-1] |= {"in_flight": 11, "capacity": 4}
     screen = Console(width=110, record=True, file=io.StringIO())
     screen.print(Top(found).picture(found))
     text = screen.export_text()
-    assert f"worker {worker.pid} ended by signal SIGKILL" in text
+    assert re.search(rf"\d\d:\d\d:\d\d  worker {worker.pid} ended by signal SIGKILL", text)
+    assert re.search(r"\d\d:\d\d:\d\d +12 ms  200  GET /", text)
     assert "\x1b" not in text
+    assert "4 of 4, 7 wait" in text
     assert re.search(r"saturation +[█░]{10} +\d+%", text)
+
+
+@engine_decides
+def test_top_in_a_small_terminal(model: str) -> None:
+    """Headers and pids are whole, the newest event is on the screen, and q ends it."""
+    with controlled(model, "--workers", "3") as server:
+        victim = children(server.pid)[0].pid
+        os.kill(victim, signal.SIGKILL)
+        where = str(server.directory / "control")
+        wait_until(lambda: json.loads(septet("status", "--json", where).stdout)["events"], "the end is told of")
+        pid, terminal = pty.fork()
+        if not pid:
+            os.environ |= {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
+            os.execv(sys.executable, [sys.executable, "-m", "septet", "top", where])
+        os.set_blocking(terminal, False)
+        seen = bytearray()
+
+        def shows(text: str) -> bool:
+            with contextlib.suppress(BlockingIOError):
+                seen.extend(os.read(terminal, 1 << 16))
+            return text.encode() in seen
+
+        wait_until(lambda: shows("q or Ctrl-C ends this display"), "the screen is drawn")
+        for text in ("in flight", "answered", "CPU", f"supervisor {server.pid} ", f"worker {victim} ended by signal"):
+            assert text.encode() in seen, text
+        os.write(terminal, b"q")
+        assert os.waitpid(pid, 0)[1] == 0
+        os.close(terminal)
 
 
 @pytest.fixture(scope="module")

@@ -63,9 +63,9 @@ def septet(directory: Path, *arguments: str, python: str = sys.executable, **var
 @pytest.mark.parametrize(
     ("arguments", "served"),
     [
-        (("shop:wsgi",), "shop:wsgi (WSGI) at http://127.0.0.1:8000 (epoll)"),
+        (("shop:wsgi",), "shop:wsgi (WSGI) at http://127.0.0.1:8000 (epoll, 1 worker)"),
         (("shop:asgi", "--workers", "2"), "shop:asgi (ASGI) at http://127.0.0.1:8000 (epoll, 2 workers)"),
-        (("--static", "/=."), "/=. at http://127.0.0.1:8000 (epoll)"),
+        (("--static", "/=."), "/=. at http://127.0.0.1:8000 (epoll, 1 worker)"),
         (
             (
                 "shop:wsgi",
@@ -77,7 +77,7 @@ def septet(directory: Path, *arguments: str, python: str = sys.executable, **var
                 "fd://web",
                 "--no-supervisor",
             ),
-            "shop:wsgi (WSGI) at unix:{}/a.sock, fd://web (threaded)",
+            "shop:wsgi (WSGI) at unix:{}/a.sock, fd://web (threaded, 1 worker)",
         ),
     ],
 )
@@ -142,7 +142,7 @@ def test_key_of_another_certificate(tmp_path: Path) -> None:
         f"septet: --tls-key is {str(two.key)!r}, but must be the key of the certificate {str(one.certificate)!r}",
     )
     done = septet(tmp_path, "shop:wsgi", *one.options, "--bind", "127.0.0.1:443", "--check")
-    assert done.output.endswith("shop:wsgi (WSGI) at https://127.0.0.1:443 (epoll)\n")
+    assert done.output.endswith("shop:wsgi (WSGI) at https://127.0.0.1:443 (epoll, 1 worker)\n")
 
 
 def test_application_is_imported_as_the_user() -> None:
@@ -164,5 +164,5 @@ def test_application_is_imported_as_the_user() -> None:
         log.chmod(0o755)  # a start would make the file as root, and give it to the user
         done = checked()
         assert done.output.startswith(f"imported as {NOBODY.pw_uid}\n")
-        assert done.output.endswith("shop:wsgi (WSGI) at http://127.0.0.1:8000 (epoll, as user nobody)\n")
+        assert done.output.endswith("shop:wsgi (WSGI) at http://127.0.0.1:8000 (epoll, 1 worker, as user nobody)\n")
         assert os.listdir(log) == []

@@ -48,6 +48,8 @@ def test_client_is_answered_or_cut_and_the_log_explains(model: str, interface: s
         assert "wait_for_release" in marked[1]
         if interface == "asgi":
             server.journal.wait_for("cancelled")
+            said = "GET /waits?x=1 was cancelled, because it has exceeded --request-timeout"
+            wait_until(lambda: said in server.stderr(), "the log says why")
         release(server)
         wait_until(lambda: server.get("/").status == 200, "its thread is free again")
         (server.directory / "released").unlink()

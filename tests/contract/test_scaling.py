@@ -79,7 +79,7 @@ def test_follows_the_load(model: str) -> None:
         assert status(server)["requests"]["lost"] == 0
         shown = samples(server)
         assert [shown[f"septet_workers{which}"] for which in ("", "_min", "_max")] == [1, 1, 3]
-        assert "SEP131 2 workers are wanted: 1 were busy" in server.stderr()
+        assert "SEP131 2 workers are wanted: the one was busy" in server.stderr()
 
 
 @each_style

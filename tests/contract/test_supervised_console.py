@@ -1,7 +1,11 @@
 """The endpoint of metrics and orders under the supervisor: it stays while generations come and go."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +13,14 @@ import pytest
 
 from support.client import Connection
 from support.marks import each_style, engine_decides
+from support.messages import render
 from support.processes import children
 from support.server import Server
 from support.waiting import wait_until
+
+
+def septet(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "septet", *arguments], capture_output=True, text=True, timeout=60)
 
 
 class Controlled(Server):
@@ -72,6 +81,43 @@ def test_reload_and_upgrade_by_the_control_socket(model: str, workers: tuple[str
         assert not list(Path(server.directory).glob("metrics")), "its file is removed"
 
 
+@each_style
+def test_reload_says_how_it_has_ended(model: str) -> None:
+    with Controlled(model, "wsgi") as server:
+        where, version = str(server.directory / "control"), server.directory / "version"
+        version.write_text("broken")
+        failed = septet("control", "reload", where)
+        assert failed.returncode == 1
+        why = r"septet: the reload failed: .*this version is broken.*; generation 1 \(pid \d+\) goes on\n"
+        assert re.fullmatch(why, failed.stderr)
+        assert "  the last reload failed at " in septet("status", where).stdout
+        assert "this version is broken" in server.status()["events"][-1]["text"]
+        version.write_text("two")
+        for order, number in (("reload", 3), ("upgrade", 4)):
+            done = septet("control", order, where)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert re.fullmatch(rf"generation {number} \(pid \d+\) serves\n", done.stdout)
+            assert "the last reload failed" not in septet("status", where).stdout
+        version.write_text("slow")
+        late = septet("control", "reload", where, "--timeout", "0.2")
+        assert (late.returncode, late.stderr[:48]) == (1, "septet: the reload has not ended after 0.2 s (--")
+        version.write_text("two")
+
+
+@engine_decides
+def test_program_that_is_replaced_is_described(model: str) -> None:
+    """At once, not only when the next generation serves; and its age is that of the process."""
+    with Controlled(model, "wsgi") as server:
+        before = server.status()
+        (server.directory / "version").write_text("slow")
+        server.order("upgrade")
+        wait_until(lambda: "runs Septet" in server.stderr(), "the program is replaced")
+        after = server.status()
+        assert (after["app"], after["model"], after["state"]) == (before["app"], model, "ready")
+        assert [each["address"] for each in after["listeners"]] == [each["address"] for each in before["listeners"]]
+        assert after["uptime_s"] >= before["uptime_s"]
+
+
 @engine_decides
 def test_log_configuration_that_is_refused_leaves_the_old_generation(model: str) -> None:
     with Controlled(model, "wsgi") as server:
@@ -91,6 +137,37 @@ def test_server_without_workers_is_recycled(model: str) -> None:
             server.get("/")
         wait_until(lambda: server.status()["restarts"]["recycled"] == 1, "it is replaced")
         wait_until(lambda: server.generation() != before, "it has ended")
+        text = server.status()["events"][-1]["text"]
+        assert text.endswith("it has answered its number of requests (--max-requests)")
+
+
+@pytest.mark.parametrize("alone", [(), ("--no-supervisor", "--workers", "1")], ids=["supervised", "alone"])
+@engine_decides
+def test_last_line_says_whether_requests_were_cut(model: str, alone: tuple[str, ...]) -> None:
+    options = (*alone, "--graceful-timeout", "0.5")
+    with Controlled(model, "wsgi", *options, app="support.app_late:wsgi") as server:
+        assert server.get("/").status == 200
+        server.process.terminate()
+        assert server.wait() == 0
+        assert server.stderr().endswith(" INFO septet: stopped: all requests were answered\n")
+    with Controlled(model, "wsgi", *options, app="support.app_late:wsgi") as server, server.connect() as client:
+        client.send(render("GET", "/waits"))
+        wait_until(lambda: server.status()["requests"]["in_flight"] == 1, "it is in the application")
+        server.process.terminate()
+        assert server.wait() == 0
+        last = server.stderr().splitlines()[-1]
+        assert last.endswith("requests were cut (SEP121)" if alone else "stopped: 1 request was not answered (SEP121)")
+
+
+@engine_decides
+def test_worker_that_dies_says_how_many_requests_are_lost(model: str) -> None:
+    with Controlled(model, "wsgi", "--workers", "1", app="support.app_late:wsgi") as server, server.connect() as client:
+        client.send(render("GET", "/waits"))
+        wait_until(lambda: server.status()["requests"]["in_flight"] == 1, "it is in the application")
+        (worker,) = [each["pid"] for each in server.status()["processes"] if each["kind"] == "worker"]
+        os.kill(worker, signal.SIGKILL)
+        line = rf"SEP112 worker {worker} ended by signal SIGKILL .*; 1 request was lost; another starts in 0\.\d s\n"
+        wait_until(lambda: re.search(line, server.stderr()), "the log says so")
 
 
 @engine_decides
@@ -118,4 +195,4 @@ def test_more_and_fewer(model: str) -> None:
                 f"there are {count} workers",
             )
         assert re.search(r"worker \d+ has started: 2 workers are wanted\n", server.stderr())
-        assert re.search(r"worker \d+ finishes its requests: 1 workers are wanted\n", server.stderr())
+        assert re.search(r"worker \d+ finishes its requests: 1 worker is wanted\n", server.stderr())

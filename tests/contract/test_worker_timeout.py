@@ -61,7 +61,7 @@ def test_busy_is_not_still(model: str) -> None:
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (signal.SIGSEGV, "by signal SIGSEGV: it crashed; its stacks are above"),
+        (signal.SIGSEGV, "by signal SIGSEGV: it crashed, and has written its stacks to standard error"),
         (signal.SIGKILL, "by signal SIGKILL (not from us, nor from the kernel's out-of-memory killer)"),
         (signal.SIGVTALRM, "by signal SIGVTALRM, which we did not send"),
         (signal.SIGTERM, "with status 0 (it was told to stop, and not by us)"),

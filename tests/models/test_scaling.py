@@ -113,4 +113,4 @@ def test_the_limit_is_told_once(run: Run, caplog: pytest.LogCaptureFixture) -> N
         run.under(1.0, 20)
         run.under(20.0, 60 + 3 * FULL_S)
         assert caplog.text.count("SEP132") == 2
-    assert "SEP131 2 workers are wanted: 1 were busy for 100 % of 5 s" in caplog.text
+    assert "SEP131 2 workers are wanted: the one was busy for 100 % of 5 s" in caplog.text

@@ -79,6 +79,10 @@ class Asgi:
         }
 
 
+TOO_LATE = "it has exceeded --request-timeout"
+"""The message with which the server cancels the task of such a request (asyncio.Task.cancel), for the log."""
+
+
 def takes_websocket(asgi: Asgi, request: Request) -> bool:
     """True if the application is to answer this request, which has an Upgrade field, as a WebSocket. If the request
     asks for a WebSocket that the server cannot give, a warning is logged.
@@ -118,7 +122,8 @@ class Cycle(Channel):
                 forked.exit_child(None if isinstance(error, ClientGone) else error)
             # `type`, because an object of the application's may raise when `isinstance` asks for its `__class__`.
             if type(error) is CancelledError and (self.answered or exchange.lost):  # by the server: its time is up
-                log.info("%s was cancelled, because its connection has ended", self._described())
+                why = TOO_LATE if TOO_LATE in error.args else "its connection has ended"
+                log.info("%s was cancelled, because %s", self._described(), why)
             else:
                 log_raised(self._request, error, self.disconnect_received)
         else:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from septet.apps.site import Site
 from septet.console.answers import Answers
 from septet.console.endpoint import Endpoint
+from septet.console.outcomes import Outcomes
 from septet.date_and_server import date_and_server_fields
 from septet.metrics.exposition import MISSING, is_available
 from septet.metrics.reader import Reader
@@ -59,9 +60,15 @@ def attended(config: Config, service: Service, supervised: bool) -> Iterator[Ser
 
 
 def endpoint_at(
-    config: Config, public: tuple[Listener, ...], private: tuple[Listener, ...], stop: Stop, reader: Reader
+    config: Config,
+    public: tuple[Listener, ...],
+    private: tuple[Listener, ...],
+    stop: Stop,
+    reader: Reader,
+    outcomes: Outcomes | None = None,
 ) -> Endpoint:
-    """Return an endpoint that answers from what `reader` reads. `private`: listeners on which orders are accepted."""
+    """Return an endpoint that answers from what `reader` reads. `private`: listeners on which orders are accepted.
+    outcomes: numbers the orders to reload; None: there is no supervisor, which alone could carry them out."""
     if public and not is_available():
         log.warning("SEP151 %s. The other pages at %s do not", MISSING, config.metrics_bind)
     for listener in public:
@@ -73,7 +80,7 @@ def endpoint_at(
         stop=stop,
         ready=lambda workers: None,
     )
-    return Endpoint(own, Answers(reader), private)
+    return Endpoint(own, Answers(reader, outcomes), private)
 
 
 def control_bind(config: Config) -> str | None:

@@ -7,10 +7,13 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from septet.console.outcomes import Outcomes
 from septet.exchange import Fields, Request
 from septet.metrics.exposition import MISSING, is_available, render
 from septet.metrics.reader import Reader
+from septet.processes.senders import process_in_words
 
 log = logging.getLogger("septet")
 
@@ -44,6 +47,9 @@ SIGNALS = {
 }
 """The signal that has the same meaning as each order."""
 
+AWAITED = ("reload", "upgrade")
+"""Orders that can fail, and take as long as the application needs to start."""
+
 PAGE = Path(__file__).with_name("page.html")
 
 
@@ -58,11 +64,23 @@ class Answer:
     more: Callable[[], bytes] | None = None
 
 
+class Peer(NamedTuple):
+    """A process that has connected to the control socket, as the kernel names it."""
+
+    pid: int
+    user: int
+
+    def __str__(self) -> str:
+        return process_in_words(self.pid, self.user)
+
+
 class Answers:
     """Answers requests from the figures of the reader. Only the thread of an endpoint uses it."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, outcomes: Outcomes | None = None) -> None:
+        """outcomes: numbers the orders to reload and to upgrade; None: there is no supervisor, and they are refused."""
         self._reader = reader
+        self._outcomes = outcomes
         self._pages: dict[bytes, Callable[[Request], Answer]] = {
             b"/metrics": self._metrics,
             b"/healthz": lambda request: Answer(200, TEXT, b"ok\n"),
@@ -76,9 +94,9 @@ class Answers:
         """Take a sample, and continue the streams. Called about once a second."""
         self._reader.tick(now_s)
 
-    def answer(self, request: Request, private: bool) -> Answer:
-        if request.path.startswith(ORDERS) and private:
-            return self._order(request)
+    def answer(self, request: Request, peer: Peer | None) -> Answer:
+        if request.path.startswith(ORDERS) and peer is not None:
+            return self._order(request, peer)
         page = self._pages.get(request.path)
         if page is None:
             return Answer(404, TEXT, b"there is " + b", ".join(sorted(self._pages)) + b"\n")
@@ -86,16 +104,22 @@ class Answers:
             return Answer(405, TEXT, b"GET and HEAD are answered here\n", (*_FIELDS, (b"Allow", b"GET, HEAD")))
         return page(request)
 
-    def _order(self, request: Request) -> Answer:
-        """Carry out an order: this process sends itself the signal that has the same meaning."""
+    def _order(self, request: Request, peer: Peer) -> Answer:
+        """Carry out an order: this process sends itself the signal that has the same meaning. The field Septet-Order of
+        the answer is the number by which /status.json says that an order to reload or to upgrade has ended."""
         name = request.path.removeprefix(ORDERS).decode("ascii")
         if name not in SIGNALS:
             return Answer(404, TEXT, f"there is no order {name}; there are {', '.join(SIGNALS)}\n".encode())
         if request.method != "POST":
             return Answer(405, TEXT, b"an order is given by POST\n", (*_FIELDS, (b"Allow", b"POST")))
-        log.info("order by the control socket: %s", name)
+        fields = _FIELDS
+        if name in AWAITED and self._outcomes is None:
+            return Answer(409, TEXT, f"only a server with a supervisor (--supervisor) can {name}\n".encode())
+        log.info("order by the control socket: %s, from %s", name, peer)
+        if name in AWAITED and self._outcomes is not None:
+            fields = (*_FIELDS, (b"Septet-Order", b"%d" % self._outcomes.give()))
         os.kill(os.getpid(), SIGNALS[name])
-        return Answer(202, TEXT, b"given\n")
+        return Answer(202, TEXT, b"given\n", fields)
 
     def _metrics(self, request: Request) -> Answer:
         if not is_available():

@@ -6,12 +6,18 @@ import http.client
 import json
 import os
 import socket
+import time
 from typing import Any
 
 from septet.errors import Failed, UsageError
 from septet.net.address import parse_address
 
 TIMEOUT_S = 5.0
+
+POLL_S = 0.1
+"""Seconds between two questions whether an order has ended."""
+SILENCE_S = 5.0
+"""Seconds after which a server that does not answer while an order is carried out is taken to have ended."""
 
 WHERE = "the path of a control socket (--control), or HOST:PORT of the metrics (--metrics-bind)"
 
@@ -50,7 +56,7 @@ class Asked:
 
     def status(self) -> dict[str, Any]:
         """Return what /status.json says. Raises Failed."""
-        status, content = self._request("GET", "/status.json")
+        status, content, _ = self._request("GET", "/status.json")
         try:
             found = json.loads(content) if status == 200 else None
         except ValueError:
@@ -60,22 +66,46 @@ class Asked:
             raise Failed(f"no Septet answers metrics at {self.where}; give {right}")
         return found
 
-    def order(self, name: str) -> None:
-        """Give an order. Raises Failed, or UsageError if `where` is not a control socket."""
+    def order(self, name: str) -> int | None:
+        """Give an order. Returns the number by which `outcome` waits for its end; None if it has none. Raises Failed,
+        or UsageError if `where` is not a control socket."""
         if not self._path:
             raise UsageError(f"WHERE is {self.where!r}, but orders are taken only at the unix socket of --control")
-        if self._request("POST", f"/orders/{name}") != (202, b"given\n"):
+        status, content, number = self._request("POST", f"/orders/{name}")
+        if status == 409:
+            raise Failed(content.decode("ascii", "replace").strip())
+        if (status, content) != (202, b"given\n"):
             raise Failed(f"no Septet takes orders at {self.where}; give the path of --control")
+        return int(number) if number is not None and number.isdecimal() else None
 
-    def _request(self, method: str, path: str) -> tuple[int, bytes]:
-        """Send a request and return the status and content of the answer. Raises Failed."""
+    def outcome(self, number: int, timeout_s: float) -> dict[str, Any] | None:
+        """Wait until the order with this number has ended, and return how: `kind`, `failed`, and `text`. None if it has
+        not ended after `timeout_s` seconds. Raises Failed if the server answers no more."""
+        until = time.monotonic() + timeout_s
+        answered_at = time.monotonic()
+        while True:
+            try:
+                orders = self.status()["orders"]
+            except Failed:  # a program that is replaced closes its connections
+                if time.monotonic() - answered_at > SILENCE_S:
+                    raise
+            else:
+                answered_at = time.monotonic()
+                if orders["ended"] >= number:
+                    return dict(orders["last"])
+            if time.monotonic() >= until:
+                return None
+            time.sleep(POLL_S)
+
+    def _request(self, method: str, path: str) -> tuple[int, bytes, str | None]:
+        """Send a request and return the status and content of the answer, and its field Septet-Order. Raises Failed."""
         connection = (
             _Unix(self._path) if self._path else http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
         )
         try:
             connection.request(method, path)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, answer.read(), answer.getheader("Septet-Order")
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Failed(f"{self.where} does not answer: {why}") from error

@@ -1,13 +1,12 @@
 """`septet status`, `septet top` and `septet control`: a running server, seen and ordered from a terminal."""
 
 import json
-import time
 from typing import Any
 
 import click
 
 from septet.console.ask import WHERE, Asked
-from septet.console.words import lines
+from septet.console.words import lines, printable
 from septet.errors import Failed, UsageError
 from septet.settings.options import did_you_mean
 
@@ -69,17 +68,16 @@ Examples:
     help="Time between two looks.",
 )
 def top(where: str, interval: float) -> None:
-    """Show how busy a running server is, again and again, until Ctrl-C.
+    """Show how busy a running server is, again and again, until q or Ctrl-C.
 
     WHERE is the path of its control socket (--control), or HOST:PORT of its metrics (--metrics-bind); without it,
     SEPTET_CONTROL.
     """
-    from septet.console.top import Top  # needs rich
+    from septet.console.top import Top, keys, quits_within  # needs rich
 
     asked = Asked(where)
-    with Top(asked.status()) as shown:
-        while True:
-            time.sleep(interval)
+    with keys(), Top(asked.status()) as shown:
+        while not quits_within(interval):
             shown.show(_status_or_why_not(asked))
 
 
@@ -94,11 +92,20 @@ def _status_or_why_not(asked: Asked) -> dict[str, Any] | str:
     epilog="""\b
 Examples:
   septet control reload /run/shop.sock
+  septet control upgrade /run/shop.sock --timeout 300
   septet control more /run/shop.sock""",
 )
 @click.argument("order", metavar="ORDER", required=False, callback=_known)
 @_where
-def control(order: str, where: str) -> None:
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    default=60.0,
+    metavar="SECONDS",
+    show_default=True,
+    help="Most time to wait for the end of reload or upgrade; 0: not at all.",
+)
+def control(order: str, where: str, timeout: float) -> None:
     """Give a running server an order, which means the same as a signal.
 
     WHERE is the path of its control socket (--control); without it, SEPTET_CONTROL. ORDER is one of:
@@ -110,5 +117,18 @@ def control(order: str, where: str) -> None:
     reopen   open log files anew (USR1)
     more     one worker more (TTIN)
     fewer    one worker fewer (TTOU)
+
+    reload and upgrade wait for the outcome and print it. If the application cannot be loaded, the server goes on as it
+    was, and the exit status is 1.
     """
-    Asked(where).order(order)
+    asked = Asked(where)
+    number = asked.order(order)
+    if number is None or not timeout:
+        return
+    outcome = asked.outcome(number, timeout)
+    if outcome is None:
+        raise Failed(f"the {order} has not ended after {timeout:g} s (--timeout); septet status will say how it ends")
+    text = printable(outcome["text"])
+    if outcome["failed"]:
+        raise Failed(f"the {order} failed: {text}")
+    click.echo(text)

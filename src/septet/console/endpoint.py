@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Protocol
 
 from septet import forked
-from septet.console.answers import Answer
+from septet.console.answers import Answer, Peer
 from septet.exchange import Request, Want
 from septet.http.head import reason_phrase, response_head
 from septet.models._drive import drive, expire, receive
@@ -36,8 +36,8 @@ MOST_CLIENTS = 64
 
 
 class Answering(Protocol):
-    def answer(self, request: Request, private: bool) -> Answer:
-        """Answer a request. `private`: True if the client may give orders."""
+    def answer(self, request: Request, peer: Peer | None) -> Answer:
+        """Answer a request. peer: the process that asks, if it may give orders, else None."""
 
     def tick(self, now_s: float) -> None: ...
 
@@ -45,8 +45,8 @@ class Answering(Protocol):
 class _Client:
     """One client's connection."""
 
-    def __init__(self, endpoint: "Endpoint", sock: socket, session: ServerProtocol, private: bool) -> None:
-        self._private = private
+    def __init__(self, endpoint: "Endpoint", sock: socket, session: ServerProtocol, peer: Peer | None) -> None:
+        self._peer = peer
         self.sock = sock
         self.session = session
         self.mask = READABLE
@@ -58,7 +58,7 @@ class _Client:
         if self.answer is not None:
             return None
         try:
-            answer = self._endpoint.answering.answer(exchange.request, self._private)
+            answer = self._endpoint.answering.answer(exchange.request, self._peer)
         except Exception:
             log.exception("the endpoint of metrics failed to answer")
             return exchange.fail()
@@ -87,13 +87,14 @@ class _Client:
         return session.phase.want
 
 
-def _is_of_our_user(sock: socket) -> bool:
-    """True if the client of a unix socket is a process of our user or of root (SO_PEERCRED in unix(7))."""
+def _trusted_peer(sock: socket) -> Peer | None:
+    """Return the client of a unix socket if it is a process of our user or of root (SO_PEERCRED in unix(7)), else
+    None."""
     try:
-        _, user, _ = struct.unpack("3i", sock.getsockopt(SOL_SOCKET, SO_PEERCRED, struct.calcsize("3i")))
+        pid, user, _ = struct.unpack("3i", sock.getsockopt(SOL_SOCKET, SO_PEERCRED, struct.calcsize("3i")))
     except OSError:
-        return False
-    return user in (0, os.geteuid())
+        return None
+    return Peer(pid, user) if user in (0, os.geteuid()) else None
 
 
 class Endpoint:
@@ -149,10 +150,11 @@ class Endpoint:
         except OSError:  # no client waits any more, or there are no descriptors
             return
         private = listener in self._private
-        if len(self._clients) >= MOST_CLIENTS or (private and not _is_of_our_user(sock)):
+        peer = _trusted_peer(sock) if private else None
+        if len(self._clients) >= MOST_CLIENTS or (private and peer is None):
             sock.close()
             return
-        client = _Client(self, sock, self._service.accepted(listener, sock, address), private)
+        client = _Client(self, sock, self._service.accepted(listener, sock, address), peer)
         self._poller.add(sock.fileno(), READABLE)
         self._clients[sock.fileno()] = client
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from septet.console import control_bind, endpoint_at, state
 from septet.console.endpoint import Endpoint
+from septet.console.outcomes import Outcomes
 from septet.errors import Failed
 from septet.metrics.lanes import GENERATION, KIND, LAYOUT, SERVER
 from septet.metrics.monitor import Monitor
@@ -65,7 +66,10 @@ class Console:
         self._sweep_at = 0.0
         self._listeners = ListenerSet()
         self._endpoint: Endpoint | None = None
+        self._outcomes = Outcomes(state.get("outcomes") if state else None)
         self.monitor: Monitor | None = None
+        self._described: dict[str, Any] | None = state.get("described") if state else None
+        """What the previous program in this process has served; None: there was none."""
         if state and state["table"] >= 0:
             self._listeners.adopt(state["listeners"])
         if state and state["table"] >= 0 and state.get("layout") == LAYOUT:
@@ -118,7 +122,10 @@ class Console:
         self._listeners.close_others(listeners)
         self._reader = Reader(self.monitor.table, lambda: state(stop.ordered, serves()))
         self._reader.events = self.monitor.events
-        self._endpoint = endpoint_at(self._config, public, private, stop, self._reader)
+        if self._described is not None:
+            self._reader.adopt(self._described)
+        self._reader.orders = self._outcomes.known
+        self._endpoint = endpoint_at(self._config, public, private, stop, self._reader, self._outcomes)
 
     def began(self, config: Config, listeners: Iterable[Listener]) -> None:
         """Note that a generation with this configuration serves from now on."""
@@ -154,6 +161,13 @@ class Console:
     def reloading(self, text: str) -> None:
         self._manager.reloading(text)
 
+    def order_begins(self, kind: str) -> None:
+        self._outcomes.begin(kind)
+
+    def order_ended(self, text: str, failed: bool = False) -> None:
+        if event := self._outcomes.end(text, failed):
+            self.note(event)
+
     def stopping(self) -> None:
         self._manager.stopping()
 
@@ -184,10 +198,19 @@ class Console:
         if self.monitor is not None:
             self.monitor.table.occupy(row, SERVER)
 
-    def retire(self, row: int) -> None:
+    def retire(self, row: int) -> int | None:
+        if self.monitor is None or not row or self.monitor.requests is None:
+            lost = None
+        else:
+            lost = self.monitor.table.in_flight(row) if self.monitor.table.kind(row) == SERVER else None
         if self.monitor is not None and row:
             self.monitor.table.retire(row)
             self._orphans = SWEEPS
+        return lost
+
+    def unanswered(self) -> int | None:
+        counts = self.monitor is not None and self.monitor.requests is not None
+        return self.monitor.table.aborted() if self.monitor is not None and counts else None
 
     def standing_still(self) -> list[tuple[int, str]]:
         if self.monitor is None or not self._worker_timeout:
@@ -205,6 +228,9 @@ class Console:
     def hand_over(self) -> dict[str, Any]:
         pid_file = self._pid_file.path if self._pid_file is not None else None
         told: dict[str, Any] = {"manager": self._manager.hand_over(), "pid_file": pid_file}
+        told["outcomes"] = self._outcomes.known()
+        if self._endpoint is not None:
+            told["described"] = self._reader.hand_over()
         if self.monitor is None:
             return {"table": -1, **told}
         table = self.monitor.table

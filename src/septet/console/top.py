@@ -1,6 +1,14 @@
 """`septet top`: the console in a terminal, with the library rich (extra `metrics`)."""
 
+import os
+import select
+import sys
+import termios
+import time
+import tty
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +22,13 @@ from septet.console import words
 BLOCKS = "▁▂▃▄▅▆▇█"
 POINTS = 60
 
+WIDE = 112
+"""Columns of a terminal that has room for all columns of the table of processes."""
+SHOWN_NARROW = ("process", "busy", "in flight", "answered", "CPU", "memory")
+"""The columns that a narrower terminal shows."""
+EVENTS = 4
+"""Most events that are shown."""
+
 
 def sparkline(values: "deque[float]", least: float) -> str:
     highest = max(least, *values)
@@ -23,6 +38,33 @@ def sparkline(values: "deque[float]", least: float) -> str:
 def level(share: float | None) -> str:
     """Return the style in which a busy share is shown."""
     return "" if share is None or share < 0.7 else "yellow" if share < 0.9 else "red"
+
+
+@contextmanager
+def keys() -> Iterator[None]:
+    """Context manager: give keys to the program as they are pressed, and not only at the end of a line."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def quits_within(seconds: float) -> bool:
+    """Wait for this time, or until `q` is pressed. Returns True if it was. For the time that `keys` is entered."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if not sys.stdin.isatty():
+            time.sleep(left)
+        elif select.select([sys.stdin], [], [], left)[0]:
+            pressed = os.read(sys.stdin.fileno(), 64)
+            if not pressed or b"q" in pressed.lower():
+                return True
+    return False
 
 
 class Top:
@@ -54,32 +96,58 @@ class Top:
         self._live.update(self.picture(status), refresh=True)
 
     def picture(self, status: dict[str, Any]) -> Group:
-        """Return the whole screen."""
-        parts: list[Any] = [Text(words.headline(status), style="bold"), self._figures(status), _processes(status)]
-        if status["slowest"]:
-            parts += [Text("slowest of the last five minutes", style="bold"), Text("\n".join(words.slow(status)))]
-        if status["events"]:
-            parts += [Text("replaced", style="bold")]
-            parts += [Text(words.printable(event["text"])) for event in status["events"][-4:]]
-        return Group(*parts)
+        """Return the whole screen. What does not fit below the processes is left out: slow requests, then events."""
+        lines = [_line(words.headline(status), "bold")]
+        if failed := words.problem(status):
+            lines.append(_line(failed, "bold red"))
+        figures = self._figures(status)
+        events = list(words.events(status, EVENTS))
+        fixed = len(lines) + figures.row_count + 2  # the head of the table, and the last line
+        most = max(3, self._console.height - fixed - (len(events) + 1 if events else 0))
+        processes = _processes(status, self._console.width, most)
+        room = self._console.height - fixed - processes.row_count
+        parts: list[Any] = [*lines, figures, processes]
+        if events and room > 1:
+            shown = events[-(room - 1) :]
+            room -= len(shown) + 1
+            parts += [_line("events", "bold"), *map(_line, shown)]
+        if status["slowest"] and room > 1:
+            slow = list(words.slow(status))[: room - 1]
+            parts += [_line("slowest of the last five minutes", "bold"), *map(_line, slow)]
+        return Group(*parts, _line("q or Ctrl-C ends this display", "dim"))
 
     def _figures(self, status: dict[str, Any]) -> Table:
         table = Table.grid(padding=(0, 2))
         charts = {"requests": (self._rates, 10.0), "saturation": (self._shares, 100.0)}
-        for name, value in words.figures(status):
+        rows = list(words.figures(status))
+        taken = max(len(name) for name, _ in rows) + max(len(value) for _, value in rows) + 6
+        points = max(0, self._console.width - taken)
+        for name, value in rows:
             values, least = charts.get(name, (None, 0.0))
-            chart = sparkline(values, least) if values else ""
+            chart = sparkline(values, least)[-points:] if values and points else ""
             style = level(status["saturation"]) if name == "saturation" else ""
-            table.add_row(Text(name, style="dim"), Text(value, style=style), Text(chart, style="cyan"))
+            table.add_row(Text(name, style="dim"), _line(value, style), _line(chart, "cyan"))
         return table
 
 
-def _processes(status: dict[str, Any]) -> Table:
+def _line(text: str, style: str = "") -> Text:
+    """Return a line of the screen, which is cut at the right edge."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _processes(status: dict[str, Any], width: int, most: int) -> Table:
+    """Return the table of processes for a terminal of this width, with at most `most` rows."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for index, column in enumerate(words.COLUMNS):
-        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
+    shown = [index for index, name in enumerate(words.COLUMNS) if width >= WIDE or name in SHOWN_NARROW]
+    for index in shown:
+        table.add_column(words.COLUMNS[index], justify="left" if index < 2 else "right", no_wrap=True)
     shares = [each["saturation"] for each in status["processes"]]
-    for index, row in enumerate(words.rows(status)):
+    rows = list(words.rows(status))
+    left_out = len(rows) - most + 1 if len(rows) > most else 0
+    for index, row in enumerate(rows[: len(rows) - left_out]):
         share = shares[index] if index < len(shares) else None
-        table.add_row(row[0], Text(row[1], style=level(share)), *row[2:])
+        cells: list[Any] = [row[0], Text(row[1], style=level(share)), *row[2:]]
+        table.add_row(*(cells[column] for column in shown))
+    if left_out:
+        table.add_row(f"and {left_out} more")
     return table

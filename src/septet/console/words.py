@@ -1,5 +1,6 @@
 """Formats a server's status as text: the lines of `septet status`, and the figures of `septet top`."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +49,19 @@ def headline(status: dict[str, Any]) -> str:
     )
 
 
+def clock(at: float) -> str:
+    """Return the local time of an instant, which is in seconds since 1970."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def problem(status: dict[str, Any]) -> str:
+    """Return a sentence if the last order to load the application anew has failed; "" if it has not."""
+    last = status.get("orders", {}).get("last")
+    if not last or not last["failed"]:
+        return ""
+    return printable(f"the last {last['kind']} failed at {clock(last['at'])}: {last['text']}")
+
+
 def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Return the figures as pairs of name and value."""
     requests, durations = status["requests"], status["durations"]
@@ -92,14 +106,21 @@ _UNANSWERED = {"timed out": "timed_out", "lost": "lost", "aborted": "aborted"}
 COLUMNS = ("process", "busy", "in flight", "answered", "connections", "CPU", "memory", "loop lag", "age")
 
 
+def in_flight(process: dict[str, Any]) -> str:
+    """Return how many requests a process has in flight, and of how many at most: "3 of 4", or "4 of 4, 7 wait"."""
+    count, capacity = process["in_flight"], process["capacity"]
+    if not capacity:
+        return str(count)
+    return f"{min(count, capacity)} of {capacity}" + (f", {count - capacity} wait" if count > capacity else "")
+
+
 def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Return a row for each process, with the columns of COLUMNS."""
     for each in status["processes"]:
-        capacity = f" of {each['capacity']}" if each["capacity"] else ""
         yield (
             f"{each['kind']} {each['pid']}",
             meter(each["saturation"]),
-            f"{each['in_flight']}{capacity}",
+            in_flight(each),
             f"{each['answered']:,}",
             f"{each['connections']:,}",
             f"{each['cpu']:.0%}",
@@ -121,12 +142,23 @@ def slow(status: dict[str, Any]) -> Iterator[str]:
         phases = ""
         if "app_ms" in each:
             phases = f" (queue {each['queue_ms']} ms, application {each['app_ms']} ms, sending {each['send_ms']} ms)"
-        yield printable(f"{seconds(each['ms'] / 1000):>9}  {each['status']}  {each['method']} {each['target']}{phases}")
+        at = clock(each["at"])
+        yield printable(
+            f"{at}  {seconds(each['ms'] / 1000):>9}  {each['status']}  {each['method']} {each['target']}{phases}"
+        )
+
+
+def events(status: dict[str, Any], most: int) -> Iterator[str]:
+    """Return a line for each of the last events, such as the end of a worker, with its local time."""
+    for event in status["events"][-most:]:
+        yield printable(f"{clock(event['at'])}  {event['text']}")
 
 
 def lines(status: dict[str, Any]) -> Iterator[str]:
     """Return the lines that `septet status` prints."""
     yield headline(status)
+    if failed := problem(status):
+        yield f"  {failed}"
     for name, value in figures(status):
         yield f"  {name:<12} {value}"
     yield ""
@@ -137,7 +169,8 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
         yield from (f"  {line}" for line in slow(status))
     if status["events"]:
         yield ""
-        yield from (f"  {printable(event['text'])}" for event in status["events"][-5:])
+        yield "  events"
+        yield from (f"  {line}" for line in events(status, 5))
 
 
 def _table(table: list[tuple[str, ...]]) -> Iterator[str]:

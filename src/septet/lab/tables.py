@@ -47,7 +47,7 @@ def load_figures(figures: dict[str, Any]) -> str:
         *([f"errors: {kind}", f"{count:,}"] for kind, count in sorted(figures["errors"].items())),
         *([f"errors in the warm-up: {kind}", f"{count:,}"] for kind, count in figures["warmup"]["errors"].items()),
         ["reconnects", f"{figures['reconnects']:,}"],
-        ["retries", f"{figures['retries']:,}"],
+        *_broken(figures),
         ["unanswered at the end", f"{figures['unanswered']:,}, longest {_ms(figures['longest_unanswered_us'])}"],
         ["users never answered", f"{figures['users_never_answered']:,}"],
         ["load generator's CPU", f"{figures['client']['cpu_share']:.0%} of one"],
@@ -55,6 +55,13 @@ def load_figures(figures: dict[str, Any]) -> str:
         *_workers(figures),
     ]
     return aligned(rows)
+
+
+def _broken(figures: dict[str, Any]) -> Iterator[list[str]]:
+    """Return a row about connections that the server ended without notice just as a request went out on them."""
+    if figures["retries"]:
+        what = "by the server before an answer, without notice; their requests were sent again"
+        yield ["connections broken", f"{figures['retries']:,}, {what}"]
 
 
 def _slow(figures: dict[str, Any]) -> Iterator[list[str]]:

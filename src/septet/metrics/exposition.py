@@ -79,7 +79,7 @@ class _Collector:
         limit = GaugeMetricFamily("septet_listen_queue_limit", "Connections that may wait.", labels=["address"])
         drops = CounterMetricFamily("septet_listen_drops", "Connections dropped by the kernel.", labels=["address"])
         for name, sock in self._reader.listeners:
-            if queue := listen_queue(sock):
+            if sock is not None and (queue := listen_queue(sock)):
                 depth.add_metric([name], queue.depth)
                 limit.add_metric([name], queue.limit)
                 drops.add_metric([name], queue.drops)

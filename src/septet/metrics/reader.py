@@ -171,6 +171,8 @@ class Reader:
         self.state = state
         self.events: Iterable[dict[str, Any]] = ()
         """What has happened to processes lately, the newest last."""
+        self.orders: Callable[[], dict[str, Any]] = dict
+        """Returns how the last order to reload or to upgrade has ended (`console.outcomes`)."""
         self._facts: dict[str, Any] = {"model": "", "app": None}
         self._began_s = time.monotonic()
         self._seen: dict[int, _Seen] = {}
@@ -185,6 +187,20 @@ class Reader:
         self.certificates = tuple(certificates)
         self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
         self._facts |= facts
+
+    def hand_over(self) -> dict[str, Any]:
+        """Return what `adopt` of the next program in this process needs (USR2), as values for JSON."""
+        addresses = [name for name, _ in self.listeners]
+        known = {"addresses": addresses, "certificates": list(self.certificates), "facts": self._facts}
+        return {**known, "began_s": self._began_s}
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Describe what the previous program in this process has served, until `describe` is called. The queues of its
+        listeners are not known."""
+        self.listeners = tuple((name, None) for name in state["addresses"])
+        self.certificates = tuple(state["certificates"])
+        self._facts |= state["facts"]
+        self._began_s = state["began_s"]  # the clock of `monotonic` is that of the machine
 
     def tick(self, now_s: float) -> None:
         """Take a sample if the last one is old enough."""
@@ -256,6 +272,7 @@ class Reader:
             "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},
             "slowest": self._table.slowest(),
             "events": list(self.events),
+            "orders": self.orders(),
             "processes": [self._process(row) for row in self.described(snapshot)],
             "children": sum(row.lanes[KIND] == CHILD for row in snapshot.rows),
         }
@@ -296,7 +313,7 @@ class Reader:
         }
 
     def _listener(self, name: str, sock: Any) -> dict[str, Any]:
-        queue = listen_queue(sock)
+        queue = None if sock is None else listen_queue(sock)
         return {"address": name} | (
             {} if queue is None else {"queue": queue.depth, "limit": queue.limit, "drops": queue.drops}
         )

@@ -224,8 +224,7 @@ class Table:
         """Add a row to the sums of ended processes, in the steps that the module's docstring describes."""
         current = self._lanes[_WORD] & 1
         row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
-        in_flight = row[BEGUN] - row[ABORTED] - sum(row[ANSWERS:ANSWERS_END])
-        if in_flight > 0:
+        if in_flight := self.in_flight(number):
             row[LOST] += in_flight
             row[ABORTED] += in_flight
         total = self._sum(_ENDED[current]) + self._sum(number)
@@ -235,6 +234,20 @@ class Table:
         self._set_word(number, 1 - current)
         self._clear(number)
         self._set_word(0, 1 - current)
+
+    def in_flight(self, number: int) -> int:
+        """Return how many requests the process of a row has in flight, or had when it ended."""
+        row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
+        return max(0, row[BEGUN] - row[ABORTED] - sum(row[ANSWERS:ANSWERS_END]))
+
+    def kind(self, number: int) -> int:
+        """Return what the process of a row is, one of the indices of `metrics.lanes.KINDS`."""
+        return self._lanes[number * ROW_LANES + KIND]
+
+    def aborted(self) -> int:
+        """Return how many requests of all processes were not answered, after retiring those that have ended."""
+        self.retire_ended()
+        return self.snapshot().total[ABORTED]
 
     def _keep_slow(self, row: memoryview) -> None:
         """Keep the slowest requests of a process that has ended."""

@@ -13,7 +13,7 @@ from threading import Event
 from types import FrameType
 from typing import Any
 
-from septet.apps.asgi import Cycle
+from septet.apps.asgi import TOO_LATE, Cycle
 from septet.apps.asgi_websocket import WebSocketCycle
 from septet.models._answer import answer
 from septet.processes.stacks import frame_in, thread_in
@@ -140,7 +140,7 @@ class OnReactor(_OnLoop):
         self._ended = True
         end_cycle(self._cycle, self._exchange)
         if self.task is not None:
-            self.task.cancel()
+            self.task.cancel(TOO_LATE)
 
     def loop_runs(self, within_s: float) -> Event | None:
         if self._cycle is None:  # WSGI: with `--threads 0` the loop waits for it, but this thread can answer
@@ -176,7 +176,7 @@ class OnLoopThread(_OnLoop):
         self._cycle.answered = True
         self._cycle.wake()
         if self.task is not None:
-            self.task.cancel()
+            self.task.cancel(TOO_LATE)
 
     def is_stuck(self) -> bool:
         return not self._ended

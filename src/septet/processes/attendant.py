@@ -40,6 +40,13 @@ class Overseer(Attendant, Protocol):
         afterwards.
         """
 
+    def order_begins(self, kind: str) -> None:
+        """Note that an order is carried out from now on; `order_ended` follows. kind: "reload" or "upgrade"."""
+
+    def order_ended(self, text: str, failed: bool = False) -> None:
+        """Note how an order has ended, or the start of a generation that no order has caused. text: the generation that
+        serves, or the reason of the failure."""
+
     def stopping(self) -> None:
         """Tell the service manager that the server begins to stop."""
 
@@ -54,8 +61,12 @@ class Overseer(Attendant, Protocol):
     def occupy(self, row: int) -> None:
         """Count in this row from now on. Called in the generation after the fork."""
 
-    def retire(self, row: int) -> None:
-        """Add the row to the sums of ended processes: its generation and the generation's workers have ended."""
+    def retire(self, row: int) -> int | None:
+        """Add the row to the sums of ended processes: its generation and the generation's workers have ended. Returns
+        how many requests it had in flight; None if they were not counted, or in rows of its workers."""
+
+    def unanswered(self) -> int | None:
+        """Return how many requests were not answered since the server began; None if they are not counted."""
 
     def standing_still(self) -> list[tuple[int, str]]:
         """Return the generations that have shown no activity for `--worker-timeout`, and what each did meanwhile."""

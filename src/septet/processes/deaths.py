@@ -78,7 +78,9 @@ class Deaths:
             return Death(f"with status {code}{hint}", "exit")
         number = os.WTERMSIG(status)
         if number in CRASHES:
-            return Death(f"by signal {_name(status)}: it crashed; its stacks are above", "crash")
+            return Death(
+                f"by signal {_name(status)}: it crashed, and has written its stacks to standard error", "crash"
+            )
         if number == signal.SIGKILL:
             return self._killed()
         return Death(f"by signal {_name(status)}, which we did not send", "signal")
@@ -119,6 +121,14 @@ def how_it_ended(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"by signal {_signal(os.WTERMSIG(status))}"
     return f"with status {os.waitstatus_to_exitcode(status)}"
+
+
+def how_many_lost(count: int | None) -> str:
+    """Return a part of a sentence that says how many requests a process had in flight when it ended. None: they were
+    not counted, and the part is empty."""
+    if count is None:
+        return ""
+    return "no request was lost; " if not count else f"{count} request{' was' if count == 1 else 's were'} lost; "
 
 
 def _signal(number: int) -> str:

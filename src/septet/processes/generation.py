@@ -102,6 +102,8 @@ class Generation:
     """Its row in the table of metrics; 0 if there is no table."""
     reason: str = ""
     """Why it replaces an earlier generation: one of `metrics.lanes.REASONS`."""
+    why: str = ""
+    """Why it was started, as text for the console; "": because there was none."""
     failed: bool = False
     """True if the reason why it cannot start has been reported or logged."""
     serves: bool = False

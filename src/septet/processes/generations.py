@@ -43,7 +43,7 @@ from septet.pollers import READABLE, Poll
 from septet.processes import orders
 from septet.processes.attendant import Overseer
 from septet.processes.children import exit_now, fork, unblock_orders
-from septet.processes.deaths import Deaths, how_it_ended, log_crashes
+from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes
 from septet.processes.generation import Generation, Handed, Living, Plan, Report, failure_of, keep_text
 from septet.processes.orders import DRAIN, Stop
 from septet.processes.reload import FileWatcher, Watched
@@ -173,23 +173,27 @@ class Generations:
     def reload(self, why: str) -> None:
         """Start a new generation, with the configuration read anew."""
         self._overseer.reloading(f"{why}: loads configuration and application")
+        self._overseer.order_begins("reload")
         try:
             plan = self._again()
         except SeptetError as error:
             log.error("%s: %s; the server goes on as it is", why, error)
             self._plan.failed(str(error))
             self._overseer.ready(f"{why} failed: {error}")
+            self._overseer.order_ended(f"{error}; the server goes on as it is", failed=True)
             return
         self._begin(plan, why, "reload")
 
     # Another program
 
     def _try_upgrade(self) -> None:
-        log.info("USR2: the program is tried that replaces this one")
+        log.info("USR2: the program that is to replace this one is tried in a child")
+        self._overseer.order_begins("upgrade")
         try:
             self._trial = Trial.start(self._plan.startup_timeout)
         except OSError as error:
             log.error("USR2: the program cannot be started, and this one goes on: %s", error.strerror)
+            self._overseer.order_ended(f"the program cannot be started: {error.strerror}", failed=True)
 
     def _trial_has_ended(self, trial: Trial, status: int) -> None:
         self._trial = None
@@ -197,6 +201,8 @@ class Generations:
         trial.close()
         if not succeeded:
             log.error("USR2: the program that was tried ended %s, and this one goes on", how_it_ended(status))
+            why = f"the new program ended {how_it_ended(status)} when it was tried, and says why on standard error"
+            self._overseer.order_ended(why, failed=True)
         elif self.living.current is None or self.living.next is not None:
             self._orders.append((signal.SIGUSR2, "USR2"))  # not now: one that starts is not handed over
         else:
@@ -218,6 +224,7 @@ class Generations:
         except OSError as error:
             log.error("USR2: the program cannot be executed, and this one goes on: %s", error.strerror)
             self._overseer.ready(f"USR2 failed: {error.strerror}")
+            self._overseer.order_ended(f"the program cannot be executed: {error.strerror}", failed=True)
         self._listeners.keep()
         self._overseer.keep()
         for each in living:
@@ -257,7 +264,9 @@ class Generations:
             return
         if why := current.life.why_over(now):
             self._recycle_at = now + RECYCLE_AGAIN_S
-            self._begin(self._plan, f"{current} is replaced, for {why}", current.life.reason)
+            self._begin(self._plan, f"{current} is replaced: {why}", current.life.reason)
+            if self.living.next is not None:
+                self.living.next.why = why
 
     def _begin(self, plan: Plan, why: str, reason: str = "") -> None:
         """Start a generation. `reason`: why it replaces the current one, one of `metrics.lanes.REASONS`."""
@@ -268,9 +277,11 @@ class Generations:
             if not self.served:
                 raise failure from error
             log.error("%s", failure)
+            self._overseer.order_ended(str(failure), failed=True)
             self._start_at = monotonic() + MAX_DELAY_S
             return
         self.living.next = generation
+        generation.why = why
         if why:
             log.info("%s: %s starts", why, generation)
 
@@ -356,6 +367,7 @@ class Generations:
     def _start_watching(self) -> None:
         if self._watched is not None:
             self._watcher = FileWatcher(self._watched)
+            log.info("--reload is on: a change of a file below %s loads all anew", ", ".join(self._watched.directories))
             self._poller.add(self._watcher.pipe, READABLE)
 
     def _stop_watching(self) -> None:
@@ -403,12 +415,14 @@ class Generations:
             log.warning("%s serves the error page and nothing else, until the application can be loaded", generation)
             return
         self._overseer.ready(f"{generation} serves")
+        self._overseer.order_ended(f"{generation} serves")
         if before is None:
             if generation.number > 1:
                 log.info("%s serves", generation)
             return
         log.info("%s serves; %s finishes its requests", generation, before)
-        self._overseer.has_ended(generation.reason or "exit", f"{before} was replaced by {generation}")
+        why = f": {generation.why}" if generation.why else ""
+        self._overseer.has_ended(generation.reason or "exit", f"{before} was replaced by {generation}{why}")
         living.old.append(before)
         before.signal(DRAIN)
         before.ends_at = monotonic() + before.plan.graceful_timeout + 2 * KILL_MARGIN_S
@@ -423,6 +437,7 @@ class Generations:
         below = f"\n{traceback.rstrip()}" if traceback else ""
         if not self.served and generation.plan.instead is not None:
             log.error("SEP113 %s cannot start, and a change of its files is waited for: %s%s", generation, error, below)
+            self._overseer.order_ended(str(error), failed=True)
             self._plan = replace(generation.plan, run=generation.plan.instead, instead=None, failed=keep_text)
             return
         self._failed_starts += 1
@@ -431,6 +446,7 @@ class Generations:
             raise error
         goes_on = "it is tried again" if needed else f"{self.living.current} goes on"
         log.error("SEP113 %s cannot start, and %s: %s%s", generation, goes_on, error, below)
+        self._overseer.order_ended(f"{error}; {goes_on}", failed=True)
         if not needed:
             self._overseer.ready(f"{goes_on}, because {generation} cannot start: {error}")
 
@@ -451,11 +467,13 @@ class Generations:
         if generation.pipe >= 0:
             self._read(generation)  # its last words
             self._forget_pipe(generation)
-        self._overseer.retire(generation.row)
+        lost = self._overseer.retire(generation.row)
         if generation in living.old:
             living.old.remove(generation)
             log.info("%s has ended", generation)
             return
+        if self._stop.ordered and generation.serves and os.WIFSIGNALED(status):
+            orders.note_cut()
         if self._stopped is None or generation is self._stopped:
             self._status = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 0
         if generation is living.next:
@@ -472,7 +490,8 @@ class Generations:
             seconds = max(0.0, self._start_at - monotonic())
             death = self._deaths.explain(generation.pid, status)
             self._overseer.has_ended(death.reason, f"{generation} ended {death.text}")
-            log.error("SEP112 %s ended %s; another starts in %.1f s", generation, death.text, seconds)
+            how = f"{death.text}; {how_many_lost(lost)}"
+            log.error("SEP112 %s ended %sanother starts in %.1f s", generation, how, seconds)
 
     def _delay(self, generation: Generation) -> None:
         early = monotonic() - generation.started_at < EARLY_DEATH_S
@@ -507,6 +526,8 @@ class Generations:
     def _end(self) -> None:
         """Stop all generations gracefully, and kill those that do not end in time."""
         self._overseer.stopping()
+        orders.forget_cuts()
+        unanswered = self._overseer.unanswered()
         self._stopped = self.living.current
         self._stop_watching()
         self._listeners.shut()
@@ -527,7 +548,12 @@ class Generations:
                 wait_s = min(CHECK_S, self._overseer.turn_s, max(0.0, last - monotonic()))
                 self._stop.wait_for_signal(wait_s, attendant)
                 self._overseer.beat(True)
+        if self.living.all():
+            orders.note_cut()
         self._signal_all(signal.SIGKILL)
+        if self.served:
+            now = self._overseer.unanswered()
+            orders.log_stopped(None if unanswered is None or now is None else now - unanswered)
 
     def _pass_on_reopening(self) -> None:
         self._plan.reopens()

@@ -246,11 +246,16 @@ class InFlight:
         self.waiting_threads.occupy(slot)
         self.spool.occupy(slot)
 
-    def vacate(self, slot: int) -> None:
-        """Clear a slot and give it out again: the process that had it has ended, or could not be forked."""
+    def vacate(self, slot: int) -> int | None:
+        """Clear a slot and give it out again: the process that had it has ended, or could not be forked. Returns how
+        many requests it had in flight; None if no table of metrics counts them."""
+        lost = None
         if self._table is not None:
-            self._table.retire(self._rows.pop(slot))
+            row = self._rows.pop(slot)
+            lost = self._table.in_flight(row)
+            self._table.retire(row)
         self._counts[slot] = 0
         self.waiting_threads.vacate(slot)
         self.spool.vacate(slot)
         heappush(self._free, slot)
+        return lost

@@ -45,6 +45,32 @@ runtimes have signals of their own."""
 
 log = logging.getLogger("septet")
 
+_cut = mmap(-1, 1)
+"""1 once a process of this server has cut requests, or was killed while it may have had some. Shared with all processes
+that are forked."""
+
+
+def forget_cuts() -> None:
+    """Forget that requests were cut. Called when the server begins to stop: generations may have cut some earlier."""
+    _cut[0] = 0
+
+
+def note_cut() -> None:
+    """Note that requests were cut, or a process was killed that may have had some."""
+    _cut[0] = 1
+
+
+def log_stopped(unanswered: int | None = None) -> None:
+    """Log the last line of a server that has ended. unanswered: how many requests were not answered since the order to
+    stop; None: they were not counted."""
+    if not _cut[0]:
+        log.info("stopped: all requests were answered")
+    elif unanswered:
+        were = "request was" if unanswered == 1 else "requests were"
+        log.warning("stopped: %d %s not answered (SEP121)", unanswered, were)
+    else:
+        log.warning("stopped: requests were cut (SEP121)")
+
 
 class Stop:
     """The order to stop: `fileno()` is a descriptor that becomes readable, so that any wait can include it.
@@ -290,6 +316,7 @@ class Stop:
         """Log that requests in flight are cut. Only the first call logs."""
         if not self._time_is_up_logged:
             self._time_is_up_logged = True
+            note_cut()
             log.warning("SEP121 requests in flight are cut: %s", time_is_up)
 
 

@@ -43,7 +43,12 @@ def drop(identity: Identity, supervisor: int | None = None) -> None:
             os._exit(1)
     if not os.access(os.__file__, os.R_OK):  # each later import would fail, with a sentence that explains nothing
         where = os.path.dirname(os.__file__)
-        raise Failed(f"user {identity.uid} (--user, --group) cannot read Python's library in {where}")
+        name = dict(identity.variables).get("USER")
+        named = f"{name} ({identity.uid})" if name else str(identity.uid)
+        raise Failed(
+            f"user {named}, named by --user or --group, cannot read Python's library in {where}: use a Python that all "
+            "users can read, such as /usr/bin/python3, or open that directory to them"
+        )
 
 
 def give_logs(paths: Iterable[str], identity: Identity) -> None:

@@ -105,6 +105,6 @@ class RequestCount:
 
 TIMED_OUT = "a request that exceeds --request-timeout keeps its thread"
 
-SPREAD = "it is busy and others are not: its clients connect anew to all of them (--workers)"
+SPREAD = "it is busy while others are not, and its clients are to connect anew, to all of them (--workers)"
 
 ANSWERED = "it has answered its number of requests (--max-requests)"

@@ -38,7 +38,9 @@ HOLD_S = 300.0
 FULL_S = 60.0
 """Seconds at the largest number and above HIGH, after which the log says so."""
 
-_CHANGE = "SEP131 %d workers are wanted: %d were busy for %.0f %% of %g s"
+
+def workers_are_wanted(count: int) -> str:
+    return f"{count} worker{' is' if count == 1 else 's are'} wanted"
 
 
 class Scaling:
@@ -52,6 +54,8 @@ class Scaling:
         self._held_until = 0.0
         self._full_since: float | None = None
         self._full_told = False
+        self.reason = ""
+        """Why the wanted number has last changed, for the log and the console."""
 
     def ordered(self, count: int, now: float) -> int:
         """Take an operator's order for this number of workers. Returns the wanted number, which stays for HOLD_S."""
@@ -80,7 +84,7 @@ class Scaling:
         if mean is None or mean < HIGH or count >= self.most:
             return 0
         wanted = min(self.most, 2 * count, max(count + 1, math.ceil(count * mean / AIM)))
-        log.info(_CHANGE, wanted, count, mean * 100, GROW_S)
+        self._change(wanted, count, mean, GROW_S)
         return wanted
 
     def _shrunk(self, count: int, now: float) -> int:
@@ -88,8 +92,15 @@ class Scaling:
         mean = self._mean(SHRINK_S, now)
         if mean is None or count <= self.least or mean * count > LOW * (count - 1):
             return 0
-        log.info(_CHANGE, count - 1, count, mean * 100, SHRINK_S)
+        self._change(count - 1, count, mean, SHRINK_S)
         return count - 1
+
+    def _change(self, wanted: int, count: int, mean: float, window_s: float) -> None:
+        """Log that `wanted` workers are needed in place of `count`, which were busy for the share `mean` of a window of
+        `window_s` seconds."""
+        was = "the one was" if count == 1 else f"the {count} were"
+        self.reason = f"{workers_are_wanted(wanted)}: {was} busy for {mean * 100:.0f} % of {window_s:g} s"
+        log.info("SEP131 %s", self.reason)
 
     def _mean(self, window_s: float, now: float) -> float | None:
         """Return the mean of the samples in a window; None if they do not fill it yet."""
@@ -155,6 +166,11 @@ class WorkerScaling:
         self._reader = Reader(table, lambda: "")
         self._listeners = [listener.sock for listener in listeners]
         self.ordered: Callable[[int, float], int] = self._scaling.ordered
+
+    @property
+    def reason(self) -> str:
+        """Why the wanted number has last changed."""
+        return self._scaling.reason
 
     def first(self, workers: Sequence[int]) -> int:
         """Return the number of workers to begin with: as many as already serve in the previous generation. `workers`:

@@ -90,6 +90,11 @@ def sender(code: int, pid: int, user: int) -> str:
         return "the kernel: a key at the terminal, or its end"
     if not pid:
         return f"outside of this container's processes, user {user}"
+    return process_in_words(pid, user)
+
+
+def process_in_words(pid: int, user: int) -> str:
+    """Return a process and its user in words: "pid 1 (systemd), user 0"."""
     name = ""
     with suppress(OSError):  # it has ended
         name = f" ({Path(f'/proc/{pid}/comm').read_text().strip()})"

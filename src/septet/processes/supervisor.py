@@ -23,12 +23,12 @@ from septet.pollers import READABLE, Poll
 from septet.processes import orders
 from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
-from septet.processes.deaths import Deaths, how_it_ended, log_crashes
+from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes
 from septet.processes.in_flight import SLOTS, InFlight
 from septet.processes.orders import DRAIN, Stop, is_readable
 from septet.processes.recycling import ANSWERED, SPREAD, TIMED_OUT, Life, Recycling, RequestCount
 from septet.processes.resource_exhaustion import ResourceExhaustion
-from septet.processes.scaling import WorkerScaling
+from septet.processes.scaling import WorkerScaling, workers_are_wanted
 from septet.processes.senders import Senders
 
 log = logging.getLogger("septet")
@@ -165,6 +165,8 @@ class Supervisor(Generic[Served]):
         self._workers: list[Worker] = []
         self._retiring: Worker | None = None
         """The worker that is replaced: it serves until its replacement is ready."""
+        self._retires_for = ""
+        """Why it is replaced, for the log and the console."""
         self._poller = Poll()
         self._senders = None if service.stop.has_supervisor else Senders(self._poller)
         self._announced = False
@@ -244,7 +246,7 @@ class Supervisor(Generic[Served]):
 
     def _fill(self) -> None:
         for worker in self._serving[self._wanted :]:
-            self._drain(worker, f"{self._count} workers are wanted")
+            self._drain(worker, workers_are_wanted(self._count))
         while len(self._serving) < self._wanted and monotonic() >= self._next_start_at:
             try:
                 worker = self._fork_worker()
@@ -257,7 +259,7 @@ class Supervisor(Generic[Served]):
             self._workers.append(worker)
             self._poller.add(worker.readiness, READABLE)
             if self._count > self._logged_count:
-                log.info("worker %d has started: %d workers are wanted", worker.pid, self._count)
+                log.info("worker %d has started: %s", worker.pid, workers_are_wanted(self._count))
             else:
                 log.debug("worker %d has started", worker.pid)
         if len(self._serving) == self._wanted:
@@ -271,8 +273,8 @@ class Supervisor(Generic[Served]):
             if asked := self._asking[worker.slot]:
                 worker.life.asked = _ASKED[asked]
             if worker.ready and (why := worker.life.why_over(monotonic())):
-                self._retiring = worker
-                log.info("worker %d is replaced, for %s", worker.pid, why)
+                self._retiring, self._retires_for = worker, why
+                log.info("worker %d is replaced by a fresh one: %s", worker.pid, why)
                 return
 
     def _scale(self) -> None:
@@ -285,7 +287,7 @@ class Supervisor(Generic[Served]):
                 if worker.pid == self._scaling.overloaded:
                     worker.life.asked = SPREAD
             if count != self._count:
-                self._tell(f"{self._count} workers are wanted instead of {count}")
+                self._tell(self._scaling.reason)
 
     def _tell(self, text: str) -> None:
         if self._service.monitor is not None:
@@ -403,7 +405,9 @@ class Supervisor(Generic[Served]):
                 self._service.serves()
             all_ready = len(self._serving) == self._wanted and all(each.ready for each in self._serving)
             if self._retiring is not None and all_ready:
-                self._count_restart(self._retiring.life.reason, f"worker {self._retiring.pid} was replaced")
+                self._count_restart(
+                    self._retiring.life.reason, f"worker {self._retiring.pid} was replaced: {self._retires_for}"
+                )
                 self._drain(self._retiring, "its replacement is ready")
             if not self._announced and all_ready and not self._service.stop.ordered:
                 self._announced = True
@@ -435,7 +439,7 @@ class Supervisor(Generic[Served]):
         """Forget a worker that has ended with `status`, as waitpid(2) gives it, and decide when the next one starts.
         Raises Failed as `_cannot_start` does."""
         self._workers.remove(worker)
-        self._service.in_flight.vacate(worker.slot)
+        lost = self._service.in_flight.vacate(worker.slot)
         if worker.readiness >= 0:
             if is_readable(worker.readiness):  # else a child of the worker still has the other end open
                 self._read_readiness(worker)
@@ -457,7 +461,10 @@ class Supervisor(Generic[Served]):
         if self._early_deaths:
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
-        log.error("SEP112 worker %d ended %s; another starts in %.1f s", worker.pid, death.text, delay)
+        monitor = self._service.monitor
+        counts = monitor is not None and monitor.requests is not None
+        how = f"{death.text}; {how_many_lost(lost if counts else None)}"
+        log.error("SEP112 worker %d ended %sanother starts in %.1f s", worker.pid, how, delay)
 
     def _count_restart(self, reason: str, text: str) -> None:
         if self._service.monitor is not None:
@@ -483,6 +490,10 @@ class Supervisor(Generic[Served]):
                     self._workers.remove(worker)
                     if status and not self._served:
                         self._not_started = how_it_ended(status)
+                    if os.WIFSIGNALED(status):
+                        orders.note_cut()
+        if self._workers:
+            orders.note_cut()
         self._signal(signal.SIGKILL)
 
     def _drain(self, worker: Worker, why: str) -> None:

@@ -13,7 +13,6 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +201,9 @@ def _place(path: Path, text: str, header: str, key: str) -> str:
 def as_toml(resolved: Resolved) -> str:
     """`resolved` as the text of a septet.toml, each value with its source in a comment."""
     lines = ["# What `septet serve` uses, and where each value comes from. As septet.toml it means the same."]
-    for section, options in groupby(OPTIONS, key=lambda option: option.section):
+    for section in dict.fromkeys(option.section for option in OPTIONS):
         lines += ["", f"# {section}"]
-        lines += [_toml_line(option, resolved) for option in options]
+        lines += [_toml_line(option, resolved) for option in OPTIONS if option.section == section]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,44 @@
+"""How orders to a running server have ended: what `septet control reload` waits for, and `septet status` shows."""
+
+from time import time
+from typing import Any
+
+
+class Outcomes:
+    """Numbers the orders that are given at the control socket, and keeps how the last order to reload or to upgrade has
+    ended, whether it came from there or as a signal. Only the main thread of the supervisor uses it.
+
+    Orders to the supervisor are carried out one after the other, and several that wait are carried out at once. So an
+    order has ended when `ended` has reached the number that `give` has returned for it.
+    """
+
+    def __init__(self, state: dict[str, Any] | None = None) -> None:
+        """state: what `known` returned in the previous program of this process (USR2); None: there was none."""
+        state = state or {}
+        self._given: int = state.get("given", 0)
+        self._begun: int = state.get("begun", 0)
+        self._ended: int = state.get("ended", 0)
+        self._kind: str = state.get("kind", "")
+        """The order that is carried out, "reload" or "upgrade"; "": none is."""
+        self._last: dict[str, Any] | None = state.get("last")
+
+    def give(self) -> int:
+        """Return the number of an order that is given now."""
+        self._given += 1
+        return self._given
+
+    def begin(self, kind: str) -> None:
+        """Note that all orders given so far are carried out from now on. kind: "reload" or "upgrade"."""
+        self._begun, self._kind = self._given, kind
+
+    def end(self, text: str, failed: bool) -> str:
+        """Note that a generation, which is a process that loads and serves the application, has started or could not.
+        text: which one serves, or the reason. Returns the event to show if an order has failed, else ""."""
+        kind, self._kind, self._ended = self._kind or "restart", "", self._begun
+        self._last = {"at": round(time(), 1), "kind": kind, "failed": failed, "text": text}
+        return f"the {kind} failed: {text}" if failed else ""
+
+    def known(self) -> dict[str, Any]:
+        """Return everything as values for JSON: for /status.json, and for the next program of this process."""
+        numbers = {"given": self._given, "begun": self._begun, "ended": self._ended}
+        return {**numbers, "kind": self._kind, "last": self._last}
