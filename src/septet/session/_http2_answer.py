@@ -225,8 +225,8 @@ class Answering(RequestBody):
         self._output_ended()
 
     def _output_ended(self) -> None:
-        """Called when the whole answer is in the output. If the request has not ended, the client need not send the rest
-        (RFC 9113 section 8.1).
+        """Called when the whole answer is in the output. If the request has not ended, the client need not send more of
+        it (RFC 9113 section 8.1).
         """
         self._end_queued = False
         self.over = True
