@@ -38,9 +38,8 @@ EMPTIED = "holds requests or connections in flight, and each takes itself out at
 SESSION = {
     CONNECTION: "_rules client server http exchange delivery tls _peer_unnamed",
     "set when the exchange becomes a WebSocket, with which the connection ends": "tunnel",
-    NUMBER: "since lost ended _discarded _draining",
+    NUMBER: "since lost ended collects _discarded _draining",
     NEW: "phase output file later body observer_state request _fault _pace _admitted",
-    "whether this request's body is collected: set anew for each request": "collects",
 }
 """`delivery`: the carrier itself, or None. `exchange`: the session itself. `client` may be named anew by a proxy's
 header, which is the connection's, too."""
@@ -57,8 +56,8 @@ CODEC = {
 
 WATCHED = {
     CONNECTION: "loop sock session lock reactor",
-    "exchanges of HTTP/2: each takes itself out when its stream and its application have ended": "concurrent",
     NUMBER: "_descriptor _mask _requests_begun _answering _half_closed_at",
+    EMPTIED: "concurrent",
     "None again at the end of the answer (`drive`, `_end_answer`)": "cycle _run_ahead _room",
 }
 

@@ -57,6 +57,17 @@ def test_child_has_nothing_of_the_server(own_server: Server) -> None:
     assert json.loads(told) == {"open": [], "handled": [], "blocked": [], "wakeup": -1}
 
 
+def test_child_has_nothing_of_threads_that_have_served() -> None:
+    """Each thread of prethreaded that has served ASGI has an eventfd, while it waits for clients, too."""
+    with serve("prethreaded", "asgi", "--threads", "4", app=APP.format("asgi")) as server:
+        for _ in range(5):
+            with server.connect() as one, server.connect() as two, server.connect() as three:
+                for connection in (one, two, three):
+                    assert connection.request("GET", "/").body == b"fine"
+            told, _, status = server.get("/looks_around").body.decode().rpartition(" ")
+            assert (json.loads(told)["open"], status) == ([], "0")
+
+
 @pytest.mark.parametrize(
     ("does", "end"),
     [

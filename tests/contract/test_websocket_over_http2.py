@@ -154,6 +154,19 @@ def test_stop(model: str, token: str) -> None:
         assert server.wait() == 0
 
 
+@pytest.mark.parametrize("model", ["epoll", "threaded"])
+@pytest.mark.parametrize("window", [0, 65535])
+def test_stop_does_not_wait_for_a_client_that_takes_nothing(model: str, window: int, token: str) -> None:
+    """Neither the close frame, because its window is 0, nor the rest of the messages."""
+    with serve(model, "asgi", "--http2-cleartext", app=APP) as server:
+        with Connection(server.address, client=Client(window, reads=False)) as connection:
+            path = f"/flood?token={token}&count=20" if window else f"/echo?token={token}"
+            socket = Socket(connection, path)
+            connection.until(lambda: len(socket.answer.body) == window)
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(timeout_s=8) == 0  # far from the 30 s of --write-timeout
+
+
 @pytest.mark.parametrize("model", ["epoll", "io_uring"])
 def test_beside_other_streams(server: Server, model: str) -> None:
     """On a loop a WebSocket shares its connection."""

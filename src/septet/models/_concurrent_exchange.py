@@ -15,8 +15,9 @@ from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
+from septet.models._locked_exchange import LockedExchange
 from septet.models._run_ahead import RunAhead, hold_back
-from septet.protocol import ServerExchange
+from septet.protocol import ServerExchange, ServerProtocol
 
 log = logging.getLogger("septet")
 
@@ -25,6 +26,7 @@ class Carrier(Protocol):
     """The part of `_client_connection.ClientConnection` that its exchanges use."""
 
     lock: Any
+    session: ServerProtocol
     concurrent: "dict[ServerExchange, ConcurrentExchange]"
 
     @property
@@ -77,10 +79,12 @@ class ConcurrentExchange:
 
     def _start(self, asgi: Asgi) -> None:
         connection, exchange = self._connection, self._exchange
+        # Threads may answer other streams meanwhile.
+        used: Any = LockedExchange(exchange, connection.lock) if connection.reactor.site.mixed else exchange
         if exchange.request.upgrade is None:
-            cycle: Cycle | WebSocketCycle = Cycle(exchange, self)
+            cycle: Cycle | WebSocketCycle = Cycle(used, self)
         else:
-            cycle = cycle_of_upgrade(asgi, exchange, self)
+            cycle = cycle_of_upgrade(asgi, used, self)
         self.cycle = cycle
         work = cycle.run(asgi)
         connection.concurrent[exchange] = self
@@ -105,10 +109,13 @@ class ConcurrentExchange:
             self.cycle.wake()
 
     def drive(self, want: Want) -> None:
+        """Send what the application has given. `want` is not used: since the exchange returned it, a thread that
+        answers another stream may have changed the session."""
         connection = self._connection
-        if self.cycle is not None and self.cycle.answered:
-            connection.concurrent.pop(self._exchange, None)
-        connection.drive(want)
+        with connection.lock:
+            if self.cycle is not None and self.cycle.answered:
+                connection.concurrent.pop(self._exchange, None)
+            connection.drive(connection.session.phase.want)
 
     def time_out(self, exchange: Any) -> None:
         """End a request that has exceeded its time while its WSGI application still runs: answer 504, or reset the

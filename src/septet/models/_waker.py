@@ -28,8 +28,9 @@ class Waker:
         forked.register(self)
 
     def close_in_child(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1  # so that `wake` does not write to a file of the child's
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def wake(self) -> None:
         """Wake the client's thread if it waits, or is about to. For any other thread."""
@@ -48,6 +49,7 @@ class Waker:
                 self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             except OSError:
                 return
+            _open.add(self)
             self.poller.add(self._descriptor, READABLE)
 
     def prepare_to_wait(self) -> None:
@@ -74,8 +76,14 @@ class Waker:
         with self.lock:
             self._is_waiting = False
             descriptor, self._descriptor = self._descriptor, -1
+        _open.discard(self)
         if descriptor >= 0:
             os.close(descriptor)
+
+
+_open: set[Waker] = set()
+"""Wakers with an eventfd. A child that the application forks loses the thread-locals of all other threads before
+`forked` can close what they referred to: so they are referred to here."""
 
 
 class _PerThread(threading.local):

@@ -58,7 +58,8 @@ class Http2Exchange(Answering):
         self.turn_due = False
         """It is among the turns of the session."""
         self.input_ended = ended
-        self.collects = session.rules.spool is not None and not ended
+        collects = session.rules.collects
+        self.collects = session.rules.spool is not None and not ended and (collects is None or collects(request))
         """The body is collected before the application is called."""
         self.waits_for_body = False
         """The application waits for more of the body."""

@@ -254,8 +254,10 @@ class Http2WebSocket(Http2Exchange):
         if self.over:
             return None
         if self.later is not None:
-            if self._pace is None:
-                self._pace = Pace(timeouts.write, timeouts.rate)
+            ending = tunnel.closing and self._session.stopping
+            timeout = timeouts.linger if ending else timeouts.write
+            if self._pace is None or self._pace.timeout != timeout:
+                self._pace = Pace(timeout, timeouts.rate)
             self.due_at = self._pace.deadline(now, self.moved)
         elif tunnel.closing:
             if tunnel.heard_at is None:

@@ -235,8 +235,10 @@ class WebSocketSession(Session):
             return super().deadline(now)
         if self.output:
             pace = self._pace
-            if pace is None:
-                pace = self._pace = Pace(timeouts.write, timeouts.rate)
+            ending = tunnel.closing and self.http.stopping
+            timeout = timeouts.linger if ending else timeouts.write
+            if pace is None or pace.timeout != timeout:
+                pace = self._pace = Pace(timeout, timeouts.rate)
             return pace.deadline(now, self._moved)
         if tunnel.closing:
             if self.since is None:  # pings of the client, and our answers to them, do not put off the end

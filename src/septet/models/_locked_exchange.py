@@ -1,0 +1,43 @@
+"""A stream of HTTP/2 whose ASGI application runs on the loop, while threads answer other streams of its connection.
+
+That is so under poll, epoll and io_uring where `--mount` mixes WSGI and ASGI (`_beside`). The streams of a connection
+share its output, and the tables with which header fields are compressed: two threads at once would write both wrongly.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from septet.protocol import ServerExchange
+
+
+class LockedExchange:
+    """An exchange whose methods are called with its connection's lock held. It takes the place of the exchange for the
+    ASGI application's channel (`apps._channel`). Attributes that are no methods are read without the lock: one read
+    gives the old value or the new one, and the channel is woken after a change.
+    """
+
+    __slots__ = ("_exchange", "_lock")
+
+    def __init__(self, exchange: ServerExchange, lock: Any) -> None:
+        self._exchange: Any = exchange
+        self._lock = lock
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._exchange, name)
+        return self._locked(value) if callable(value) else value
+
+    def _locked(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with self._lock:
+                return method(*arguments)
+
+        return call
+
+    @property
+    def called_ns(self) -> int:
+        """When the application was called, in nanoseconds of CLOCK_MONOTONIC."""
+        return self._exchange.called_ns  # type: ignore[no-any-return]
+
+    @called_ns.setter
+    def called_ns(self, now_ns: int) -> None:
+        self._exchange.called_ns = now_ns
