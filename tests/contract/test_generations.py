@@ -265,7 +265,7 @@ def test_process_is_replaced_after_its_requests(how: tuple[str, ...]) -> None:
     with Versions(model, "wsgi", *options, "--max-requests", "20", "--max-requests-jitter", "10") as server:
         first = {process.pid for process in server.tree()}
         assert lost(server, []) == []
-        assert "for it has answered its number of requests (--max-requests)" in server.stderr()
+        assert "is replaced: it has answered its number of requests (--max-requests)" in server.stderr()
         wait_until(lambda: not first.issubset({process.pid for process in server.tree()}), "an old process has ended")
         assert "ERROR" not in server.stderr()
 
