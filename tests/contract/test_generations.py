@@ -274,8 +274,8 @@ def test_process_is_replaced_after_its_requests(how: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("option", "why"),
     [
-        (("--max-worker-memory", "1M"), r"for it uses \d+ MB"),
-        (("--max-worker-age", "0.1"), "for it has reached its age"),
+        (("--max-worker-memory", "1M"), r"is replaced: it uses \d+ MB"),
+        (("--max-worker-age", "0.1"), "is replaced: it has reached its age"),
     ],
 )
 def test_process_is_replaced_by_its_parent(option: tuple[str, str], why: str, workers: tuple[str, ...]) -> None:

@@ -274,7 +274,7 @@ class Supervisor(Generic[Served]):
                 worker.life.asked = _ASKED[asked]
             if worker.ready and (why := worker.life.why_over(monotonic())):
                 self._retiring, self._retires_for = worker, why
-                log.info("worker %d is replaced by a fresh one: %s", worker.pid, why)
+                log.info("worker %d is replaced: %s", worker.pid, why)
                 return
 
     def _scale(self) -> None:
