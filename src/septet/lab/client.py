@@ -68,7 +68,9 @@ def command(plan: Plan, scenario: Path | None = None) -> list[str]:
 
 
 def load(plan: Plan, receive: Receive, scenario: Path | None = None) -> dict[str, Any]:
-    """Carry out the plan and return the figures; events go to `receive`. Raises Failed when there are no figures."""
+    """Carry out the plan in a process of its own and return the figures. `receive`: called with its events. `scenario`:
+    a file with the plan's targets. Raises Failed when there are no figures.
+    """
     with (
         tempfile.TemporaryFile("w+") as complaints,
         subprocess.Popen(

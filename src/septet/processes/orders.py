@@ -393,8 +393,9 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def reopen(pass_on: Callable[[], None] | None) -> None:
-    """Open the log files anew, after they were renamed, and have the children do so. May be called in a signal
-    handler."""
+    """Open the log files of this process again after they were renamed, and call `pass_on`, which has the child
+    processes do the same; None: there are none. May be called in a signal handler.
+    """
     for complaint in reopen_log_files():
         write_in_handler(logging.ERROR, complaint)
     if pass_on:

@@ -28,7 +28,9 @@ Say = Callable[[dict[str, Any]], None]
 
 
 class Participant:
-    """One run on this worker: its load processes, by their numbers among those of all workers."""
+    """This worker's share of one run: its load processes, whose numbers are unique over all workers, and the time until
+    which they may run without a word from the coordinator (`renew`).
+    """
 
     def __init__(self) -> None:
         self.processes: dict[int, WorkerProcess] = {}

@@ -99,7 +99,7 @@ class Loop(Connections):
             self._seconds.begin(phase)
 
     def end_phases(self) -> None:
-        """Called when nothing more will be counted."""
+        """Report the last second of the run, if `Plan.seconds` asks for that: nothing is counted after it."""
         if self._seconds is not None:
             self._seconds.end()
 

@@ -89,7 +89,9 @@ P = TypeVar("P", bound=Coordinated)
 
 
 class Coordinator(ABC, Generic[P]):
-    """Receives the events of the processes, and sends them the instants at which to begin."""
+    """Receives the events of a run's processes, and tells them when to begin: the first request, and the measured
+    window.
+    """
 
     notice_ns: int
     """Nanoseconds between the sending of an instant and the instant itself, so that all processes get it in time."""
