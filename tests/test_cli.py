@@ -114,7 +114,6 @@ def test_table_of_the_models() -> None:
                 "--lifespan": "an ASGI application that has a lifespan gets it",
                 "--name": "a process has the name of its command",
                 "--header": "--server-header and --date-header are the server's own",
-                "--http": "HTTP/1.1 is spoken",
                 "--websockets": "use --ws auto or --ws none",
                 "--health": "use --metrics-bind",
                 "--log-config-json": "use --log-config FILE.json",
@@ -133,6 +132,7 @@ def test_table_of_the_models() -> None:
                 "--harakiri": "use --request-timeout SECONDS",
             }.items()
         ),
+        (["serve", "a:b", "--http", "x"], "--http is 'x', but must be auto, or h1, h2 or both, separated by a comma"),
         (["serve", "a:b", "--model", "EPOLL"], "--model is 'EPOLL', but must be one of"),
         (["models", "--name"], "no such option"),
         (["shop.web:app"], "no such command 'shop.web:app' (did you mean septet serve shop.web:app?)"),
