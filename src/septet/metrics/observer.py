@@ -68,7 +68,7 @@ class _Answers:
     def __init__(self, lane: int) -> None:
         self.lane = lane
         self.marks: deque[None] = deque()
-        """Whoever counts an answer takes one."""
+        """Each answer that is counted takes one."""
         self._given = self._counted = 0
 
     def refill(self) -> None:
