@@ -114,7 +114,7 @@ def test_without_metrics(supervised: tuple[str, ...]) -> None:
     """The range needs no endpoint."""
     with serve("epoll", "asgi", *supervised, "--workers", "1-2", app=f"{APP}:asgi") as server:
         with load(server) as users:
-            wait_until(lambda: "SEP131 2 workers" in server.stderr(), "there are more")
-        wait_until(lambda: "SEP131 1 workers" in server.stderr(), "there are fewer")
+            wait_until(lambda: "SEP131 2 workers are wanted" in server.stderr(), "there are more")
+        wait_until(lambda: "SEP131 1 worker is wanted" in server.stderr(), "there are fewer")
         assert not users.failures
         assert os.path.exists(f"/proc/{server.pid}")

@@ -1,6 +1,7 @@
 """A start that fails ends the server, in words; and what a start takes, the end gives back."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -35,7 +36,8 @@ def test_import_that_exits(how: tuple[str, ...]) -> None:
     server = serve(model, "wsgi", *options, app=APP.format("wsgi"), environment=environment, wait_ready=False)
     status, said = failed_start(server)
     assert status == 1
-    assert said == "septet: APP 'support.app_stops:wsgi': importing support.app_stops failed: deliberate: no database\n"
+    what = "septet: APP 'support.app_stops:wsgi': importing support.app_stops failed: deliberate: no database"
+    assert re.fullmatch(re.escape(what) + r" \(\S+/support/app_stops\.py, line \d+\)\n", said), said
 
 
 @pytest.mark.parametrize("model", WITH_WORKERS)
