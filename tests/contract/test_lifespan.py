@@ -100,6 +100,14 @@ def test_stop_during_startup(model: str, number: signal.Signals) -> None:
         assert not server.complaints()
 
 
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "preforked"])  # there a worker would get it
+def test_stop_that_another_thread_hears_first(model: str) -> None:
+    """Python runs the handler in the main thread, which may wait for something else."""
+    with serve(model, "asgi", app=f"{APPS}:is_told_in_its_thread", wait_ready=False) as server:
+        assert server.wait(PROMPT_S) == 0
+        assert not server.complaints()
+
+
 @pytest.mark.parametrize("model", ["prethreaded", "epoll"])
 def test_stop_of_workers_during_startup(model: str) -> None:
     with serve(model, "asgi", "--workers", "2", app=f"{APPS}:waits_for_ever", wait_ready=False) as server:

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -77,6 +79,14 @@ async def waits_for_ever(scope: Scope, receive: Receive, send: Send) -> None:
     except asyncio.CancelledError:
         journal.write("startup cancelled")
         raise
+
+
+async def is_told_in_its_thread(scope: Scope, receive: Receive, send: Send) -> None:
+    """The thread that runs the startup gets the order to stop, as if the kernel had chosen it."""
+    await receive()
+    journal.write("starting")
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    await asyncio.Event().wait()
 
 
 async def blocks_for_ever(scope: Scope, receive: Receive, send: Send) -> None:

@@ -60,10 +60,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from socket import socket
 
 from septet import forked
@@ -89,6 +89,8 @@ log = logging.getLogger("septet")
 
 ABANDON_S = 2.0
 """Seconds that the application's startup is given to end after the order to stop has cancelled it."""
+SIGNAL_CHECK_S = 0.5
+"""Seconds between two looks of the main thread at the signals, while it waits for the application's startup."""
 
 
 class AsgiThread:
@@ -136,7 +138,7 @@ class AsgiThread:
         except (RuntimeError, OSError) as error:
             self._close_wakeup_descriptor()
             raise Failed(f"cannot start a thread for the event loop: {error}") from None
-        result = None if self._stop.ordered else self._startup_result.get()
+        result = self._wait_for_startup()
         if isinstance(result, Failed):
             self._thread.join()
             self._close_wakeup_descriptor()
@@ -147,6 +149,16 @@ class AsgiThread:
             self._thread.join(ABANDON_S)
             return False
         return True
+
+    def _wait_for_startup(self) -> Failed | None:
+        """Block until there is a result of the startup, and return it; None too once the order to stop has come.
+
+        A handler of a signal that arrives just before the wait, or in another thread, runs only when the wait ends.
+        """
+        while not self._stop.ordered:
+            with suppress(Empty):
+                return self._startup_result.get(timeout=SIGNAL_CHECK_S)
+        return None
 
     def answer(self, asgi: Asgi, sock: socket, session: ServerProtocol) -> Want:
         """Have the application answer the session's request, and move its bytes meanwhile. Blocks until the answer is
