@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.live import START, LiveDisplay, LivePage, serving
@@ -157,10 +157,8 @@ def test_a_browser_shows_it_as_it_grows(width: int, scheme: Any, browser: Browse
         )
         fill(display, range(1, 4))
         page.get_by_text("for the third time").wait_for()
-        # In one step, because the page draws anew with each event.
-        page.wait_for_function(
-            "document.querySelectorAll('svg').length == 2 && document.querySelectorAll('line.interval').length > 0"
-        )
+        expect(page.locator("svg")).to_have_count(2, timeout=WAIT_MS)
+        expect(page.locator("line.interval")).to_have_count(16, timeout=WAIT_MS)  # forking has failed at 1,000 users
         before = page.locator("svg .interval").first.evaluate("each => Math.abs(each.getBBox().height)")
         fill(display, range(4, 10))
         page.get_by_text("for the 9th time").wait_for()
