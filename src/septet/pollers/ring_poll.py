@@ -149,7 +149,9 @@ class _Request:
         """The event bits to be reported."""
 
     def copy(self) -> "_Request":
-        """Return a new request with the same contents: a cancelled multishot still has a completion to come."""
+        """Return a new request with the same contents, for use in place of this one: a multishot request that is
+        cancelled still has a completion to come.
+        """
         request = _Request(self.poller, self.fd, self.mask)
         request.ready = self.ready
         return request
