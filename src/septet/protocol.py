@@ -118,7 +118,7 @@ class ServerProtocol(Protocol):
 
     @property
     def since(self) -> float | None:
-        """When the phase began, on the clock of `deadline`; None until `deadline` is called in it."""
+        """When the present phase began, on the clock of `deadline`; None until `deadline` is called in this phase."""
 
     @property
     def output(self) -> bytes | memoryview:

@@ -46,7 +46,7 @@ class ListenerSet:
         return tuple(self._open[key] for key in keys)
 
     def close_others(self, wanted: Iterable[Listener]) -> None:
-        """Close the listeners that the latest configuration does not name."""
+        """Close all listeners except `wanted`, which are those that the latest configuration names."""
         kept = set(wanted)
         for key, listener in list(self._open.items()):
             if listener not in kept:

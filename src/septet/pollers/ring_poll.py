@@ -58,7 +58,9 @@ class RingPoll:
             self.ring.flush()
 
     def wait(self, timeout_s: float | None) -> Ready:
-        """As in `Poller`. Callbacks of the ring's other users run, too."""
+        """Return the descriptors that are ready, after at most `timeout_s` seconds (None: no limit); see `Poller.wait`.
+        Callbacks of other code that uses the ring run meanwhile.
+        """
         self.enter(timeout_s)
         return self.collect()
 

@@ -15,7 +15,7 @@ class Attendant(Protocol):
         """Do what can be done without waiting. Called when `fileno` is readable, and every second. Does not raise."""
 
     def close_in_child(self) -> None:
-        """Close the attendant's descriptors, of which this process has copies: a child that the supervisor has forked."""
+        """Close the attendant's descriptors. Called in a child of the process, which has copies of them."""
 
 
 class Overseer(Attendant, Protocol):
