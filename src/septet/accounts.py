@@ -68,9 +68,9 @@ class Identity:
     def of(cls, user: str | None, group: str | None) -> "Identity | None":
         """Return the user and groups that `--user` and `--group` name; None if neither is given.
 
-        A user comes with all its groups. `--group` takes the place of its first one, as in nginx; alone, it leaves the
-        user as it is and takes all other groups away. Raises ValueError ("must ...") for a user without an entry and
-        without `--group`: which group it has is not known.
+        A user comes with all its groups. `--group` takes the place of the user's primary group, as in nginx; alone, it
+        leaves the user as it is and takes all other groups away. Raises ValueError ("must ...") for a user without an
+        entry in passwd(5) and without `--group`, because its group is not known.
         """
         if user is None and group is None:
             return None
@@ -94,7 +94,7 @@ class Identity:
         return os.getresuid() == (self.uid,) * 3 and os.getresgid() == (self.gid,) * 3
 
     def why_not(self) -> str | None:
-        """Return why this process cannot become that user, as the end of a sentence; None if it can."""
+        """Return why this process cannot become this user, as the end of a sentence; None if it can."""
         if self.is_ours and os.geteuid() != 0:
             return None
         wanted = (1 << _CAP_SETGID) | (1 << _CAP_SETUID if self.uid != os.geteuid() else 0)

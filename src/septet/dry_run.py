@@ -1,10 +1,10 @@
 """`septet serve --check`: everything that a start does short of serving, so that a mistake is found before a restart.
 
 The configuration is read, certificates and keys are loaded, the user is changed and the application is imported, by the
-functions that a start uses: so a mistake ends the command with the sentence and the exit status that it would have
-then. Nothing is bound, no log is made (but those of `--log-config`), no process is started, and lifespan is not run.
-What only another moment can tell is not looked at: whether an address is free, and whether the server of a pid file
-still runs.
+functions that a start uses: so a mistake ends the command with the sentence and the exit status with which a start
+would end. Nothing is bound, no log is made (but those of `--log-config`), no process is started, and lifespan is not
+run. What only another moment can tell is not looked at: whether an address is free, and whether the server of a pid
+file still runs.
 """
 
 import logging
@@ -99,7 +99,9 @@ def _check_log(name: str, path: str, given: bool) -> None:
 
 
 def _served(config: Config, site: Site) -> str:
-    """Return the application with its interface, and the directories, as the options name them."""
+    """Return in words what is served, as the options name it: the applications with their interfaces, and the
+    directories of static files.
+    """
     kinds = ["WSGI"] * site.has_wsgi + ["ASGI"] * bool(site.asgis)
     applications = [*((config.app,) if config.app is not None else ()), *config.mount]
     interfaces = f" ({', '.join(kinds)})" if kinds else ""

@@ -165,8 +165,9 @@ class Server:
 
 
 def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any, dict[str, Any]]:
-    """Return the checked configuration, and the application objects: the one for what has no route, or None if
-    `config.app` names it; and those that are mounted, by route. Raises UsageError."""
+    """Return the checked configuration, and the application objects: the one that answers requests outside of all
+    mounts, or None if `config.app` names it; and those that are mounted, by route. Raises UsageError.
+    """
     mounted: dict[str, Any] = {}
     if isinstance(options.get("mount"), Mapping):
         given: Mapping[str, Any] = options["mount"]

@@ -255,7 +255,9 @@ class TlsInfo:
 
 
 class Exchange(Protocol):
-    """One request and its answer, as an application interface (WSGI, ASGI, static files) sees it."""
+    """One request and its answer, as an application interface (WSGI, ASGI, static files) sees it. Methods that return a
+    Want return what the connection wants next, for its carrier.
+    """
 
     @property
     def request(self) -> Request:
@@ -284,7 +286,8 @@ class Exchange(Protocol):
 
     def poll(self) -> bytes | None:
         """Return the next piece of the body without waiting: `b""` at its end, None if no more has come yet. Raises
-        ClientGone as `read` does."""
+        ClientGone if the client leaves or breaks the protocol before the end.
+        """
 
     def want_body(self) -> Want:
         """Ask the connection for more of the body, after `poll` has returned None. Returns the next want, for the
@@ -337,7 +340,8 @@ class Exchange(Protocol):
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
         """Begin the answer with its head and the first part of its content. `last`: there is no other part. Returns the
-        next want, as the verbs below do. Raises TypeError for content that is not bytes."""
+        next want, for the carrier. Raises TypeError for content that is not bytes.
+        """
 
     def push(self, body: Part, last: bool) -> Want:
         """Continue the answer with another part of its content. `last`: it is complete."""

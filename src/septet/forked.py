@@ -101,7 +101,9 @@ def silence_application_signals() -> None:
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """The signal handler that `silence_application_signals` sets. SIG_IGN would be inherited by programs."""
+    """The signal handler that `silence_application_signals` sets. SIG_IGN would not do: a program that the application
+    executes would inherit it.
+    """
 
 
 @contextmanager

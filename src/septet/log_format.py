@@ -47,8 +47,9 @@ class Entry(NamedTuple):
 
 
 Value = str | int | float | bool | None
-"""A function that returns a field's value for an Entry. Text is not escaped yet."""
+"""The value of a field. Text is not escaped yet. None: the value is not known."""
 Field = Callable[[Entry], Value]
+"""A function that returns a field's value for an Entry."""
 
 
 def _peer(entry: Entry) -> tuple[str, int] | None:

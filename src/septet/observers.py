@@ -7,7 +7,9 @@ from septet.rules import Observer
 
 
 class Observers:
-    """All of them keep the same in `exchange.observer_state`: when the request began."""
+    """Calls several observers as if they were one. At the end of a request each finds in `exchange.observer_state` when
+    the request began, although the one before it has set that to None.
+    """
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
@@ -30,7 +32,9 @@ class Observers:
 
 
 class Beginnings:
-    """Notes when requests begin, where no other observer does."""
+    """An `Observer` that only notes in `exchange.observer_state` when a request began; for servers in which no other
+    observer does.
+    """
 
     def began(self, exchange: ServerExchange) -> None:
         exchange.observer_state = monotonic_ns()

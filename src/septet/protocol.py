@@ -118,15 +118,15 @@ class ServerProtocol(Protocol):
 
     @property
     def since(self) -> float | None:
-        """When the phase began, on the clock of `deadline`; None until `deadline` is called in it."""
+        """When the present phase began, on the clock of `deadline`; None until `deadline` is called in this phase."""
 
     @property
     def output(self) -> bytes | memoryview:
-        """Bytes for the client."""
+        """Bytes that are to be sent to the client next; empty if there are none."""
 
     @property
     def file(self) -> FileRegion | None:
-        """To be sent after `output`."""
+        """A part of a file, to be sent after `output`; None if there is none."""
 
     @property
     def reads_files(self) -> bool:
@@ -171,8 +171,10 @@ class ServerProtocol(Protocol):
 
     @property
     def yields(self) -> bool:
-        """Read at RUN while other clients wait for this thread: True if the connection may end with the present
-        request. A WebSocket would end as soon as it is open; a client of HTTP/2 expects its connection to stay."""
+        """Read at RUN while other clients wait for this thread: True if the connection may end with the answer to the
+        present request. False for a WebSocket, which would end as soon as it is open, and for HTTP/2, whose clients
+        expect the connection to stay, until it has served some requests.
+        """
 
     @property
     def may_have_unread_input(self) -> bool:

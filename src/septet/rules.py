@@ -75,7 +75,7 @@ class Traffic(Protocol):
         """Count a stream that its client has reset."""
 
     def http2_flooded(self) -> None:
-        """Count a connection that is ended because its client has sent too much without use."""
+        """Count a connection that is ended because its client has sent too many frames that serve no request."""
 
     def shaken(self, version: str, resumed: bool) -> None:
         """Count a completed TLS handshake. `version`: as `ssl.SSLObject.version` names it."""

@@ -118,8 +118,11 @@ class Service:
         watched: bool = False,
         serves: Callable[[], None] = lambda: None,
     ) -> "Service":
-        """Return the service that a configuration describes. `monitor`: the supervisor's table of metrics, if there is
-        one. `retire`, `serves`: see the fields of these names. `watched`: as for `monitor_for`. Raises Failed.
+        """Return the service that a configuration describes. Raises Failed.
+
+        `monitor`: the supervisor's table of metrics, if there is one. `retire`: called with a reason to have this
+        process replaced; None if there is no supervisor. `watched`: True if the service manager watches whether the
+        server is alive. `serves`: called by the parent of several workers when the first of them accepts clients.
         """
         if monitor is None or (monitor.requests is None and most_workers(config.workers or 0) > (config.workers or 0)):
             monitor = monitor_for(config, watched)
@@ -223,8 +226,9 @@ class Service:
 
 
 def monitor_for(config: Config, watched: bool = False) -> Monitor | None:
-    """A new table of metrics with a row for this process, if an option needs one, or if the service manager watches
-    whether the server is alive."""
+    """Return a new table of metrics with a row for this process, if an option needs one, or if `watched`: the service
+    manager watches whether the server is alive. Else return None.
+    """
     counts = config.metrics_bind is not None or config.control is not None
     counts = counts or most_workers(config.workers or 0) > (config.workers or 0)  # which follows the counts
     return Monitor(Table.with_row(), counts) if counts or config.worker_timeout or watched else None
@@ -285,7 +289,9 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
 
 
 def _more_fields(config: Config) -> Callable[[Any], Fields] | None:
-    """Return the header fields that the server adds to an answer, given its exchange."""
+    """Return a function that gives the header fields which the server adds to an answer (request id, Server-Timing),
+    given its exchange; None if it adds none.
+    """
     id_field = config.request_id.encode() if config.request_id else b""
     if not (id_field or config.server_timing):
         return None
@@ -335,8 +341,9 @@ class WebSocketsOnDemand:
 
 
 def _websockets(config: Config, site: Site) -> Upgrade | None:
-    """What opens WebSockets for the applications; None if none of them has any. The library is imported now if it will
-    be needed, or if each client has a process of its own."""
+    """Return the object that turns exchanges into WebSockets; None if no application has WebSockets. Its library is
+    imported now if it will be needed, or if each client has a process of its own.
+    """
     asgis = [asgi for asgi in site.asgis if not asgi.no_websocket]
     if not asgis:
         return None
@@ -347,7 +354,9 @@ def _websockets(config: Config, site: Site) -> Upgrade | None:
 
 
 def _http2(config: Config) -> dict[str, Any]:
-    """Return the rules about HTTP/2. Raises Failed if HTTP/2 is asked for and the library is missing."""
+    """Return the fields of `Rules` that concern HTTP/2, by name; empty if the server does not speak it. Raises Failed
+    if it is asked for and the library is missing.
+    """
     offered = versions_over_tls(config)
     if not (config.http2_cleartext or (config.tls_certificate and "h2" in offered)):
         return {}

@@ -1,4 +1,6 @@
-"""Makes the site of a server from a configuration: loads its applications, and finds out how each is called."""
+"""Makes the site of a server, its applications and its directories of static files, from a configuration: loads the
+applications, and finds out whether each is WSGI or ASGI.
+"""
 
 import logging
 import os
@@ -115,7 +117,9 @@ class _Loader:
     """
 
     def main(self, application: Any, prefix: Prefix) -> Wsgi | Asgi | None:
-        """Return APP of the configuration, or else the application object; None if there is neither."""
+        """Return the application that APP of the configuration names, or else the object `application`, wrapped; None
+        if there is neither.
+        """
         config = self.config
         name = f"APP {config.app or name_of(application)!r}"
         if config.app is not None:

@@ -30,7 +30,9 @@ def obstacle(name: str) -> str | None:
 
 
 def describe(name: str) -> dict[str, object]:
-    """Return what a model's module declares (see above), for `septet models --json`."""
+    """Return the model's name, its description, what its module declares (TAKES, CONCURRENCY) and its obstacle, for
+    `septet models --json`. Imports the model.
+    """
     return {
         "name": name,
         "description": description(name),

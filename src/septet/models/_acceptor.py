@@ -33,8 +33,10 @@ class Client(NamedTuple):
 
 
 class _WaitObserved(NamedTuple):
-    """A time, from `first` to `last` on the clock of `monotonic`, in which clients waited to be accepted and none was:
-    the count of accepted clients stood at `accepted`."""
+    """A period in which clients waited to be accepted and none was accepted. `first` and `last`: when this was first
+    and last seen, in seconds on the clock of `monotonic`. `accepted`: number of clients accepted before, unchanged in
+    the period.
+    """
 
     accepted: int
     first: float
@@ -57,7 +59,9 @@ class Acceptor:
         self.is_free = False
         """True if the thread is counted among those that wait for clients; only `WaitingThreads` sets it."""
         self.failed_at = -ACCEPT_PAUSE_S
-        """When an exception last ended the thread's loop, in seconds on the clock of `monotonic`."""
+        """When an exception last ended the thread's loop, which accepts and serves clients, in seconds on the clock of
+        `monotonic`.
+        """
         self._wait_observed = _WaitObserved(0, 0.0, 0.0)
         self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
         self._poller = Epoll()
@@ -107,7 +111,7 @@ class Acceptor:
             self._waiting_threads.wait(self)
 
     def count_as_busy(self) -> None:
-        """Count this thread as free no longer: it goes on with its client."""
+        """No longer count this thread as free: it goes on with its client."""
         if self.is_free:
             self._waiting_threads.leave(self)
 
@@ -136,13 +140,15 @@ class Acceptor:
                 yield from self._accept(descriptor)
 
     def _accept_last(self) -> Iterator[Client]:
-        """The client for whom the kernel has woken this thread, perhaps, when the order to drain came. It would wait
-        until another one wakes our successor (EPOLLEXCLUSIVE)."""
+        """Accept once more at each listener after the order to drain has come. The kernel may have woken this thread
+        and no other one for a client (EPOLLEXCLUSIVE); left alone, that client would wait until the next client wakes a
+        process that goes on.
+        """
         for descriptor in self._listeners:
             yield from self._accept(descriptor)
 
     def close(self) -> None:
-        """Count this thread as free no longer, and close its epoll instance: it accepts no more clients."""
+        """Accept no more clients: no longer count this thread as free, and close its epoll instance."""
         self.count_as_busy()
         self._poller.close()
 

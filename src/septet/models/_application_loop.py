@@ -50,8 +50,10 @@ def run_through(loop: ReadinessLoop, work: Coroutine[Any, Any, None]) -> None:
 
 
 def run_until(loop: ReadinessLoop, over: Callable[[], bool], repair: Callable[[], None]) -> None:
-    """Run the loop until it is stopped and `over()` is true, even if tasks or signal handlers of the application raise
-    meanwhile. `repair` is called after that, because a handler's exception may have interrupted a callback of ours."""
+    """Run the loop until it stops and `over()` is true. If a task or a signal handler of the application raises, or
+    calls `loop.stop()`, run it again; after an exception, which may have interrupted a callback of the server, call
+    `repair` first. Raises the exception if the loop itself cannot go on.
+    """
     while not over():
         try:
             _run_until(loop, over, repair)
@@ -81,8 +83,10 @@ def _run_until(loop: ReadinessLoop, over: Callable[[], bool], repair: Callable[[
 
 
 def has_failed(loop: ReadinessLoop, error: BaseException) -> bool:
-    """True if `error`, raised by a run of the loop, means that the loop cannot go on: it, or its descriptor, is closed.
-    Else a signal handler of the application has raised, or one of its tasks SystemExit or KeyboardInterrupt."""
+    """Return True if `error`, which a run of the loop has raised, means that the loop cannot go on: it, or its
+    descriptor, is closed. Other exceptions come from signal handlers and tasks of the application: the loop can be run
+    again.
+    """
     if isinstance(error, OSError):
         return error.errno in (errno.EBADF, errno.EINVAL)
     return loop.is_closed() or (isinstance(error, ValueError) and "closed" in str(error))  # select.epoll's own

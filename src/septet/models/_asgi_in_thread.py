@@ -199,8 +199,9 @@ class AsgiThread:
                 os.eventfd_write(self._wakeup_descriptor, 1)
 
     def order(self) -> None:
-        """Have requests that still run after the graceful time-out cut: the order to stop has come. May be called more
-        than once, and in a signal handler."""
+        """Called when the order to stop has come: have requests cut that still run after the graceful time-out. May be
+        called more than once, and in a signal handler.
+        """
         self.post(self._start_stop_timer)
 
     def finish(self) -> None:
@@ -275,7 +276,9 @@ class AsgiThread:
         self._stop.check_parent()
 
     def _run_calls(self, mask: int) -> None:
-        """Make the calls that were posted. (The flag is cleared first, so that later calls wake this thread again.)"""
+        """Make the calls that were posted. Called by the loop when the eventfd is readable; `mask`, the events, is not
+        used. (`_wakeup_pending` is cleared first, so that a later `post` wakes this thread again.)
+        """
         os.eventfd_read(self._wakeup_descriptor)
         self._wakeup_pending = False
         calls = self._calls

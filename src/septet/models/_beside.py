@@ -106,7 +106,9 @@ class Beside(Asynchronous):
                 raise
 
     def _start(self) -> None:
-        """Start a thread. Raises RuntimeError or MemoryError if the system gives none, and there is no other."""
+        """Start a thread of the pool. If the system gives none, log that, and raise RuntimeError or MemoryError if the
+        pool has no thread at all.
+        """
         self._threads += 1
         try:
             Thread(target=self._work, name=f"septet-{self._threads}", daemon=True).start()
@@ -119,8 +121,9 @@ class Beside(Asynchronous):
     # In a thread of the pool
 
     def _work(self) -> None:
-        """Answer one request after the other, in a thread of the pool. An exception that another thread raises in this
-        one (PyThreadState_SetAsyncExc) costs the request that it answers.
+        """Answer one request after the other, in a thread of the pool. If another thread raises an exception in this
+        one (PyThreadState_SetAsyncExc), the connection of the request that is being answered is cut, and the thread
+        goes on.
         """
         item: Item | None = None
         failure: BaseException | None = None
@@ -162,8 +165,8 @@ class Beside(Asynchronous):
 
 
 class BesideConnection(ClientConnection):
-    """A client whose requests may be for either kind of application. Its next request begins on the loop's thread, even
-    if a thread of the pool has sent the end of the last answer.
+    """A client whose requests may be for a WSGI or for an ASGI application. Its next request begins on the loop's
+    thread, even if a thread of the pool has sent the end of the last answer.
     """
 
     __slots__ = ()

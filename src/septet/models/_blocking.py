@@ -241,7 +241,9 @@ class _ClientWait:
 
 
 class _AbandonedWait(_ClientWait):
-    """The delivery of a client whose request has exceeded `--request-timeout`: it refuses all that comes."""
+    """Takes the place of a client's `_ClientWait` when its request has exceeded `--request-timeout`: whatever the
+    application gives from then on is refused by raising ClientGone.
+    """
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         raise ClientGone("the request has exceeded its time")
@@ -344,8 +346,9 @@ def _repeat_until_stop(
 
 
 def _log_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
-    """Log the failure. After two within ACCEPT_PAUSE_S accept nothing for as long, so that failures in a row do not
-    keep the CPU busy."""
+    """Log the failure. If the thread's previous failure was less than ACCEPT_PAUSE_S ago, sleep for ACCEPT_PAUSE_S, so
+    that failures in a row do not keep the CPU busy.
+    """
     if forked.by_application:
         forked.exit_child(failure)
     log.error("a thread failed, and goes on", exc_info=failure)
@@ -357,7 +360,9 @@ def _log_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
 
 
 def _already_dispatched(exchange: ServerExchange) -> None:
-    """The `dispatch` for `drive` while the application already runs for the request: do not call it again."""
+    """A `dispatch` for `drive` that does nothing: the application runs for the request already, and must not be called
+    a second time.
+    """
 
 
 @contextmanager
@@ -367,12 +372,13 @@ def application_running(
     announce: bool = True,
     capacity: int | None = 1,
 ) -> Iterator[AsgiThread | None]:
-    """Context manager: start the application, and end it at exit. For the main thread of a process.
+    """Context manager: start the application, and end it at exit. For the main thread of a process. Gives the thread in
+    which an ASGI application runs, to be passed to `serve`; None for WSGI.
 
     Announces that clients may come (`service.ready`) unless `announce` is False, and has the order to stop close the
-    listeners. capacity: requests that can run at the same time, for metrics (0: there is no bound); None: this process
-    serves none, but forks, and should have no other thread. Gives the thread in which an ASGI application runs, for
-    `serve`; None for WSGI.
+    listeners. application: the context manager that starts and ends the application. capacity: requests that can run at
+    the same time, for metrics (0: there is no bound); None: this process serves no client itself but forks a child for
+    each, and should have no other thread.
     """
     with application(service) as asgi_thread:
         # Closed in the signal handler, because the main thread itself may be busy with a client.

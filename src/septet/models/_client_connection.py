@@ -47,7 +47,9 @@ class ConnectionOwner(Protocol):
     service: Service
     site: Site
     sole_application: Any
-    """The application, if the site has no directories of static files: no path has to be looked at. Else None."""
+    """The application that answers every request, so that no path has to be looked at; None if there are several
+    applications, or directories of static files.
+    """
     due: Due
     """Requests that wait for a WSGI application."""
     starter: Starter
@@ -187,8 +189,8 @@ class ClientConnection(WatchedConnection):
         self.attend_to(want)
 
     def running(self, exchange: ServerExchange) -> "ClientConnection | ConcurrentExchange | None":
-        """Return what runs this exchange, for `--request-timeout`; None if the exchange is not of this connection. From
-        any thread.
+        """Return the object that runs the application for this exchange, for `--request-timeout`; None if the exchange
+        is not of this connection. From any thread.
         """
         return self if self.session.exchange is exchange else self.concurrent.get(exchange)
 
@@ -233,7 +235,9 @@ class ClientConnection(WatchedConnection):
                 self.drive(want)
 
     def drain(self) -> None:
-        """Close the connection after an answer that says so, or when it has been idle for a moment."""
+        """Close the connection after an answer that tells the client so, or when it has been idle for
+        `rules.DRAINING_S`.
+        """
         with self.lock:
             want = self.session.drain()
             if want is not RUN or self.cycle is not None:
@@ -372,7 +376,9 @@ class ClientConnection(WatchedConnection):
             self._cut_after_failure()
 
     def forget_watch(self) -> None:
-        """Have the loop watch nothing; `attend` watches again what is wanted."""
+        """Have the loop no longer watch the socket, and forget which events it was watched for. `repair` then begins
+        anew, because an exception may have come between telling the loop and noting that.
+        """
         self._mask = 0
         self.loop.unwatch(self._descriptor)
 
@@ -410,8 +416,9 @@ class ClientConnection(WatchedConnection):
             self.reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
 
     def check_client(self) -> None:
-        """Raise ClientGone if the client is gone. Where the application runs in the loop's thread, the loop cannot see
-        that meanwhile."""
+        """Raise ClientGone if the client is gone. Asks the kernel, because the loop cannot notice it while the
+        application runs in the loop's thread.
+        """
         session = self.session
         if not session.lost and self.client_has_left():
             with self.lock:

@@ -18,12 +18,14 @@ from septet.protocol import CLOSE, EITHER, READ, RUN, TURN, WRITE, ServerExchang
 log = logging.getLogger("septet")
 
 RECEIVE_BYTES = 65536
-"""Most bytes of one recv(2). The buffer is smaller than glibc's threshold for mapping fresh memory (mallopt(3),
-M_MMAP_THRESHOLD), which costs more than the copy."""
+"""Most bytes of one recv(2). This is below glibc's threshold, above which each allocation maps fresh memory
+(mallopt(3), M_MMAP_THRESHOLD); that costs more than copying the bytes.
+"""
 
 _buffers: list[memoryview] = []
-"""Free buffers of `receive_compactly`: as many as there were threads inside it at the same time. Sockets do not block,
-so they are few."""
+"""Buffers that `receive_compactly` can use. Each call takes one or makes one, and puts it back. They stay few, because
+calls do not block: there are no more than threads that were inside at the same time.
+"""
 
 READ_BYTES = 65536
 """Most bytes of a file that are read at once, for a protocol that `reads_files`."""
@@ -162,8 +164,9 @@ def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) 
 
 
 def _cut_short(protocol: ServerProtocol) -> Want:
-    """Log that the file has changed while it was sent, and cut the connection: the rest of the answer cannot be as its
-    head has promised. A protocol that reads files does both itself. Returns the next want."""
+    """Handle a file that has changed while it was sent: log that and cut the connection, because the rest of the answer
+    cannot be as its head has promised. A protocol that `reads_files` is told, and does both. Returns the next want.
+    """
     if protocol.reads_files:
         return protocol.read_file(b"")
     target = protocol.exchange.request.target.decode("ascii")

@@ -46,7 +46,9 @@ def task_of(cycle: Any, tasks: Iterable[Any]) -> Any:
 
 
 class _OnLoop:
-    """What is known of the event loop on which an application runs."""
+    """Base class of requests whose application runs on an event loop: finds out whether the loop runs, and which
+    request runs on it at the moment.
+    """
 
     _post: Callable[[Callable[[], Any]], Any]
     """Has the loop's thread call a function soon."""
@@ -183,7 +185,9 @@ class OnLoopThread(_OnLoop):
 
 
 def end_cycle(cycle: Any, exchange: Any) -> None:
-    """Answer 504, or cut the connection if an answer has begun. Runs in the loop's thread."""
+    """End an ASGI request that has exceeded its time, unless it is answered: answer 504, or cut the connection if an
+    answer has begun. Runs in the loop's thread.
+    """
     if not cycle.answered:
         exchange.time_out()
         cycle.fail()

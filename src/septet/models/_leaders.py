@@ -128,9 +128,11 @@ class Leaders:
         return member is not None and member.leads
 
     def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
-        """Block until the loop has sent some output of this connection, or `timeout_s` seconds (None: no time-out) have
-        passed, at most FOLLOWER_WAIT_S (the caller asks again); a follower leads meanwhile. If there is none, wait for
-        the socket and send in this thread. For the thread that runs the application."""
+        """Block until the loop has sent some output of this connection, or `timeout_s` seconds (None: no time-out), at
+        most FOLLOWER_WAIT_S, have passed; the caller asks again. If this thread is the leader, a follower leads
+        meanwhile; if there is none, this thread waits for the socket and sends. For the thread that runs the
+        application.
+        """
         member = self._members[get_ident()]
         longest_s = FOLLOWER_WAIT_S if timeout_s is None else min(timeout_s, FOLLOWER_WAIT_S)
         member.call(connection.await_room, longest_s)
@@ -170,7 +172,9 @@ class Leaders:
             raise self._failure
 
     def _watch(self, first: ThreadStart) -> None:
-        """Start the first thread and watch until `ended`, again if a signal handler of the application has raised."""
+        """Start the first thread, and run the watcher until `ended`; again if a signal handler of the application has
+        raised. Raises RuntimeError if the system does not give the first thread.
+        """
         failure: BaseException | None = None
         while not self.ended:
             try:
@@ -426,8 +430,9 @@ class Leaders:
         self._slow.answered(request.path, time.monotonic() - began)
 
     def _finish_as_follower(self, me: Member) -> None:
-        """End an answer that was made beside the leader. If as many are being made as `limit` allows, answer the next
-        request in `due` in its place; else count one less."""
+        """End an answer that this thread has made beside the leader. If as many requests are being answered as `limit`
+        allows, and another one waits in `due`, answer that one; else no longer count this thread as busy.
+        """
         with self._lock:
             if self._busy_followers >= self._limit and self._due:  # else the leader has taken what was due
                 me.item = self._due[0]

@@ -15,7 +15,9 @@ from septet.exchange import Request
 from septet.models._answer import SyncApplication
 
 OFFERED = (None,)
-"""Added to `Member.lead_offer` without a call, so that no exception of another thread comes between that and `try`."""
+"""A constant that `Member.call` adds to `Member.lead_offer`. Adding it needs no call, so no exception of another
+thread, which would come at a call, can come between that and the `try` that withdraws the offer.
+"""
 
 
 class Answering(Protocol):
@@ -99,7 +101,9 @@ class Member:
         return not (self.leads or self.counted_busy) and self.item is None and self.promotion is None
 
     def close(self) -> None:
-        """Close the descriptor: the thread ends, or this process is a child that the application has forked."""
+        """Close the descriptor from which `wanted_cpu_s` reads: the thread ends, or this process is a child that the
+        application has forked.
+        """
         if self._schedstat >= 0:
             os.close(self._schedstat)
             self._schedstat = -1
@@ -145,7 +149,7 @@ class Promotion(NamedTuple):
 
 
 Job = tuple[Promotion | None, Item | None]
-"""What a follower is given: exactly one of the two."""
+"""What a follower is given: either an order to lead, or a request to answer. The other one is None."""
 
 
 class ThreadStart:

@@ -41,7 +41,7 @@ ACCEPT_BATCH = 1024
 """Most clients that are accepted at one event if no other process shares the listener; else it is one, as in nginx."""
 
 LAST_ACCEPTS = 64
-"""Most clients that are accepted once the order to drain has come."""
+"""Most clients that are accepted at each listener once the order to drain has come."""
 
 REPAIR_DELAY_S = 0.1
 """Seconds from an exception in a callback of the loop to the check of all connections."""
@@ -73,7 +73,7 @@ class Reactor:
         because `Leaders` and `Beside` use a connection from two threads."""
         self.stopping = False
         self.draining = False
-        """It stops because its successor serves."""
+        """True if this server stops because its successor serves already."""
         self._ended = False
         """True once the runner has returned."""
         self._cut_timer: TimerHandle | None = None
@@ -84,7 +84,7 @@ class Reactor:
         self.starter = Starter(loop)
         self._deadline_timer: TimerHandle | None = None
         self._deadline_round = 0
-        """Number of the timer that is valid: the last one."""
+        """Number of the newest timer that checks deadlines. An older timer does nothing when it runs."""
         self._repair_timer: TimerHandle | None = None
         self._heap = IdleHeap()
         self._accepts_per_event = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
@@ -181,8 +181,10 @@ class Reactor:
             self.admit(listener, sock, address)
 
     def accept_last(self, listener: Listener) -> None:
-        """Accept the clients for whom the kernel has woken this process already, once it watches the listener no more.
-        They would wait until another client wakes our successor (EPOLLEXCLUSIVE)."""
+        """Accept the clients that still wait at a listener, then close it. Called when the loop no longer watches the
+        listener. The kernel may have woken only this process for these clients (EPOLLEXCLUSIVE); left alone, they would
+        wait until another client wakes our successor.
+        """
         if listener.fileno() < 0:
             return
         for _ in range(LAST_ACCEPTS):
@@ -232,8 +234,9 @@ class Reactor:
             self.start_accepting(listener)
 
     def _accept_unless_full(self, full: bool) -> None:
-        """Accept no clients while all threads of this process are taken, for another process that shares the listeners
-        may have one free. If none has, clients wait in the queue of the socket for the first that does."""
+        """Stop accepting clients if `full`: all threads of this process are taken, and another process that shares the
+        listeners may have one free. If none has, clients wait in the queue of the socket. If not `full`, accept again.
+        """
         for listener in () if self.stopping else self.service.listeners:
             if not full:
                 self._resume_accepting(listener)

@@ -29,8 +29,9 @@ than a file."""
 
 
 class _File(OwnedDescriptor):
-    """A temporary file. The bytes that were taken from the spool for it (`taken`) are given back when nothing refers to
-    it any more."""
+    """A temporary file. Its `taken` bytes are counted in `spool` (`--limit-spool`) until nothing refers to the file any
+    more.
+    """
 
     __slots__ = ("_spool", "taken")
 

@@ -15,8 +15,9 @@ log = logging.getLogger("septet")
 
 
 class Runner(Protocol):
-    """Runs the loop, and decides in which thread the application runs: `OnLoop`, `Asynchronous`, or
-    `_leaders.Leaders`."""
+    """Runs the loop, and decides in which thread the application runs: `OnLoop`, `Asynchronous`, `_beside.Beside` or
+    `_leaders.Leaders`.
+    """
 
     order: int
     """Descriptor that the loop watches for the order to stop. When it is readable, `Stop.drain_and_check` tells whether
@@ -127,8 +128,9 @@ class OnLoop:
 
 
 class Asynchronous:
-    """For an ASGI application, whose tasks run on the loop as on any loop of asyncio, and for static files without an
-    application."""
+    """The runner of a server without WSGI applications: the tasks of an ASGI application run on the loop as on any loop
+    of asyncio. Also for static files without an application.
+    """
 
     busy = False
     capacity = 0

@@ -30,7 +30,7 @@ class SharedWebSocket(SharedExchange):
         self._is_open = False
         """The application has accepted the WebSocket."""
         self._told = False
-        """The application is to be told of messages, or of the end."""
+        """True if the application is still to be told that messages have come, or that the WebSocket has ended."""
         self._detached = False
         """The application has ended."""
         self._changes_deadline = False
@@ -59,7 +59,7 @@ class SharedWebSocket(SharedExchange):
         return cast("tuple[int, str] | None", self._socket.closed)
 
     def noticed(self) -> None:
-        """Does nothing: the client's thread has noted the event before it wakes the application; see `_dispatch`."""
+        """Does nothing: `_dispatch` has called the session's own `noticed` before the application is woken."""
 
     @property
     def behind(self) -> bool:

@@ -14,8 +14,9 @@ QUICK_S = 0.001
 
 
 class SlowPaths(dict[bytes, int]):
-    """Paths whose answers made the leader wait; each with the number of quick answers in a row after which it is
-    forgotten."""
+    """Paths whose answers made the leader wait; for each, the number of quick answers in a row that are still needed
+    until it is forgotten.
+    """
 
     def remember(self, path: bytes) -> None:
         """Remember a path whose answer has made the leader wait, until QUICK_ANSWERS quick ones in a row."""

@@ -78,8 +78,9 @@ class WatchedConnection:
                 self.fail()
 
     def fail(self) -> None:
-        """Cut the connection, and log the exception that is being handled. In this order, because another exception may
-        interrupt the logging: what was received is lost, and what follows would be misread."""
+        """Cut the connection, because received bytes may be lost and those that follow would be misread; then log the
+        exception that is being handled. In this order, because another exception may interrupt the logging.
+        """
         self.drive(self.session.lose())
         log.exception("a connection failed, and is cut")
 
@@ -118,7 +119,9 @@ class WatchedConnection:
             self._watch(self._mask_for(want))
 
     def attend_to(self, want: Want) -> None:
-        """Have the loop watch for what `want` needs, and for input if turns are left for its next iteration."""
+        """Have the loop watch for what `want` needs, after `take_turns`. TURN means that exchanges are left for the
+        loop's next iteration: then watch for input meanwhile.
+        """
         if want is TURN:
             self._watch(READABLE)
         else:

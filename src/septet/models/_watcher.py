@@ -29,8 +29,9 @@ class WatchedLeaders(Protocol):
     """True if a follower has been told to lead, and has not begun yet."""
 
     def assign_promotion(self, promotion: Promotion) -> bool:
-        """Have a follower carry this out. Returns False if there is none, and the system gives no thread for
-        another."""
+        """Give this order to lead to a follower. Returns False if there is no follower, and the system gives no thread
+        for another.
+        """
 
 
 class Watcher:

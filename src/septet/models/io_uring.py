@@ -14,7 +14,8 @@ call brings what all clients have sent. Answers leave by send(2) at once, which 
     RingReactor       accepts by one multishot accept for each listener (below)
     RingConnection    receives by one multishot receive, and drives its session with what has come (below)
 
-Where applications run is as under epoll.
+Applications run as under epoll: as tasks on this thread (ASGI); or on this thread until they wait, when another thread
+goes on with the loop (WSGI, see `_leaders`).
 """
 
 import errno

@@ -1,7 +1,7 @@
 """One thread for all clients: poll(2) tells which of them are ready.
 
 No call waits for one client. Every connection keeps its own state, and when the kernel says that one is ready it is
-carried on as far as its socket allows; then comes the next. poll(2) is handed the whole list of connections at every
+served as far as its socket allows; then comes the next. poll(2) is handed the whole list of connections at every
 call and looks at each, so its cost grows with the number of clients, idle ones included.
 
           client 1 <──┐
@@ -18,7 +18,8 @@ The loop is asyncio's, with a poller of ours below it. What it does for clients 
     PollLoop   an asyncio event loop over poll(2)
     Reactor    accepts clients on that loop, gives each a ClientConnection, and ends those that are late
 
-Where applications run is as under epoll.
+Applications run as under epoll: as tasks on this thread (ASGI); or on this thread until they wait, when another thread
+goes on with the loop (WSGI, see `_leaders`).
 """
 
 from septet.loop import PollLoop

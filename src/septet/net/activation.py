@@ -14,25 +14,25 @@ from septet.net.address import parse_address
 FIRST = 3
 """The first passed descriptor, SD_LISTEN_FDS_START."""
 MOST = 1024
-"""The largest number of sockets that is believed; service managers pass fewer."""
+"""The largest number of sockets (LISTEN_FDS) that is accepted; service managers pass fewer."""
 
 _TRIAL = "_SEPTET_TRIAL"
-"""The environment variable by which `processes.upgrade` tells a program that it is on trial, in a child of the process
-that would execute it. LISTEN_PID names that parent.
+"""An environment variable. It is set in a child in which `processes.upgrade` tries the new program before the parent
+executes it (USR2). LISTEN_PID names the parent there.
 """
 
 
 def is_for_us(environ: Mapping[str, str]) -> bool:
-    """Return True if LISTEN_PID names this process; or its parent, if this process only tries the program that the
-    parent would execute next.
+    """Return True if LISTEN_PID names this process, so that the passed sockets are for it. In a child that only tries a
+    new program (`_TRIAL`) LISTEN_PID may name the parent, which is to execute that program.
     """
     pids = [os.getpid(), os.getppid()] if _TRIAL in environ else [os.getpid()]
     return environ.get("LISTEN_PID", "") in {str(pid) for pid in pids}
 
 
 def with_numbers(binds: Iterable[str], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return values of `--bind`, with each `fd://NAME` replaced by `fd://N` for every socket of this name. Raises
-    UsageError if there is none.
+    """Return the values of `--bind`, with each `fd://NAME` replaced by `fd://N` for every passed socket of this name.
+    Raises UsageError if no socket has the name.
     """
     found: list[str] = []
     for bind in binds:

@@ -43,12 +43,13 @@ class Address:
     fd: int = -1
     name: str = ""
     mode: int | None = None
-    """The mode of a unix socket's file; None: 777 less the umask."""
+    """The mode of a unix socket's file; None: octal 777 less the umask."""
     uid: int = -1
     """The user of a unix socket's file; -1: the user who makes it."""
     gid: int = -1
     tls: bool | None = None
-    """Whether TLS is spoken here; None: it is not said, see `speaks_tls`."""
+    """True if `--bind` has https:// before this address, False if http://; None if neither: then `speaks_tls` decides.
+    """
 
     @property
     def has_rights(self) -> bool:
@@ -65,15 +66,16 @@ class Address:
 
 
 def speaks_tls(address: Address, addresses: Iterable[Address]) -> bool:
-    """Whether TLS is spoken at one of the addresses of a server that has certificates: where https:// says so, or, if
-    no address has https://, wherever http:// does not say otherwise."""
+    """Return True if TLS is spoken at `address`, one of the `addresses` of a server that has certificates: with
+    https:// always, with http:// never, and without either only if none of the addresses has https://.
+    """
     return address.tls if address.tls is not None else not any(each.tls for each in addresses)
 
 
 def parse_address(text: str) -> Address:
     """Parse a value of `--bind`.
 
-    Raises ValueError, whose text ("must be ...") completes the sentence about the value.
+    Raises ValueError with a text "must be ...", to which the caller adds the option and its value.
     """
     if text.startswith("unix:"):
         return _unix(text.removeprefix("unix:"))

@@ -31,7 +31,7 @@ from septet.errors import UsageError
 log = logging.getLogger("septet")
 
 WATCH_S = 1.0
-"""Least seconds between two looks at the files."""
+"""Least seconds between two checks whether the files of certificates and keys have changed (`--tls-watch`)."""
 
 SETTLED_S = 1.0
 """Seconds for which files must not have changed before they are loaded: a certificate and its key are two files, which
@@ -48,7 +48,7 @@ _AUTHENTICATION = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "requir
 
 _EXPIRED = 10
 _NOT_YET_VALID = 9
-"""Results of verification: X509_V_ERR_* of OpenSSL."""
+"""OpenSSL's number for a certificate that is not valid yet (X509_V_ERR_CERT_NOT_YET_VALID)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class TlsOptions:
 
 
 class TlsContext(ssl.SSLContext):
-    """The OpenSSL context of one pair."""
+    """The OpenSSL context of one certificate and its key."""
 
     certificate: str
     """The first certificate of the file, in PEM, as it is sent to clients."""
@@ -107,18 +107,18 @@ class TlsObject(ssl.SSLObject):
 
 
 class Certificates:
-    """All pairs of a server. Threads may share one object; a forked process has its own copy."""
+    """All certificates of a server and their keys. Threads may share one object; a forked process has its own copy."""
 
     def __init__(self, options: TlsOptions) -> None:
-        """Load the pairs. Raises UsageError, with a sentence that names the file."""
+        """Load the certificates and keys. Raises UsageError, with a sentence that names the file."""
         _silence_names()
         self._options = options
         self._renewing = Lock()
         self._seen = self._stamps()
-        """The files when they were last loaded, or could not be."""
+        """What `_stamps` returned when the files were last loaded, or when loading them was last tried."""
         self._looked_at = monotonic()
         self._names, self._default, self.ends = _load(options)
-        """`ends`: when each certificate ends, in seconds since 1970, in the order of the options."""
+        """`ends`: when each certificate expires, in seconds since 1970, in the order of the options."""
         self._front = self._as_front(self._default)
 
     def wrap(self, received: ssl.MemoryBIO, to_send: ssl.MemoryBIO) -> ssl.SSLObject:
@@ -126,8 +126,8 @@ class Certificates:
         return self._front.wrap_bio(received, to_send, server_side=True)
 
     def reload(self) -> bool:
-        """Load all files again, for future handshakes. If one of them is bad, return False, log which, and keep those
-        in use.
+        """Load all files again, for future handshakes. If one of them is bad, return False, log which, and go on with
+        the certificates that are in use.
         """
         try:
             names, default, ends = _load(self._options)
@@ -182,8 +182,8 @@ class Certificates:
             connection.context = chosen
 
     def _by_name(self, name: str) -> TlsContext:
-        """Return the context for a host name: a certificate has this name, or a wildcard in place of its first label
-        (RFC 6125 section 6.4.3).
+        """Return the context of the certificate that has this host name, or a wildcard in place of the name's first
+        label (RFC 6125 section 6.4.3); the default context if there is none.
         """
         name = name.lower().rstrip(".")
         names = self._names
@@ -228,7 +228,7 @@ def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext, tuple
 
 
 def _context(options: TlsOptions, pair: Pair) -> TlsContext:
-    """Return a context with one pair and nothing else. Raises UsageError."""
+    """Return a context with this certificate and key, and no other option set. Raises UsageError."""
     text = _read("--tls-certificate", pair.certificate)
     key = _read("--tls-key", pair.key)
     first = _first_certificate(text)
@@ -321,7 +321,7 @@ def _names_of(certificate: dict[str, Any]) -> Iterator[str]:
 
 
 def _configure(context: TlsContext, options: TlsOptions) -> None:
-    """Set all options of a context except its pair. Raises UsageError."""
+    """Set all options of a context, except its certificate and key. Raises UsageError."""
     context.minimum_version = _VERSIONS[options.min_version]
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 1  # each costs 20 us of a handshake's 240, and a client is given another when it comes back

@@ -16,8 +16,9 @@ from septet.net.address import parse_address
 from septet.net.listener import Listener, open_listeners
 
 _Key = tuple[str, int]
-"""The text of a `--bind`, without the rights of a unix socket's file, and how often the same text has come before it:
-`127.0.0.1:0` may be repeated."""
+"""Identifies a listener: the text of its `--bind`, without the rights of a unix socket's file, and the number of equal
+texts before it, because `127.0.0.1:0` may be given more than once.
+"""
 
 
 class ListenerSet:
@@ -45,7 +46,7 @@ class ListenerSet:
         return tuple(self._open[key] for key in keys)
 
     def close_others(self, wanted: Iterable[Listener]) -> None:
-        """Close the listeners that the latest configuration does not name."""
+        """Close all listeners except `wanted`, which are those that the latest configuration names."""
         kept = set(wanted)
         for key, listener in list(self._open.items()):
             if listener not in kept:

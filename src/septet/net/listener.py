@@ -54,7 +54,7 @@ class Listener:
         """The options of a socket that we were given, which `shut` restores for the next program that uses it; None: it
         is ours."""
         self.inherited = inherited
-        """The descriptor of which `sock` is a copy; it stays open in this process, for whoever gave it."""
+        """The descriptor of which `sock` is a copy; it stays open in this process. -1: `sock` is not a copy."""
         self._file = -1
         """Descriptor of the file of a unix socket that we bound, or -1: kept open so that no other file can get the
         same inode number."""
@@ -148,10 +148,11 @@ class Listener:
         return name[0], name[1]
 
     def defer(self, seconds: float) -> int:
-        """Have the kernel hold each new client back until it has sent something, or for about so many seconds.
+        """Have the kernel hold each new client back until it has sent something, or for about this many seconds
+        (TCP_DEFER_ACCEPT in tcp(7)).
 
-        TCP_DEFER_ACCEPT in tcp(7). Returns the seconds for which the kernel does so. It can do 1, 3, 7, 15, ... seconds
-        (the times at which it would repeat its SYN-ACK), and we round down. 0: not at all, as on unix sockets.
+        Returns the seconds for which the kernel does so. It can do 1, 3, 7, 15, ... seconds (the times at which it
+        would repeat its SYN-ACK); `seconds` is rounded down to one of these. 0: not at all, as on unix sockets.
         """
         whole = (1 << (int(seconds) + 1).bit_length() - 1) - 1
         if self.sock.family == socket.AF_UNIX or not whole:
@@ -160,7 +161,9 @@ class Listener:
         return whole
 
     def undefer(self) -> None:
-        """Have the kernel hold back no client: a process that has called `defer` has a successor of another kind."""
+        """Have the kernel no longer hold clients back. Called when a model with an event loop begins to serve: a
+        blocking model that served at this socket before may have called `defer`.
+        """
         if self.sock.family != socket.AF_UNIX and self.sock.fileno() >= 0:  # else the order to stop has shut it already
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
 
@@ -178,7 +181,9 @@ class Listener:
         self.sock.close()
 
     def give_rights(self, address: Address) -> None:
-        """Give the file of a unix socket that we bound the rights that its address has now. Raises Failed."""
+        """Give the file of a unix socket that we bound the mode, user and group of `address`, which may have changed
+        since. Raises Failed.
+        """
         try:
             if self._file >= 0:
                 unix_socket.give_rights(address, self._file)
@@ -231,10 +236,11 @@ def _options(sock: socket.socket) -> _Options:
 
 
 def has_been_deferred(sock: socket.socket) -> bool:
-    """True if the kernel has held this client back for the time of `Listener.defer`; the client has sent nothing yet.
+    """True if the kernel has held this client, which has sent nothing yet, back for the whole time of `Listener.defer`.
 
-    At the end of that time the kernel repeats its SYN-ACK, and the new socket inherits the count. A kernel under a SYN
-    flood stores nothing about a client (tcp_syncookies in tcp(7)), so it neither waits nor repeats.
+    At the end of that time the kernel repeats its SYN-ACK, and the count of repetitions can be read from the accepted
+    socket. A kernel under a SYN flood stores nothing about a client (tcp_syncookies in tcp(7)), so it neither holds the
+    client back nor repeats the SYN-ACK: then this is False.
     """
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANS + 4)

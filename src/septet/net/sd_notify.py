@@ -46,17 +46,21 @@ class ServiceManager:
 
     @property
     def beats_every_s(self) -> float:
-        """Most seconds between two calls of `beat`: half the watchdog's time (sd_watchdog_enabled(3)); or infinite."""
+        """Most seconds between two calls of `beat`: half the watchdog's time (sd_watchdog_enabled(3)); infinite if
+        there is no watchdog.
+        """
         return self.watchdog_s / 2 if self.watchdog_s else float("inf")
 
     def ready(self, status: str) -> None:
-        """Tell that the service has started, or that its reload is over, however that went. `status`: one line for the
-        operator.
+        """Tell that the service has started, or that a reload has ended, whether it succeeded or failed. `status`: one
+        line for the operator.
         """
         self._tell("READY=1", f"STATUS={_line(status)}")
 
     def reloading(self, status: str) -> None:
-        """Tell that the service begins to load its configuration anew. `ready` must follow. `status`: as for it."""
+        """Tell that the service begins to load its configuration anew. `ready` must follow. `status`: one line for the
+        operator.
+        """
         now_us = clock_gettime_ns(CLOCK_MONOTONIC) // 1000
         self._tell("RELOADING=1", f"MONOTONIC_USEC={now_us}", f"STATUS={_line(status)}")
 
@@ -85,7 +89,9 @@ class ServiceManager:
             self._tell("WATCHDOG_USEC=0")
 
     def hand_over(self) -> dict[str, object]:
-        """Return the arguments of this class for the next program in this process, which uses the same manager."""
+        """Return the keyword arguments with which the next program in this process makes a ServiceManager for the same
+        manager.
+        """
         return {"address": self.address, "watchdog_s": self.watchdog_s}
 
     def _tell(self, *assignments: str) -> None:
@@ -98,5 +104,5 @@ class ServiceManager:
 
 
 def _line(text: str) -> str:
-    """Return the first line of a text: in a message each line is an assignment."""
+    """Return the first line of a text, because in a message each line is an assignment of its own."""
     return text.split("\n", 1)[0]

@@ -37,7 +37,7 @@ def listening(address: Address, backlog: int) -> socket.socket:
 
 
 def _give_rights_at(address: Address, path: str) -> None:
-    """Give the socket's file at this path the rights of its address. Raises OSError."""
+    """Give the socket's file at this path the mode, user and group of its address. Raises OSError."""
     file = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if stat.S_ISSOCK(os.fstat(file).st_mode):  # else another user has put a file of its own there
@@ -47,8 +47,10 @@ def _give_rights_at(address: Address, path: str) -> None:
 
 
 def give_rights(address: Address, file: int) -> None:
-    """Give the file of a unix socket the user, the group and the mode that its address has, if it has any. `file` is a
-    descriptor of it, made by O_PATH: so it is that file, whatever its name means by now. Raises OSError."""
+    """Give the file of a unix socket the user, group and mode that its address has; those that it does not have stay as
+    they are. `file`: a descriptor of the file, opened with O_PATH, so that a file which has taken its name meanwhile is
+    not changed. Raises OSError.
+    """
     name = f"/proc/self/fd/{file}"
     if address.uid >= 0 or address.gid >= 0:
         os.chown(name, address.uid, address.gid)

@@ -11,16 +11,19 @@ from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import TracebackType
 
 _RESUME = opcode.opmap["RESUME"]
-"""The instruction at the beginning of a function, where signal handlers run. Its argument has 0 in the two lowest bits
-there; after `yield` and `await` it is followed by others."""
+"""The instruction at the beginning of a function, where signal handlers run. There the two lowest bits of its argument
+are 0; the RESUME after a `yield` or `await` has other values in them.
+"""
 
 _GENERATORS = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
-"""Flags of code that has begun before its first RESUME."""
+"""Flags of the code of generators and coroutines. They have run other instructions before their first RESUME, so an
+interruption there is not one before the beginning.
+"""
 
 
 def kept_from_beginning(callback: object, error: BaseException) -> bool:
-    """True if `error`, which the caller has caught around its call of `callback`, was raised before that did anything.
-    May be False for callbacks that are not written in Python.
+    """True if `error`, which the caller has caught around its call of `callback`, was raised before `callback` did
+    anything. May be wrongly False for callbacks that are not written in Python.
     """
     trace = error.__traceback__
     return trace is not None and trace.tb_next is not None and _is_at_beginning(callback, trace.tb_next)

@@ -35,7 +35,9 @@ class Poll:
             pass
 
     def wait(self, timeout_s: float | None) -> Ready:
-        """As in `Poller`; the time is rounded up to milliseconds."""
+        """Return the descriptors that are ready, after at most `timeout_s` seconds, rounded up to milliseconds (None:
+        no limit); see `Poller.wait`.
+        """
         return self._poll.poll(None if timeout_s is None else timeout_s * 1000)
 
     def close_in_child(self) -> None:

@@ -238,9 +238,8 @@ class Ring(SocketOperations, FileOperations, Queues):
     def _call_back_late(
         self, complete: Completion, callback: Callback | None, data: bytes | None, exc: BaseException
     ) -> None:
-        """Call back a completion whose callback `exc`, raised by a signal handler, has prevented, because the
-        completion will not come again; then report `exc`, or raise it. `data`: None if it was not taken from its buffer
-        yet.
+        """Call the callback that `exc`, raised by a signal handler, has kept from beginning, because the kernel reports
+        a completion once. Then report `exc`, or raise it. `data`: what was received; None if it is still in its buffer.
         """
         token, res, flags = complete
         if not flags & MORE:
@@ -265,7 +264,9 @@ class Ring(SocketOperations, FileOperations, Queues):
         return token in self._callbacks
 
     def _failed(self, exc: BaseException, callback: Callback | None) -> None:
-        """Report the exception, or raise it."""
+        """Handle an exception that a callback has raised: call `interrupted`, then pass it to `report`. Without
+        `report`, without a callback, and for SystemExit and KeyboardInterrupt, raise it instead.
+        """
         if self.interrupted is not None and callback is not None:
             self.interrupted(callback)
         self._report_or_raise(exc, callback)

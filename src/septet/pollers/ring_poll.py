@@ -58,7 +58,9 @@ class RingPoll:
             self.ring.flush()
 
     def wait(self, timeout_s: float | None) -> Ready:
-        """As in `Poller`. Callbacks of the ring's other users run, too."""
+        """Return the descriptors that are ready, after at most `timeout_s` seconds (None: no limit); see `Poller.wait`.
+        Callbacks of other code that uses the ring run meanwhile.
+        """
         self.enter(timeout_s)
         return self.collect()
 
@@ -149,7 +151,9 @@ class _Request:
         """The event bits to be reported."""
 
     def copy(self) -> "_Request":
-        """Return a new request with the same contents: a cancelled multishot still has a completion to come."""
+        """Return a new request with the same contents, for use in place of this one: a multishot request that is
+        cancelled still has a completion to come.
+        """
         request = _Request(self.poller, self.fd, self.mask)
         request.ready = self.ready
         return request

@@ -15,20 +15,23 @@ class Attendant(Protocol):
         """Do what can be done without waiting. Called when `fileno` is readable, and every second. Does not raise."""
 
     def close_in_child(self) -> None:
-        """Close the copies of its descriptors. Called in a child that the process has forked."""
+        """Close the attendant's descriptors. Called in a child of the process, which has copies of them."""
 
 
 class Overseer(Attendant, Protocol):
-    """What a supervisor of generations does beside them: the console, the table of metrics, and what it tells the
-    service manager that has started the server."""
+    """What a supervisor does beside keeping a generation running: it answers at the console, keeps the table of
+    metrics, and reports the server's state to the service manager that has started it.
+    """
 
     @property
     def turn_s(self) -> float:
         """Most seconds between two calls of `turn` and `beat`; infinite if neither is needed."""
 
     def beat(self, alive: bool) -> None:
-        """Tell the service manager that the server is alive, if it is and if that is due. `alive`: as far as the
-        supervisor knows, a generation serves, or one starts and is not late. Does not raise."""
+        """Tell the service manager that the server is alive, if that is due, if `alive` is true, and if the serving
+        processes are not stuck. `alive`: as far as the supervisor knows, a generation serves, or one starts and is not
+        late. Does not raise.
+        """
 
     def ready(self, text: str) -> None:
         """Tell the service manager that a generation serves, or goes on after an order that failed. `text`: a line for
@@ -54,22 +57,26 @@ class Overseer(Attendant, Protocol):
         """Remove the pid file. Called immediately before this process ends."""
 
     def allot(self) -> int:
-        """Return the number of a free row of the table for a generation that is about to be forked; 0 if there is no
-        table. Raises OSError.
+        """Return the number of a free row of the table of metrics, for a generation that is about to be forked; 0 if
+        there is no table. Raises OSError.
         """
 
     def occupy(self, row: int) -> None:
-        """Count in this row from now on. Called in the generation after the fork."""
+        """Have this process, a generation that was just forked, count in this row of the table of metrics."""
 
     def retire(self, row: int) -> int | None:
-        """Add the row to the sums of ended processes: its generation and the generation's workers have ended. Returns
-        how many requests it had in flight; None if they were not counted, or in rows of its workers."""
+        """Free a row of the table of metrics, and add its counts to those of ended processes: the generation that had
+        it has ended, or could not be forked. Returns how many requests that generation had in flight; None if they were
+        not counted, or were counted in rows of its workers.
+        """
 
     def unanswered(self) -> int | None:
         """Return how many requests were not answered since the server began; None if they are not counted."""
 
     def standing_still(self) -> list[tuple[int, str]]:
-        """Return the generations that have shown no activity for `--worker-timeout`, and what each did meanwhile."""
+        """Return the generations that have shown no activity for `--worker-timeout`: the pid of each, and in words what
+        its process did meanwhile.
+        """
 
     def has_ended(self, reason: str, text: str) -> None:
         """Record that a generation has ended, or was replaced. `reason`: one of `metrics.lanes.REASONS`."""

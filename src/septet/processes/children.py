@@ -66,8 +66,9 @@ def fork(run: Callable[[], int]) -> int:
 
 
 def unblock_orders() -> None:
-    """Let TERM and INT arrive, which `fork` has blocked. To be called in the child, after it has set its handler for
-    TERM."""
+    """Let TERM, INT, QUIT and DRAIN arrive, which `fork` has blocked. To be called in the child, after it has set its
+    handlers.
+    """
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ORDERS)
 
 
@@ -113,15 +114,15 @@ def exit_now(status: int) -> NoReturn:
 
 
 _exit_status: list[int] = []
-"""With which status `_exit_last` ends the process; empty if it does not."""
+"""The status with which `_exit_last` ends the process, as the last function of atexit; empty if it is not to do so."""
 
 
 def exit_before_the_interpreter_ends() -> None:
-    """Have the process end when the functions of atexit have been called, if `exit_despite_threads` announces that.
+    """Register a function with atexit that ends the process at once if `exit_despite_threads` was called.
 
-    To be called before any other function is registered with atexit, since the first of them is called last. After
-    them Python frees objects and locks on which our daemon threads wait: probably why about one server in two thousand
-    crashed at its end (SIGSEGV), after all was served.
+    To be called before any other function is registered with atexit, because the first that is registered is called
+    last. Without it Python would then free objects and locks on which our daemon threads wait: probably why about one
+    server in two thousand crashed at its end (SIGSEGV), after all was served.
     """
     atexit.register(_exit_last)
 
@@ -136,8 +137,8 @@ def exit_despite_threads(status: int) -> None:
     application. Returns at once.
 
     Python waits at its exit, without bound, for non-daemon threads and non-daemon children of multiprocessing. Here
-    threads are given THREADS_S; children go on by themselves. The functions of atexit are called in any case. `status`:
-    the exit status if the threads are cut.
+    threads are cut after THREADS_S; children go on by themselves. The functions of atexit are called in any case.
+    `status`: the exit status.
     """
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:

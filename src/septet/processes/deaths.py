@@ -51,10 +51,12 @@ class Deaths:
         self._events += [group / "memory.oom_control" for group in groups("memory", cgroup, membership)]
         self._in_group, self._on_machine = self._counts()
         self._ended: dict[int, tuple[str, float]] = {}
-        """Why we have ended a worker, and when it is killed, by pid."""
+        """For each worker to which we have sent ABRT, by pid: why, and from when on it is sent KILL, on the clock of
+        `monotonic`.
+        """
 
     def end(self, pid: int, why: str) -> None:
-        """Send ABRT to a process, and KILL after KILL_AFTER_S if it still runs."""
+        """Send ABRT to a process. If it still runs after KILL_AFTER_S, the next call sends KILL. `why`: for the log."""
         if pid not in self._ended:
             log.error("SEP111 worker %d is ended by --worker-timeout: %s; its stacks follow", pid, why)
             self._ended[pid] = why, monotonic() + KILL_AFTER_S

@@ -30,7 +30,7 @@ class Report:
         self._write({"ready": workers})
 
     def serves(self) -> None:
-        """The first of several processes accepts clients."""
+        """Report that the first of several processes accepts clients."""
         self._write({"serves": True})
 
     def failed(self, error: SeptetError) -> None:
@@ -39,7 +39,7 @@ class Report:
         self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback})
 
     def retire(self, why: str) -> None:
-        """Ask the supervisor for a successor."""
+        """Ask the supervisor to replace this generation, for the reason `why`."""
         self._write({"retire": why})
 
     def tell(self, text: str) -> None:
@@ -56,7 +56,7 @@ class Report:
 
 
 def failure_of(message: dict[str, Any]) -> SeptetError:
-    """Return the error that the generation gave to `Report.failed`."""
+    """Return the error that a message from `Report.failed` describes."""
     error = _KINDS[message["status"]](message["failed"])
     if isinstance(error, Failed):
         error.traceback = message["traceback"]
@@ -103,7 +103,7 @@ class Generation:
     reason: str = ""
     """Why it replaces an earlier generation: one of `metrics.lanes.REASONS`."""
     why: str = ""
-    """Why it was started, as text for the console; "": because there was none."""
+    """Why it was started (an order, a limit), as text for the log and the console; "" if there was no such reason."""
     failed: bool = False
     """True if the reason why it cannot start has been reported or logged."""
     serves: bool = False
@@ -130,7 +130,7 @@ class Generation:
 
     def handed_over(self, current: bool) -> dict[str, Any]:
         """Return what the next program in this process must know of the generation, as values for JSON. Its pipe stays
-        open there.
+        open there. `current`: True if it is the generation that serves.
         """
         os.set_inheritable(self.pipe, True)
         known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "current": current}
@@ -138,11 +138,13 @@ class Generation:
 
 
 def keep_text(text: str) -> None:
-    """Keep the text of an error for the process that shows it in the browser; the default does nothing."""
+    """The `Plan.failed` of a generation that serves a page with the text of an error: does nothing, so the text stays
+    as it is. The supervisor recognises such a generation by this function.
+    """
 
 
 class Handed(Protocol):
-    """The supervisor's view of its listening sockets, `net.handover.ListenerSet`."""
+    """The methods of `net.handover.ListenerSet`, the supervisor's listening sockets, that a supervisor calls."""
 
     def shut(self) -> None:
         """Close the sockets, so that no more clients are accepted."""

@@ -63,7 +63,7 @@ log = logging.getLogger("septet")
 CHECK_S = 1.0
 """Seconds between two looks at the generations while one starts, ends or may have to be replaced."""
 SELDOM_S = 10.0
-"""Seconds between two looks at other times, in case a signal was missed."""
+"""Seconds between two looks at the generations at all other times (see CHECK_S), in case a signal was missed."""
 
 RECYCLE_AGAIN_S = 5.0
 """Least seconds between two replacements for age, memory or number of requests."""
@@ -93,7 +93,7 @@ class Generations:
         self._watcher: FileWatcher | None = None
         self._trial: Trial | None = None
         self._plan = plan
-        """What the current generation is, or the first one is to be."""
+        """How the generation that serves was made; before one serves, how the first one is made."""
         self._again = again
         self._listeners = listeners
         self.living = Living()
@@ -101,7 +101,7 @@ class Generations:
         """A generation has been ready: from now on a failure does not end the supervisor at once."""
         self._numbers = 0
         self._orders: deque[tuple[int, str]] = deque()
-        """Signals that were received and wait to be carried out, with a word for the log."""
+        """Signals that were received and wait to be carried out, each with its cause as text for the log."""
         self._poller = Poll()
         self._senders = Senders(self._poller)
         self._early_deaths = 0
@@ -171,7 +171,7 @@ class Generations:
                 self.living.current.signal(number)
 
     def reload(self, why: str) -> None:
-        """Start a new generation, with the configuration read anew."""
+        """Start a new generation, with the configuration read anew. `why`: the cause, for the log."""
         self._overseer.reloading(f"{why}: loads configuration and application")
         self._overseer.order_begins("reload")
         try:
@@ -232,7 +232,9 @@ class Generations:
         self._start_watching()
 
     def adopt(self, state: dict[str, Any]) -> None:
-        """Take over the generations of the previous program in this process, after USR2."""
+        """Take over the generations of the previous program in this process, after USR2. `state`: what that program has
+        handed over.
+        """
         self.served = True
         self._numbers = state["numbers"]
         for each in state["generations"]:
@@ -304,7 +306,9 @@ class Generations:
         return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row, reason)
 
     def _work(self, plan: Plan, reading: int, writing: int, row: int) -> int:
-        """Run the generation in the child until it ends."""
+        """Run the generation in the child until it ends; return its exit status. reading, writing: the ends of its pipe
+        to the supervisor. row: its row in the table of metrics.
+        """
         for inherited in (reading, *(each.pipe for each in self.living.all() if each.pipe >= 0)):
             os.close(inherited)
         for held in (self._watcher, self._trial):
@@ -377,7 +381,7 @@ class Generations:
             self._watcher = None
 
     def _read_reports(self, reporting: set[int]) -> None:
-        """Read what the generations have reported whose pipes are readable."""
+        """Read the reports of the generations whose pipes are among `reporting`, the descriptors that are readable."""
         for generation in self.living.all():
             if generation.pipe in reporting:
                 self._read(generation)

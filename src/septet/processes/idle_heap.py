@@ -10,23 +10,27 @@ import ctypes
 from time import process_time
 
 REST_CPU_S = 0.02
-"""CPU time in seconds between two checks, about a second apart, up to which the process rests."""
+"""Seconds of CPU time. A process that has used no more than this between two checks, about a second apart, is at rest.
+"""
 
 WORK_CPU_S = 0.1
-"""CPU time in seconds that must have been spent since memory was last given back."""
+"""Seconds of CPU time. A process that has used at least this much since memory was last given back has worked."""
 
 
 class IdleHeap:
-    """For a thread that calls `check` about once a second."""
+    """Gives free memory back to the system when the process rests after work. For a thread that calls `check` about
+    once a second.
+    """
 
     def __init__(self) -> None:
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        """malloc_trim(3); None: another C library, as musl."""
+        """malloc_trim(3); None if the C library does not have it, as musl."""
         self._checked_s = self._trimmed_s = process_time()
 
     def check(self) -> None:
-        """Give free memory back if the process has worked since the last time and rests now. It takes a few
-        milliseconds then."""
+        """Give free memory back to the system if the process has worked since this was last done, and rests now. It
+        then takes a few milliseconds.
+        """
         now_s = process_time()
         rests = now_s - self._checked_s <= REST_CPU_S
         has_worked = self._checked_s - self._trimmed_s >= WORK_CPU_S

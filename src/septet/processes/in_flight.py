@@ -26,7 +26,9 @@ SLOTS = 1 << 16
 that are written to."""
 
 _HIGHEST = 0
-"""Index in the arrays of the number of the highest slot that was ever given out: sums go up to that."""
+"""Index of the element of each shared array that holds the highest slot number ever given out. Counts are summed up
+over slots 1 to that number.
+"""
 
 
 class AcceptingThread(Protocol):
@@ -102,16 +104,17 @@ class WaitingThreads:
 
     @property
     def accepted(self) -> int:
-        """Number of clients that were accepted by all processes, modulo 2**32 for each: it changes with each client. It
-        is only compared with an earlier value."""
+        """Number of clients that all processes together have accepted; each process counts modulo 2**32. It is only
+        compared with an earlier value, to see whether a client was accepted meanwhile.
+        """
         return sum(self._accepted[1 : self._waiting[_HIGHEST] + 1])
 
     def volunteer(self, thread: AcceptingThread, needed: Callable[[], bool], stalled_at: int | None = None) -> bool:
         """Called by a thread with an idle client. Returns True, and counts the thread as waiting from now on, if
         `needed()` is true and no other thread waits. Of several threads that ask at the same time, one gets True.
 
-        stalled_at: the value of `accepted` at which the waiting threads appear to have stopped accepting; while it is
-        unchanged they do not count.
+        stalled_at: a value of `accepted`. While `accepted` has this value, the other waiting threads are taken for
+        stalled and do not count. None: they count.
         """
         with self._locked(thread) as locked:
             # `needed` last: a thread that accepts the waiting client counts as waiting until it has accepted it.
@@ -170,7 +173,7 @@ class InFlight:
         self._table = table
         """The table of metrics, in which each process has a row as long as it has a slot here; None: none is kept."""
         self._rows: dict[int, int] = {}
-        """By slot."""
+        """The number of each process's row in the table of metrics, by the number of its slot."""
         self._counts = memoryview(mmap(-1, 4 * SLOTS)).cast("I")
         self._counts[_HIGHEST] = 1
         self._slot = 1
@@ -179,10 +182,13 @@ class InFlight:
         self._lock = Lock()
         """Guards the slot against other threads of this process."""
         self.waiting_threads = WaitingThreads(SLOTS)
-        """Counts in the slots with the same numbers, which are cleared when a process has ended."""
+        """The count of threads that wait for clients. A process has the same slot number there as here; its slot is
+        cleared when it has ended.
+        """
         self.spool = Spool(SLOTS, spool_limit)
-        """Counts in the slots with the same numbers; the kernel frees the temporary files of a process that has
-        ended."""
+        """The count of bytes in temporary files. A process has the same slot number there as here; its slot is cleared
+        when it has ended, and the kernel frees its files.
+        """
         forked.register(self)
 
     def close_in_child(self) -> None:

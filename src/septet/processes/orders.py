@@ -46,8 +46,9 @@ runtimes have signals of their own."""
 log = logging.getLogger("septet")
 
 _cut = mmap(-1, 1)
-"""1 once a process of this server has cut requests, or was killed while it may have had some. Shared with all processes
-that are forked."""
+"""Its one byte is 1 once a process of this server has cut requests, or was killed while it may have had some in flight.
+Shared with all processes that are forked.
+"""
 
 
 def forget_cuts() -> None:
@@ -75,14 +76,14 @@ def log_stopped(unanswered: int | None = None) -> None:
 class Stop:
     """The order to stop: `fileno()` is a descriptor that becomes readable, so that any wait can include it.
 
-    Once the order has come the descriptor stays readable, in children as well. Before that it may become readable for a
-    moment at any signal: `drain_and_check` tells the two apart. Without that a signal that arrives just before its
-    process begins to wait would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
+    Once the order has come the descriptor stays readable, in children as well. Before that any signal may make it
+    readable, so that a signal which arrives just before its process begins to wait also ends that wait
+    (signal.set_wakeup_fd in Python's documentation); `drain_and_check` tells whether it was the order.
 
-    For one process. A child that is forked for a client makes its own, with that of its process's parent as `parent`:
-    an order to the parent is an order to the child as well. With `signals=False` signals are left to the program that
-    the server is a part of, and any thread may make it. With `supervised=True` the process has a supervisor, which
-    decides about killing, and which gets the signals of a terminal as well.
+    For one process. A child that is forked for a client makes its own, and gives that of its parent process as
+    `parent`: an order to the parent is an order to the child as well. With `signals=False` signals are left to the
+    program that the server is a part of, and any thread may make it. With `supervised=True` the process has a
+    supervisor, which decides about killing, and which gets the signals of a terminal as well.
     """
 
     def __init__(self, parent: "Stop | None" = None, signals: bool = True, supervised: bool = False) -> None:
@@ -123,13 +124,14 @@ class Stop:
         """A descriptor that is readable once the order has come, and not before. For threads other than the main one,
         where no signal arrives.
 
-        `fileno` is an epoll(7) itself, and the kernel lets no more than 500 others wait for one.
+        Any number of threads can wait for it. `fileno` is itself an epoll(7) instance, for which the kernel lets at
+        most 500 other instances wait.
         """
         return self._order
 
     @property
     def parent_order_fileno(self) -> int | None:
-        """Readable once the order has come to the parent; None without a parent."""
+        """A descriptor that is readable once the order has come to the parent; None without a parent."""
         return self._parent._order if self._parent else None
 
     def close_in_child(self) -> None:
@@ -177,16 +179,18 @@ class Stop:
         return self.ordered
 
     def check_parent(self) -> bool:
-        """True if the order has come to this process or to the parent. For a child that has not waited at `fileno`
-        since; an order to the parent becomes one to this process."""
+        """Return True if the order has come to this process or to its parent; an order to the parent becomes one to
+        this process. For a child that was forked for a client, and may not have waited at `fileno` since the order
+        came.
+        """
         if self._parent is not None and not self.ordered and is_readable(self._parent._order):
             self.order(drain=self._parent.draining_of_children)
         return self.ordered
 
     @property
     def draining_of_children(self) -> bool:
-        """True if the order to the parent was to drain, as far as this process can know. Called in a child that was
-        forked for a client.
+        """For a child that was forked for a client: True if the last order was to drain. Read from memory that it
+        shares with its parent, so the child can tell even before it has taken over the parent's order.
         """
         return self._draining[0] == 1
 
@@ -254,8 +258,9 @@ class Stop:
         log_unused_signals(self.order)
 
     def on_term(self) -> None:
-        """Set a handler: TERM gives the order; a second one changes nothing. For the main thread of a worker: its
-        supervisor decides about killing."""
+        """Set handlers: TERM gives the order to stop, and DRAIN the order to drain. A second TERM does not end the
+        process at once: the supervisor decides about killing. For the main thread of a worker.
+        """
         forked.set_signal_handler(signal.SIGTERM, lambda number, frame: self.order())
         forked.set_signal_handler(DRAIN, lambda number, frame: self.order(drain=True))
 
@@ -333,17 +338,19 @@ UNUSED_SIGNALS = {
     signal.SIGTTIN: "SIGTTIN is ignored here: this process has no workers of which it could start another",
     signal.SIGTTOU: "SIGTTOU is ignored here: this process has no workers of which it could stop one",
 }
-"""Signals for a supervisor, and what another process says of them."""
+"""Signals that only a supervisor acts on, each with the line that another process logs when it receives the signal."""
 
 HANDLED_SIGNALS = (*UNUSED_SIGNALS, signal.SIGUSR1)
 """Signals that each process of the server handles, beside the orders."""
 
 time_is_up = "the time for a graceful stop is up (--graceful-timeout)"
-"""Why requests in flight are cut when the graceful time-out of this process and of those that it forks has passed, for
-the log."""
+"""The reason that is logged when requests in flight are cut because the graceful time-out has passed, in this process
+or in one that it forks.
+"""
 
 pass_on_reopening: Callable[[], None] | None = None
-"""Called at USR1, in the signal handler: sends it to the processes that this one has forked."""
+"""Called at USR1, in the signal handler, to send USR1 to the processes that this one has forked. None: there are none.
+"""
 
 _hung_up: Callable[[], object] | None = None
 """Called at HUP if standard error was a terminal that is gone: then no user can stop the server from there. None:
@@ -379,7 +386,9 @@ def forget_parent() -> None:
 
 
 def terminal_is_gone() -> bool:
-    """True if standard error was a terminal that is gone: a HUP comes from its end."""
+    """True if standard error was a terminal that is gone. Asked at HUP: then the HUP is not an order to reload, but
+    tells that the terminal has ended.
+    """
     return _hung_up is not None and not os.isatty(2)
 
 
@@ -403,8 +412,9 @@ def reopen(pass_on: Callable[[], None] | None) -> None:
 
 
 def write_in_handler(level: int, sentence: str) -> None:
-    """Log in a signal handler. Written to the descriptor, because the interrupted code may be writing to sys.stderr,
-    whose methods must not be entered again."""
+    """Log `sentence` in a signal handler. It is written straight to descriptor 2, because the interrupted code may be
+    writing to sys.stderr, whose methods must not be entered again.
+    """
     if not log.isEnabledFor(level):
         return
     record = log.makeRecord(log.name, level, __file__, 0, sentence, (), None)

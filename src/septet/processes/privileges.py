@@ -53,10 +53,10 @@ def drop(identity: Identity, supervisor: int | None = None) -> None:
 
 def give_logs(paths: Iterable[str], identity: Identity) -> None:
     """Give the log files at these absolute paths to the user who will write to them, and make those that are missing.
-    For a process that is still root; in any other it does nothing that matters. May be called in a signal handler.
+    For a process that is still root; any other can at most make missing files. May be called in a signal handler.
 
-    Nothing is done in a directory that the user can change, where it can make the file by itself; nor to what is no
-    regular file. An error is not reported: opening the log will tell.
+    Nothing is done in a directory that the user can change, for there the user's processes can make the file
+    themselves; nor to anything but a regular file. Errors are not reported: opening the log will show them.
     """
     for path in paths:
         with suppress(OSError), _directory(os.path.dirname(path), identity) as directory:
@@ -123,9 +123,9 @@ def _check(directory: int, identity: Identity, last: bool) -> None:
 
 
 def _can_change(status: os.stat_result, identity: Identity, last: bool) -> bool:
-    """Return True if the user can rename or replace what lies in a directory. In one with the sticky bit (/tmp) users
-    can replace only what is theirs, but make new files. So it counts as unchangeable unless it is the `last` directory
-    of a path, in which a file is to be made.
+    """Return True if the user can rename or replace what lies in a directory. In a directory with the sticky bit (/tmp)
+    users can replace only what is theirs, but make new files: it counts as one that the user can change only if it is
+    the `last` directory of a path, in which a file is to be made.
     """
     if status.st_uid == identity.uid:
         return True

@@ -20,13 +20,13 @@ from septet.errors import Failed
 from septet.processes.children import fork, unblock_orders
 
 SUFFIXES = (".py", ".toml")
-"""Suffixes of the files whose changes cause a reload, whatever is included."""
+"""Suffixes of the files whose changes cause a reload, in addition to the files that `Watched.included` names."""
 
 QUIET_MS = 30
-"""A change is reported after this time without another one: editors write a file in several steps."""
+"""Milliseconds. Changes are reported when none has followed for this time: editors write a file in several steps."""
 LONGEST_MS = 200
 FIRST_LOOK_MS = 500
-"""Time after which watching is taken to have begun; the package does not report it."""
+"""Milliseconds after which the package watchfiles is taken to have begun to watch; it does not report that."""
 
 PROBLEM_BYTES = 1 << 16
 
@@ -59,8 +59,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The directories to watch, and patterns of paths in them: `excluded` are ignored, `included` count beside the
-    files with one of SUFFIXES. A pattern may mean the path in the directory, or any of its names.
+    """The directories to watch, and patterns: changes of files that match `excluded` are ignored; those of files that
+    match `included` cause a reload, as do those of files with one of SUFFIXES. A pattern (fnmatch) may match the file's
+    path inside the directory, or one name in that path.
     """
 
     directories: tuple[str, ...]

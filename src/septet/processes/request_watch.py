@@ -48,7 +48,9 @@ STILL_S = 0.25
 """Seconds without an answer of the event loop after which it is said to stand still."""
 
 AGAIN_S = 10.0
-"""Seconds after a record with the stacks of all threads and tasks in which other records have only their request's."""
+"""Seconds. After a record in the log with the stacks of all threads and tasks, records within this time have only the
+stacks of their own request.
+"""
 
 
 class Running(Protocol):
@@ -105,7 +107,9 @@ class RequestWatch:
         self._count: Callable[[], None] = lambda: None
         self._retiring = False
         self._stall: Event | None = None
-        """Set when the event loop runs again that stood still; None if it has not stood still."""
+        """An event that is set when the event loop, which did not respond, runs again. None: the loop has responded
+        when it was last tried.
+        """
         self._all_shown_at = float("-inf")
         """When the stacks of all threads and tasks were logged last, on the clock of `time.monotonic`."""
         self._stall_told = False

@@ -34,9 +34,9 @@ HIGH, AIM, LOW = 0.8, 0.6, 0.5
 GROW_S = 5.0
 SHRINK_S = 30.0
 HOLD_S = 300.0
-"""Seconds for which the number stays after an order (TTIN, TTOU)."""
+"""Seconds for which the number of workers is not changed after an operator's order (TTIN, TTOU)."""
 FULL_S = 60.0
-"""Seconds at the largest number and above HIGH, after which the log says so."""
+"""Seconds. If the largest allowed number of workers has been busier than HIGH for this time, that is logged."""
 
 
 def workers_are_wanted(count: int) -> str:
@@ -44,13 +44,13 @@ def workers_are_wanted(count: int) -> str:
 
 
 class Scaling:
-    """Decides on a number from `least` to `most`. `now`: on the clock of `time.monotonic`."""
+    """Decides how many workers there should be, from `least` to `most`. `now`: on the clock of `time.monotonic`."""
 
     def __init__(self, least: int, most: int) -> None:
         self.least = least
         self.most = most
         self._samples: deque[tuple[float, float]] = deque()
-        """(when, saturation), the newest last."""
+        """(time, saturation) of each sample, the newest last; the time on the clock of `time.monotonic`."""
         self._held_until = 0.0
         self._full_since: float | None = None
         self._full_told = False
@@ -64,8 +64,8 @@ class Scaling:
         return max(self.least, min(count, self.most))
 
     def wanted(self, count: int, saturation: float, now: float) -> int:
-        """Take a sample while `count` workers serve. Returns the number that is wanted, and logs the reason if it
-        changes.
+        """Take a sample: `count` workers serve, and are busy for the share `saturation` of the time. Returns the number
+        of workers that is wanted, and logs the reason if it changes.
         """
         self._samples.append((now, saturation))
         while now - self._samples[0][0] > SHRINK_S:
@@ -121,11 +121,15 @@ class Scaling:
 
 
 class Balance:
-    """Finds workers that are busy because of their kept connections. `now`: on the clock of `time.monotonic`."""
+    """Finds workers that are busier than others because of the connections that their clients keep open. `now`: on the
+    clock of `time.monotonic`.
+    """
 
     def __init__(self) -> None:
         self._since: float | None = None
-        """Since when one worker has been busy, and another has not; None: that is not so."""
+        """Since when one worker has been busy while another one has not, on the clock of `time.monotonic`; None: at
+        present there are no such two.
+        """
         self._balanced_since: float | None = None
         self._wait_s = GROW_S
 
@@ -134,10 +138,11 @@ class Balance:
         self._since, self._wait_s = None, GROW_S
 
     def overloaded(self, shares: dict[int, float], now: float) -> int:
-        """Return the pid of the worker to replace; 0 if there is none. `shares`: how busy each worker is, by pid.
+        """Return the pid of the worker to replace; 0 if there is none. `shares`: the share of the time for which each
+        worker is busy, by pid.
 
-        The first one is found after GROW_S. If replacing it does not help, because a single client keeps a worker busy,
-        each further one takes twice as long, up to HOLD_S.
+        The first one is returned when the load has been uneven for GROW_S. If replacing it does not help, because a
+        single client keeps a worker busy, that time doubles for each further one, up to HOLD_S.
         """
         busiest = max(shares, key=lambda pid: shares[pid])
         if shares[busiest] < HIGH or min(shares.values()) > shares[busiest] / 2:
@@ -162,19 +167,19 @@ class WorkerScaling:
         self._scaling = Scaling(least, most)
         self._balance = Balance()
         self.overloaded = 0
-        """Process id of a worker that is to be replaced; 0: of none."""
+        """Process id of a worker that is to be replaced because it is busy and others are not; 0: there is none."""
         self._reader = Reader(table, lambda: "")
         self._listeners = [listener.sock for listener in listeners]
         self.ordered: Callable[[int, float], int] = self._scaling.ordered
 
     @property
     def reason(self) -> str:
-        """Why the wanted number has last changed."""
+        """Why the number of workers that is wanted has last changed, for the console."""
         return self._scaling.reason
 
     def first(self, workers: Sequence[int]) -> int:
-        """Return the number of workers to begin with: as many as already serve in the previous generation. `workers`:
-        their pids.
+        """Return the number of workers to begin with: as many as serve in the previous generation, within the allowed
+        range. `workers`: the pids of those.
         """
         return max(self._scaling.least, min(len(workers), self._scaling.most))
 

@@ -34,7 +34,7 @@ _FIELDS = struct.Struct("=IiiII")
 """The beginning of struct signalfd_siginfo: ssi_signo, ssi_errno, ssi_code, ssi_pid, ssi_uid."""
 _SI_KERNEL = 0x80
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
-"""SFD_CLOEXEC and SFD_NONBLOCK are the same bits."""
+"""Flags of signalfd(2): SFD_CLOEXEC and SFD_NONBLOCK have the values of these two."""
 _SIGSET_BYTES = 128
 """Size of sigset_t in bytes, in glibc and musl."""
 
@@ -42,7 +42,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Senders:
-    """Reads the senders of signals. For the main thread of a supervisor, which waits by `poller`."""
+    """Finds out which processes have sent signals to this one. For the main thread of a supervisor. `poller`: what it
+    waits with; it will also watch the signalfd.
+    """
 
     def __init__(self, poller: Poll) -> None:
         self._descriptor = _signalfd()
@@ -51,7 +53,9 @@ class Senders:
         forked.register(self)
 
     def close(self) -> None:
-        """Stop reading senders: from now on signals are only handled. May be called more than once."""
+        """Close the signalfd: signals are still handled, but their senders are no longer logged. May be called more
+        than once.
+        """
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -23,7 +23,9 @@ BODY_BYTES = 1 << 20
 waitress do the same at 16 KiB and 512 KiB)."""
 
 _HIGHEST = 0
-"""Index in the array of the number of the highest slot that was ever given out: sums go up to that."""
+"""Index of the element of the shared array that holds the highest slot number ever given out. Counts are summed up over
+slots 1 to that number.
+"""
 
 
 class Spool:

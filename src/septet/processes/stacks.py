@@ -73,7 +73,9 @@ def dump(
 
 
 def dump_of(mine: int | None, task: Any) -> str:
-    """Return the stacks of this thread and of this task alone; a sentence if both are None."""
+    """Return the stacks of the thread with the identity `mine` and of `task` alone, which run a request; a sentence if
+    neither runs it.
+    """
     parts = []
     if mine is not None and (frame := sys._current_frames().get(mine)) is not None:
         name = next((each.name for each in threading.enumerate() if each.ident == mine), mine)
@@ -106,8 +108,8 @@ class _Stack:
         )
 
     def is_idle(self) -> bool:
-        """True if it is of the server, of an executor that has nothing to do, or the lifespan of an application that
-        waits for its shutdown. A thread of the standard library that does something for the application is not idle.
+        """True if the thread or task does nothing for the application: it is one of the server, of an executor that has
+        nothing to do, or the lifespan of an application that waits for its shutdown.
         """
         if self._first is not None:
             return self._waits_for_end
@@ -170,14 +172,16 @@ def _frames(coroutine: Any) -> list[FrameType]:
 
 
 def thread_in(code: CodeType, is_it: Callable[[FrameType], bool]) -> int | None:
-    """The identity of a thread that is in a call of this code for which `is_it(frame)`; None if there is none."""
+    """Return the identity of a thread that is in a call of this code, if `is_it` is true for the frame of that call;
+    None if there is no such thread.
+    """
     found = frame_in((code,), is_it)
     return found[0] if found is not None else None
 
 
 def frame_in(codes: Iterable[CodeType], is_it: Callable[[FrameType], bool]) -> tuple[int, FrameType] | None:
-    """Find a thread that is in a call of one of these codes for which `is_it(frame)`. Return its identity and the frame
-    of that call; None if there is none.
+    """Find a thread that is in a call of one of these codes, if `is_it` is true for the frame of that call. Return the
+    thread's identity and the frame; None if there is no such thread.
     """
     for ident, frame in sys._current_frames().items():
         each: FrameType | None = frame

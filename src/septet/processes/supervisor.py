@@ -145,7 +145,8 @@ Served = TypeVar("Served", bound=Supervised)
 class Supervisor(Generic[Served]):
     """Keeps `count` processes running, each of which calls `run`. For the main thread of the parent process.
 
-    SIGCHLD tells that a worker has ended; it wakes a wait for `Stop`. pidfd_open(2) is not permitted everywhere.
+    SIGCHLD tells that a worker has ended, and ends the wait for `Stop`. (pidfd_open(2), with which a poller could watch
+    a worker, is not permitted everywhere.)
     """
 
     def __init__(self, service: Served, run: Callable[[Served], None], count: int, most: int) -> None:
@@ -161,12 +162,14 @@ class Supervisor(Generic[Served]):
                 self._scaling = WorkerScaling(count, most, monitor.table, service.listeners)
                 self._count = self._scaling.first(monitor.serving_workers())
         self._logged_count = count
-        """The `_count` at which there were last so many workers: the log names workers that come by TTIN."""
+        """The value of `_count` when there last were so many workers. While `_count` is larger, workers that start are
+        logged as additional ones.
+        """
         self._workers: list[Worker] = []
         self._retiring: Worker | None = None
-        """The worker that is replaced: it serves until its replacement is ready."""
+        """The worker that is being replaced: it serves until its replacement is ready. None: none is."""
         self._retires_for = ""
-        """Why it is replaced, for the log and the console."""
+        """Why the worker `_retiring` is replaced, for the log and the console."""
         self._poller = Poll()
         self._senders = None if service.stop.has_supervisor else Senders(self._poller)
         self._announced = False
@@ -182,7 +185,9 @@ class Supervisor(Generic[Served]):
         self._next_start_at = 0.0
         self._deaths = Deaths()
         self._asking = mmap(-1, SLOTS)
-        """Index in _ASKED, in the slot of each worker that asks to be replaced; in shared memory."""
+        """Shared memory with a byte for each slot: why the worker that has the slot asks to be replaced, as an index in
+        _ASKED; 0: it does not ask.
+        """
 
     def run(self) -> None:
         """Fork workers and replace those that end, until the order to stop; then stop them all. Raises Failed if they
@@ -230,7 +235,9 @@ class Supervisor(Generic[Served]):
                 self._wait(None)
 
     def _change_count(self, number: int, frame: FrameType | None) -> None:
-        """TTIN: one worker more. TTOU: one fewer, but one at least. The wait for `Stop` ends with this handler."""
+        """Signal handler. TTIN: one worker more. TTOU: one fewer, but at least one. The signal also ends the wait for
+        `Stop`, so the change is carried out at once.
+        """
         count = max(1, self._count + (1 if number == signal.SIGTTIN else -1))
         self._count = count if self._scaling is None else self._scaling.ordered(count, monotonic())
 
@@ -294,7 +301,9 @@ class Supervisor(Generic[Served]):
             self._service.monitor.tell(text)
 
     def _ask_for_replacement(self, slot: int, parent: int, why: str = ANSWERED) -> None:
-        """Ask the supervisor to replace this worker. Called in the worker, in any thread."""
+        """Ask the supervisor, process `parent`, to replace this worker, which has the slot `slot`. `why`: one of
+        _ASKED. Called in the worker, in any thread.
+        """
         self._asking[slot] = _ASKED.index(why)
         with suppress(ProcessLookupError):
             os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
@@ -515,7 +524,8 @@ class Supervisor(Generic[Served]):
 
 
 _ASKED = ("", ANSWERED, TIMED_OUT)
-"""The reason, for the metrics, of a worker that asks to be replaced."""
+"""Reasons for which a worker asks to be replaced, as the metrics name them. The first, empty, means that it does not.
+"""
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int, most: int | None = None) -> None:

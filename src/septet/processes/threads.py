@@ -16,7 +16,7 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 class ThreadGroup:
-    """Starts daemon threads, and can wait for them; the exit of the process does not wait."""
+    """Starts daemon threads, and can wait for them. Python does not wait for daemon threads when the process exits."""
 
     def __init__(self) -> None:
         self._working: set[threading.Thread] = set()
@@ -66,9 +66,9 @@ def share_heap() -> None:
 
     glibc gives each thread that allocates a heap of its own (an arena; up to eight for each CPU, see mallopt(3)), so
     that threads do not wait for each other. Where Python's global lock lets one thread run at a time, that gains
-    little, and each heap keeps what its thread once needed. Where the threads of a pool take turns at large bodies,
-    that is much: under epoll the process had 136 MB after 200,000 mixed requests and still grew; with one heap it has
-    a third of that. A setting of MALLOC_ARENA_MAX or GLIBC_TUNABLES in the environment is left as it is.
+    little, and each heap keeps the most that its thread ever needed. If any thread of a pool may get a large body, all
+    heaps grow: under epoll the process had 136 MB after 200,000 mixed requests and still grew; with one heap it has a
+    third of that. A setting of MALLOC_ARENA_MAX or GLIBC_TUNABLES in the environment is left as it is.
     """
     if "MALLOC_ARENA_MAX" in os.environ or "glibc.malloc.arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
         return

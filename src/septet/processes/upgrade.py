@@ -48,7 +48,9 @@ class Trial:
 
     @classmethod
     def start(cls, timeout: float) -> "Trial":
-        """Start, in a child, the program that this process would execute. Raises OSError."""
+        """Start, in a child, the program that this process would execute. The child is to be killed if it runs for
+        longer than `timeout` seconds. Raises OSError.
+        """
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
             os.set_inheritable(writing, True)
@@ -90,8 +92,8 @@ def report_success() -> None:
 
 
 def execute(state: dict[str, Any]) -> None:
-    """Replace the program. Returns only by raising OSError. Descriptors that `state` names stay open in the new
-    program.
+    """Replace the program of this process by the one that its command line names, by execve(2), and hand `state` over
+    to it. Does not return; raises OSError if that fails. Descriptors that `state` names stay open in the new program.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     try:
