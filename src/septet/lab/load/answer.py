@@ -23,7 +23,9 @@ class Malformed(Exception):
 
 
 class Framing(NamedTuple):
-    """The parts of a head that a client needs to find the end of the answer, and to go on."""
+    """What a client needs to know from the head of an answer: its status, where the answer ends, whether the connection
+    goes on, and the cookies.
+    """
 
     status: int
     length: int

@@ -63,11 +63,13 @@ class Target:
     status: int | None = None
     """Status of a right answer; None: 200 to 399."""
     expect_length: int | None = None
-    """Bytes of the body of a right answer, or ANY_LENGTH; None: as in the first two answers."""
+    """Number of bytes in the body of a right answer, or ANY_LENGTH. None: that of the first two answers, or any if they
+    differ.
+    """
     expect_text: str = ""
-    """Text that a right body contains."""
+    """Text that the body of a right answer contains; "": any body."""
     same_body: bool = False
-    """True if a right body must equal the first one, byte by byte."""
+    """True if the body of every right answer must equal that of the first one, byte by byte."""
 
     def __post_init__(self) -> None:
         if self.weight < 1:
@@ -88,7 +90,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Plan:
-    """The parameters of a run. Lengths are in bytes. Raises LoadError when a value is out of range."""
+    """The parameters of a run of the load generator. Raises LoadError when a value is out of range."""
 
     url: str
     users: int = 50
@@ -108,13 +110,15 @@ class Plan:
     """Seconds in which the load grows evenly from nothing to all users, or to the whole rate, before the warm-up. They
     are not counted."""
     think_s: float = 0.0
-    """Seconds that a user of a closed loop waits between an answer and the next request: their mean if they are
-    exponential."""
+    """Seconds that a user of a closed loop waits between an answer and the next request; with exponential `think_times`
+    their mean.
+    """
     think_times: str = "constant"
-    """"constant", or "exponential": drawn anew for each request."""
+    """How think times are chosen: "constant" for `think_s` each time, or "exponential" for a random one each time."""
     slow: int = 0
-    """Number of slow clients beside the users; each sends and reads `slow_rate` bytes a second. They are counted
-    apart."""
+    """Number of slow clients beside the users; each sends and reads `slow_rate` bytes a second. Their answers and
+    errors are counted separately.
+    """
     slow_rate: int = 1024
     """Bytes per second at which a slow client sends and reads."""
     mode: str = "keep-alive"
@@ -141,9 +145,13 @@ class Plan:
     ca: str = ""
     """Certificates, in PEM, of the authorities that are trusted; "" for those of the system."""
     overflow: bool = False
-    """True if more users may connect at once than the listener's queue holds."""
+    """True: the run is carried out even if users may overflow the listen queue by connecting for every request. False:
+    that raises LoadError.
+    """
     seconds: bool = False
-    """True if an event "second" is sent once a second with what was counted in it; see `seconds`."""
+    """True if the event "second" reports once a second what was counted in it; see the module
+    `septet.lab.load.seconds`.
+    """
     first_user: int = 0
     """Number of the first user of this process, for `{user}` in requests."""
     processes: int = 1
@@ -211,9 +219,11 @@ class Plan:
         return any("close" in [option.strip().lower() for option in value.split(",")] for value in headers)
 
     def share(self, index: int, of: int, here: int | None = None) -> Plan:
-        """Return the share of process `index` (from 0) of `of` processes: its users, its part of the rate, its CPU.
+        """Return the part of the plan for process `index` (from 0) of `of` processes: its users, its part of the rate,
+        its CPU.
 
-        `here` is how many of them run on its machine; None: all. Raises LoadError for fewer users than processes.
+        `here` is the number of these processes that run on the same machine; None: all. Raises LoadError for fewer
+        users than processes.
         """
         if of > self.users:
             raise LoadError(f"{self.users} users cannot be spread over {of} processes")
@@ -229,7 +239,9 @@ class Plan:
         )
 
     def all_targets(self) -> tuple[Target, ...]:
-        """Return the targets, or the one that the URL names."""
+        """Return `targets`; if there are none, one target with the path of the URL and the method and body
+        of the plan.
+        """
         if self.targets:
             return self.targets
         url, _ = split(self.url)
@@ -240,8 +252,8 @@ class Plan:
 
 
 def split(text: str) -> tuple[SplitResult, int]:
-    """Return an http or https URL and its port; for a unix socket the URL has the host localhost. Raises LoadError for
-    other texts.
+    """Parse a URL of the form http[s]://, ws[s]:// or unix:, and return its parts and its port. For a unix socket the
+    host is localhost. Raises LoadError for other texts.
     """
     if text.startswith(UNIX):
         text = "http://localhost" + (_split_unix(text)[1] or "/")
