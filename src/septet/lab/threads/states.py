@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 
 class State(StrEnum):
-    """A state, in the order of the legends. The value is used in files, `label` in pictures."""
+    """A state of a thread or request, in the order of the pictures' legends. The value is used in files, `label` in
+    pictures.
+    """
 
     RUNNING = "running"
     RUNNABLE = "runnable"
