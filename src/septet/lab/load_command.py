@@ -143,7 +143,9 @@ def _remarks(figures: dict[str, Any], limited: bool) -> Iterator[str]:
 
 
 def _objective(plan: Plan, options: dict[str, Any], spec: str | None, as_json: bool) -> int:
-    """Carry out `--slo`, and return the exit status: 0 if the objective is held or a rate found, 3 if missed."""
+    """Carry out `--slo`, and return the exit status: 0 if the objective is held or a rate found that holds it, 3 if it
+    is missed.
+    """
     from septet.lab.objective import command
     from septet.lab.objective.gauge import Gauger
     from septet.lab.objective.objective import read

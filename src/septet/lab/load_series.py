@@ -22,7 +22,7 @@ from septet.lab.load import Histogram, unpacked
 
 Piece = dict[str, Any]
 MEASURED = ("measured", "after")
-"""The phases whose latencies are those of the run's figures."""
+"""Phases of a run (see `load.seconds`) whose latencies, together, are those of the run's figures."""
 
 COMPRESSED_COOKIE, COOKIE = 0x1C849304 | 0x10, 0x1C849303 | 0x10
 """The first 32 bits of an HdrHistogram in encoding V2, compressed and not compressed; 0x10 says that counts have a
@@ -90,7 +90,8 @@ class SeriesFile:
 
 
 class HdrLog:
-    """A log of HdrHistogram's format 1.3, with an interval for each second of the measured time, in microseconds.
+    """A log of HdrHistogram's format 1.3, with an interval for each second of the measured time. Latencies are in
+    microseconds.
 
     Together the intervals have exactly the latencies of the run's figures.
     """

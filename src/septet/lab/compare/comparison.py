@@ -103,7 +103,7 @@ class Comparison:
 
     @property
     def judged(self) -> int:
-        """The number of figures that were judged."""
+        """The number of changes (of one metric in one row) that were judged."""
         return sum(change.outcome != NOT_JUDGED for row in self.rows for change in row.changes.values())
 
     def with_outcome(self, outcome: str) -> Iterable[tuple[ComparedRow, str | None]]:

@@ -18,7 +18,7 @@ from .plan import Plan
 from .state import User
 
 ARRIVING_NS = 1_000_000
-"""Time between two looks at the listener's queue while users have yet to connect."""
+"""Nanoseconds between two looks at the listen queue while users have yet to connect."""
 QUEUE_ELSEWHERE = 128
 """Backlog assumed for a listener on another machine: somaxconn before Linux 5.4, and the default of many servers."""
 clock = time.monotonic_ns

@@ -37,7 +37,9 @@ clock = time.monotonic_ns
 
 
 class Connections(ABC):
-    """N users, each with at most one connection in use. A subclass decides what a user does next: `_free`."""
+    """N users, each with at most one connection in use. A subclass decides, by its method `_free`, what a user does
+    next.
+    """
 
     def __init__(self, plan: Plan, route: Route) -> None:
         self._plan = plan

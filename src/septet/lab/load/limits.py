@@ -16,8 +16,9 @@ from .plan import LoadError, Plan, socket_path, split
 SPARE_DESCRIPTORS = 32
 """Descriptors kept free for standard streams, epoll, name resolution, and files that the caller has open."""
 PORTS_USED_MAX = 0.5
-"""Largest share of the ports of a source address that users take: the more are taken, the longer the kernel looks for a
-free one."""
+"""Largest share of the ports of a local address that users take: the more are taken, the longer the kernel looks for a
+free one.
+"""
 SOURCES_MAX = 250
 SOURCES_OF_CHURN = 8
 """Least number of local addresses to connect from where users open new connections again and again: an ended connection
@@ -30,9 +31,9 @@ class Route(NamedTuple):
 
     family: socket.AddressFamily
     address: Any
-    """The argument of socket.connect."""
+    """The address of the server, as socket.connect takes it."""
     sources: tuple[str, ...]
-    """Source addresses, used in turn; empty: the kernel chooses."""
+    """Local addresses to connect from, which users take in turn; empty: the kernel chooses."""
     queue: ListenQueue | None
     """The server's listen queue before the run; None where the kernel does not know it, as for a server on another
     machine.
@@ -85,7 +86,9 @@ def check_users(users: int) -> None:
 
 
 def check_descriptors(users: int) -> None:
-    """Raise the limit of open files to the hard limit. Raises LoadError when `users` do not fit into that."""
+    """Raise the limit of open files to the hard limit. Raises LoadError when it is too low for `users`, who need one
+    each.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and users + SPARE_DESCRIPTORS > hard:
@@ -131,7 +134,7 @@ def _too_few_ports(users: int, ports: int) -> str:
 
 
 def _ports() -> int | None:
-    """Return how many local ports a client can use for each source address; None where /proc/sys is hidden."""
+    """Return how many ports of each local address a client can use; None where /proc/sys is hidden."""
     text = sysctl("net.ipv4.ip_local_port_range")
     if text is None:
         return None  # a lack of ports then shows as errors "no local port"

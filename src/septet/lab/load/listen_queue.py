@@ -30,7 +30,7 @@ class ListenQueue(NamedTuple):
     depth: int
     """Connections in the queue."""
     backlog: int
-    """Most connections that it takes: the argument of listen(2), or somaxconn when that is less."""
+    """Largest number of connections in the queue: the argument of listen(2), or somaxconn when that is less."""
 
 
 def listen_queue(family: int, host: str, port: int) -> ListenQueue | None:

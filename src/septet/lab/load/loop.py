@@ -1,4 +1,6 @@
-"""The event loop under both kinds of load: waits for events, handles time-outs and back-offs, reports progress."""
+"""The event loop under the closed and the open loop: waits for events, handles time-outs and back-offs, reports
+progress.
+"""
 
 from __future__ import annotations
 

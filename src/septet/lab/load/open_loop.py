@@ -83,7 +83,7 @@ class OpenLoop(Loop):
         _keep_time_exactly()
 
     def align(self, first_ns: int) -> None:
-        """Begin the schedule of the requests at this instant."""
+        """Begin the schedule of the requests at this instant, in ns of the monotonic clock."""
         self._schedule.begin(first_ns)
 
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:

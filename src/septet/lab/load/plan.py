@@ -98,11 +98,13 @@ class Plan:
     rate: float | None = None
     """Requests due in a second (an open loop); None: each user sends the next after the answer (a closed loop)."""
     duration_s: float = 5.0
-    """The length of the measured window."""
+    """The length of the measured window in seconds."""
     warmup_s: float = 1.0
-    """The shortest warm-up, from when all users have arrived; it is not counted."""
+    """Least seconds of warm-up, from when all users have arrived; what happens in them is not counted."""
     warmup_max_s: float = 0.0
-    """If more than warmup_s: warm up until the rate is steady, but no longer than this."""
+    """If more than warmup_s: the warm-up goes on until the rate of answers is steady, but at most for so
+    many seconds.
+    """
     arrivals: str = "uniform"
     """How the requests of a rate are spread: "uniform" at even intervals, "poisson" at random, as visitors come who do
     not know of each other."""
@@ -157,7 +159,7 @@ class Plan:
     processes: int = 1
     """Number of processes that carry out the whole plan; this object is the part of one of them."""
     processes_here: int = 1
-    """Number of those processes that run on this machine and share its ports."""
+    """Number of the processes of the whole plan that run on this machine and share its ports."""
 
     def __post_init__(self) -> None:
         for what, value, known in (
@@ -329,7 +331,9 @@ RENAMED = {"length": "expect_length", "text": "expect_text"}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a scenario; returns fields of a Plan: targets, headers, cookies. Raises LoadError for a wrong file."""
+    """Read a scenario; returns fields of a Plan: targets, headers, cookies. Raises LoadError if the file cannot be read
+    or is not valid.
+    """
     try:
         values = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:

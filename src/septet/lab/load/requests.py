@@ -55,7 +55,7 @@ class Jar:
 
         Args:
             values: the values of the Set-Cookie fields.
-            path: that of the request, with its query.
+            path: the path of the request, with its query.
             now: seconds since 1970.
         """
         for text in values:
@@ -105,7 +105,7 @@ def _end(said: dict[bytes, bytes], now: float) -> float:
 
 
 def _directory(path: bytes) -> bytes:
-    """Return the default path of a cookie without one, from the path of the request (RFC 6265 section 5.1.4)."""
+    """Return the path of a cookie that has no Path attribute, from the path of the request (RFC 6265 section 5.1.4)."""
     return path.partition(b"?")[0].rpartition(b"/")[0] or b"/"
 
 
@@ -124,7 +124,7 @@ class Requests:
 
 
 class Encoder:
-    """Makes the requests of a plan. Raises LoadError at once for characters that HTTP does not allow in a head."""
+    """Makes the requests of a plan. Raises LoadError on creation for characters that HTTP does not allow in a head."""
 
     def __init__(self, plan: Plan) -> None:
         url, _ = split(plan.url)

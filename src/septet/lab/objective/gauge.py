@@ -23,7 +23,7 @@ from septet.lab.proc import machine_times
 from septet.lab.verdicts import CLIENT_SHARE_MAX, FOREIGN_SHARE_MAX, STEAL_SHARE_MAX
 
 CONNECTIONS, CONNECTIONS_MAX = 50, 1000
-"""Least and most connections of a gauge if --users is not given."""
+"""Least and most connections of a gauge (a run at one rate) if --users is not given."""
 DURATION_MAX_S = 30.0
 TIMEOUT_MIN_S, TIMEOUT_TIMES = 1.0, 10.0
 """If no time-out is given, a request may take TIMEOUT_TIMES times the highest latency limit, but at least TIMEOUT_MIN_S
@@ -119,7 +119,7 @@ class Gauger:
         return min(self._plan.timeout_s, max(TIMEOUT_MIN_S, TIMEOUT_TIMES * longest_us / 1e6))
 
     def gauge(self, rate: float) -> Gauge:
-        """Run one gauge and return its result."""
+        """Run the load generator at this rate and return the result."""
         plan = self.plan(rate)
         others = look()
         stolen, begun = machine_times()[1], time.monotonic()
@@ -141,8 +141,8 @@ def look() -> float:
 
 
 def judged(plan: Plan, load: dict[str, Any], objective: Objective, others: float, steal: float) -> Gauge:
-    """Judge the figures of a run at a rate. `others`, `steal`: shares of all CPUs that other programs used and the
-    hypervisor took, as in `Gauge`.
+    """Return the result of a run at one rate, whose figures are `load`. `others`, `steal`: shares of all CPUs that
+    other programs used and the hypervisor took, as in `Gauge`.
     """
     assert plan.rate is not None, "a gauge is an open loop"
     names = dict.fromkeys(["p50", "p99", *(term.figure for term in objective.terms), ERRORS])

@@ -26,7 +26,7 @@ def line(gauge: Gauge) -> str:
 
 
 def table(gauges: Sequence[Gauge]) -> str:
-    """Return a table of latency over rate: a row for each rate, with the medians of its gauges."""
+    """Return a table of latency over rate: a row for each rate, with the medians of its gauges (runs at that rate)."""
     names = list(gauges[0].figures)
     rows = [["requests/s", "carried", *names, "held"]]
     for rate in sorted({gauge.rate for gauge in gauges}):
@@ -37,7 +37,7 @@ def table(gauges: Sequence[Gauge]) -> str:
 
 
 def middle(gauges: Sequence[Gauge], name: str) -> float | None:
-    """Return the median of a figure over the gauges of one rate; None if one of them had no answer."""
+    """Return the median of a figure over the gauges (runs) at one rate; None if one of them had no answer."""
     values = [gauge.figures[name] for gauge in gauges]
     known = [value for value in values if value is not None]
     return median(known) if known and len(known) == len(values) else None
@@ -109,7 +109,9 @@ def thin(objective: Objective, gauges: Sequence[Gauge]) -> list[str]:
 
 
 def as_csv(gauges: Sequence[Gauge]) -> str:
-    """Return all gauges in the order of the run, one on a line. Latencies are in µs, shares from 0 to 1."""
+    """Return all gauges (runs at one rate) in the order in which they ran, one on a line. Latencies are in µs, shares
+    from 0 to 1.
+    """
     text = io.StringIO()
     rows = [_plain(gauge) for gauge in gauges]
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

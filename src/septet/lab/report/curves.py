@@ -58,7 +58,7 @@ class Curves:
     x_title: str
     y_title: str
     headings: Sequence[str]
-    """The headings of the tooltips, one for each of the words of a point."""
+    """The headings of the tooltips, one for each of `Point.words`."""
     y_format: str = ",.10~g"
     x_format: str = ",d"
     x_words: str | None = None
@@ -272,7 +272,9 @@ def _neighbours(ends: list[Row], scale: Scale, form: Form) -> list[list[Row]]:
 
 
 def _strip(paper: Paper, failed: list[Row], order: list[str], scale: Scale, form: Form) -> Part:
-    """Return a row of crosses for each line that failed somewhere, and its name after the last one."""
+    """Return the strip below a picture: for each line that has failed runs a row with a cross for each, and the line's
+    name after the last one.
+    """
     last = {row["label"]: row for row in sorted(failed, key=lambda row: row["x"])}
     labels = [label for label in order if label in last]
     x = alt.X("x:Q", scale=_altair(scale), axis=None)

@@ -48,7 +48,7 @@ class Form:
     columns: int
     """Number of small pictures side by side."""
     cross: int
-    """The size of the mark of a failed cell."""
+    """The font size of the cross that marks a failed run."""
 
 
 WIDE = Form("wide", 860, 430, 13, 7.2, 2, 15)

@@ -65,7 +65,7 @@ RULES = (
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One measured page: its results, and their summaries."""
+    """One page of an application that was measured: its results, and their summaries."""
 
     results: Results
     cells: Sequence[Summary]
@@ -80,7 +80,7 @@ class _Panel:
     metric: Metric
     found: Standings
     cells: Sequence[Summary]
-    """The cells in the order of the bars."""
+    """The summaries of the contenders, in the order of their bars."""
 
 
 def section(pages: Sequence[Page]) -> Section:

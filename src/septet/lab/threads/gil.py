@@ -52,8 +52,8 @@ class GilWatch:
         self._wanted += min(self._cpus, sum(sample.state in ON_CPU for sample in samples))
 
     def share(self) -> float | None:
-        """Return the time for which threads waited for the GIL, as a share of the time in which they ran or wanted to
-        run.
+        """Return the time for which threads waited for the GIL, as a share of the time in which they ran, could run or
+        waited for the GIL.
 
         None when it is not known: too few samples, too many threads, or no GIL.
         """

@@ -30,7 +30,7 @@ _DIAG_REQUEST = struct.Struct("=BBBxI48s")  # struct inet_diag_req_v2, its ports
 _TCP_TIME_WAIT, _TCP_LISTEN = 6, 10
 _STATES = 0xFFF & ~(1 << _TCP_TIME_WAIT)
 _PAUSE = 9
-"""Pause between two reads of all sockets, as a multiple of the time that the last one took."""
+"""After a read of all sockets the next one waits for this many times as long as the read took."""
 _FRESH_NS = 20_000_000
 """Nanoseconds for which the kind of a descriptor is remembered; no longer, as its number may then belong to another
 file.

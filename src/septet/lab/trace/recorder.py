@@ -86,7 +86,7 @@ class Recorder:
         self._stack.close()
 
     def record(self, seconds: float) -> Recording:
-        """Record for this time. Raises Failed when no thread of the server can be seen."""
+        """Record for so many seconds. Raises Failed when no thread of the server can be seen."""
         if self.way == "spans":
             start = time.monotonic_ns()
             time.sleep(seconds)

@@ -122,7 +122,9 @@ def _trace(plan: TracePlan, model: str, tell: Callable[[str], None]) -> Trace:
 
 
 def _environment(plan: TracePlan, scratch: Path) -> dict[str, str]:
-    """Variables to add for the server: a new store for the guestbook in `scratch`, unless the user named one."""
+    """Return environment variables to add for the server: a new store for the guestbook in `scratch`, unless the user
+    named one; and that the server has no supervisor process.
+    """
     one_process = {"SEPTET_SUPERVISOR": "no"}
     if plan.store is not None:
         return {STORE: plan.store, **one_process}
