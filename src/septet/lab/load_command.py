@@ -26,7 +26,9 @@ RAMP_HELP = "Time in which users arrive, or --rate grows, before the warm-up."
 THINK_HELP = "Without --rate: time between an answer and the user's next request."
 
 GAUGE = {"duration_s": 3.0, "warmup_s": 0.5}
-"""Durations of each run of a search, unless the command line gives them."""
+"""Seconds that are measured, and of warm-up, in each run of a search for the highest rate (`--slo` without `--rate`),
+unless the command line gives them.
+"""
 FIELDS = {"duration_s": "duration", "warmup_s": "warmup"}
 
 
@@ -141,7 +143,9 @@ def _remarks(figures: dict[str, Any], limited: bool) -> Iterator[str]:
 
 
 def _objective(plan: Plan, options: dict[str, Any], spec: str | None, as_json: bool) -> int:
-    """Carry out `--slo`, and return the exit status: 0 if the objective is held or a rate found, 3 if missed."""
+    """Carry out `--slo`, and return the exit status: 0 if the objective is held or a rate found that holds it, 3 if it
+    is missed.
+    """
     from septet.lab.objective import command
     from septet.lab.objective.gauge import Gauger
     from septet.lab.objective.objective import read
@@ -176,7 +180,7 @@ def _is_given(option: str) -> bool:
 
 
 def _check(plan: Plan, options: dict[str, Any], spec: str | None) -> None:
-    """Raise UsageError for options that have no effect."""
+    """Raise UsageError for options that have no effect together with the others, or contradict them."""
     if options["think_times"] and not plan.think_s:
         raise UsageError("--think-times: it says how --think TIME is spread, so take that as well")
     if options["slow_rate"] and not plan.slow:

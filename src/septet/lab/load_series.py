@@ -22,11 +22,11 @@ from septet.lab.load import Histogram, unpacked
 
 Piece = dict[str, Any]
 MEASURED = ("measured", "after")
-"""The phases whose latencies are those of the run's figures."""
+"""Phases of a run (see `load.seconds`) whose latencies, together, are those of the run's figures."""
 
 COMPRESSED_COOKIE, COOKIE = 0x1C849304 | 0x10, 0x1C849303 | 0x10
-"""The first word of a compressed histogram and of a histogram, in encoding V2; 0x10 says that counts have a variable
-length.
+"""The first 32 bits of an HdrHistogram in encoding V2, compressed and not compressed; 0x10 says that counts have a
+variable length.
 """
 HEADER = struct.Struct(">iiiiqqd")
 """The header of an encoded histogram, for `struct`: cookie, bytes of counts, index of the first bucket, significant
@@ -41,7 +41,8 @@ HIGHEST_US = (1 << 40) - 1
 
 @contextmanager
 def written(series: Path | None, hdr: Path | None) -> Iterator[Callable[[str, dict[str, Any]], None]]:
-    """Open the files that are wanted; gives a function to call with the events of the load generator.
+    """Open the files for `septet load --series` and `--hdr` (None: not wanted), and yield a function that writes to
+    them: it is to be called with each event of the load generator.
 
     Raises Failed for a file that cannot be written, before anything is sent.
     """
@@ -89,7 +90,8 @@ class SeriesFile:
 
 
 class HdrLog:
-    """A log of HdrHistogram's format 1.3, with an interval for each second of the measured time, in microseconds.
+    """A log of HdrHistogram's format 1.3, with an interval for each second of the measured time. Latencies are in
+    microseconds.
 
     Together the intervals have exactly the latencies of the run's figures.
     """
@@ -131,7 +133,9 @@ def encoded(histogram: Histogram) -> bytes:
 
 
 def _runs(counts: list[int]) -> Iterator[bytes]:
-    """Yield the counts up to the last above 0: each as a number, and as many zeros in a row as one negative number."""
+    """Yield the encoded counts, up to the last one above 0: each count as a number, and a run of zeros as their number,
+    negated.
+    """
     zeros = 0
     for count in counts:
         if not count:
@@ -144,7 +148,9 @@ def _runs(counts: list[int]) -> Iterator[bytes]:
 
 
 def _number(value: int) -> bytes:
-    """Return an integer as ZigZag LEB128 of 64 bits: seven bits a byte, the lowest first; a ninth byte has eight."""
+    """Return an integer as ZigZag LEB128 of 64 bits: seven bits in each byte, the lowest first; a ninth byte has the
+    last eight.
+    """
     rest = (value << 1) ^ (value >> 63)
     found = bytearray()
     while rest > 0x7F and len(found) < 8:

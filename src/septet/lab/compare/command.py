@@ -58,7 +58,7 @@ not valid on both sides, or ran only once, are shown and not judged.""",
     help="Of the output.",
 )
 def compare(a: Path, b: Path, metrics: tuple[str, ...], tolerance: float, judge_noisy: bool, form: str) -> int:
-    """Compare two results of `septet bench`, cell by cell.
+    """Compare two results of `septet bench`, for each contender at each number of users.
 
     A and B are results.json, or the directories that hold them. Shows how many times as large each figure of B is as
     the one of A, with an interval from the repeats.

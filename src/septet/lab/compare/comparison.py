@@ -1,6 +1,7 @@
 """Compares results B with results A, cell by cell: a pure function of the two.
 
-A cell is judged when its figures may be believed on both sides. Each line of the chart (a contender in one setting) is
+A cell is one contender (a server or model) in one setting, at one number of users. It is judged when the verdicts of
+its runs say in both results that its figures are reliable. Each line of the chart (a contender in one setting) is
 judged too, over all its judged numbers of users: a change of five percent everywhere may be lost in the noise of every
 single cell, but not in that of all together.
 
@@ -22,37 +23,40 @@ from septet.lab.summary import Summary, summaries
 WORSE, BETTER, NO_DIFFERENCE, NOT_JUDGED = "worse", "better", "no difference", "not judged"
 BELIEVED = frozenset({"valid"})
 WITHOUT_FIGURES = frozenset({"errors", "failed"})
-"""Verdicts of cells that count as failed: a change to one of them is worse, whatever the figures say."""
+"""Verdicts of cells that count as failed. A cell that failed in B alone got worse, and one that failed in A alone got
+better, whatever its figures say.
+"""
 
 Key = tuple[str, int]
-"""A cell: its label and its number of users."""
+"""The key of a cell: its label (a contender in one setting) and its number of users."""
 Series = tuple[float, ...]
-"""One figure in each run of a cell."""
+"""The values of one metric in the runs of a cell, one for each run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How much a figure of the same thing differs from sitting to sitting: standard deviations, as shares of it.
+    """How much the values of a metric differ between two sittings although nothing has changed: standard deviations, as
+    shares of the value (0.05: 5 %).
 
-    A sitting is the minute or the hour in which one result is measured. Its repeats share the state that the machine is
-    in then, so that they do not show this spread.
+    A sitting is the minutes or hours in which one result is measured. The machine is in one state meanwhile, so the
+    repeats within one sitting do not show this spread.
     """
 
     valid: float
-    """The spread for cells whose verdict is valid."""
+    """The spread for rows in which all verdicts, in both results, are "valid"."""
     disturbed: float
-    """The spread for all other cells."""
+    """The spread for all other rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The change of one figure: the ratio of B to A, and its judgement."""
+    """How one metric changed: the ratio of its value in B to that in A, and whether this is worse or better."""
 
     ratio: Ratio
     outcome: str
     """WORSE, BETTER, NO_DIFFERENCE or NOT_JUDGED."""
     repeats: int | None = None
-    """Runs of each side that would be needed to show a change as large as the tolerance; None where not computed."""
+    """Number of runs that each side would need to show a change as large as the tolerance; None where not computed."""
 
     @property
     def visible(self) -> float | None:
@@ -62,15 +66,21 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ComparedRow:
-    """A row of the comparison: a cell, or, with `users` None, all judged cells of a label together."""
+    """A row of the comparison: one cell; or, with `users` None, all judged cells with one label (a contender in one
+    setting).
+    """
 
     label: str
     users: int | None
     verdicts: tuple[str, str] = ("valid", "valid")
     reason: str | None = None
-    """The reason of the worse of the two verdicts."""
+    """The reason of B's verdict, or of A's where B's is among the verdicts that are judged; None where
+    there is none.
+    """
     changes: dict[str, Change] = field(default_factory=dict)
-    """The change of each metric, by its name in COMPARED; figures that are not known are left out."""
+    """The change of each metric, by its key in `metrics.COMPARED`, without metrics that are not known in
+    both results.
+    """
 
     @property
     def outcome(self) -> str | None:
@@ -81,7 +91,9 @@ class ComparedRow:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All rows, ordered by label; and the cells that only one of the two has."""
+    """The outcome of a comparison: all rows, with the labels in the order of A, and the cells that only A or only B
+    has.
+    """
 
     rows: list[ComparedRow]
     metrics: tuple[str, ...]
@@ -91,11 +103,13 @@ class Comparison:
 
     @property
     def judged(self) -> int:
-        """The number of figures that were judged."""
+        """The number of changes (of one metric in one row) that were judged."""
         return sum(change.outcome != NOT_JUDGED for row in self.rows for change in row.changes.values())
 
     def with_outcome(self, outcome: str) -> Iterable[tuple[ComparedRow, str | None]]:
-        """Yield the rows and metrics with this outcome; the metric is None where it follows from the verdicts."""
+        """Yield each row and metric that has this outcome. Where a whole row has it, because it failed in A or B alone,
+        the metric is None.
+        """
         for row in self.rows:
             if row.outcome == outcome:
                 yield row, None
@@ -113,12 +127,12 @@ def compare(
     together: float = LEVEL,
     spreads: Mapping[str, Spread] = {},
 ) -> Comparison:
-    """Compare the results by these metrics, which are names of COMPARED.
+    """Compare two results by these metrics, which are keys of COMPARED.
 
-    A figure is worse, or better, when 1 is outside of the interval of its ratio, and it changed by more than
-    `tolerance` (a share: 0.05 is 5 %). Cells are judged when both verdicts are among `believed`. All intervals hold
-    at the same time in the share `together` of comparisons. `spreads` widens them, for some metrics, by how much
-    sittings differ.
+    A metric got worse, or better, when the interval of its ratio B/A excludes 1 and the ratio differs from 1 by more
+    than `tolerance` (0.05: 5 %). A cell is judged when its verdicts in both results are among `believed`. `together` is
+    the probability that all intervals hold at once. `spreads` gives, for some metrics, how much sittings differ, by
+    which their intervals become wider.
     """
     cells_a, cells_b = _cells(a), _cells(b)
     common = sorted(cells_a.keys() & cells_b.keys(), key=_order([*cells_a]))
@@ -136,15 +150,16 @@ def compare(
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """One cell of one of the two results."""
+    """One cell of one result: its summary and its runs."""
 
     summary: Summary
     records: list[dict[str, Any]]
     """Records of those runs of the cell that have figures."""
 
     def series(self, metric: str) -> Series | None:
-        """Return the figure in each run; None if it is not known in a run, or 0, with which no ratio can be
-        computed."""
+        """Return the value of the metric in each run; None if there is no run, or if a run has no value, or 0, of which
+        no ratio can be computed.
+        """
         figure = COMPARED[metric].figure
         assert figure is not None, "metrics that are compared are summed up"
         values = [figure(record) for record in self.records]
@@ -153,7 +168,7 @@ class _Cell:
 
 
 def _cells(results: Results) -> dict[Key, _Cell]:
-    """Return the cells, in the order of the tables."""
+    """Return the cells of one result by their keys, in the order of the tables."""
     records: dict[Key, list[dict[str, Any]]] = {}
     for record in results["runs"]:
         if record["verdict"] != "failed":
@@ -164,7 +179,9 @@ def _cells(results: Results) -> dict[Key, _Cell]:
 
 
 def _label(cell: Any) -> str:
-    """Return the label of a cell with its swept options in alphabetical order."""
+    """Return the label of a cell, with the options that the experiment varied in alphabetical order, so that both
+    results call it the same.
+    """
     return str(replace(cell, setting=tuple(sorted(cell.setting))).label)
 
 
@@ -175,14 +192,18 @@ def _order(keys: list[Key]) -> Callable[[Key], tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A row before it is computed, because its level depends on the number of rows."""
+    """A row before its changes are computed: the confidence level of its intervals depends on how many figures are
+    judged in all rows.
+    """
 
     empty: ComparedRow
     pairs: list[tuple[_Cell, _Cell]]
     believed: bool
 
     def judged(self, metric: str) -> bool:
-        """True if the metric can be judged: known on both sides, and in more than one run, to have an interval."""
+        """True if the metric is judged in this row: the verdicts are believed, and both sides have values from several
+        runs, which an interval needs.
+        """
         known = self.series(metric)
         return self.believed and bool(known) and all(len(each) > 1 for pair in known for each in pair)
 
@@ -191,7 +212,9 @@ class _Plan:
         return [(before, after) for before, after in both if before and after]
 
     def common(self, spread: Spread | None) -> float:
-        """The variance between sittings, which repeats within one sitting do not show; added once for each side."""
+        """Return the variance of the ratio's logarithm that comes from measuring A and B in different sittings, which
+        repeats do not show: that of `spread`, once for each side. 0 without a spread.
+        """
         if spread is None:
             return 0.0
         is_valid = all(each.summary.verdict == "valid" for pair in self.pairs for each in pair)
@@ -213,8 +236,12 @@ class _Plan:
 
 
 def _plans(label: str, pairs: list[tuple[_Cell, _Cell]], believed: frozenset[str]) -> list[_Plan]:
-    """Return the rows of the comparison for one contender's `label`: one for each cell, i.e. number of users, and one
-    over all judged cells if there are several. A cell is judged if the verdicts of both sides are in `believed`."""
+    """Return the rows of the comparison for one `label`: one for each cell, i.e. number of users, and one over all
+    judged cells if there are several.
+
+    `pairs` are the cells that both results have, as (cell of A, cell of B). A cell is judged if both verdicts are in
+    `believed`.
+    """
     plans, may = [], []
     for a, b in pairs:
         if _label(a.summary.cell) == label:

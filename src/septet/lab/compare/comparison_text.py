@@ -36,17 +36,21 @@ def _about(results: Results) -> str:
 
 
 def text(found: Comparison, head: str, differences: Sequence[str]) -> str:
-    """Return the comparison for a terminal."""
+    """Return the comparison as text for a terminal. `head` says what A and B are (see `heading`), `differences` what
+    differs between their machines and experiments.
+    """
     return "\n\n".join([head, *([_differ(differences)] if differences else []), *blocks(found)])
 
 
 def blocks(found: Comparison) -> list[str]:
-    """Return the table for a terminal, and the sentences about it."""
+    """Return the parts of the text for a terminal: the table, and then each sentence about it."""
     return [aligned(_table(found)), *sentences(found)]
 
 
 def markdown(found: Comparison, head: str, differences: Sequence[str]) -> str:
-    """Return the comparison as Markdown, for a pull request."""
+    """Return the comparison as Markdown, for a pull request. `head` says what A and B are, `differences` what differs
+    between their machines and experiments.
+    """
     titles, *lines = _table(found)
     rows = [titles, ["---", *["--:"] * (len(titles) - 1)], *lines]
     table = "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
@@ -100,7 +104,7 @@ def _figure(change: Change) -> str:
 
 
 def _times(value: float) -> str:
-    """Return a ratio as text with two decimals; "<0.01" or ">100" beyond these limits."""
+    """Return a ratio as text with two decimals; "<0.01" if it is less than that, ">100" if it is 100 or more."""
     return "<0.01" if value < 0.01 else f"{value:.2f}" if value < 100 else ">100"
 
 
@@ -110,7 +114,9 @@ def _verdicts(row: ComparedRow) -> str:
 
 
 def sentences(found: Comparison) -> list[str]:
-    """Return sentences about the table, without a full stop, the worst first."""
+    """Return sentences about the table, without a full stop: what got worse, what got better, which cells only one side
+    has, what could not be judged, and how many figures were.
+    """
     said = [_change(row, metric, WORSE) for row, metric in found.with_outcome(WORSE)]
     said += [_change(row, metric, BETTER) for row, metric in found.with_outcome(BETTER)]
     said += [_only(name, cells) for name, cells in (("A", found.only_a), ("B", found.only_b)) if cells]
@@ -152,9 +158,8 @@ def _excuse(doubted: Sequence[str]) -> str:
 
 
 def _visible(found: Comparison) -> list[str]:
-    """Return sentences for metrics in which the median cell could not have shown a change as small as the tolerance.
-
-    Each says what change it could have shown, and how many repeats would show the tolerance.
+    """Return a sentence for each metric for which a typical (median) cell could not have shown a change as small as the
+    tolerance: which change it could have shown, and how many repeats would show the tolerance.
     """
     said = []
     for name in found.metrics:
@@ -185,7 +190,7 @@ def _differ(differences: Sequence[str]) -> str:
 
 
 def _cell(value: str) -> str:
-    """Return a cell of the Markdown table, with the word for its outcome in bold."""
+    """Return a cell of the Markdown table, with the word "worse" or "better" at its end in bold."""
     for word in (WORSE, BETTER):
         if value.endswith(f" {word}"):
             return f"{value.removesuffix(word)}**{word}**"

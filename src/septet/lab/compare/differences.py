@@ -46,7 +46,9 @@ PACKAGES_SHOWN = 8
 
 
 def differences(a: Results, b: Results) -> list[str]:
-    """Return the differences as sentences without a full stop: the machine's first, then those of the experiments."""
+    """Return the differences as sentences without a full stop: between the machines, the experiments, the installed
+    packages and the commands of other servers; and whether A or B was interrupted.
+    """
     return [
         *_changed(a["machine"], b["machine"], MACHINE),
         *_changed(a["experiment"], b["experiment"], EXPERIMENT),
@@ -57,9 +59,10 @@ def differences(a: Results, b: Results) -> list[str]:
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[str]:
-    """Yield a sentence for each key of `titles` with different values in the two tables; `titles` has its words.
+    """Yield a sentence for each key of `titles` whose values in `a` and `b` differ. `titles` has the name of each key
+    in the sentence.
 
-    A key that one of them lacks is left out: an older version may not have recorded it.
+    A key that only one of the two has is left out: an older version may not have recorded it.
     """
     for key, title in titles.items():
         if key not in a or key not in b or a[key] == b[key]:
@@ -88,7 +91,7 @@ def _packages(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
 
 
 def _commands(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each other server whose command differs between the two experiments."""
+    """Yield a sentence for each server other than Septet that both experiments have, with different commands."""
     servers = {each["name"]: each["command"] for each in a["others"]}
     for each in b["others"]:
         if each["command"] != servers.get(each["name"], each["command"]):

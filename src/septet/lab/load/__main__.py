@@ -29,7 +29,9 @@ NUMBERS: dict[str, tuple[type, str]] = {
 
 
 def main() -> int:
-    """Carry out the plan of the command line. Returns the exit status: 0, or 2 after the event "refused"."""
+    """Load a server as the command line says. Returns the exit status: 0, or 2 after printing the event "refused",
+    which says why the plan cannot be carried out.
+    """
     options = vars(_parser().parse_args())
     if options.pop("worker_process"):
         return run_worker_process()
@@ -44,9 +46,11 @@ def main() -> int:
 
 
 def run_plans() -> int:
-    """Carry out plan after plan, one a line of standard input; a plan that cannot be is refused, and the next one read.
+    """Carry out the plans on standard input one after the other; each is a line of JSON. For one that cannot be carried
+    out the event "refused" is printed, and the next one is read.
 
-    Python takes a tenth of a second of CPU time to start, which is much beside a visit of a third of a second.
+    Starting Python anew for each plan would take a tenth of a second of CPU time, which is much where a plan lasts a
+    third of a second.
     """
     for line in sys.stdin:
         try:

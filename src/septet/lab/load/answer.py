@@ -23,7 +23,9 @@ class Malformed(Exception):
 
 
 class Framing(NamedTuple):
-    """The parts of a head that a client needs to find the end of the answer, and to go on."""
+    """What a client needs to know from the head of an answer: its status, where the answer ends, whether the connection
+    goes on, and the cookies.
+    """
 
     status: int
     length: int
@@ -81,7 +83,7 @@ def _unfolded(lines: list[bytes]) -> list[bytes]:
 
 
 def _elements(value: bytes) -> list[bytes]:
-    """Return the elements of a list with commas, in lower case, without empty ones (RFC 9110 section 5.6.1.2)."""
+    """Return the elements of a comma-separated list, in lower case, without empty ones (RFC 9110 section 5.6.1.2)."""
     return [element for each in value.lower().split(b",") if (element := each.strip(b" \t"))]
 
 
@@ -122,7 +124,7 @@ class Answer:
 
     def __init__(self, bodiless: bool = False, keeps_body: bool = False) -> None:
         self.framing: Framing | None = None
-        """None until the head is complete."""
+        """What the head says about status, length and connection; None until the head is complete."""
         self.body_bytes = 0
         self.complete = False
         self.keeps_body = keeps_body
@@ -133,7 +135,9 @@ class Answer:
         self._place = Place.SIZE
 
     def feed(self, data: bytes) -> bool:
-        """Take the next bytes (b"" when the server has closed); True when the answer is complete. Raises Malformed."""
+        """Parse the next bytes (b"" when the server has closed); returns True when the answer is complete. Raises
+        Malformed.
+        """
         if not data:
             self.complete = self.framing is not None and self.framing.length == UNTIL_CLOSE
             return self.complete

@@ -18,7 +18,7 @@ from .plan import Plan
 from .state import User
 
 ARRIVING_NS = 1_000_000
-"""Time between two looks at the listener's queue while users have yet to connect."""
+"""Nanoseconds between two looks at the listen queue while users have yet to connect."""
 QUEUE_ELSEWHERE = 128
 """Backlog assumed for a listener on another machine: somaxconn before Linux 5.4, and the default of many servers."""
 clock = time.monotonic_ns
@@ -50,10 +50,10 @@ class ListenQueueGate:
 
 
 class ClosedLoop(Loop):
-    """N users; once all have arrived, each always has a request under way.
+    """A closed loop of N users: once all have arrived, each has a request under way all the time.
 
-    Until then a user who keeps the connection sends one request and waits: a server that is kept busy by the first
-    thousands accepts the others so slowly that their arrival would take minutes.
+    Until then, users who keep their connections send one request each and wait for the others: a server that the first
+    thousands keep busy accepts the rest so slowly that their arrival would take minutes.
     """
 
     def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
@@ -61,7 +61,7 @@ class ClosedLoop(Loop):
         self._absent = self.users[::-1]
         self._gate = ListenQueueGate(route, plan.processes)
         self._waiting: list[User] | None = None if self._limit or plan.ramp_s else []
-        """Users who wait for the others to arrive; None: users do not wait."""
+        """Users who have had a first answer and wait for the others to arrive; None: users do not wait."""
         self._last_arrival_ns = self._begun_ns = clock()
         self._ramp_ns = int(plan.ramp_s * 1e9)
 
@@ -78,7 +78,9 @@ class ClosedLoop(Loop):
         return self._epoll.poll((until_ns - now) / 1e9)
 
     def _admit(self) -> None:
-        """Let as many absent users begin to connect as the gate admits, and the ramp where there is one."""
+        """Let users who have not begun to connect do so: as many as the listen queue has room for, but during a ramp
+        (see `Plan.ramp_s`) no more in all than its present share of the users.
+        """
         number = len(self._absent)
         if self._ramp_ns:
             passed = min(1.0, (clock() - self._begun_ns) / self._ramp_ns)
@@ -94,9 +96,10 @@ class ClosedLoop(Loop):
         self._last_arrival_ns = clock()
 
     def all_arrived(self) -> bool:
-        """True when every user has had a first answer, or no user had one for the time-out of a request.
+        """True when every user has had a first answer, or when no further user has had one for as long as a request may
+        take (`Plan.timeout_s`).
 
-        Where users do not wait for the others, they need only have begun to connect.
+        Where users do not wait for each other, it is enough that all have begun to connect.
         """
         since_ns = max(self._last_arrival_ns, self._begun_ns + self._ramp_ns)
         if clock() - since_ns > self._plan.timeout_s * 1e9:
@@ -104,8 +107,8 @@ class ClosedLoop(Loop):
         return not self._absent and (self._waiting is None or not self._gate.entering)
 
     def release(self) -> None:
-        """Let the users send their next request who have had their first answer and have waited until all users had
-        one. Called when the warm-up and the window begin.
+        """Let the users who have waited for the others to arrive send their next request. Called when the warm-up
+        begins, and again when the measured window begins.
         """
         waiting, self._waiting = self._waiting or [], None
         for user in waiting:
@@ -121,7 +124,8 @@ class ClosedLoop(Loop):
 class ThinkingLoop(ClosedLoop):
     """A closed loop whose users wait for their think time between an answer and the next request.
 
-    A think time ends up to 1 ms late, because epoll_wait(2) counts in milliseconds. A latency counts from then.
+    A request may be sent up to 1 ms after the end of the think time, because epoll_wait(2) counts in milliseconds. Its
+    latency counts from when it is sent.
     """
 
     def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
@@ -149,8 +153,8 @@ class ThinkingLoop(ClosedLoop):
         return super()._events(now, max(until_ns, now))
 
     def release(self) -> None:
-        """Let the waiting users begin at times spread over a part of their think time, so that they do not begin all at
-        once.
+        """Let the waiting users send their next request, each at a random time within the mean think time from now, so
+        that they do not all send at once.
         """
         waiting, self._waiting = self._waiting or [], None
         now = clock()

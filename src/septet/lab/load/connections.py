@@ -37,7 +37,9 @@ clock = time.monotonic_ns
 
 
 class Connections(ABC):
-    """N users, each with at most one connection in use. A subclass decides what a user does next: `_free`."""
+    """N users, each with at most one connection in use. A subclass decides, by its method `_free`, what a user does
+    next.
+    """
 
     def __init__(self, plan: Plan, route: Route) -> None:
         self._plan = plan
@@ -60,9 +62,13 @@ class Connections(ABC):
         self._by_fd: dict[int, User] = {}
         self._closing = ClosingConnections(spare_descriptors(plan.users + plan.slow))
         self._resting: deque[tuple[int, User]] = deque()
-        """Users who rest after an error, each with the instant of its end; sorted, as the delay is the same for all."""
+        """Users who rest after an error, each with the instant in ns (monotonic clock) at which the rest ends. They are
+        in order of these instants, as all rest for the same time.
+        """
         self._met = False
-        """True once the server has accepted a connection, or answered: a later refusal is an error, not NoListener."""
+        """True once the server has accepted a connection, or answered. Until then a refused connection raises
+        NoListener; afterwards it is counted as an error.
+        """
         self.users = [self._user(plan.first_user + number) for number in range(plan.users)]
         self.tally = self.warmup = self._new_tally()
 
@@ -70,7 +76,7 @@ class Connections(ABC):
         return User(number, self._encoder.requests_of(number), self._targets[0])
 
     def _new_tally(self) -> Tally:
-        """Return a tally for the requests that begin from now on."""
+        """Return a new, empty tally, into whose series the latencies of requests go that begin from now on."""
         tally = Tally(len(self._targets))
         for target, series in zip(self._targets, tally.series, strict=True):
             target.series = series
@@ -87,7 +93,11 @@ class Connections(ABC):
     # A request, from when it is due to its answer.
 
     def _begin(self, user: User, now: int, due_ns: int = 0) -> None:
-        """Give the user the next request, due now or since `due_ns`. One function, because it is the hot path."""
+        """Begin the user's next request at `now`: send it on the open connection, or on a new one. It was due at
+        `due_ns` (0: at `now`); both are in ns of the monotonic clock.
+
+        This is one long function because it runs for every request.
+        """
         target = user.target = self._next_target()
         user.series = target.series
         user.due_ns = due_ns or now
@@ -109,7 +119,7 @@ class Connections(ABC):
             self._watch(user, select.EPOLLOUT)
 
     def _transmit(self, user: User) -> None:
-        """Send the present request on a new connection."""
+        """Open a connection for the user, and send the present request on it."""
         if not self._open(user):
             return
         user.remaining -= 1
@@ -117,7 +127,9 @@ class Connections(ABC):
         self._send(user)
 
     def _send(self, user: User) -> None:
-        """Send what is unsent. On loopback the handshake is over by now; elsewhere EAGAIN makes us wait for it."""
+        """Send the part of the user's request that is not sent yet. On loopback the connection is established by now;
+        elsewhere the socket may report EAGAIN, and epoll then says when to go on.
+        """
         try:
             user.unsent = user.unsent[user.send(user.unsent) :]
         except AwaitsServer:
@@ -154,7 +166,9 @@ class Connections(ABC):
             self._receive_unknown(user, data, events)
 
     def _receive_unknown(self, user: User, data: bytes, events: int) -> None:
-        """Handle received bytes that are not the known answer of the target in one piece."""
+        """Handle received bytes that need parsing: all but a whole answer that equals the last right one of
+        the target.
+        """
         now = clock()
         if not user.due_ns:
             self._idle_ended(user, data)
@@ -176,7 +190,9 @@ class Connections(ABC):
             self._fail(user, "short body")
 
     def _judge(self, user: User, answer: Answer | MessageAnswer, whole: bytes, now: int, events: int) -> None:
-        """Check a complete answer that was not known; `whole` is all of its bytes when it came in one piece."""
+        """Check a complete answer that had to be parsed, and count it as right or as an error. `whole`: all of its
+        bytes if they came in one piece, else b"". `events`: what epoll reported for the connection.
+        """
         framing = answer.framing
         assert framing is not None, "a complete answer has a head"
         if user.target.closes:
@@ -249,7 +265,8 @@ class Connections(ABC):
     def _leave(self, user: User, closed: bool) -> None:
         """Give up the connection after a complete answer, because it may carry no further request.
 
-        `closed`: the server has closed its side already. Else the connection is kept until it does.
+        `closed`: the server has closed its side already. Otherwise the connection is kept open until the server closes
+        it (see `ClosingConnections`).
         """
         if user.remaining and not user.target.closes:
             self.tally.counts["reconnects"] += 1
@@ -259,7 +276,10 @@ class Connections(ABC):
         self._close(user)
 
     def _idle_ended(self, user: User, data: bytes) -> None:
-        """Close an idle connection that the server has closed; bytes that it sent unasked are an error."""
+        """Handle the end of a connection, or bytes on it, while its user has no request under way: the connection is
+        closed, and bytes count as an error. On a WebSocket bytes are ignored, as its server may send messages at any
+        time.
+        """
         if data:
             if self._plan.websocket:  # a server may send messages that answer nothing
                 return
@@ -275,7 +295,8 @@ class Connections(ABC):
             self._fail(user, kind_of(error.errno))
 
     def _closed_early(self, user: User, kind: str) -> None:
-        """Called when the connection ended before the first byte of an answer: send again, or count an error.
+        """Called when the connection ended before the first byte of an answer: sends the request again, or counts an
+        error of this `kind`.
 
         On a connection used before, the server may have closed it just as the request went out: a client then repeats
         an idempotent request once, on a new connection (RFC 9112 section 9.3.1).

@@ -12,7 +12,7 @@ BUCKETS = (1 << SUB_BITS) * 34
 """Number of buckets: enough for 2**40 µs, twelve days."""
 
 Sparse = Mapping[int, int]
-"""Counts by the lowest value of their bucket, in µs; see `Histogram.sparse`."""
+"""A histogram without its empty buckets: the count of each bucket, by the lowest value in µs that belongs to it."""
 
 
 class Histogram:
@@ -36,7 +36,7 @@ class Histogram:
             self.max_us = us
 
     def record_ns(self, latencies_ns: Iterable[int]) -> None:
-        """Record many latencies in ns at once. Equal ones are counted first, by Counter in C: half the time."""
+        """Record many latencies in ns at once. Equal ones are first counted together, which halves the time."""
         for us, times in Counter([ns // 1000 for ns in latencies_ns]).items():
             self.record(us, times)
 
@@ -51,8 +51,9 @@ class Histogram:
         return sum(self.counts)
 
     def percentile(self, percent: float) -> int | None:
-        """Return the value in µs that `percent` of all do not exceed (the upper edge of its bucket); None without
-        values."""
+        """Return the latency in µs that `percent` % of the recorded ones do not exceed, rounded up to the end of its
+        bucket; None without values.
+        """
         wanted = max(1.0, self.count * percent / 100)
         seen = 0
         for bucket, count in enumerate(self.counts):
@@ -66,7 +67,7 @@ class Histogram:
         return {self.lowest(bucket): count for bucket, count in enumerate(self.counts) if count}
 
     def merge(self, sparse: Sparse, max_us: int, total_us: int) -> None:
-        """Add another histogram, given by its `sparse`."""
+        """Add another histogram: its `sparse()`, its largest value and the sum of its values, both in µs."""
         for lowest, count in sparse.items():
             shift = max(0, lowest.bit_length() - SUB_BITS - 1)
             self.counts[(shift << SUB_BITS) + (lowest >> shift)] += count
@@ -77,9 +78,10 @@ class Histogram:
         self.merge(other.sparse(), other.max_us, other.total_us)
 
     def since(self, before: Histogram) -> Histogram:
-        """Return what was recorded after `before`, an earlier copy.
+        """Return a histogram of the values that were recorded after `before`, an earlier copy of this one, was made.
 
-        Its maximum is the upper edge of its last bucket.
+        The largest of these values is known by its bucket alone: the result's `max_us` is the upper edge of that
+        bucket.
         """
         found = Histogram()
         found.counts = [now - then for now, then in zip(self.counts, before.counts, strict=True)]
@@ -89,7 +91,9 @@ class Histogram:
         return found
 
     def summary(self) -> dict[str, int | float | None]:
-        """Mean, maximum and the usual percentiles, in µs; None where there is no value."""
+        """Return the mean, the PERCENTILES and the maximum, in µs, by the names "mean", "p50", ..., "max"; None without
+        values.
+        """
         count = self.count
         summary: dict[str, int | float | None] = {"mean": round(self.total_us / count, 1) if count else None}
         summary |= {f"p{percent:g}": self.percentile(percent) for percent in PERCENTILES}

@@ -16,29 +16,35 @@ from .plan import LoadError, Plan, socket_path, split
 SPARE_DESCRIPTORS = 32
 """Descriptors kept free for standard streams, epoll, name resolution, and files that the caller has open."""
 PORTS_USED_MAX = 0.5
-"""Largest share of the ports of a source address that users take: the more are taken, the longer the kernel looks for a
-free one."""
+"""Largest share of the ports of a local address that users take: the more are taken, the longer the kernel looks for a
+free one.
+"""
 SOURCES_MAX = 250
 SOURCES_OF_CHURN = 8
-"""Least number of source addresses where each request has a new connection: ended ones keep ports in TIME_WAIT."""
+"""Least number of local addresses to connect from where users open new connections again and again: an ended connection
+keeps its port for a while (TIME_WAIT).
+"""
 
 
 class Route(NamedTuple):
-    """The address of the server, and the addresses to connect from."""
+    """How to reach the server: its address, and the local addresses to connect from."""
 
     family: socket.AddressFamily
     address: Any
-    """The argument of socket.connect."""
+    """The address of the server, as socket.connect takes it."""
     sources: tuple[str, ...]
-    """Source addresses, used in turn; empty: the kernel chooses."""
+    """Local addresses to connect from, which users take in turn; empty: the kernel chooses."""
     queue: ListenQueue | None
-    """The queue of the listener at the beginning; None when the kernel does not know it: it is not on this machine."""
+    """The server's listen queue before the run; None where the kernel does not know it, as for a server on another
+    machine.
+    """
 
 
 def prepare(plan: Plan) -> Route:
     """Raise the limit of open files, resolve the host, and find the route to the server.
 
-    Raises LoadError when the URL is wrong, or when the users do not fit into this machine's limits.
+    Raises LoadError when the URL is wrong, or when this machine has too few file descriptors, ports or places in the
+    listen queue for the users.
     """
     url, port = split(plan.url)
     check_descriptors(-(-(plan.users + plan.slow) // max(1, len(plan.cpus))))
@@ -54,9 +60,9 @@ def prepare(plan: Plan) -> Route:
 
 
 def _reachable(host: str, port: int, timeout_s: float) -> tuple[socket.AddressFamily, Any]:
-    """Resolve the host; returns its first address at which a server listens, or the first if there is none.
+    """Resolve the host; returns its first address at which a server listens, or its first address if none listens.
 
-    `localhost`, for one, has an IPv6 and an IPv4 address. Raises LoadError when it cannot be resolved.
+    `localhost`, for one, has an IPv6 and an IPv4 address. Raises LoadError when the host cannot be resolved.
     """
     try:
         found = [(each[0], each[4]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
@@ -71,14 +77,18 @@ def _reachable(host: str, port: int, timeout_s: float) -> tuple[socket.AddressFa
 
 
 def check_users(users: int) -> None:
-    """Raise LoadError for more users than any plan for the loopback of this machine can have."""
+    """Raise LoadError if this machine has too few file descriptors or local ports for so many users of a server on
+    loopback.
+    """
     check_descriptors(users)
     if (ports := _ports()) and users > ports * SOURCES_MAX:
         raise LoadError(_too_few_ports(users, ports * SOURCES_MAX))
 
 
 def check_descriptors(users: int) -> None:
-    """Raise the limit of open files to the hard limit. Raises LoadError when `users` do not fit into that."""
+    """Raise the limit of open files to the hard limit. Raises LoadError when it is too low for `users`, who need one
+    each.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and users + SPARE_DESCRIPTORS > hard:
@@ -95,10 +105,10 @@ def spare_descriptors(users: int) -> int:
 
 
 def _sources(plan: Plan, host: str) -> tuple[str, ...]:
-    """Return the source addresses for `Route.sources`: for IPv4 loopback 127.0.0.1, 127.0.0.2, ..., as many as are
-    needed.
+    """Return the local addresses to connect from, for `Route.sources`. For a server on IPv4 loopback they are
+    127.0.0.1, 127.0.0.2, ..., as many as the users need: each has a whole range of ports of its own.
 
-    Each has a whole range of ports of its own. Empty when one suffices. Raises LoadError when there are too few ports.
+    Empty when one address is enough, and for all other servers. Raises LoadError when there are too few ports.
     """
     ports, users = _ports(), plan.users * plan.processes_here
     loopback = ipaddress.ip_address(host)
@@ -124,7 +134,7 @@ def _too_few_ports(users: int, ports: int) -> str:
 
 
 def _ports() -> int | None:
-    """Return how many local ports a client can use for each source address; None where /proc/sys is hidden."""
+    """Return how many ports of each local address a client can use; None where /proc/sys is hidden."""
     text = sysctl("net.ipv4.ip_local_port_range")
     if text is None:
         return None  # a lack of ports then shows as errors "no local port"
@@ -133,10 +143,11 @@ def _ports() -> int | None:
 
 
 def _check_queue(plan: Plan, queue: ListenQueue) -> None:
-    """Raise LoadError when users who connect for every request may overflow the listener's queue.
+    """Raise LoadError when users who connect for every request may overflow the listen queue, as all of them may wait
+    in it at the same time.
 
-    They may all wait in it at the same time. A SYN that finds it full is dropped and sent again after 1, 3 and 7 s
-    (RFC 6298): such a run would measure these delays.
+    A SYN that finds the queue full is dropped and sent again after 1, 3 and 7 s (RFC 6298): such a run would measure
+    these delays.
     """
     cure = ", or take --overflow to measure what happens then"
     if plan.users > queue.backlog:

@@ -30,7 +30,7 @@ class ListenQueue(NamedTuple):
     depth: int
     """Connections in the queue."""
     backlog: int
-    """Most connections that it takes: the argument of listen(2), or somaxconn when that is less."""
+    """Largest number of connections in the queue: the argument of listen(2), or somaxconn when that is less."""
 
 
 def listen_queue(family: int, host: str, port: int) -> ListenQueue | None:
@@ -48,7 +48,9 @@ def _takes(own: bytes, host: str) -> bool:
 
 
 def _listeners(family: int, port: int) -> Iterator[tuple[bytes, int, int]]:
-    """(packed address, depth, backlog) of each listener on the port, of IPv6 as well: one on [::] also takes IPv4."""
+    """Yield (packed address, connections in the queue, limit of the queue) for each listener on the port. Listeners of
+    IPv6 are always among them, because one on [::] takes IPv4 connections as well.
+    """
     for each in {family, socket.AF_INET6}:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG) as netlink:
             request = REQUEST.pack(each, socket.IPPROTO_TCP, 0, 1 << TCP_LISTEN, bytes(48))

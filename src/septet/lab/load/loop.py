@@ -1,4 +1,6 @@
-"""The event loop under both kinds of load: waits for events, handles time-outs and back-offs, reports progress."""
+"""The event loop under the closed and the open loop: waits for events, handles time-outs and back-offs, reports
+progress.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from .slow import SlowClients
 Notify = Callable[[str, dict[str, Any]], None]
 
 CHORES_NS = 50_000_000
-"""Nanoseconds between two rounds of chores: users whose back-off is over, time-outs, progress."""
+"""Nanoseconds between two rounds of regular tasks: ending the rest of users after errors, time-outs, progress, slow
+clients.
+"""
 EXPIRY_NS = 250_000_000
 """Nanoseconds between two checks of all users for time-outs, unless a tenth of the time-out is less. A check of 15,000
 users takes a millisecond."""
@@ -29,7 +33,9 @@ def never() -> bool:
 
 
 class Loop(Connections):
-    """Runs the connections in time; the subclasses decide when requests are sent."""
+    """Runs all connections of a process: waits for their events, and does regular tasks such as time-outs. Subclasses
+    decide when requests are sent.
+    """
 
     def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
         super().__init__(plan, route)
@@ -44,20 +50,28 @@ class Loop(Connections):
 
     @abstractmethod
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
-        """Send the requests that are due, then wait for events until the instant `until`, which is after `now`."""
+        """Send the requests that are due, then wait for events, at most until the instant `until_ns`, which is after
+        `now`. Returns epoll's pairs (descriptor, events).
+        """
 
     @abstractmethod
     def all_arrived(self) -> bool:
         """True when the warm-up may begin: all users have arrived, or no more are waited for."""
 
     def release(self) -> None:
-        """Called when the warm-up begins, and again when the window begins: users must not wait for others now."""
+        """Called when the warm-up begins, and again when the measured window begins: a loop whose users wait for others
+        to arrive must let them go on.
+        """
 
     def align(self, first_ns: int) -> None:
-        """Make the next request due at this instant, if the loop has a rate: processes that share it take turns."""
+        """Make the next request due at this instant (ns of the monotonic clock), if the loop has a rate. Processes that
+        share a rate get different instants, so that their requests alternate.
+        """
 
     def run_until(self, end_ns: int, done: Callable[[], bool] = never, chores_ns: int = CHORES_NS) -> None:
-        """Run until `end_ns`, or until `done` returns True; it is called every `chores_ns`."""
+        """Run until `end_ns`, or until `done`, which is called every `chores_ns`, returns True. Both are in ns,
+        `end_ns` of the monotonic clock.
+        """
         by_fd = self._by_fd
         self._next_chores_ns = 0
         while (now := clock()) < end_ns:
@@ -94,18 +108,22 @@ class Loop(Connections):
             self._seconds.look(now)
 
     def begin_phase(self, phase: str) -> None:
-        """Called when the next of `seconds.PHASES` begins."""
+        """Called when the next phase of a run begins, one of `seconds.PHASES`."""
         if self._seconds is not None:
             self._seconds.begin(phase)
 
     def end_phases(self) -> None:
-        """Report the last second of the run, if `Plan.seconds` asks for that: nothing is counted after it."""
+        """Report the counts of the last, incomplete second of the run, if `Plan.seconds` asks for such reports; nothing
+        is counted after it.
+        """
         if self._seconds is not None:
             self._seconds.end()
 
     @property
     def completed(self) -> int:
-        """Right answers that came in the present window, even if their requests were due before it."""
+        """Number of right answers that came in the measured window, or, before it, since the run began. Answers to
+        requests that were due before the window count too.
+        """
         if self._completed_at_end is not None:
             return self._completed_at_end
         total = self.tally.answers + (self.warmup.answers if self.warmup is not self.tally else 0)
@@ -132,7 +150,9 @@ class Loop(Connections):
         self.begin_phase("after")
 
     def _under_way(self) -> list[int]:
-        """Return the instants at which the requests were due that have no answer yet."""
+        """Return, for each request that has no answer yet, the instant at which it was due, in ns of the monotonic
+        clock.
+        """
         return [user.due_ns for user in self.users if user.due_ns]
 
     def under_way(self) -> int:

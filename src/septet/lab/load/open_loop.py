@@ -2,7 +2,7 @@
 
 A latency counts from the instant at which the request was due, so that a server that stalls cannot hide it by keeping
 its users from sending requests (Tene's coordinated omission). The service time counts from when a user was free to send
-the request. A request that finds all users busy waits for one, and is counted.
+the request. A request that finds all users busy waits until one is free; the number of such requests is reported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .state import User
 from .tally import Tally
 
 COARSE_NS = 2_000_000
-"""Shorter waits use select(2): epoll_wait(2) counts in milliseconds, which Python rounds up."""
+"""Waits shorter than this use select(2), because epoll_wait(2) counts in milliseconds, to which Python rounds up."""
 NEVER_NS = 1 << 62
 clock = time.monotonic_ns
 
@@ -31,9 +31,9 @@ clock = time.monotonic_ns
 class Schedule:
     """The instants at which the requests of a rate are due.
 
-    A request is due when the integral of the rate over time has reached its mark. Marks are 0, 1, 2, ... for uniform
-    arrivals; for a Poisson process the distances between them are exponential with a mean of 1. So both kinds follow a
-    ramp, in which the rate grows evenly from nothing.
+    Each request has a mark, and is due when the integral of the rate over time (the number of requests expected so far)
+    reaches it. Marks are 0, 1, 2, ... for uniform arrivals; for a Poisson process the distances between them are
+    exponential with a mean of 1. So both kinds of arrivals follow a ramp, in which the rate grows evenly from nothing.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -57,8 +57,8 @@ class Schedule:
         self.due_ns = self._first_ns + self._offset_ns()
 
     def _offset_ns(self) -> int:
-        """Return when the integral of the rate reaches the mark. In a ramp of T seconds up to the rate R the integral
-        is R t² / 2T.
+        """Return how many ns after the beginning the integral of the rate reaches the mark of the next request. In a
+        ramp of T seconds up to the rate R the integral is R t² / 2T.
         """
         in_ramp = self._rate * self._ramp_s / 2
         if self._mark < in_ramp:
@@ -77,13 +77,13 @@ class OpenLoop(Loop):
         """Instant from which on no request becomes due, in ns of the monotonic clock."""
         self._idle = deque(self.users)
         self._late: deque[int] = deque()
-        """The instants at which requests were due that still wait for a free user."""
+        """When each request that waits for a free user was due, in ns of the monotonic clock; the oldest first."""
         self._begun_ns = 0
         """When the measured window began, in ns of the monotonic clock."""
         _keep_time_exactly()
 
     def align(self, first_ns: int) -> None:
-        """Begin the schedule of the requests at this instant."""
+        """Begin the schedule of the requests at this instant, in ns of the monotonic clock."""
         self._schedule.begin(first_ns)
 
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
@@ -97,7 +97,8 @@ class OpenLoop(Loop):
     def _send_due(self, now: int) -> int:
         """Send the requests that are due at `now`; returns the instant at which the next one is due.
 
-        Requests that become due meanwhile are left for the next call: at too high a rate this would never end.
+        Requests that become due meanwhile are left for the next call; otherwise, at too high a rate, a call would never
+        end.
         """
         until_ns, schedule = now, self._schedule
         while (due_ns := schedule.due_ns) <= until_ns:
@@ -116,8 +117,9 @@ class OpenLoop(Loop):
         return due_ns
 
     def _tally_of(self, due_ns: int) -> Tally:
-        """Return the tally in which a request counts: that of the time when it was due, even if it is answered
-        later."""
+        """Return the tally that counts a request which was due at `due_ns`: that of the measured window if it was due
+        in it, else that of the warm-up, even if the answer comes later.
+        """
         return self.tally if due_ns >= self._begun_ns else self.warmup
 
     def _free(self, user: User, now: int, /) -> None:
@@ -148,7 +150,9 @@ class OpenLoop(Loop):
         self._begun_ns = self.tally.begun_ns
 
     def end(self) -> None:
-        """End the window: no more requests become due; wait for the answers to those that were, up to the time-out."""
+        """End the measured window: no more requests become due. Waits for the answers to those that were due, at most
+        for `Plan.timeout_s`.
+        """
         super().end()
         self._last_ns = min(self._ended_ns, self._begun_ns + int(self._plan.duration_s * 1e9))
         self._send_due(clock())  # what was due, and was not sent because this process did not run

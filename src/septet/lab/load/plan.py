@@ -63,11 +63,13 @@ class Target:
     status: int | None = None
     """Status of a right answer; None: 200 to 399."""
     expect_length: int | None = None
-    """Bytes of the body of a right answer, or ANY_LENGTH; None: as in the first two answers."""
+    """Number of bytes in the body of a right answer, or ANY_LENGTH. None: that of the first two answers, or any if they
+    differ.
+    """
     expect_text: str = ""
-    """Text that a right body contains."""
+    """Text that the body of a right answer contains; "": any body."""
     same_body: bool = False
-    """True if a right body must equal the first one, byte by byte."""
+    """True if the body of every right answer must equal that of the first one, byte by byte."""
 
     def __post_init__(self) -> None:
         if self.weight < 1:
@@ -88,7 +90,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Plan:
-    """The parameters of a run. Lengths are in bytes. Raises LoadError when a value is out of range."""
+    """The parameters of a run of the load generator. Raises LoadError when a value is out of range."""
 
     url: str
     users: int = 50
@@ -96,11 +98,13 @@ class Plan:
     rate: float | None = None
     """Requests due in a second (an open loop); None: each user sends the next after the answer (a closed loop)."""
     duration_s: float = 5.0
-    """The length of the measured window."""
+    """The length of the measured window in seconds."""
     warmup_s: float = 1.0
-    """The shortest warm-up, from when all users have arrived; it is not counted."""
+    """Least seconds of warm-up, from when all users have arrived; what happens in them is not counted."""
     warmup_max_s: float = 0.0
-    """If more than warmup_s: warm up until the rate is steady, but no longer than this."""
+    """If more than warmup_s: the warm-up goes on until the rate of answers is steady, but at most for so
+    many seconds.
+    """
     arrivals: str = "uniform"
     """How the requests of a rate are spread: "uniform" at even intervals, "poisson" at random, as visitors come who do
     not know of each other."""
@@ -108,13 +112,15 @@ class Plan:
     """Seconds in which the load grows evenly from nothing to all users, or to the whole rate, before the warm-up. They
     are not counted."""
     think_s: float = 0.0
-    """Seconds that a user of a closed loop waits between an answer and the next request: their mean if they are
-    exponential."""
+    """Seconds that a user of a closed loop waits between an answer and the next request; with exponential `think_times`
+    their mean.
+    """
     think_times: str = "constant"
-    """"constant", or "exponential": drawn anew for each request."""
+    """How think times are chosen: "constant" for `think_s` each time, or "exponential" for a random one each time."""
     slow: int = 0
-    """Number of slow clients beside the users; each sends and reads `slow_rate` bytes a second. They are counted
-    apart."""
+    """Number of slow clients beside the users; each sends and reads `slow_rate` bytes a second. Their answers and
+    errors are counted separately.
+    """
     slow_rate: int = 1024
     """Bytes per second at which a slow client sends and reads."""
     mode: str = "keep-alive"
@@ -141,15 +147,19 @@ class Plan:
     ca: str = ""
     """Certificates, in PEM, of the authorities that are trusted; "" for those of the system."""
     overflow: bool = False
-    """True if more users may connect at once than the listener's queue holds."""
+    """True: the run is carried out even if users may overflow the listen queue by connecting for every request. False:
+    that raises LoadError.
+    """
     seconds: bool = False
-    """True if an event "second" is sent once a second with what was counted in it; see `seconds`."""
+    """True if the event "second" reports once a second what was counted in it; see the module
+    `septet.lab.load.seconds`.
+    """
     first_user: int = 0
     """Number of the first user of this process, for `{user}` in requests."""
     processes: int = 1
     """Number of processes that carry out the whole plan; this object is the part of one of them."""
     processes_here: int = 1
-    """Number of those processes that run on this machine and share its ports."""
+    """Number of the processes of the whole plan that run on this machine and share its ports."""
 
     def __post_init__(self) -> None:
         for what, value, known in (
@@ -211,9 +221,11 @@ class Plan:
         return any("close" in [option.strip().lower() for option in value.split(",")] for value in headers)
 
     def share(self, index: int, of: int, here: int | None = None) -> Plan:
-        """Return the share of process `index` (from 0) of `of` processes: its users, its part of the rate, its CPU.
+        """Return the part of the plan for process `index` (from 0) of `of` processes: its users, its part of the rate,
+        its CPU.
 
-        `here` is how many of them run on its machine; None: all. Raises LoadError for fewer users than processes.
+        `here` is the number of these processes that run on the same machine; None: all. Raises LoadError for fewer
+        users than processes.
         """
         if of > self.users:
             raise LoadError(f"{self.users} users cannot be spread over {of} processes")
@@ -229,7 +241,9 @@ class Plan:
         )
 
     def all_targets(self) -> tuple[Target, ...]:
-        """Return the targets, or the one that the URL names."""
+        """Return `targets`; if there are none, one target with the path of the URL and the method and body
+        of the plan.
+        """
         if self.targets:
             return self.targets
         url, _ = split(self.url)
@@ -240,8 +254,8 @@ class Plan:
 
 
 def split(text: str) -> tuple[SplitResult, int]:
-    """Return an http or https URL and its port; for a unix socket the URL has the host localhost. Raises LoadError for
-    other texts.
+    """Parse a URL of the form http[s]://, ws[s]:// or unix:, and return its parts and its port. For a unix socket the
+    host is localhost. Raises LoadError for other texts.
     """
     if text.startswith(UNIX):
         text = "http://localhost" + (_split_unix(text)[1] or "/")
@@ -317,7 +331,9 @@ RENAMED = {"length": "expect_length", "text": "expect_text"}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a scenario; returns fields of a Plan: targets, headers, cookies. Raises LoadError for a wrong file."""
+    """Read a scenario; returns fields of a Plan: targets, headers, cookies. Raises LoadError if the file cannot be read
+    or is not valid.
+    """
     try:
         values = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -77,24 +77,26 @@ def bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
 
 
 class Coordinated(Protocol):
-    """The state that a coordinator keeps of each process."""
+    """What a coordinator keeps about each process of the load generator."""
 
     answers: int
-    """Number of answers so far, from its last report."""
+    """Number of answers that the process has had, by its last report."""
     raw: dict[str, Any] | None
-    """All its counts; None until it has finished."""
+    """All counts of the process; None until it has finished."""
 
 
 P = TypeVar("P", bound=Coordinated)
 
 
 class Coordinator(ABC, Generic[P]):
-    """Receives the events of a run's processes, and tells them when to begin: the first request, and the measured
-    window.
+    """Receives the events of all processes of a run, and tells them when to send the first request and when to begin
+    the measured window.
     """
 
     notice_ns: int
-    """Nanoseconds between the sending of an instant and the instant itself, so that all processes get it in time."""
+    """How long in advance processes are told the instant at which to begin, in nanoseconds, so that all learn it in
+    time.
+    """
 
     def __init__(self, plan: Plan, notify: Notify) -> None:
         self._plan = plan
@@ -107,7 +109,9 @@ class Coordinator(ABC, Generic[P]):
 
     @abstractmethod
     def _tell(self, instants_ns: Sequence[int]) -> None:
-        """Send each process its instant, given in nanoseconds of our monotonic clock, in the order of `processes`."""
+        """Send each process the instant at which it is to begin, in nanoseconds of our monotonic clock, in the order of
+        `processes`.
+        """
 
     def receive(self, process: P, event: str, details: dict[str, Any]) -> None:
         """Handle an event that a process has sent; an event that all have sent is passed on to `notify`, once."""
@@ -139,7 +143,9 @@ class Coordinator(ABC, Generic[P]):
             self._tell([time.monotonic_ns() + self.notice_ns] * len(self.processes))
 
     def _align(self) -> None:
-        """Send each process the instant of its first request, so that they take turns at the requests of the rate."""
+        """Send each process the instant of its first request. With a rate these instants are apart, so that the
+        processes send in turns.
+        """
         first_ns = time.monotonic_ns() + self.notice_ns
         interval_ns = 0 if self._plan.rate is None else 1e9 / self._plan.rate
         self._tell([first_ns + int(index * interval_ns) for index in range(len(self.processes))])
@@ -266,9 +272,10 @@ def coordinate(plan: Plan, notify: Notify) -> list[dict[str, Any]]:
 
 
 class CoordinatedStart:
-    """The start signal of a process with a coordinator: two lines on its standard input, after that of the plan.
+    """The start signal of a process with a coordinator: two lines on its standard input, after the line with the plan.
 
-    Each is an instant in nanoseconds of the monotonic clock: of the first request, and of the beginning of the window.
+    Each has an instant in nanoseconds of the monotonic clock: that of the first request, and that at which the measured
+    window begins.
     """
 
     at_once = False
@@ -299,7 +306,8 @@ def run_worker_process() -> int:
 
 
 def read_line() -> str:
-    """Read one line of standard input, and not a byte more: select(2) must see what follows.
+    """Read one line of standard input, and not a byte more, because CoordinatedStart uses select(2) to see whether a
+    further line has come.
 
     Raises LoadError at the end of the input.
     """

@@ -16,13 +16,16 @@ from urllib.parse import unquote_to_bytes
 from .plan import USER_PLACEHOLDER, LoadError, Plan, Target, merged, split
 
 SHUFFLES = 16
-"""Number of shuffled rounds, after which the order repeats itself."""
+"""The order of targets has this many shuffled rounds, each with every target in proportion to its weight, and then
+begins again.
+"""
 
 
 def target_order(weights: list[int], seed: int = 0) -> list[int]:
-    """Return indices of the weights in random order, each in proportion to its weight; a seed always gives one order.
+    """Return the order in which to request targets, as indices of `weights`: random, but each in proportion to its
+    weight. The same seed gives the same order.
 
-    The list is SHUFFLES shuffled rounds, in each of which the shares are exact, unlike with independent draws.
+    The list has SHUFFLES shuffled rounds. Each round has the exact proportions, which independent draws would not have.
     """
     divisor = math.gcd(*weights)
     round = [index for index, weight in enumerate(weights) for _ in range(weight // divisor)]
@@ -39,7 +42,7 @@ def target_order(weights: list[int], seed: int = 0) -> list[int]:
 class Jar:
     """The cookies of one user (RFC 6265): by name and path, their values and expiry in seconds since 1970.
 
-    A user visits one server by one name and without TLS, so Domain, Secure and the other attributes do not matter.
+    Domain, Secure and the other attributes are ignored, because a user visits one server by one name.
     """
 
     __slots__ = ("_kept",)
@@ -52,7 +55,7 @@ class Jar:
 
         Args:
             values: the values of the Set-Cookie fields.
-            path: that of the request, with its query.
+            path: the path of the request, with its query.
             now: seconds since 1970.
         """
         for text in values:
@@ -102,7 +105,7 @@ def _end(said: dict[bytes, bytes], now: float) -> float:
 
 
 def _directory(path: bytes) -> bytes:
-    """Return the default path of a cookie without one, from the path of the request (RFC 6265 section 5.1.4)."""
+    """Return the path of a cookie that has no Path attribute, from the path of the request (RFC 6265 section 5.1.4)."""
     return path.partition(b"?")[0].rpartition(b"/")[0] or b"/"
 
 
@@ -112,7 +115,7 @@ def _is_below(path: bytes, where: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """The request for each target, in the order of the targets."""
+    """One user's request to each target, in the order of the plan's targets."""
 
     keep: tuple[bytes, ...]
     """Each target's request in bytes, for a connection that will carry another request after it."""
@@ -121,7 +124,7 @@ class Requests:
 
 
 class Encoder:
-    """Makes the requests of a plan. Raises LoadError at once for characters that HTTP does not allow in a head."""
+    """Makes the requests of a plan. Raises LoadError on creation for characters that HTTP does not allow in a head."""
 
     def __init__(self, plan: Plan) -> None:
         url, _ = split(plan.url)
@@ -136,7 +139,7 @@ class Encoder:
         self._shared = self._encode(0, None)
 
     def head(self, target: Target) -> bytes:
-        """Return the request for one target; the target need not be in the plan."""
+        """Return the bytes of a request to this target, which need not be one of the plan."""
         return self._request(target, 0, None, close=False)
 
     def requests_of(self, user: int, cookies: Jar | None = None) -> Requests:
@@ -173,8 +176,8 @@ class Encoder:
 
 
 def _in_order(ours: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the header fields in the order in which they are sent: Host first (RFC 9110 section 7.2), then those that
-    the plan asks for, then ours that the plan does not replace.
+    """Return the header fields in the order in which they are sent: Host first (RFC 9110 section 7.2), then `asked`,
+    those that the plan has, then `ours`, those that the load generator adds, without the ones that `asked` replaces.
     """
     kept = merged(ours, asked)[: -len(asked) or None]
     hosts = [header for header in (*kept, *asked) if header.lower().startswith("host:")]

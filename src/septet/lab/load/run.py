@@ -13,24 +13,30 @@ from .open_loop import OpenLoop
 from .plan import Plan
 
 ARRIVAL_MAX_S = 30.0
-"""The warm-up begins after this time, even if some users could not connect yet; these go on trying."""
+"""Seconds after which the warm-up begins (the ramp not counted), even if some users could not connect yet; these go on
+trying.
+"""
 ARRIVAL_CHORES_NS = 1_000_000
 NEVER_NS = 1 << 62
 
 WINDOWS = 4
-"""The warm-up counts the answers in windows of WINDOW_S. The rate is steady if the counts of this many windows in a row
-hardly differ."""
+"""Number of windows of WINDOW_S in which the warm-up counts answers, to see whether the rate is steady: it is if the
+last so many counts hardly differ.
+"""
 WINDOW_S = 0.25
 """Length in seconds of the windows in which the warm-up counts answers."""
 TOLERANCE = 0.05
-"""Largest difference of those counts from their mean, as a share of it; or SIGMAS standard deviations, if that is
-more."""
+"""The rate of answers is steady if the counts of the last WINDOWS windows differ from their mean by at most this share
+of it, or by at most SIGMAS standard deviations if that is more.
+"""
 SIGMAS = 2.0
 clock = time.monotonic_ns
 
 
 class StartSignal(Protocol):
-    """Decides when the window begins. In a process alone that is its own decision, else that of the coordinator."""
+    """Decides when the measured window begins. A process that runs alone decides for itself (`OwnStart`); one of
+    several is told by the coordinator (`CoordinatedStart`).
+    """
 
     at_once: bool
     """True if there is no warm-up: then users arrive during the window."""
@@ -45,7 +51,9 @@ class StartSignal(Protocol):
         """True if the warm-up is over; `answers` is the number of right answers so far."""
 
     def begin_ns(self) -> int:
-        """Return the instant at which the window begins, in ns of the monotonic clock. Called when `over` is True."""
+        """Return the instant at which the measured window begins, in ns of the monotonic clock. Called once `over` has
+        returned True.
+        """
 
 
 class OwnStart:
@@ -66,10 +74,12 @@ class OwnStart:
 
 
 def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
-    """Load the server as planned, in this process; returns the raw counts. Ctrl-C ends it early, with those so far.
+    """Load the server as planned, in this process, and return the raw counts. Ctrl-C ends the run early, with the
+    counts so far. `start` decides when the measured window begins.
 
-    `notify` is called with "came", "progress" (four times a second), "measuring" and "measured". Raises LoadError,
-    before anything is sent, when the plan cannot be carried out here; and NoListener when nothing listens at the URL.
+    `notify` is called with the events "came" (all users have arrived), "progress" (four times a second), "measuring"
+    and "measured" (the window begins, and has ended). Raises LoadError, before anything is sent, when the plan cannot
+    be carried out here; and NoListener when nothing listens at the URL.
     """
     route = prepare(plan)
     kind = OpenLoop if plan.rate is not None else ThinkingLoop if plan.think_s else ClosedLoop
@@ -109,15 +119,18 @@ def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:
 
 
 def warmup(plan: Plan) -> Warmup:
-    """Return the warm-up of a plan. The ramp of a rate is part of it; that of users is part of their arrival."""
+    """Return the warm-up of a plan. If the plan has a rate, the time in which the rate grows (`Plan.ramp_s`) is part of
+    the warm-up; without a rate, users arrive in that time, before the warm-up.
+    """
     ramp_s = plan.ramp_s if plan.rate is not None else 0.0
     return Warmup(ramp_s + plan.warmup_s, ramp_s + plan.warmup_max_s)
 
 
 class Warmup:
-    """Decides when a warm-up is over: after its time, or when the rate of answers has become steady.
+    """Decides when a warm-up is over: as soon as the rate of answers is steady, but not before `at_least_s` seconds,
+    and at the latest after `at_most_s`.
 
-    It has no clock: `over` is told the time and the answers so far.
+    It reads no clock: `over` is given the time and the number of answers.
     """
 
     def __init__(self, at_least_s: float, at_most_s: float) -> None:
@@ -128,7 +141,9 @@ class Warmup:
         self._windows: deque[int] = deque(maxlen=WINDOWS)
 
     def over(self, now_s: float, answers: int) -> bool:
-        """True if the warm-up is over. `now_s` is in seconds of any clock; `answers` counts all so far."""
+        """True if the warm-up is over. `now_s` is the time in seconds of any clock, `answers` the number of right
+        answers up to now.
+        """
         if self._begun_s is None:
             self._begun_s, self._mark = now_s, (now_s, answers)
         if now_s - self._mark[0] >= WINDOW_S:
@@ -140,7 +155,9 @@ class Warmup:
 
     @property
     def steady(self) -> bool:
-        """True if the counts of the last WINDOWS windows differ from their mean by no more than is allowed."""
+        """True if the counts of the last WINDOWS windows differ from their mean by no more than TOLERANCE and SIGMAS
+        allow.
+        """
         if len(self._windows) < WINDOWS:
             return False
         mean = sum(self._windows) / WINDOWS

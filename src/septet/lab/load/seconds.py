@@ -1,9 +1,9 @@
-"""What was counted in each second of a run, told while it lasts: the event "second", of a plan with `seconds`.
+"""Reports during a run what was counted in each second, by the event "second"; for a plan with `seconds`.
 
-A piece is a second of the monotonic clock, which all processes of a machine share, or the part of one that belongs to
-one phase: "arrival" of the users, "warm-up", "measured", and "after" it, while answers are awaited. So pieces of
-several processes can be added, and those of the phases "measured" and "after" have exactly the latencies of the run's
-figures.
+A piece is what one report covers: a second of the monotonic clock, which all processes of a machine share, or the part
+of a second that belongs to one phase: "arrival" of the users, "warm-up", "measured", and "after" it, while answers are
+awaited. So pieces of several processes can be added, and those of the phases "measured" and "after" have exactly the
+latencies of the run's figures.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Counted(Protocol):
 
 
 class Seconds:
-    """Reports what one process counts, second by second. The loop calls `look` with its chores, and `begin` at each
-    phase.
+    """Reports what one process counts, second by second (see the module). The loop calls `look` many times a second,
+    and `begin` at each phase.
     """
 
     def __init__(self, loop: Counted, tell: Callable[[Piece], None]) -> None:
@@ -44,21 +44,23 @@ class Seconds:
         self._begun_ns = clock()
         self._counted = self._count()
         self.next_ns = _next_second(self._begun_ns)
-        """When `look` has something to tell, in ns of the monotonic clock."""
+        """When `look` will make the next report, in ns of the monotonic clock."""
 
     def look(self, now: int) -> None:
         if now >= self.next_ns:
             self._end(now)
 
     def begin(self, phase: str, reset: Callable[[], None] = lambda: None) -> None:
-        """Report the present piece and begin one of another phase; `reset` replaces the tallies in between."""
+        """Report what was counted since the last report, and begin to count for another phase. `reset`, which replaces
+        the tallies, is called in between.
+        """
         self._end(clock())
         reset()
         self._phase = phase
         self._counted = self._count()
 
     def end(self) -> None:
-        """Report the last piece."""
+        """Report what was counted since the last report; called at the end of the run."""
         self._end(clock())
 
     def _end(self, now: int) -> None:
@@ -88,7 +90,7 @@ class Seconds:
 
 
 class _Counts:
-    """What was counted from the beginning up to an instant."""
+    """The counts of a process from its beginning up to an instant; `since` subtracts earlier ones."""
 
     def __init__(self, counts: dict[str, int], answers: int, errors: Counter[str], latencies: Histogram) -> None:
         self._counts, self._answers, self._errors, self._latencies = counts, answers, errors, latencies
@@ -105,7 +107,7 @@ def _next_second(now: int) -> int:
 
 
 def merged(pieces: Sequence[Piece]) -> Piece:
-    """Return the sum of several processes' pieces of the same second and phase."""
+    """Return the sum of the reports of several processes about the same second and phase."""
     added = {
         name: sum(piece[name] for piece in pieces) for name in ("due", "no_free_connection", "answers", "under_way")
     }
@@ -122,13 +124,17 @@ def merged(pieces: Sequence[Piece]) -> Piece:
 
 
 class Merger:
-    """Adds up the pieces of several processes, and reports a sum when no process can add to it any more."""
+    """Adds up the reports of several processes about the same second and phase, and passes on the sum when no process
+    can add to it any more.
+    """
 
     def __init__(self, processes: int, tell: Callable[[Piece], None]) -> None:
         self._tell = tell
         self._waiting: dict[tuple[int, int], list[Piece]] = {}
         self._reached = dict.fromkeys(range(processes), (-1, 0))
-        """The last piece of each process that is still to tell some, by its number."""
+        """For each process that will report more, by its number: the second and the phase of its last report, as
+        (number of the second, index in PHASES).
+        """
 
     def receive(self, process: int, piece: Piece) -> None:
         key = (piece["number"], PHASES.index(piece["phase"]))

@@ -1,8 +1,8 @@
 """Slow clients beside the load: each sends its request, and reads the answer, at a few bytes a second.
 
 They show what such clients cost the others: a server that gives each of them a thread, or a worker, has fewer left.
-Their answers and errors are counted apart from the load. The loop's chores serve them in turns, 20 times a second, a
-quarter of them each time; a turn costs a system call for each.
+Their answers and errors are counted apart from the load. The load generator's loop serves a quarter of them 20 times a
+second, each with one system call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .state import TargetState, kind_of
 from .tls import AwaitsServer, Dialer
 
 SLICES = 4
-"""Each client gets a turn in one of this many calls of `turn`."""
+"""Each call of `turn` serves one of this many equal parts of the clients."""
 OPENED_MAX = 16
 """Most connections that are opened in one turn, so that they do not fill the listener's queue."""
 REST_NS = 1_000_000_000
@@ -48,11 +48,13 @@ class SlowClient:
         self.begun_ns = 0
         """When the request began, in ns of the monotonic clock."""
         self.last_ns = 0
-        """Up to when its bytes have been moved; in the future while it rests after an error."""
+        """The instant of the last transfer, in ns of the monotonic clock: the time since then gives the bytes that the
+        client may move now. While the client rests after an error, the end of its rest.
+        """
 
 
 class SlowClients:
-    """All slow clients of a process. `Loop` calls `turn` with its chores."""
+    """All slow clients of a process. `Loop` calls `turn` 20 times a second."""
 
     def __init__(self, plan: Plan, route: Route) -> None:
         self._plan, self._route = plan, route
@@ -79,7 +81,9 @@ class SlowClients:
             self._leave(client)
 
     def turn(self) -> None:
-        """Let a part of the clients move the bytes that the time since their last turn allows."""
+        """Serve the next part of the clients: each sends or receives as many bytes as its rate allows for the time
+        since its last transfer.
+        """
         opened = 0
         for client in self._clients[self._slice :: SLICES]:
             now = clock()
@@ -140,7 +144,9 @@ class SlowClients:
             self._begin(client, now)
 
     def _connect(self, client: SlowClient) -> None:
-        """Begin to connect; sending waits until that is done. Raises OSError where it fails at once."""
+        """Begin to connect, without waiting: until the connection is established, sending raises BlockingIOError.
+        Raises OSError where connecting fails at once.
+        """
         new = socket.socket(self._route.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         client.socket = new if self._dialer is None else self._dialer.over(new)
         new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)

@@ -27,12 +27,14 @@ KINDS = {
     errno.EADDRNOTAVAIL: "no local port",
 }
 KNOWN_BYTES_MAX = 65536
-"""Longer answers do not come in one piece, so that they could not be recognised by being equal to the last one."""
+"""Longer answers are not remembered to recognise equal ones without parsing: they do not come in one piece."""
 CLOSING_MAX = 1000
 
 
 def kind_of(code: int | None) -> str:
-    """Return the name of an error number in the figures: a word where there is one, else the name of the constant."""
+    """Return the kind of error under which the figures count an errno: a word such as "refused", or else the name of
+    the constant, such as "EHOSTUNREACH".
+    """
     return KINDS.get(code or 0) or errno.errorcode.get(code or 0, "error")
 
 
@@ -56,7 +58,7 @@ class User:
         # The present request:
         self.target = target
         self.series: Series
-        """The series in which the latency of the request is recorded."""
+        """The `tally.Series` in which the latency of the present request is recorded."""
         self.due_ns = 0
         """When the request was due, in ns of the monotonic clock; 0: the user has no request under way."""
         self.started_ns = 0
@@ -67,7 +69,7 @@ class User:
         self.retrying = False
         """True if the request was sent before, on a connection that the server had closed."""
         self.answer: Answer | MessageAnswer | None = None
-        """The answer so far, when it comes in several pieces or differs from the last one."""
+        """The answer so far, when it comes in several pieces or differs from the last right one."""
         self.first_ns = 0
         """When the first byte of an answer in several pieces came, in ns of the monotonic clock."""
 
@@ -78,7 +80,7 @@ class User:
         """`send` and `recv` are methods of the socket, bound once for speed."""
         self.fd = -1
         self.watched = 0
-        """The events that epoll watches for."""
+        """The events for which epoll watches the connection; 0: it does not watch it."""
         self.connect_ns = 0
         """When connecting began, in ns of the monotonic clock; 0 once the connection is established."""
         self.remaining = 0
@@ -110,13 +112,13 @@ class TargetState:
         """True if the request has "Connection: close"."""
         self.expected_length = definition.expect_length
         self.series: Series
-        """The series in which the latencies of requests that begin from now on are recorded."""
+        """The `tally.Series` in which the latencies of requests that begin from now on are recorded."""
         self.known: bytes | None = None
         """The last right answer, whole: an answer that equals it is right and need not be parsed."""
         self.known_bytes = 0
-        """The length of its body."""
+        """The length in bytes of the body of the known answer."""
         self.framing: Framing
-        """The framing of the known answer."""
+        """The framing (status, length, whether the connection goes on) of the known answer."""
         self._seen = 0
         """Number of answers that were parsed and had the right status; the first two set the expected length."""
         self._first_body: bytes | None = None
@@ -145,7 +147,9 @@ class TargetState:
         return None
 
     def _learn_length(self, length: int) -> None:
-        """Unless the plan has it, set the expected length: that of the first answer, or any if the second differs."""
+        """Set the expected length, unless the plan gives it: that of the first answer, or any length if the second one
+        differs. `length` is the number of body bytes of an answer.
+        """
         if self._seen < 2 and self.definition.expect_length is None:
             varies = self._seen and length != self.expected_length
             self.expected_length = ANY_LENGTH if varies else length
@@ -185,7 +189,9 @@ class ClosingConnections:
             self.close(next(iter(self._sockets)))
 
     def close(self, fd: int) -> None:
-        """Close a connection, if it is kept here: the server closed it, or sent bytes that answer no request."""
+        """Close the connection with this descriptor, if it is kept here. Called when epoll reports an event on it: the
+        server closed it, or sent bytes that answer no request.
+        """
         sock = self._sockets.pop(fd, None)
         if sock is not None:
             sock.close()

@@ -45,9 +45,9 @@ class Series:
     def merged(self) -> dict[str, Histogram]:
         """Return the histograms of all answers, in µs, by name.
 
-        `latency`: until the end of the answer; from when the request was due in an open loop, else as `service`.
-        `service`: from when a user was free to send the request until the end of the answer. `first_byte`: from then
-        until the first byte of it.
+        `service`: from when a user was free to send the request to the end of the answer. `latency`: in an open loop
+        from when the request was due to the end of the answer, in a closed loop equal to `service`. `first_byte`: from
+        when a user was free to the first byte of the answer.
         """
         first_byte, service = Histogram(), Histogram()
         for name, histogram in (("firsts", first_byte), ("pieces", service)):
@@ -212,7 +212,7 @@ def _client(raws: list[Raw]) -> dict[str, Any]:
 
 
 def _slow(raws: list[Raw]) -> dict[str, Any]:
-    """Return what the slow clients counted; see `slow`."""
+    """Return the counts of the slow clients (see the module `slow`), added up over all processes."""
     slow = [raw["slow"] for raw in raws]
     return {
         "answers": sum(each["answers"] for each in slow),

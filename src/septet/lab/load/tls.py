@@ -55,13 +55,15 @@ class TlsSocket:
         self._rest = b""
         """Ciphertext that the socket had no room for."""
         self._taken = 0
-        """Bytes of the caller's that are in it."""
+        """Length of the data that was passed to `send` and is encrypted, but not wholly sent; 0: none."""
 
     def close(self) -> None:
         self._socket.close()
 
     def send(self, data: bytes) -> int:
-        """Send `data` as `socket.send` does: all of it, or raise BlockingIOError, to be called again with the same."""
+        """Send all of `data`, encrypted, and return its length. Raises BlockingIOError while the socket has no room:
+        then call again with the same data.
+        """
         if not self._open:
             self._shake_hands()
         if not self._taken:
@@ -106,8 +108,8 @@ class TlsSocket:
                 return
 
     def recv(self, size: int) -> bytes:
-        """Return all plaintext that has come, b"" at the end. Raises BlockingIOError if none has come, also if TLS
-        itself had something to say.
+        """Return all plaintext that has come, b"" at the end. Raises BlockingIOError if none has come, even if messages
+        of TLS itself have, such as session tickets.
         """
         data = self._socket.recv(size)
         if not data:

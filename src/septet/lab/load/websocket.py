@@ -25,13 +25,17 @@ FIN = 0x80
 MASKED = 0x80
 
 REASONS_MAX = 8
-"""Most different close reasons that the figures list: a server may give each connection another one."""
+"""Largest number of different close reasons that the figures list, since a server may give each connection a different
+one.
+"""
 
 HANDSHAKE = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """Return a client's frame. All have the same mask: masks protect proxies, and there are none here."""
+    """Return a frame with this opcode and payload, masked as those of clients must be. All frames have the same mask:
+    masks protect proxies, and there are none here.
+    """
     length = len(payload)
     if length < 126:
         head = pack("!BB", FIN | opcode, MASKED | length)
@@ -48,8 +52,8 @@ _MASK = os.urandom(4)
 
 
 def read_header(data: bytes, start: int = 0) -> tuple[int, int, int] | None:
-    """Return the first byte, the payload's length and the header's length of a server's frame; None if the header is
-    not complete. Raises Malformed for a frame that is masked.
+    """Return the first byte, the payload's length and the header's length of a server's frame that begins at index
+    `start`; None if the header is not complete. Raises Malformed for a frame that is masked.
     """
     if len(data) - start < 2:
         return None
@@ -65,7 +69,7 @@ def read_header(data: bytes, start: int = 0) -> tuple[int, int, int] | None:
 
 
 class MessageEncoder:
-    """Makes the messages of a plan with one target."""
+    """Makes the frames that the users of a WebSocket send; stands in the place of `requests.Encoder`."""
 
     def __init__(self, plan: Plan) -> None:
         self._opcode = BINARY if plan.binary else TEXT
@@ -120,8 +124,8 @@ class WebSocketDialer:
         self._reasons: set[str] = set()
 
     def ending(self, payload: bytes) -> str:
-        """Return the kind of error for a Close frame with this payload: a code if there is one, and a reason in UTF-8
-        (RFC 6455 section 5.5.1).
+        """Return the kind of error to count for a Close frame with this payload, such as "closed with code 1001 (going
+        away)": with the code, if the payload has one, and the reason (RFC 6455 section 5.5.1).
         """
         code = f"code {int.from_bytes(payload[:2], 'big')}" if len(payload) >= 2 else "no code"
         reason = "".join(each for each in payload[2:].decode(errors="replace") if each.isprintable())
@@ -148,21 +152,25 @@ class WebSocketSocket:
         self._dialer = dialer
         self._socket = sock
         self.ending = "closed early"
-        """The kind of error if an answer was due when the connection ended."""
+        """The kind of error to count if the connection ends while an answer is awaited."""
         self._handshake: bytes | None = None
-        """What is left to send of the handshake; None before it."""
+        """The part of the handshake's request that is not sent yet; None before the handshake begins."""
         self._open = self._closed = False
-        """The handshake is over; the server has sent a close frame."""
+        """`_open`: the handshake is over. `_closed`: the server has sent a Close frame."""
         self._received = b""
-        """An answer to the handshake, or a header of a frame, that is not complete."""
+        """Received bytes that are not complete: of the answer to the handshake, of a frame's header, or of a control
+        frame.
+        """
         self._left = 0
-        """Bytes to come of the present message's frame."""
+        """Number of bytes of the present message's frame that have not come yet."""
 
     def close(self) -> None:
         self._socket.close()
 
     def send(self, data: bytes) -> int:
-        """Send frames as `socket.send` does. Raises BlockingIOError while the handshake is not complete."""
+        """Send frames, as `socket.send` does. The first calls make the opening handshake, and raise BlockingIOError
+        until it is complete.
+        """
         if not self._open:
             self._shake_hands()
         sent: int = self._socket.send(data)

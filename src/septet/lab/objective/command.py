@@ -24,11 +24,13 @@ MISSED = 3
 """The exit status if the objective is missed at the given rate, or at every rate."""
 SATURATION_S = 1.0
 FIRST_SHARE = 0.7
-"""The search begins at this share of the rate that the connections reach if each sends the next request after its
-answer.
+"""The search begins at this share of the rate that a closed loop reaches, in which each connection sends the next
+request after its answer.
 """
 CURVE_SHARES = (0.25, 0.5, 0.75)
-"""Shares of the highest held rate that are gauged once at the end, for the picture."""
+"""Shares of the highest held rate. At the end of the search one run is made at each of these rates that is lower than
+all tried ones, for the picture.
+"""
 PICTURE, VALUES, ALL = "latency-over-rate.svg", "latency-over-rate.csv", "capacity.json"
 
 Say = Callable[[str], None]
@@ -37,10 +39,11 @@ Say = Callable[[str], None]
 def hold(
     gauger: Gauger, objective: Objective, rate: float, say: Say, as_json: bool, shown: list[dict[str, Any]]
 ) -> int:
-    """Gauge one rate until it is decided whether the objective is held there. Returns the exit status: 0 or MISSED.
+    """Run the load generator at one rate until it is decided whether the objective is held there, and print the
+    figures. Returns the exit status: 0 or MISSED.
 
-    A miss is repeated, up to two more times. `shown` has the figures of all runs so far, the last of which are printed.
-    Raises Failed when the load generator, not the server, was the limit.
+    A miss is repeated up to twice, not counting runs that other programs disturbed. `shown` has the figures of all runs
+    so far; those of the last one are printed. Raises Failed when the load generator, not the server, was the limit.
     """
     search, gauges = Search(rate, floor=rate), list[Gauge]()
     while not gauges or search.votes(rate).is_open:
@@ -68,9 +71,10 @@ def _status(votes: Votes, objective: Objective, rate: float, gauges: list[Gauge]
 
 
 def find(gauger: Gauger, plan: Plan, objective: Objective, carry: Carry, say: Say, as_json: bool, out: Path) -> int:
-    """Find the highest rate that holds the objective; print it, and draw latency over rate into `out`.
+    """Find the highest rate that holds the objective, print it, and draw latency over rate into the directory `out`.
 
-    Returns the exit status: 0, or MISSED when no rate holds the objective. Raises Failed when nothing is answered.
+    `carry` makes one run, by which the first rate is found; `say` prints a line of progress. Returns the exit status:
+    0, or MISSED when no rate holds the objective. Raises Failed when nothing is answered.
     """
     from septet.lab.objective import curve  # here, so that a missing package is found before minutes of measuring
 
@@ -105,7 +109,9 @@ def find(gauger: Gauger, plan: Plan, objective: Objective, carry: Carry, say: Sa
 
 
 def _below(low: float, gauges: list[Gauge]) -> list[float]:
-    """Return rates that the search has skipped, for the beginning of the curve."""
+    """Return rates lower than all that were tried, at which runs complete the beginning of the curve. `low` is the
+    highest rate that was held.
+    """
     rates = [round(low * share, 1) for share in CURVE_SHARES]
     return [rate for rate in rates if 1.0 <= rate < min(gauge.rate for gauge in gauges) / 1.1]
 
@@ -121,7 +127,9 @@ def _circumstances(plan: Plan, started: str) -> dict[str, Any]:
 
 
 def _start(plan: Plan, carry: Carry, say: Say) -> float:
-    """Return the rate to begin at, measured with users who each send the next request after their answer."""
+    """Return the rate at which the search begins: FIRST_SHARE of what the users reach, by a short run, if each sends
+    the next request after its answer.
+    """
     closed = replace(plan, rate=None, arrivals="uniform", ramp_s=0.0, duration_s=SATURATION_S)
     figures = carry(closed)
     if not figures["answers"]:

@@ -17,12 +17,16 @@ from septet.lab.report.scales import Scale, linear, values_scale
 
 HEADINGS = ("line", "rate", "latency", "range", "outcome")
 LOOKS = ("epoll", "preforked", "io_uring", "prethreaded", "poll")
-"""The models whose colours the lines have, in their order."""
+"""Process models whose colours in the charts are used again here: the first line has the first model's colour, and so
+on.
+"""
 LIMIT_LOOK = "forking"
 
 
 def svg(objective: Objective, gauges: Sequence[Gauge], title: str, caption: Sequence[str], notes: Sequence[str]) -> str:
-    """Return the picture as SVG, in light colours and in dark."""
+    """Return the picture of latency over rate as SVG, for light and dark mode: a line for the median and for each
+    latency that the objective limits. `title` and `caption` are above it, `notes` below.
+    """
     names = list(dict.fromkeys(["p50", *(term.figure for term in objective.latency_terms)]))
     points = [point for place, name in enumerate(names) for point in _line(gauges, name, LOOKS[place % len(LOOKS)])]
     rates = sorted({gauge.rate for gauge in gauges})
@@ -43,7 +47,10 @@ def svg(objective: Objective, gauges: Sequence[Gauge], title: str, caption: Sequ
 
 
 def _line(gauges: Sequence[Gauge], name: str, look: str) -> Iterator[Point]:
-    """Yield a point for each rate: the median of its gauges, with their range. Hollow: others had the CPUs."""
+    """Yield a point for each rate: the median of the figure `name` over the gauges at that rate, and its range. A point
+    is hollow (not valid) if other programs had the CPUs, or the load generator was the limit, in all of them. `look`
+    gives the colour of the line.
+    """
     for rate in sorted({gauge.rate for gauge in gauges}):
         here = [gauge for gauge in gauges if gauge.rate == rate]
         value, values = middle(here, name), [us for gauge in here if (us := gauge.figures[name]) is not None]
@@ -60,7 +67,9 @@ def _line(gauges: Sequence[Gauge], name: str, look: str) -> Iterator[Point]:
 
 
 def _scale(rates: Sequence[float], form: Form, room: float) -> Scale:
-    """Return a linear scale from zero, with `room` pixels at its right for the names of the lines."""
+    """Return the horizontal scale: linear from zero up to the highest rate, and beyond by `room` pixels for the names
+    of the lines.
+    """
     bare = linear(rates[-1])
     high = rates[-1] / (1 - room / form.width)
     return Scale(0.0, high, tuple(tick for tick in bare.ticks if tick <= high))

@@ -1,4 +1,5 @@
-"""One gauge: a run of the load generator at one rate, and what its outcome says.
+"""A gauge is a run of the load generator at one rate. Carries it out, and decides what its outcome says about the
+server.
 
 A gauge that held the objective is believed, because nothing makes a server faster than it is. One that missed it counts
 against the server only if nothing else explains it: the load generator at its limit, too few connections, or other
@@ -22,7 +23,7 @@ from septet.lab.proc import machine_times
 from septet.lab.verdicts import CLIENT_SHARE_MAX, FOREIGN_SHARE_MAX, STEAL_SHARE_MAX
 
 CONNECTIONS, CONNECTIONS_MAX = 50, 1000
-"""Least and most connections of a gauge if --users is not given."""
+"""Least and most connections of a gauge (a run at one rate) if --users is not given."""
 DURATION_MAX_S = 30.0
 TIMEOUT_MIN_S, TIMEOUT_TIMES = 1.0, 10.0
 """If no time-out is given, a request may take TIMEOUT_TIMES times the highest latency limit, but at least TIMEOUT_MIN_S
@@ -31,30 +32,33 @@ seconds.
 BUSY_SHARE = 0.02
 """If at least this share of the requests found no free connection, there may have been too few connections."""
 LATE_SHARE = 0.2
-"""A miss is not held against the server if the p99 of the load generator's own lateness is more than this share of the
-lowest limit of a latency."""
+"""A miss is not held against the server if the load generator sent requests late: by more than this share of the
+objective's lowest latency limit, at the 99th percentile.
+"""
 BEHIND_SHARE, BEHIND_REQUESTS = 0.03, 4.0
-"""A queue grows, so the rate is not held, if more than this share of the requests that were due, and more than this
-number, were not answered in the time.
+"""A rate is not held if a queue grows: if more than this share of the requests that were due, and more than this number
+of them, were not answered within the measured window.
 """
 SLOW_KINDS = ("time-out", "no free connection")
 """Kinds of errors that a busy machine can cause."""
 LOOK_S = 0.25
 LOOKS = 4
-"""Most looks at the machine before a gauge: the server may still work on requests of the last gauge."""
+"""Before a gauge, the CPU use of the machine is measured up to this many times, until it is low: the server may still
+work on requests of the gauge before.
+"""
 
 Carry = Callable[[Plan], dict[str, Any]]
-"""A function that carries out a plan and returns its figures."""
+"""A function that carries out a plan of the load generator and returns the figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """The result of one run at one rate."""
+    """The result of one gauge: a run of the load generator at one rate."""
 
     rate: float
     outcome: Outcome
     reason: str
-    """What was missed and why, in a few words; if nothing was missed, the figure of the first condition."""
+    """What was missed and why, in a few words; "" if the objective was held."""
     carried: float
     """Answers per second."""
     figures: dict[str, float | None]
@@ -75,9 +79,10 @@ class Gauge:
 
 
 class Gauger:
-    """Runs gauges against one server.
+    """Runs gauges (runs at one rate) against one server.
 
-    `plan`: everything but the rate. `users`, `duration_s`: None lets each gauge choose.
+    `plan`: the plan of a run, whose rate is replaced. `carry` carries out such a plan. `users`, `duration_s`: None lets
+    each gauge choose its own. `timeout_is_given`: the plan's time-out is kept and not adapted to the objective.
     """
 
     def __init__(
@@ -93,8 +98,9 @@ class Gauger:
         self._users, self._duration_s, self._timeout_is_given = users, duration_s, timeout_is_given
 
     def plan(self, rate: float) -> Plan:
-        """Return the plan of a gauge. By Little's law the number of connections is such that the objective's highest
-        latency would keep all of them busy. The run is long enough for its percentiles to be stable.
+        """Return the plan of a gauge at this rate. Unless `users` is given, there are as many connections as would all
+        be busy (by Little's law) if each answer took the objective's lowest latency limit, within CONNECTIONS and
+        CONNECTIONS_MAX. The run is long enough for its percentiles to be stable.
         """
         users, duration_s = self._users, self._duration_s
         if users is None:
@@ -113,7 +119,7 @@ class Gauger:
         return min(self._plan.timeout_s, max(TIMEOUT_MIN_S, TIMEOUT_TIMES * longest_us / 1e6))
 
     def gauge(self, rate: float) -> Gauge:
-        """Run one gauge and return its result."""
+        """Run the load generator at this rate and return the result."""
         plan = self.plan(rate)
         others = look()
         stolen, begun = machine_times()[1], time.monotonic()
@@ -123,8 +129,8 @@ class Gauger:
 
 
 def look() -> float:
-    """Return the share of the CPUs that is used while no request is sent: the smallest of several looks while it is
-    high.
+    """Return the share of all CPUs that is in use while no request is sent. It is measured again, up to LOOKS times,
+    while it is high; the smallest share counts.
     """
     least = 1.0
     for _ in range(LOOKS):
@@ -135,8 +141,8 @@ def look() -> float:
 
 
 def judged(plan: Plan, load: dict[str, Any], objective: Objective, others: float, steal: float) -> Gauge:
-    """Judge the figures of a run at a rate. `others`, `steal`: shares of all CPUs that other programs used and the
-    hypervisor took, as in `Gauge`.
+    """Return the result of a run at one rate, whose figures are `load`. `others`, `steal`: shares of all CPUs that
+    other programs used and the hypervisor took, as in `Gauge`.
     """
     assert plan.rate is not None, "a gauge is an open loop"
     names = dict.fromkeys(["p50", "p99", *(term.figure for term in objective.terms), ERRORS])
@@ -164,8 +170,8 @@ def judged(plan: Plan, load: dict[str, Any], objective: Objective, others: float
 
 
 def _explained(found: Gauge, plan: Plan, load: dict[str, Any], objective: Objective) -> tuple[Outcome, str]:
-    """Return the outcome of a miss, and the reason why it is not held against the server, if there is one. Wrong
-    answers and refused connections are always held against it.
+    """Return the outcome of a miss, and the reason why it is not held against the server, if there is one. Errors other
+    than SLOW_KINDS, such as wrong answers, are always held against it if they are more than the objective allows.
     """
     wrong = sum(count for kind, count in load["errors"].items() if kind not in SLOW_KINDS)
     if not Term(ERRORS, objective.errors_max, inclusive=True).is_met(wrong / max(1, wrong + load["answers"])):

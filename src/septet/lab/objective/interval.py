@@ -1,9 +1,9 @@
-"""The 95 % interval of the rate up to which an objective is held, from gauges that held or missed it.
+"""The 95 % interval of the rate up to which an objective is held (the capacity), from gauges that held or missed it.
 
-Near the capacity the outcome of a gauge is a matter of chance. The model: each gauge meets a capacity that scatters
-around the true one, normally on a logarithmic scale. How far it scatters is not known, and few gauges do not tell:
-every one of SPREADS is taken for equally likely, as is every capacity, and the interval has 95 % of what their
-likelihoods make (Bayes). The likelihood of the best fitting spread alone would promise too much.
+Near the capacity the outcome of a gauge, which is a run at one rate, is a matter of chance. The model: each gauge meets
+a capacity that scatters around the true one, normally on a logarithmic scale. How far it scatters is not known, and few
+gauges do not tell: every one of SPREADS is taken for equally likely, as is every capacity, and the interval has 95 % of
+the probability that follows (Bayes). The spread that fits best would, alone, give an interval that is too narrow.
 
 In 100 simulated searches each, with a scatter of 0.5, 2, 5, 10 and 20 %, the interval held the true capacity in 100,
 100, 99, 97 and 90.
@@ -16,17 +16,23 @@ from collections.abc import Sequence
 
 LEVEL = 0.95
 SPREADS = (0.02, 0.05, 0.1, 0.2)
-"""Standard deviations on the logarithmic scale: 0.05 is about 5 %."""
+"""How far the capacity may scatter from gauge to gauge: standard deviations on the logarithmic scale (0.05 is about 5
+%).
+"""
 STEP = 0.01
 REACH = 0.7
-"""The capacity is searched for up to this factor beyond the lowest and the highest rate."""
+"""The capacity is looked for from the lowest to the highest rate that was tried, and beyond both by this distance on
+the logarithmic scale (a factor of 2).
+"""
 LEAST = 1e-12
 
 
 def interval(gauges: Sequence[tuple[float, bool]]) -> tuple[float, float | None]:
-    """Return the ends of the interval in requests per second; `gauges` are rates, each with whether it held.
+    """Return the ends of the interval in requests per second. `gauges` are pairs of a rate and whether the objective
+    was held at it.
 
-    The lower end is 0 when none held, the upper None when none missed: the capacity may be anywhere beyond.
+    The lower end is 0 when it was held at none, the upper None when it was missed at none: the capacity may be anywhere
+    beyond.
     """
     held = [math.log(rate) for rate, holds in gauges if holds]
     missed = [math.log(rate) for rate, holds in gauges if not holds]
@@ -40,7 +46,9 @@ def interval(gauges: Sequence[tuple[float, bool]]) -> tuple[float, float | None]
 
 
 def _likelihood(place: float, spread: float, held: Sequence[float], missed: Sequence[float]) -> float:
-    """Return the probability of these outcomes, at rates on the logarithmic scale, for a capacity at `place`."""
+    """Return the probability that the gauges held and missed at these rates, if the capacity is at `place` and scatters
+    by `spread`; all on the logarithmic scale.
+    """
     found = 1.0
     for distance in (*((place - rate) / spread for rate in held), *((rate - place) / spread for rate in missed)):
         found *= max(LEAST, math.erfc(-distance / math.sqrt(2)) / 2)

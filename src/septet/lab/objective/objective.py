@@ -20,10 +20,10 @@ TERM = re.compile(
     r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>us|µs|ms|s|%|)"
 )
 SAME = {"avg": "mean", "med": "p50"}
-"""k6's names for the same figures."""
+"""Names that k6 has for figures, and the names of the same figures here."""
 FORM = "such as p99<50ms,errors<0.1%, of p50 ... p99.99, mean, max and errors"
 BEYOND_MIN = 10
-"""Least number of requests beyond a percentile that make it reliable."""
+"""A percentile is reliable if at least this many requests took longer than it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Objective:
 
     @property
     def requests_needed(self) -> int:
-        """Return the least number of requests of a run: BEYOND_MIN beyond each percentile, and enough that a single
+        """The least number of requests that a run needs: with them, BEYOND_MIN are beyond each percentile, and a single
         error does not decide.
         """
         beyond = [1 - term.percent / 100 for term in self.terms if term.percent is not None and term.percent < 100]
@@ -149,7 +149,7 @@ def figure(load: Mapping[str, Any], name: str) -> float | None:
 
 
 def written(name: str, value: float) -> str:
-    """Return a figure as text, with its unit."""
+    """Return the value of a figure as text with its unit; `name` is that of the figure, as in `Term.figure`."""
     return f"{100 * value:.2g}%" if name == ERRORS else milliseconds(value)
 
 

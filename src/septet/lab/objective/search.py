@@ -1,12 +1,14 @@
-"""Finds the highest rate at which an objective is held: brackets it, then halves the bracket on a logarithmic scale.
+"""Finds the highest rate at which an objective is held. It brackets that rate between one that was held and one that
+was missed, and then halves the bracket on a logarithmic scale.
 
-A state machine without clock and network: it says which rate to gauge, is told the outcome, and ends with a result. All
-that it stores are the outcomes; every answer is computed from these, so that nothing can go stale.
+A state machine without clock and network: it says at which rate to make the next gauge (a run at one rate), is told the
+outcome, and ends with a result. All that it stores are the outcomes; every answer is computed from these, so that
+nothing can go stale.
 
 One gauge decides little: other programs make a run miss what the server would hold, and luck makes it hold what the
 server would miss. So a miss is repeated at once, and counts when two of up to MOST gauges missed. A hold is believed
-while the bracket is wide, since nothing makes a server faster than it is; the rate that the result names must have
-been held twice.
+while the bracket is wide, since nothing makes a server faster than it is; the rate that the result names must have been
+held twice.
 """
 
 from __future__ import annotations
@@ -19,21 +21,24 @@ from enum import Enum
 from septet.lab.objective.interval import interval
 
 WITHIN = 0.05
-"""The search ends when the bracket is narrower than this share of its lower end."""
+"""The search ends when the lowest missed rate is above the highest held one by no more than this share of it."""
 WITHIN_LIMITED = 0.25
-"""Replaces WITHIN if the load generator is the upper limit, whose exact value is not worth many gauges."""
+"""Takes the place of WITHIN if at the upper rate the load generator was the limit: its exact limit is not worth many
+runs.
+"""
 MOST = 5
-"""Most gauges of one rate."""
+"""Largest number of gauges (runs) at one rate, not counting disturbed ones that FORGIVEN allows."""
 GAUGES_MAX = 40
 FORGIVEN = 1
-"""Number of disturbed gauges of one rate that do not count. Further ones count as misses, and the result is in doubt.
+"""Number of gauges at one rate that do not count because other programs disturbed them. Further ones count as misses,
+and the result is in doubt.
 """
 GROWTH = (1.15, 1.3, 1.6, 2.0)
 SHRINKING = (0.8, 0.65, 0.5, 0.3, 0.2)
 
 
 class Outcome(Enum):
-    """The outcome of a gauge."""
+    """The outcome of a gauge, which is one run at one rate."""
 
     HELD = "held"
     MISSED = "missed"
@@ -62,7 +67,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """Counts the outcomes of the gauges of one rate."""
+    """Counts the outcomes of the gauges (runs) at one rate."""
 
     held: int
     missed: int
@@ -80,17 +85,19 @@ class Votes:
 
     @property
     def is_against(self) -> bool:
-        """True if enough gauges say that the objective is not held at this rate."""
+        """True if the objective counts as not held at this rate: at least two gauges missed it or were limited by the
+        load generator, and more than held it.
+        """
         return self.against >= 2 and self.against > self.held
 
     @property
     def is_open(self) -> bool:
-        """True if more gauges are needed, because neither outcome has its majority."""
+        """True if more gauges are needed at this rate, because it is not decided whether it is held."""
         return not self.is_held and not self.is_against and self.held + self.against < MOST
 
 
 class Search:
-    """The search, which begins at the rate `start` and never goes below `floor`."""
+    """The search for the highest rate, in requests per second. It begins at `start` and never goes below `floor`."""
 
     def __init__(self, start: float, floor: float = 1.0) -> None:
         self._start = max(start, floor)
@@ -101,7 +108,7 @@ class Search:
         self._outcomes.append((rate, outcome))
 
     def next_rate(self) -> float | None:
-        """Return the rate to gauge now; None: the search has ended."""
+        """Return the rate at which to run the next gauge; None: the search has ended."""
         if not self._outcomes:
             return self._start
         if len(self._outcomes) >= GAUGES_MAX:
@@ -151,7 +158,9 @@ class Search:
         return max(held, default=0.0)
 
     def _lower(self, high: float) -> float | None:
-        """Return the next rate below `high` while none was held; None at the floor."""
+        """Return a rate below `high` to try next, as long as none was held; None if `high` is the lowest
+        rate allowed.
+        """
         if high <= self._floor:
             return None
         steps = len(self._rates())  # all of them are against

@@ -1,4 +1,4 @@
-"""Formats gauges as tables, sentences and data, for the terminal and for files."""
+"""Formats gauges (runs at one rate) as tables, sentences and data, for the terminal and for files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MORE_CPUS = "give it more CPUs (--cpus), or more machines (--cluster)"
 
 
 def line(gauge: Gauge) -> str:
-    """Return the line that is printed when a gauge has ended."""
+    """Return the line that is printed after a gauge: its rate, its figures and its outcome."""
     figures = ", ".join(f"{name} {_figure(name, value)}" for name, value in gauge.figures.items())
     why = f": {gauge.reason}" if gauge.reason else ""
     return f"{gauge.rate:,.0f}/s: {figures}: {gauge.outcome.value}{why}"
 
 
 def table(gauges: Sequence[Gauge]) -> str:
-    """Return a table of latency over rate: a row for each rate, with the medians of its gauges."""
+    """Return a table of latency over rate: a row for each rate, with the medians of its gauges (runs at that rate)."""
     names = list(gauges[0].figures)
     rows = [["requests/s", "carried", *names, "held"]]
     for rate in sorted({gauge.rate for gauge in gauges}):
@@ -37,7 +37,7 @@ def table(gauges: Sequence[Gauge]) -> str:
 
 
 def middle(gauges: Sequence[Gauge], name: str) -> float | None:
-    """Return the median of a figure over the gauges of one rate; None if one of them had no answer."""
+    """Return the median of a figure over the gauges (runs) at one rate; None if one of them had no answer."""
     values = [gauge.figures[name] for gauge in gauges]
     known = [value for value in values if value is not None]
     return median(known) if known and len(known) == len(values) else None
@@ -85,7 +85,7 @@ def remarks(found: Found, gauges: Sequence[Gauge]) -> list[str]:
 
 
 def machine(gauges: Sequence[Gauge]) -> list[str]:
-    """Return a sentence on whether other programs used the CPUs."""
+    """Return a list of one sentence, which says how much of the CPUs other programs used."""
     shares = [gauge.others_share for gauge in gauges]
     disturbed = sum(gauge.is_disturbed for gauge in gauges)
     if not disturbed:
@@ -98,7 +98,9 @@ def machine(gauges: Sequence[Gauge]) -> list[str]:
 
 
 def thin(objective: Objective, gauges: Sequence[Gauge]) -> list[str]:
-    """Return a warning if the percentiles of a gauge rest on few requests; else None."""
+    """Return a list with a warning if a gauge had too few answers for its percentiles to be reliable; else an empty
+    list.
+    """
     fewest = min(gauge.answers for gauge in gauges)
     if fewest >= objective.requests_needed:
         return []
@@ -107,7 +109,9 @@ def thin(objective: Objective, gauges: Sequence[Gauge]) -> list[str]:
 
 
 def as_csv(gauges: Sequence[Gauge]) -> str:
-    """Return all gauges in the order of the run, one on a line. Latencies are in µs, shares from 0 to 1."""
+    """Return all gauges (runs at one rate) in the order in which they ran, one on a line. Latencies are in µs, shares
+    from 0 to 1.
+    """
     text = io.StringIO()
     rows = [_plain(gauge) for gauge in gauges]
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -123,5 +127,5 @@ def _plain(gauge: Gauge) -> dict[str, Any]:
 
 
 def as_values(objective: Objective, gauges: Sequence[Gauge]) -> dict[str, Any]:
-    """Return the gauges as values for JSON."""
+    """Return the text of the objective and all gauges as values for JSON."""
     return {"objective": objective.text, "gauges": [_plain(gauge) for gauge in gauges]}

@@ -1,4 +1,6 @@
-"""All contenders side by side at one number of users: a small picture for each metric, with a bar for each."""
+"""Draws all contenders (process models or servers) side by side at one number of users: a small picture for each
+metric, with a bar for each contender.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,14 @@ BAR = 22
 GUTTER = 26
 """Space between two columns in pixels."""
 ROOM = 0.36
-"""Share of a small picture's width that is left free for the figure to the right of the longest bar."""
+"""Share of a small picture's width that is left free for the number to the right of the longest bar."""
 
 
 def section(cells: Sequence[Summary], users: int) -> Section:
-    """Return the section of the report at one number of users. Contenders are in the order of the cells.
+    """Return the section of the report that compares all contenders at one number of users, in the order of `cells`,
+    their summaries.
 
-    Failed ones have the word "failed" in place of a bar.
+    A contender that failed there has the word "failed" in place of a bar.
     """
     here = [cell for cell in cells if cell.users == users]
     metrics = [metric for metric in BARS if any(metric.estimate(cell.figures) for cell in here)]
@@ -133,7 +136,9 @@ def _row(metric: Metric, cell: Summary) -> Row:
 
 
 def _data(cells: Sequence[Summary], metrics: Sequence[Metric]) -> Data:
-    """Return the rows of all metrics, one metric below the other."""
+    """Return the figures of the section as rows below their headings: all contenders by the first metric, then by the
+    next one, and so on.
+    """
     titled = [(metric.chart.title, metric) for metric in metrics if metric.chart is not None]
     rows = [[title, metric.unit, *row] for title, metric in titled for row in data(metric, cells)[1:]]
     return [["metric", "unit", "line", "users", "figure", "low", "high", "verdict"], *rows]

@@ -27,8 +27,9 @@ Examples:
 def report(source: Path, users: int | None, out: Path | None) -> int:
     """Draw the results of bench again, finished or not.
 
-    RESULTS is a results.json, its directory, or that of two pages. Writes report.html, the first chart, and all others
-    below charts/. A trace below trace/, as `septet bench --trace` writes it, is shown in the page.
+    RESULTS is a results.json, the directory that holds it, or the directory of a bench that measured two pages. Writes
+    report.html, the first chart, and all others below charts/. A trace below trace/, as `septet bench --trace` writes
+    it, is shown in the page.
     """
     from septet.lab.report.save import save_pages
 
@@ -50,7 +51,8 @@ def report(source: Path, users: int | None, out: Path | None) -> int:
 
 
 def pages_of(source: Path) -> tuple[list[Page], Path]:
-    """Return what was measured there, of one page or of two, and the directory that may hold a trace.
+    """Return the measured pages (one or two) whose results `source`, a results.json or a directory, has; and the
+    directory that may hold a trace.
 
     Raises Failed if there are no results.
     """

@@ -1,7 +1,8 @@
-"""Draws lines over an axis: one for each contender, with its name at the end. Points that are not valid are hollow.
+"""Draws lines over an axis: one for each contender (a process model or server in one setting), with its name at the
+end. Points whose verdict is not "valid" are hollow.
 
-A cell that failed has no point on its line, and never one at zero: it has a mark in a strip below the axis. The axis is
-longer than the lines, so that names fit at their ends, and stay in the picture when it is zoomed.
+A run that failed gives no point on the line, and never one at zero: it gives a mark in a strip below the axis. The axis
+is longer than the lines, so that names fit at their ends, and stay in the picture when it is zoomed.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ from septet.lab.report.scales import Scale, spread
 LEADER = 26
 """Pixels between the end of a line and its name. A thin rule leads to the name, which may be moved up or down."""
 ROOM_MAX = 0.5
-"""Largest share of the width that is kept for names."""
+"""Largest share of a picture's width that is kept for the names at the ends of the lines."""
 MANY_POINTS = 60
 STRIP_LINE = 20
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-"""Shapes of the points: the settings of one model have one each, in this order."""
+"""Shapes of the points: the first line of a process model has the first shape, its line in another setting the second,
+and so on.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The figure of one cell; `y` is None where it failed. `words` is the text of its tooltip, one per heading."""
+    """One point of the line `label`: the figure `y` at the place `x` of the horizontal axis; None if it failed. `low`
+    and `high` are the ends of its interval. `words` are the texts of its tooltip, one for each of `Curves.headings`.
+    """
 
     label: str
     model: str
@@ -46,12 +51,14 @@ class Curves:
 
     points: Sequence[Point]
     x: Callable[[Form, float], Scale]
-    """Makes the horizontal scale for a form, with so many pixels at its right end kept for names."""
+    """A function that makes the horizontal scale for a form (size of the picture), with so many pixels at its right end
+    kept for names.
+    """
     y: Scale
     x_title: str
     y_title: str
     headings: Sequence[str]
-    """The headings of the tooltips, one for each of the words of a point."""
+    """The headings of the tooltips, one for each of `Point.words`."""
     y_format: str = ",.10~g"
     x_format: str = ",d"
     x_words: str | None = None
@@ -63,7 +70,9 @@ class Curves:
 
 
 def draw(curves: Curves, form: Form) -> Specification:
-    """Draw the lines with their tooltips, and a strip of failed cells below when there are any."""
+    """Draw the lines with their tooltips in the size of `form`, and below them, if something failed, a strip with marks
+    for it.
+    """
     paper = Paper()
     labels = list(dict.fromkeys(point.label for point in curves.points))
     room = min(LEADER + 8 + max(map(len, labels), default=0) * form.character, ROOM_MAX * form.width)
@@ -181,7 +190,7 @@ def _altair(scale: Scale) -> alt.Scale:
 
 
 def _points(paper: Paper, rows: list[Row], x: Part, y: Part) -> Part:
-    """Return the points: filled where the cell is valid, else hollow (a caveat below the picture says why)."""
+    """Return the points: filled where the verdict is "valid", else hollow (a caveat below the picture says why)."""
     marks = paper.chart(rows).mark_point(
         size=50 if len(rows) < MANY_POINTS else 32, opacity=1, strokeWidth=1.8, clip=True, aria=False
     )
@@ -190,14 +199,16 @@ def _points(paper: Paper, rows: list[Row], x: Part, y: Part) -> Part:
 
 
 def _hotspots(paper: Paper, rows: list[Row], headings: Sequence[str], x: Part, y: Part) -> Part:
-    """Invisible marks, larger than the points, that show the tooltips: easy to hit with a mouse or a thumb."""
+    """Return invisible marks, larger than the points, that show the tooltips: easy to hit with a mouse or a thumb."""
     told = [{"x": row["x"], "y": row["y"], **dict(zip(headings, row["words"], strict=True))} for row in rows]
     marks = paper.chart(told).mark_point(size=300, filled=True, opacity=0, clip=True, aria=False, description=HOTSPOT)
     return marks.encode(x=x, y=y, tooltip=[alt.Tooltip(heading, type="nominal") for heading in headings])
 
 
 def _zoom() -> Part:
-    """Zoom with Ctrl and the wheel, which is also how browsers report a pinch. The wheel alone scrolls the page."""
+    """Return a parameter that lets a browser zoom with Ctrl and the wheel, which is also how browsers report a pinch.
+    The wheel alone scrolls the page.
+    """
     return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.ctrlKey]")
 
 
@@ -227,9 +238,10 @@ def _names(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Fo
 
 
 def _places(curves: Curves, rows: list[Row], scale: Scale, form: Form) -> list[Row]:
-    """Return a row for each name, with its position (`beside`, `place`); names that would overlap are moved apart.
+    """Return a row for each line's name, with the position of the name on the axes (`beside` on the horizontal, `place`
+    on the vertical one). Names that would overlap are moved apart.
 
-    They may overlap even where their lines end at different numbers of users.
+    Names may overlap even where their lines end at different numbers of users.
     """
     ends: dict[str, Row] = {}
     for row in rows:
@@ -260,7 +272,9 @@ def _neighbours(ends: list[Row], scale: Scale, form: Form) -> list[list[Row]]:
 
 
 def _strip(paper: Paper, failed: list[Row], order: list[str], scale: Scale, form: Form) -> Part:
-    """Return a row of crosses for each line that failed somewhere, and its name after the last one."""
+    """Return the strip below a picture: for each line that has failed runs a row with a cross for each, and the line's
+    name after the last one.
+    """
     last = {row["label"]: row for row in sorted(failed, key=lambda row: row["x"])}
     labels = [label for label in order if label in last]
     x = alt.X("x:Q", scale=_altair(scale), axis=None)

@@ -23,12 +23,16 @@ HEADINGS = ("line", "percentile", "latency", "requests beyond it")
 STEPS_PER_DECADE = 24
 PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
 FIRST = 10 / 9
-"""The axis begins at the 10th percentile. Positions x on it are "one in x requests took longer": 1 / (1 - 0.1)."""
+"""The position on the axis at which it begins: the 10th percentile. A position x means "one in x requests took longer",
+so for the 10th percentile it is 1 / (1 - 0.1).
+"""
 _NAMES = "format(100 - 100 / datum.value, '.6~g') + ' %'"
 
 
 def section(cells: Sequence[Summary], users: int) -> Section | None:
-    """Return the section of the report; None when there was no answer at that number of users."""
+    """Return the section of the report about the distribution of latencies; None when there was no answer at that
+    number of users.
+    """
     here = [cell for cell in cells if cell.users == users and cell.latencies.count]
     if not here:
         return None
@@ -56,13 +60,17 @@ def section(cells: Sequence[Summary], users: int) -> Section | None:
 
 
 def _data(points: Sequence[Point]) -> Data:
-    """Return a row for each point of the lines: `percentile` of the requests took no longer than the latency."""
+    """Return the figures of the picture: headings, and a row (line, percentile, latency in ms) for each point of the
+    lines. The percentile is the percentage of requests that took no longer.
+    """
     rows = [[point.label, 100 - 100 / point.x, point.y] for point in points]
     return [["line", "percentile", "latency (ms)"], *rows]
 
 
 def _points(cell: Summary) -> Iterator[Point]:
-    """Yield the points of a line, one for each step of the axis, until a single request is left."""
+    """Yield the points of a contender's line at equal distances on the axis, from the 10th percentile to the longest
+    request.
+    """
     count = cell.latencies.count
     steps = range(math.ceil(math.log10(count) * STEPS_PER_DECADE) + 1)
     wanted = [FIRST * 10 ** (place / STEPS_PER_DECADE) for place in steps]
@@ -74,7 +82,7 @@ def _points(cell: Summary) -> Iterator[Point]:
 
 
 def _at(latencies: Histogram, beyond: Sequence[float]) -> list[int]:
-    """For each x of `beyond` the latency in µs that all but one in x requests do not exceed.
+    """Return, for each x of `beyond`, the latency in µs that all but one in x requests do not exceed.
 
     `beyond` must ascend, so that one pass over the buckets is enough.
     """

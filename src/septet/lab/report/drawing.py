@@ -48,7 +48,7 @@ class Form:
     columns: int
     """Number of small pictures side by side."""
     cross: int
-    """The size of the mark of a failed cell."""
+    """The font size of the cross that marks a failed run."""
 
 
 WIDE = Form("wide", 860, 430, 13, 7.2, 2, 15)
@@ -65,7 +65,9 @@ class Frame:
 
 
 class Paper:
-    """Holds the data of all charts of a picture, by name: altair checks and copies data within a chart repeatedly."""
+    """Holds the data of all charts of a picture, by name. If the charts held them, altair would check and copy them
+    again and again.
+    """
 
     def __init__(self) -> None:
         self.datasets: dict[str, list[Row]] = {}
@@ -101,7 +103,7 @@ def finished(paper: Paper, parts: Sequence[Part], form: Form, shared: bool = Tru
 
 
 def still(picture: Specification) -> Specification:
-    """Return the picture without the marks and parameters that only a browser uses, for tooltips and zoom."""
+    """Return the picture without its tooltips and zoom, which only work in a browser."""
     parts = [
         {**part, "layer": [layer for layer in part["layer"] if layer["mark"].get("description") != HOTSPOT]}
         if "layer" in part
@@ -122,7 +124,9 @@ def framed(picture: Specification, frame: Frame) -> Specification:
 
 
 def colour(channel: Any = alt.Color, field: str = "colour") -> Part:
-    """Return a channel whose values are colours themselves."""
+    """Return an altair channel, by default the colour of marks, that takes colours from this field of the data as they
+    are.
+    """
     return channel(f"{field}:N", scale=None, legend=None)
 
 
@@ -132,7 +136,8 @@ def svg(picture: Specification) -> str:
 
 
 def inline_svg(picture: Specification, prefix: str) -> str:
-    """Return the picture as SVG for the page, whose style sheet has the dark colours. It is as wide as its column.
+    """Return the picture as SVG for report.html, whose style sheet has the dark colours. It is as wide as its column
+    there.
 
     `prefix` makes the ids of clip paths unique, because ids are those of the whole page.
     """

@@ -1,4 +1,4 @@
-"""Formats the figures of a cell for the tables and labels of the report."""
+"""Formats figures for the tables and labels of the report."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def with_interval(found: Estimate) -> str:
 
 
 def text(metric: Metric, cell: Summary | None) -> str:
-    """Return a figure of a cell as text, with DOUBT_MARK where it is not valid; "failed", or "-" where it is not
-    known."""
+    """Return the value of a metric in a cell (a contender at one number of users) as text, with DOUBT_MARK where its
+    verdict is not "valid". "failed" if all runs of the cell failed, "-" if the value is not known.
+    """
     if cell is None:
         return "-"  # not measured: the run was interrupted before
     if not cell.figures:

@@ -1,9 +1,11 @@
-"""Writes the findings of a report: sentences about who is ahead, by how much, and at which numbers of users.
+"""Writes the findings of a report: sentences about which contender (process model or server) is ahead, by how much, and
+at which numbers of users.
 
-A contender is said to be ahead of another only when the interval of their ratio, computed within rounds, says so (see
-`septet.lab.pairs`); that takes two or three rounds. Their order may be certain although the figures themselves are
-noisy, which has a sentence of its own. Servers that answered with errors are not ranked. A server for which the load
-generator was the limit may be faster than measured: its figure is "at least", and no other is said to be ahead of it.
+A contender is said to be ahead of another only when the interval of their ratio, computed from runs of the same round,
+says so (see `septet.lab.pairs`); that takes two or three rounds. Their order may be certain although the figures
+themselves are noisy, which has a sentence of its own. Servers that answered with errors are not ranked. A server for
+which the load generator was the limit may be faster than measured: its figure is "at least", and no other is said to be
+ahead of it.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import RANKED, foreign_share
 
 MOST_OF_THEM = 0.75
-"""`focus` takes a number of users that enough contenders have served: at least this share of the largest number of
-contenders that have served any one number of users."""
+"""For `focus`: a number of users is considered if enough contenders have served it. Enough is this share of those at
+the number of users that the most contenders have served.
+"""
 
 
 def focus(cells: Sequence[Summary]) -> int:
@@ -40,10 +43,8 @@ def focus(cells: Sequence[Summary]) -> int:
 
 
 def landmarks(cells: Sequence[Summary]) -> list[int]:
-    """Return the numbers of users that get sentences on all metrics: `focus`, and the largest that two contenders
-    served.
-
-    Where no two contenders served any, the second is the largest that one of them served.
+    """Return the numbers of users that get sentences on all metrics: `focus`, and the largest number that at least two
+    contenders served (if there is none, the largest that one served).
     """
     served = _served(cells)
     several = [users for users, contenders in served.items() if contenders > 1]
@@ -55,32 +56,38 @@ def _served(cells: Sequence[Summary]) -> Counter[int]:
 
 
 RUNS_MIN = 3
-"""Runs that the interval of a figure needs (see `statistics.estimate`)."""
+"""Least number of runs from which the interval of a figure can be computed (see `statistics.estimate`)."""
 OTHERS_SHARE_TOLD = 0.05
 """If other programs have used at least this share of all CPUs, a sentence says so."""
 GROWTH = 1.25
 """A rate has stopped growing if no larger number of users raises it by more than this factor."""
 FALL = 1.5
-"""A rate has fallen if it was once this many times as high."""
+"""A rate has fallen if, at some number of users, it was more than this many times the rate at the largest number."""
 CLIFF = 0.6
 """A sentence reports a rate that falls below this share of the rate at the next smaller number of users."""
 NAMED_MAX = 3
-"""Up to this many contenders behind the first are all named; of more only the next and the last."""
+"""A sentence names all contenders behind the best one if they are at most this many; else only the first and the last
+of them.
+"""
 
 
 EVENED = "{leader} would serve {value} requests/s if it had its CPUs alone (evened)"
-"""The opening of a sentence about an evened rate, in place of the openings below."""
+"""Replaces the leader's text in SENTENCES if its rate is evened: computed from CPU time, as if no other program had
+used the CPUs.
+"""
 SENTENCES: tuple[tuple[Metric, str, str], ...] = (
     (RATE, "{leader} served {least}{value} requests/s", "{ratio} {label}"),
     (P99, "99 of 100 visitors waited {most}{value} ms or less under {leader}", "{ratio} that under {label}"),
     (CPU, "a request cost {leader} {value} µs of CPU time", "{label} {ratio} that"),
     (MEMORY, "{leader} took {value} MB", "{label} {ratio} that"),
 )
-"""The metrics that are ranked in sentences: (metric, text about the leader, text about each contender behind it)."""
+"""The metrics by which sentences rank contenders: (metric, text about the leader, text about each contender
+behind it).
+"""
 
 
 def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
-    """Return sentences about the summaries of the results, the most important first."""
+    """Return the findings as sentences, the most important first. `cells` are the summaries of the results."""
     if not cells:
         return ["Nothing has been measured yet."]
     said = [sentence for sentence in (others_share(results), _end(results, cells)) if sentence]
@@ -114,7 +121,9 @@ def others_share(results: Results) -> str | None:
 
 
 def _end(results: Results, cells: Sequence[Summary]) -> str | None:
-    """Return a sentence that says why an experiment with --for ended; None for other experiments."""
+    """Return a sentence that says why a `bench --for TIME` ended: all was decided, or its time was up. None for other
+    experiments.
+    """
     if results.get("ended") is None:
         return None
     found = rankings(results, cells)
@@ -125,7 +134,9 @@ def _end(results: Results, cells: Sequence[Summary]) -> str | None:
 
 
 def _computed(results: Results) -> frozenset[Cell]:
-    """Return the cells whose rates are computed from CPU time; the rates of the others are as measured."""
+    """Return the cells (a contender at one number of users) that were limited by CPU time. Their evened rates are
+    computed from CPU time; those of other cells are the measured rates.
+    """
     measured = [record for record in evened(results) if record["verdict"] != "failed"]
     return frozenset(run_of(record).cell for record in measured if record["evened"]["cpu_limited"])
 
@@ -137,7 +148,11 @@ def _at(
     bases: Mapping[str, Metric],
     computed: frozenset[Cell],
 ) -> list[str]:
-    """Return the sentences about one number of users. Contenders are ranked by the metrics in `bases`."""
+    """Return the sentences about one number of users; `cells` are the summaries of that number.
+
+    `found` has the ranking by each metric of SENTENCES, and `bases` the metric from which it was computed, both by the
+    metric's key. `computed` are the cells whose rates are computed from CPU time.
+    """
     where = f"At {users:,} users"
     said = []
     for metric, opening, other in SENTENCES:
@@ -161,8 +176,9 @@ def _at(
 
 
 def _order(found: Standings, where: str) -> str | None:
-    """Return a sentence that lists all contenders in groups whose order is certain; None for two contenders, or if all
-    are in one group."""
+    """Return a sentence that begins with `where` and lists all contenders in groups whose order is certain; None for
+    two contenders, or if all are in one group.
+    """
     tiers = found.tiers
     if len(found.order) < 3 or len(tiers) < 2:
         return None
@@ -181,7 +197,8 @@ def _tier(found: Standings, tier: Sequence[str]) -> str:
 def _ranking(
     metric: Metric, cells: Sequence[Summary], found: Standings, where: str, opening: str, other: str
 ) -> str | None:
-    """Return a sentence that says which contender is best, by how much, and which cannot be distinguished from it.
+    """Return a sentence that says which contender is best, by how much, and which cannot be distinguished from it. It
+    begins with `where`; `opening` and `other` are the texts about the leader and about those behind it, from SENTENCES.
 
     None when no contender has the figure, or too few rounds were measured.
     """
@@ -207,14 +224,18 @@ def _ranking(
 
 
 def _too_few(found: Standings, cells: Sequence[Summary]) -> bool:
-    """True if there were too few rounds for an interval of any pair; for a single contender, of its figure."""
+    """True if too few rounds were measured: no ratio of two contenders has an interval, or, if there is one contender,
+    its figure has none.
+    """
     if not found.pairs:
         return max(cell.runs for cell in cells) < RUNS_MIN
     return all(pair.ratio.low is None for pair in found.pairs.values())
 
 
 def _level(leader: str, level: Sequence[Pair]) -> list[str]:
-    """Return sentences about the contenders that are not decidedly behind the leader."""
+    """Return sentences about the contenders that are not certainly behind the leader. `level` has their comparisons
+    with it.
+    """
     said = []
     for outcome, one, several in (
         (EQUAL, f"equals it within {EQUAL_WITHIN:.0%}", f"equal it within {EQUAL_WITHIN:.0%}"),
@@ -262,14 +283,18 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
 
 
 def _named(behind: list[Pair]) -> list[tuple[Pair, str]]:
-    """Return the pairs to name, each with " (next)" or " (last)" when those between them are left out."""
+    """Return the comparisons with the leader to be named in a sentence: all, or, of more than NAMED_MAX, the first and
+    the last. Each comes with a text to add to the name: " (next)", " (last)" or "".
+    """
     if len(behind) <= NAMED_MAX:
         return [(each, "") for each in behind]
     return [(behind[0], " (next)"), (behind[-1], " (last)")]
 
 
 def _ratio(pair: Pair, limited: bool) -> str:
-    """Return the interval of the ratio as text; where the load generator limited the leader it has no upper end."""
+    """Return the interval of a ratio as text, such as "1.2 to 1.5 times"; "at least 1.2 times" where it has no upper
+    end, or where the leader was limited by the load generator (`limited`).
+    """
     _, low, high = pair.ratio
     assert low is not None, "it was decided by its interval"
     if limited or high is None:
@@ -279,7 +304,7 @@ def _ratio(pair: Pair, limited: bool) -> str:
 
 
 def _times(ratio: float) -> str:
-    """Return a ratio as text: two decimals below 2, one below 10, else none."""
+    """Return a ratio as text: with two decimals below 2, one below 10, and none above."""
     decimals = 2 if ratio < 1.995 else 1 if ratio < 9.95 else 0
     return f"{ratio:,.{decimals}f}"
 
@@ -295,7 +320,9 @@ def _rounded(value: float) -> str:
 
 
 def _down_the_columns(cells: Sequence[Summary], by: Metric) -> list[str]:
-    """Return a sentence that says how the rate of each contender changes with more users."""
+    """Return a list of one sentence that says how the rate of each contender changes with more users; empty if that is
+    not known of any. `by` is the metric of the rate.
+    """
     axis = sorted({cell.users for cell in cells})
     turns: dict[str, list[str]] = {}
     for line in _lines(cells):
@@ -308,7 +335,9 @@ def _down_the_columns(cells: Sequence[Summary], by: Metric) -> list[str]:
 
 
 def _turn(told: Sequence[tuple[int, float]]) -> str:
-    """Return in words where a rate stops growing with the number of users."""
+    """Return in words how a rate changes with the number of users: grows, stops growing, or falls. `told` has pairs of
+    a number of users and the rate there, in order.
+    """
     rates = [rate for _, rate in told]
     most = max(rates)
     # The first number of users at which nearly the most is served.
@@ -341,8 +370,9 @@ def _cliffs(cells: Sequence[Summary]) -> list[str]:
 
 
 def _broken(cells: Sequence[Summary], verdict: str, words: str) -> list[str]:
-    """Return a list of one sentence, `words` and then the contenders that have cells of this verdict, each with its
-    numbers of users; [] if none has."""
+    """Return a list of one sentence: `words`, and then the contenders that have this verdict at some numbers of users,
+    with these numbers. Empty if none has.
+    """
     found = []
     axis = sorted({cell.users for cell in cells})
     for line in _lines(cells):

@@ -1,9 +1,10 @@
 """The first picture of the report: one small panel for each number of users, whose title says what it shows.
 
-A panel has a bar for each contender, the best first. Before each name is its rank, as exactly as it is certain: "2-4"
-for three contenders whose order is not certain. Bars show the figures that the ranking uses (see `septet.lab.ranking`):
-on a machine disturbed by other programs these are evened figures. Titles are chosen by RULES, the most instructive
-first, and only from pairs that are decided.
+A panel has a bar for each contender (process model or server), the best first. Beside each name is its rank, as exactly
+as it is certain: "2-4" for three contenders whose order is not certain. Bars show the figures that the ranking uses
+(see `septet.lab.ranking`): if other programs disturbed the machine, these are evened figures, corrected for that (see
+`septet.lab.evening`). Titles are chosen by RULES, the most instructive first, and only from pairs whose order is
+certain.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ PANELS_MAX = 3
 BAR = 21
 GUTTER = 30
 ROOM = 0.46
-"""Share of a panel's width that is kept for the figure beyond the longest bar."""
+"""Share of a panel's width that is kept for the number beyond the longest bar."""
 TIMES_MIN = 1.25
-"""Least ratio of two contenders for a rule to give a title."""
+"""A rule gives a panel its title only if its first contender is at least this many times as good as the second."""
 
 RULES = (
     ("prethreaded", "threaded", "A thread for each client costs {times} times a pool's"),
@@ -59,12 +60,12 @@ RULES = (
     ("epoll", "iterative", "epoll with its threads serves {times} times what one client at a time does"),
     ("epoll", "forking", "epoll serves {times} times what a process for each client does"),
 )
-"""Each rule names two contenders, and says what it teaches that the first is ahead of the second."""
+"""Titles for panels: (contender, another contender, title if it is certain that the first is ahead of the second)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One measured page: its results, and their summaries."""
+    """One page of an application that was measured: its results, and their summaries."""
 
     results: Results
     cells: Sequence[Summary]
@@ -79,11 +80,11 @@ class _Panel:
     metric: Metric
     found: Standings
     cells: Sequence[Summary]
-    """The cells in the order of the bars."""
+    """The summaries of the contenders, in the order of their bars."""
 
 
 def section(pages: Sequence[Page]) -> Section:
-    """Return the section of the report with the first picture."""
+    """Return the first section of the report, with the picture of this module, for all measured pages."""
     rows = [_panels(page) for page in pages]
     panels = [panel for row in rows for panel in row]
     evened = any(panel.metric is EVEN_RATE for panel in panels)
@@ -126,7 +127,9 @@ def _some(users: Sequence[int]) -> list[int]:
 
 
 def _finding(found: Standings, used: set[str]) -> str:
-    """Return the title of a panel. A rule is used once for each page."""
+    """Return the title of a panel: that of the first of RULES that applies, else which contender is furthest ahead of
+    which. `used` has the rules that other panels of the page use already; the new one is added.
+    """
     for ahead, behind, words in RULES:
         pair = found.pairs.get(frozenset((ahead, behind)))
         if pair is None or words in used or pair.outcome != DECIDED or pair.ahead != ahead:
@@ -154,8 +157,11 @@ def _times(ratio: float) -> str:
 
 
 def rank(found: Standings, label: str) -> str:
-    """Return a contender's rank as exactly as it is certain: from one more than the number of those decidedly ahead, to
-    the number of those not decidedly behind.
+    """Return a contender's rank as text, as exactly as it is certain: "2", or "2-4", or "2=4" if those within this
+    range are equal; "-" if it is not ranked.
+
+    The range goes from one more than the number of contenders certainly ahead, to the number of those not certainly
+    behind, itself included.
     """
     if label not in found.order:
         return "-"
@@ -169,7 +175,7 @@ def rank(found: Standings, label: str) -> str:
 
 
 def _draw(rows: Sequence[Sequence[_Panel]], form: Form) -> Specification:
-    """Draw the panels: a row for each page, or in the narrow form one panel below the other."""
+    """Draw the panels: in the wide form a row for each page, in the narrow form one panel below the other."""
     paper = Paper()
     panels = [panel for row in rows for panel in row]
     columns = max(map(len, rows)) if form is WIDE else 1
@@ -240,7 +246,9 @@ def _row(panel: _Panel, cell: Summary) -> Row:
 
 
 def _data(panels: Sequence[_Panel]) -> Data:
-    """Return a row for each bar. The figure is evened on a machine that others use, as its metric says."""
+    """Return the figures of the picture: headings, and a row for each bar. The metric's key in the row says whether the
+    figure is measured or evened (corrected for other programs on the machine).
+    """
     found: list[list[str | float | None]] = [["panel", "finding", "line", "rank", "metric", "figure", "verdict"]]
     for panel in panels:
         for cell in panel.cells:

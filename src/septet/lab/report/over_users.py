@@ -1,6 +1,6 @@
 """Draws each metric over the number of users, in up to three pictures: all, up to 1,000, above 1,000.
 
-So did the older experiment that `--profile seed` repeats (see `lab.profiles`).
+The pictures are divided like those of the older experiment that `--profile seed` repeats (see `lab.profiles`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from septet.lab.summary import Summary
 SEED_EDGE = 1000
 """The number of users at which the pictures are divided, as in the older experiment."""
 ENOUGH = 3
-"""A picture of one part of the axis is made if it has at least this many numbers of users."""
+"""A picture of the smaller or of the larger numbers of users alone is made if there are at least this many of them."""
 HEADINGS = ("line", "users", "figure", "interval", "verdict")
 
 
 def sections(cells: Sequence[Summary], results: Results) -> list[Section]:
-    """Return a section of the report for each metric that some cell has; for errors only when there were some."""
+    """Return a section of the report for each metric of which at least one cell (a contender at one number of users)
+    has a figure; for errors only if there were some.
+    """
     known = [metric for metric in CHARTS if any(_worth_drawing(metric, cell) for cell in cells)]
     seed = results["experiment"]["profile"] == "seed"
     return [_section(metric, cells, seed) for metric in known or [RATE]]
@@ -87,7 +89,9 @@ def _picture(
 
 
 def data(metric: Metric, cells: Sequence[Summary]) -> Data:
-    """Return a row for each cell: the median of its runs in the metric's unit, its interval, and its verdict."""
+    """Return the headings, and a row for each cell: the median of its runs in the metric's unit, its interval, and its
+    verdict.
+    """
     unit = f" ({metric.unit})" if metric.unit else ""
     rows: list[list[str | float | None]] = [
         ["line", "users", f"{_chart(metric).title}{unit}", "low", "high", "verdict"]

@@ -41,12 +41,12 @@ _VEGA = "window.vegaEmbed = vegaEmbed;"
 
 
 Drawn = dict[str, dict[str, Specification]]
-"""The pictures as data of Vega-Lite, by the name of the picture and then of the form."""
+"""The pictures as data of Vega-Lite, by the name of the picture and then of its form ("wide" or "narrow")."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pictured:
-    """A picture as SVG in both forms, for the template of the page."""
+    """A picture as SVG, both wide and narrow, for the template of the page."""
 
     name: str
     short: str
@@ -60,10 +60,10 @@ class _Pictured:
 def page(
     pages: Sequence[Page], sections: Sequence[Section], drawn: Drawn, traces: Traces | None, users: int | None = None
 ) -> str:
-    """The report as HTML, of at least one page that was measured.
+    """Return report.html as text. `pages` are the measured pages of applications, at least one.
 
-    `drawn` are the pictures of the sections, `users` the number at which contenders are compared (None:
-    `findings.focus`).
+    `drawn` are the pictures of the sections, `traces` what `septet trace` recorded (None: nothing), `users` the number
+    of users at which contenders are compared (None: `findings.focus`).
     """
     results = pages[0].results
     script = _read("page.js")
@@ -122,7 +122,7 @@ def _svg(name: str, form: str, drawn: Drawn) -> Markup:
 
 
 def specifications(sections: Sequence[Section]) -> Drawn:
-    """Return all pictures of the sections in both forms."""
+    """Draw all pictures of the sections, wide and narrow."""
     return {
         picture.name: {form.name: picture.draw(form) for form in (WIDE, NARROW)}
         for section in sections
@@ -168,8 +168,9 @@ def _value(name: str, value: object) -> str:
 
 
 def _commands(results: Results) -> dict[str, Any]:
-    """Return the commands to show: those of one run of each contender, at the largest number of users with a
-    command."""
+    """Return the commands that the page shows: for each contender those of one run, at the largest number of users for
+    which commands were recorded.
+    """
     told = [run for run in results["runs"] if run.get("command")]
     if not told:
         return {"lines": [], "at": "no run"}
@@ -292,8 +293,9 @@ def _data_url(kind: str, data: bytes) -> str:
 
 
 def _remarks(told: dict[str, Any]) -> list[str]:
-    """Return sentences that say how the trace was recorded, with the models where that differs, and how much was
-    lost."""
+    """Return sentences that say how the trace was recorded (for each model, if not all alike), and how many records
+    were lost. `told` is the content of trace.json.
+    """
     said: dict[str, list[str]] = {}
     for each in told["models"]:
         said.setdefault(trace_captions.WAYS[each["way"]], []).append(each["model"])
@@ -307,7 +309,9 @@ def _remarks(told: dict[str, Any]) -> list[str]:
 
 
 def _table(told: dict[str, Any]) -> Table:
-    """Return the table of the shares of the time, of all models, with every column that one of them has."""
+    """Return the table of the shares of time that threads spent in each state, for all models; it has every state that
+    one of them has. `told` is the content of trace.json.
+    """
     shares = [share for each in told["models"] for share in each["shares"]]
     heads = list(dict.fromkeys(head for share in shares for head in share))
     return [heads, *([share.get(head, "") for head in heads] for share in shares)]

@@ -42,7 +42,9 @@ def save(
 def save_pages(
     pages: Sequence[Page], directory: Path, users: int | None = None, trace: Path | None = None
 ) -> list[Path]:
-    """Draw several pages that were measured one after the other into one report; else as `save` does."""
+    """Draw the results of one or more pages, measured one after the other, into one report. For `directory`, `users`,
+    `trace` and what is returned see `save`.
+    """
     found = [glance.section(pages), *(section for page in pages for section in _sections(page, users, len(pages) > 1))]
     first = FIRST if len(pages) == 1 else glance.NAME
     (directory / CHARTS).mkdir(exist_ok=True)
@@ -61,7 +63,9 @@ def save_pages(
 
 
 def sections(results: Results, cells: Sequence[Summary], users: int | None = None) -> list[Section]:
-    """Return what is drawn of one page, in the order of the report."""
+    """Return the sections of the report about one measured page, in their order there. `users` is the number at which
+    contenders are shown side by side (None: `findings.focus`).
+    """
     over = over_users.sections(cells, results)
     at = focus(cells) if users is None else users
     spread = distribution.section(cells, at)
@@ -69,8 +73,8 @@ def sections(results: Results, cells: Sequence[Summary], users: int | None = Non
 
 
 def _sections(page: Page, users: int | None, several: bool) -> list[Section]:
-    """Return the sections of a page. If there are several pages, its title is added to their titles, so that names stay
-    different.
+    """Return the sections of the report about one page. If there are `several` pages, the page's short name is put
+    before the titles of its sections and the names of its pictures, so that these differ.
     """
     found = sections(page.results, page.cells, users)
     if not several:
@@ -87,8 +91,9 @@ def _sections(page: Page, users: int | None, several: bool) -> list[Section]:
 
 
 def _ranked(results: Results, cells: Sequence[Summary], users: int) -> list[Summary]:
-    """Return the cells at this number of users, the fastest first by comparison in pairs; those that are not ranked
-    follow."""
+    """Return the cells at this number of users, the fastest contender first, as comparisons in pairs rank them; those
+    that are not ranked follow.
+    """
     order = rankings(results, cells).get(users, Standings(())).order
     here = [cell for cell in cells if cell.users == users]
     return sorted(here, key=lambda cell: order.index(cell.label) if cell.label in order else len(order))

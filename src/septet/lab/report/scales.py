@@ -41,8 +41,9 @@ class Scale:
 
 
 def values_scale(values: Iterable[float], always_linear: bool = False) -> Scale:
-    """Return the scale of a vertical axis for these values: linear from zero, or logarithmic where they are
-    FAR_APART."""
+    """Return the scale of a vertical axis for these values: linear from zero, or logarithmic if all are above 0 and the
+    largest is at least FAR_APART times the smallest. `always_linear` makes it linear in any case.
+    """
     present = [value for value in values if math.isfinite(value)]
     least, most = min(present, default=0.0), max(present, default=0.0)
     if most <= 0:
@@ -83,7 +84,8 @@ def users_scale(users: Sequence[int], width: float, room: float, character: floa
 
 
 def _readable(users: Sequence[int], scale: Scale, width: float, character: float) -> tuple[float, ...]:
-    """Return the ticks that do not overlap; the ends have priority, then round numbers.
+    """Return the numbers of users to write at the axis, so that they do not overlap: both ends first, then round
+    numbers.
 
     `width` is that of the axis, `character` that of a digit, both in pixels.
     """

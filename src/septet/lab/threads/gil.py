@@ -20,15 +20,19 @@ from septet.lab.threads.tasks import Tasks
 
 THREADS_MAX = 64
 LOOKS_MIN = 50
-"""Least number of samples of threads that run or want to run; with fewer there is no figure."""
+"""Least number of samples of threads that run, could run or wait for the GIL; with fewer the GIL's share is
+not known.
+"""
 BUSY = frozenset({State.RUNNING, State.RUNNABLE, State.GIL})
 ON_CPU = frozenset({State.RUNNING, State.RUNNABLE})
 WANTED_LOOKS_MIN = 5
-"""With fewer samples there is no figure for the wanted CPUs; those of all runs of a cell are added."""
+"""Least number of times that the threads were sampled; with fewer the number of wanted CPUs is not known."""
 
 
 class GilWatch:
-    """Samples the threads of a session that may use a given number of CPUs, and computes the shares."""
+    """Samples the threads of a server that listens at `port`, and computes how long they waited for the GIL and how
+    many of the server's `cpus` CPUs they wanted. `session` is the id of its processes' session.
+    """
 
     def __init__(self, session: int, port: int, cpus: int = 1) -> None:
         self._tasks = Tasks(session, Reasons(frozenset({port})))
@@ -48,8 +52,8 @@ class GilWatch:
         self._wanted += min(self._cpus, sum(sample.state in ON_CPU for sample in samples))
 
     def share(self) -> float | None:
-        """Return the time for which threads waited for the GIL, as a share of the time in which they ran or wanted to
-        run.
+        """Return the time for which threads waited for the GIL, as a share of the time in which they ran, could run or
+        waited for the GIL.
 
         None when it is not known: too few samples, too many threads, or no GIL.
         """

@@ -23,8 +23,9 @@ from septet.lab.threads.states import Call, State
 
 
 class About(Enum):
-    """Kinds of system calls, by what their first arguments are: so by how to find out what a thread that is blocked in
-    the call waits for."""
+    """Kinds of system calls. The kind of the call in which a thread is blocked, and the first arguments of the call,
+    tell what the thread waits for.
+    """
 
     DESCRIPTOR = auto()  # the first is a descriptor that it reads, writes or connects
     POLL = auto()  # the first is an array of struct pollfd, the second its length
@@ -75,10 +76,11 @@ _POLLFD = struct.Struct("<ihh")
 _POLLED_MAX = 64
 """A poll(2) of more descriptors is taken for that of an event loop; its descriptors are not looked up."""
 _FRESH_NS = 20_000_000
-"""Nanoseconds for which the result of a lookup is used again."""
+"""Nanoseconds for which it is remembered what a system call with a certain first argument waits for."""
 _IDLE_POLL = 4
-"""Most descriptors in the poll(2) of a worker that waits for one idle client: the client, one or two listeners, and a
-wake-up descriptor. With more it is an event loop."""
+"""A poll(2) of a client and a listener is taken for that of a worker that waits for its idle client if it has at most
+this many descriptors: the client, one or two listeners, and a wake-up descriptor. With more it is an event loop.
+"""
 _INTERPRETER = re.compile(r"/(lib)?python[^/]*$")
 
 _ALWAYS: dict[About | None, State] = {
@@ -94,9 +96,10 @@ Range = tuple[int, int]
 
 
 class Reasons:
-    """Finds what threads wait for; `ports` are those of the server's listeners.
+    """Finds what threads of a server wait for; `ports` are those at which the server listens.
 
-    It also remembers which system call was made from which instruction address, for `afterwards`.
+    It also remembers which system call was made from which instruction address, because `afterwards` is told the
+    address but not the call's number.
     """
 
     def __init__(self, ports: frozenset[int]) -> None:
@@ -110,8 +113,8 @@ class Reasons:
         """The last state found for a poll(2), by process and number of descriptors."""
 
     def now(self, pid: int, number: int, call: Call) -> State:
-        """Return what a thread waits for that is blocked now in system call `number`; OTHER when it cannot be found
-        out.
+        """Return what a thread of process `pid` waits for that is blocked at present in system call `number`; OTHER
+        when it cannot be found out.
 
         The address of the call is remembered with its number, for `afterwards`: each function of glibc makes its system
         call from an address of its own. Only syscall(3) makes all calls from one address.
@@ -124,8 +127,8 @@ class Reasons:
     def afterwards(self, pid: int, call: Call) -> State | None:
         """Return what a thread waited for that blocked in this call a moment ago; None when it is not known.
 
-        Descriptors still mean the same then. The array of a poll(2) may be gone: most are on a stack, or freed. So for
-        poll(2) a state that `now` found while the thread was blocked is preferred.
+        After so short a time a descriptor still refers to the same file. But the array of a poll(2) may be gone: most
+        are on a stack, or freed. So for poll(2) a state that `now` found while the thread was blocked is preferred.
         """
         number = self._numbers.get(call.address)
         if number is None:
@@ -159,8 +162,9 @@ class Reasons:
         return None
 
     def _polled(self, pid: int, address: int, count: int) -> State | None:
-        """Return the state of a thread in poll(2), by the array of struct pollfd in its memory; None when that is
-        gone."""
+        """Return the state of a thread in poll(2). It is found from the descriptors in the array of struct pollfd at
+        `address` in the memory of process `pid`; None when the array is gone.
+        """
         if not 0 < count <= _POLLED_MAX:
             return State.EVENTS if count else State.SLEEP
         data = _memory(pid, address, count * _POLLFD.size)
@@ -195,9 +199,11 @@ class Reasons:
 
 
 def interpreter_ranges(maps: list[str]) -> list[Range]:
-    """(start, end) of the mappings with the interpreter's code and static variables, from the lines of /proc/PID/maps.
+    """Return (start, end) of the mappings with the interpreter's code and static variables, from the lines of
+    /proc/PID/maps.
 
-    Variables that begin as zero (.bss) have no file: they are in the anonymous mapping that follows the last one.
+    Variables that begin as zero (.bss) have no file: they are in the anonymous mapping that follows the last one of the
+    interpreter's file.
     """
     ranges: list[Range] = []
     for line in maps:
@@ -210,7 +216,7 @@ def interpreter_ranges(maps: list[str]) -> list[Range]:
 
 
 def _memory(pid: int, address: int, size: int) -> bytes:
-    """Return bytes of a process's memory; empty if it may not be read."""
+    """Return `size` bytes at `address` of the process's memory; b"" if they cannot be read."""
     try:
         descriptor = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         try:

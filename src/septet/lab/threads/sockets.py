@@ -1,4 +1,5 @@
-"""Classifies the descriptors of a server's process, from /proc (proc(5)), and so what a thread on them waits for.
+"""Finds what the file descriptors of a server's process are (a listener, a client, a backend, ...), from /proc
+(proc(5)). That tells what a thread which is blocked on them waits for.
 
 A socket is classified by its local port: at a port where the server listens it is the listener or one of its clients;
 any other socket is a connection of the application to a backend, such as a database. The server is not asked.
@@ -29,9 +30,11 @@ _DIAG_REQUEST = struct.Struct("=BBBxI48s")  # struct inet_diag_req_v2, its ports
 _TCP_TIME_WAIT, _TCP_LISTEN = 6, 10
 _STATES = 0xFFF & ~(1 << _TCP_TIME_WAIT)
 _PAUSE = 9
-"""Pause between two reads of all sockets, as a multiple of the time that the last one took."""
+"""After a read of all sockets the next one waits for this many times as long as the read took."""
 _FRESH_NS = 20_000_000
-"""Nanoseconds for which a lookup is valid: descriptors are closed, and their numbers are used again."""
+"""Nanoseconds for which the kind of a descriptor is remembered; no longer, as its number may then belong to another
+file.
+"""
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -51,7 +54,9 @@ _NAMED = {"anon_inode:[pidfd]": Kind.PROCESS}
 
 
 class Descriptors:
-    """The descriptors of a server that listens on these TCP ports; every lookup is remembered for a moment."""
+    """The descriptors of a server that listens on these TCP ports. The kind of each one is remembered for a moment
+    (_FRESH_NS).
+    """
 
     def __init__(self, ports: frozenset[int]) -> None:
         self._ports = ports
@@ -81,10 +86,11 @@ class Descriptors:
         return self._sockets.get(found[1])
 
     def _read(self, pid: int) -> None:
-        """Read all sockets of the process's network, unless that would take more than a tenth of all time.
+        """Read all sockets of the process's network namespace, but not if these reads would take more than a tenth of
+        the time.
 
-        It takes up to 0.2 s when the kernel remembers many connections, and new ones come all the time. A trace that
-        read them for each new one took ten minutes for a second.
+        A read takes up to 0.2 s when the kernel remembers many connections, and new ones come all the time. When each
+        new connection caused a read, it took ten minutes to record one second.
         """
         begun_ns = time.monotonic_ns()
         if begun_ns >= self._read_again_ns:
@@ -123,9 +129,10 @@ def _network_of(pid: int) -> int | None:
 
 
 def _dumped(family: int) -> Iterator[tuple[str, int, bool]]:
-    """Yield the sockets of our own network by sock_diag(7), without those in TIME_WAIT. Raises OSError.
+    """Yield (inode, local port, True if it listens) of each TCP socket of this address family in our own network
+    namespace, by sock_diag(7), without those in TIME_WAIT. Raises OSError.
 
-    /proc/net/tcp has those too, and takes several times as long after ten thousand short connections.
+    /proc/net/tcp has those in TIME_WAIT too, and takes several times as long after ten thousand short connections.
     """
     request = _DIAG_REQUEST.pack(family, socket.IPPROTO_TCP, 0, _STATES, bytes(48))
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as netlink:
@@ -167,9 +174,9 @@ _WAITS = {
 
 
 def waits(kinds: Iterable[Kind | None], several: State) -> State | None:
-    """Return the state of a thread that waits for descriptors of these kinds.
+    """Return the state of a thread that waits for descriptors of these kinds; None when no kind is known.
 
-    `several` when it waits for more than one thing, or for INTERNAL descriptors alone; None when no kind is known.
+    `several` is returned when the thread waits for more than one thing, or for INTERNAL descriptors alone.
     """
     known = set(kinds) - {None}
     present = [_WAITS[kind] for kind in known if kind in _WAITS]

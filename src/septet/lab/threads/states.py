@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 
 class State(StrEnum):
-    """A state, in the order of the legends. The value is used in files, `label` in pictures."""
+    """A state of a thread or request, in the order of the pictures' legends. The value is used in files, `label` in
+    pictures.
+    """
 
     RUNNING = "running"
     RUNNABLE = "runnable"
@@ -62,7 +64,7 @@ IDLE = frozenset({State.CLIENT, State.ACCEPT, State.EVENTS, State.RING})
 """States of a thread that waits because it has no request to work on."""
 
 NEGLIGIBLE = IDLE | {State.RETURNING}
-"""States that are left out where only shares are shown."""
+"""States that are left out where a picture shows shares of the time only."""
 
 
 class Call(NamedTuple):
@@ -88,7 +90,8 @@ class Interval(NamedTuple):
 class Sample(NamedTuple):
     """The state of a thread at `time`, in nanoseconds of CLOCK_MONOTONIC.
 
-    A kernel without the figures of its scheduler shows RUNNABLE threads as RUNNING.
+    If the kernel does not count for how long threads run and wait (schedstat in proc(5)), RUNNABLE threads appear as
+    RUNNING.
     """
 
     time: int

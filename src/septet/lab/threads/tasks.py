@@ -1,4 +1,4 @@
-"""Samples threads from /proc/PID/task/TID, in a few microseconds a thread (proc(5)).
+"""Samples what threads are doing from /proc/PID/task/TID, in a few microseconds a thread (proc(5)).
 
 Where the kernel records context switches, samples add what a blocked thread waits for; elsewhere samples are the only
 source. The files of each thread are opened once and read again for each sample.
@@ -16,17 +16,21 @@ from septet.lab.threads.reasons import Reasons
 from septet.lab.threads.states import Call, Sample, State
 
 _PROCESSES_EVERY_NS = 200_000_000
-"""Time between two searches for processes, for which all of /proc is read; that takes milliseconds."""
+"""Nanoseconds between two searches for new processes, for which all of /proc is read; that takes milliseconds."""
 _THREADS_EVERY_NS = 10_000_000
 _GLANCE_NS = 200_000
-"""A sample that takes longer was interrupted, so its time is not certain, and it is dropped."""
+"""A sample that takes longer than this, in nanoseconds, was interrupted. Its time is not certain then, and it is
+dropped.
+"""
 _NOT_IN_A_CALL = b"-1"
-"""In /proc/PID/task/TID/syscall: blocked outside a system call, such as by a page fault."""
+"""What /proc/PID/task/TID/syscall has for a thread that is blocked outside a system call, such as by a page fault."""
 
 
 @dataclass(slots=True)
 class _Task:
-    """A thread: the descriptors of its files in /proc, -1 where one may not be read, and its last figures."""
+    """A thread: the descriptors of its files in /proc (-1 for one that may not be read), and its CPU times when last
+    sampled.
+    """
 
     pid: int
     stat: int
@@ -44,7 +48,9 @@ class _Task:
 
 
 class Tasks:
-    """Samples the threads of all processes of a session (see `septet.lab.server`), as they start and end."""
+    """Samples the threads of all processes of a session (see `septet.lab.server`). New threads and processes are found
+    as they start.
+    """
 
     def __init__(self, session: int, reasons: Reasons) -> None:
         self._session = session
@@ -75,7 +81,9 @@ class Tasks:
         return samples
 
     def waited_ns(self) -> dict[int, int]:
-        """Nanoseconds for which each thread has waited for a CPU in its life, by tid, as the kernel counts them."""
+        """Return for how many nanoseconds each thread has waited for a CPU since it began, by tid, as the kernel counts
+        them.
+        """
         found = {}
         for tid, task in self._tasks.items():
             with suppress(OSError, IndexError):
@@ -105,7 +113,7 @@ class Tasks:
         return self._reasons.now(task.pid, int(words[0]), call)
 
     def _on_a_cpu(self, task: _Task) -> State:
-        """RUNNING or RUNNABLE: the state in which the thread was for longer since it was last sampled here."""
+        """Return RUNNING or RUNNABLE: the state in which the thread was for longer since it was last sampled here."""
         try:
             ran, waited, _ = map(int, os.pread(task.schedstat, 64, 0).split())
         except (OSError, ValueError):  # a kernel without CONFIG_SCHED_INFO

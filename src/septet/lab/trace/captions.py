@@ -63,8 +63,9 @@ def _lost(number: int) -> str:
 
 
 def model(trace: Trace) -> str:
-    """Return the line below the name of a model: its threads, its requests with their median latency, and its
-    errors."""
+    """Return the line below the name of a model in a picture: its threads, its requests with their median latency, and
+    its errors.
+    """
     answered = [each for each in trace.requests if each.status]
     seconds = round((trace.recording.end - trace.recording.start) / 1e9, 2)
     times = f"{median(each.answered - each.asked for each in answered) / 1e6:.1f} ms each (median)"

@@ -98,7 +98,9 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
 
 
 def _complain(failures: dict[str, list[str]], some_traced: bool) -> None:
-    """Print each reason once, with its models. Raises Failed, with the last reason, when no model was traced."""
+    """Print each reason of a failure once, with its models; `failures` has the models by reason. Raises Failed with the
+    last reason if no model was traced.
+    """
     sentences = [f"{', '.join(models)}: failed: {reason}" for reason, models in failures.items()]
     for sentence in sentences if some_traced else sentences[:-1]:
         click.echo(sentence, err=True)

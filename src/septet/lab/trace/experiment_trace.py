@@ -15,9 +15,11 @@ ZOOM_MS = 30.0
 
 
 def trace_experiment(experiment: Experiment, command: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Record a second of each model, draw it into the directory of the experiment, and report each with `tell`.
+    """Record a second of each process model of the experiment, draw all into its directory, and tell by `tell` how each
+    went.
 
-    A model that cannot be traced is reported, and no error: the figures of the experiment are stored already.
+    A model that cannot be traced is told as well, and raises nothing: the figures of the experiment are stored already.
+    `command` is the command line of the experiment, for the page.
     """
     if len(experiment.app_words) != 1:
         tell("trace: only applications can be traced, not files")

@@ -77,7 +77,9 @@ class Switches:
             self._stack = self._stack.pop_all()
 
     def _open(self, pid: int, registers: bool) -> bool:
-        """Open one event for each CPU, with registers if asked for and permitted; returns True if there are."""
+        """Open one event for each CPU, with registers if asked for and permitted; returns True if registers are
+        recorded.
+        """
         for cpu in _online():
             try:
                 descriptor = _perf_event_open(_attributes(registers), pid, cpu)
@@ -91,7 +93,7 @@ class Switches:
         return registers
 
     def begin(self) -> None:
-        """Begin to record, in existing threads as well."""
+        """Begin to record the switches, also of threads that were started since this object was created."""
         self._order(_IOC_ENABLE)
 
     def end(self) -> None:
@@ -169,10 +171,11 @@ def _map(descriptor: int) -> mmap.mmap:
 
 
 def _take(ring: mmap.mmap) -> bytes:
-    """Take the records between tail and head, and free their space.
+    """Return the records that the kernel has written to the ring since the last call (those between its tail and its
+    head), and free their space.
 
-    No memory barrier is needed between head and data on x86, where loads are not reordered; elsewhere, the system
-    calls that Python makes between two drains act as one.
+    No memory barrier is needed between head and data on x86, where loads are not reordered; elsewhere, the system calls
+    that Python makes between two drains act as one.
     """
     head, tail = struct.unpack_from("<QQ", ring, _HEAD_OFFSET)
     size = len(ring) - _PAGE

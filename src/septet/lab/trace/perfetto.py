@@ -19,13 +19,13 @@ from septet.lab.trace.rows import names
 from septet.lab.trace.tracing import Trace
 
 USERS_PID = 0
-"""No process in user space has this pid."""
+"""The pid under which the file has the users as threads: one that no process in user space has."""
 
 Event = dict[str, Any]
 
 
 def save(trace: Trace, path: Path, about: Mapping[str, Any]) -> None:
-    """Write the trace file; `about` describes its origin."""
+    """Write the trace file; `about` has what is told of its origin, such as the command and the machine."""
     document = {"traceEvents": events(trace), "displayTimeUnit": "ms", "otherData": {**about, "model": trace.model}}
     path.write_text(json.dumps(document, separators=(",", ":")))
 
@@ -72,5 +72,7 @@ def _complete(interval: Interval, pid: int, tid: int, origin: int, category: str
 
 
 def _times(start: int, end: int, origin: int) -> dict[str, float]:
-    """Start and duration in microseconds, with nanoseconds as decimals."""
+    """Return start and duration as microseconds, with nanoseconds as decimals. The arguments are in ns; `origin` is
+    time 0.
+    """
     return {"ts": (start - origin) / 1000, "dur": (end - start) / 1000}

@@ -25,7 +25,9 @@ COLUMNS = 180  # of an overview; five pixels each
 LEGEND_LINE = 24
 LEGEND_CHARACTERS = 42  # that fit into a third of the width
 NARROWEST = 0.0007
-"""The least width of an interval as a share of the picture's, about half a pixel: so 2 µs can be seen in 20 ms."""
+"""The least width of an interval, as a share of the picture's width: about half a pixel. So an interval of 2 µs can be
+seen in a picture of 20 ms.
+"""
 INK, PALE, GRID = "#222222", "#666666", "#e4e4e4"
 FONT = "Roboto, Helvetica, Arial, sans-serif"
 
@@ -38,7 +40,7 @@ Specification = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The rows of one model from `start` to `end`, in ns of CLOCK_MONOTONIC, and the titles above them."""
+    """The rows of one process model from `start` to `end`, in ns of CLOCK_MONOTONIC, and the titles above them."""
 
     title: str
     subtitle: str
@@ -48,7 +50,9 @@ class Panel:
 
 
 class _Paper:
-    """Holds the data of all charts of a picture, by name: altair checks and copies data within a chart repeatedly."""
+    """Holds the data of all charts of a picture, by name. If the charts held them, altair would check and copy them
+    again and again.
+    """
 
     def __init__(self) -> None:
         self.datasets: dict[str, Values] = {}
@@ -60,16 +64,20 @@ class _Paper:
 
 
 Draw = Callable[[_Paper, Panel, Places, Part, Part], Part]
-"""Draws the rows of a panel: (paper, panel, places of the rows, x channel, y channel) to a chart."""
+"""A function that draws the rows of a panel, as a chart of altair, from (paper, panel, places of the rows, x channel, y
+channel).
+"""
 
 
 def zoom(panels: Sequence[Panel], title: str, caption: Sequence[str]) -> Specification:
-    """Return the picture with a rectangle for each interval."""
+    """Return the picture of a short time, in which each interval of a thread or user is a rectangle."""
     return _picture(panels, title, caption, _intervals, State)
 
 
 def overview(panels: Sequence[Panel], title: str, caption: Sequence[str]) -> Specification:
-    """Return the picture with the shares of the time in each column."""
+    """Return the picture of the whole recording, divided into columns of equal time that show the share of
+    each state.
+    """
     return _picture(panels, title, caption, _columns, [state for state in State if state not in NEGLIGIBLE])
 
 
@@ -136,7 +144,7 @@ def _title(text: str, subtitle: str | Sequence[str], size: int) -> alt.TitlePara
 
 
 def _places(rows: Sequence[PictureRow]) -> Places:
-    """(top, height) of each row, in pixels from the top of the panel."""
+    """Return (top, height) of each row, in pixels from the top of the panel."""
     places: Places = []
     top = 0.0
     for place, row in enumerate(rows):
@@ -194,7 +202,9 @@ def _intervals(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) ->
 
 
 def _columns(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) -> Part:
-    """Return the layer of the overview: in each row a stepped area for each state, one on top of the other."""
+    """Return the rows of the overview as a chart: in each row a stepped area for each state, one on top of
+    the other.
+    """
     found: Values = []
     for number, (row, (top, size)) in enumerate(zip(panel.rows, places, strict=True)):
         bottom = top + size * (1 + FULL) / 2
@@ -234,13 +244,14 @@ def _area(series: str, colour: str, steps: Sequence[Any], panel: Panel) -> Value
 
 
 def _colour() -> Part:
-    """Return a colour channel whose values are colours themselves."""
+    """Return a channel of altair that takes colours from the field "colour" of the data as they are."""
     return alt.Color("colour:N", scale=None, legend=None)
 
 
 def _legend(paper: _Paper, states: Sequence[State]) -> Part:
-    """Return the legend: a small rectangle in the colour of each state, as high as in the rows, and its label; three in
-    a line."""
+    """Return the legend: a small rectangle in the colour of each state, as high as in the rows, and its label; three
+    states to a line.
+    """
     idle = [state for state in states if state in IDLE]
     entries = [(LOOKS[state], state.label) for state in states if state not in IDLE]
     if idle:

@@ -6,7 +6,7 @@
     spans      threads are not observed; only the span log of the server says what it did for each request
 
 The pictures say which way was used. Recording runs in the calling thread, on the CPUs of the server and the users, and
-takes a tenth of one: never record while figures are taken.
+takes a tenth of a CPU: never record during a benchmark.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from septet.lab.trace.timeline import Lane, Record, SwitchedOut, explain, from_s
 WAYS = ("switches", "samples", "spans")
 _LOOK_EVERY_S = {"switches": 0.001, "samples": 0.002}
 _DRAIN_EVERY_NS = 10_000_000
-"""Time between two drains of the rings. At 50 ms, rings of 1 MiB lost 12 % of 230,000 switches a second."""
+"""Nanoseconds between two reads of the kernel's records. At 50 ms, buffers of 1 MiB lost 12 % of 230,000 switches a
+second.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Recorder:
         self._stack.close()
 
     def record(self, seconds: float) -> Recording:
-        """Record for this time. Raises Failed when no thread of the server can be seen."""
+        """Record for so many seconds. Raises Failed when no thread of the server can be seen."""
         if self.way == "spans":
             start = time.monotonic_ns()
             time.sleep(seconds)
@@ -93,7 +95,9 @@ class Recorder:
 
 
 class _Watch:
-    """One recording of a server's threads."""
+    """Makes one recording of a server's threads, from samples and, if there are `switches`, from the
+    kernel's records.
+    """
 
     def __init__(self, switches: Switches | None, tasks: Tasks, reasons: Reasons) -> None:
         self._switches = switches

@@ -24,7 +24,9 @@ SCHEMA = 1
 def save(
     traces: Sequence[Trace], plan: TracePlan, zoom_ms: float, command: Sequence[str], directory: Path
 ) -> list[Path]:
-    """Write all files into `directory`; returns their paths, the page first. `command` is recorded in them."""
+    """Write all files into `directory`; returns their paths, the page first. `zoom_ms` is the length in ms of the time
+    that the zoomed picture shows; `command` is recorded in the files.
+    """
     about = _about(plan, command)
     written = [directory / "trace.html", *_draw(traces, plan, zoom_ms, about, directory)]
     for trace in traces:
@@ -75,7 +77,7 @@ def _draw(
 
 
 def panels(trace: Trace, zoom_ms: float) -> tuple[Panel, Panel]:
-    """(overview, zoom) of one model; the zoom shows the `zoom_ms` milliseconds with the most requests."""
+    """Return (overview, zoom) of one model; the zoom shows the `zoom_ms` milliseconds with the most requests."""
     start, end = trace.recording.start, trace.recording.end
     found, subtitle = rows(trace)[0], captions.model(trace)
     since, until = busiest(trace.requests, start, end, int(zoom_ms * 1e6))

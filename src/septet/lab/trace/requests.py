@@ -18,7 +18,7 @@ from septet.lab.threads.states import Interval, State
 from septet.lab.trace.timeline import Lane
 
 Span = dict[str, Any]
-"""A line of the span log."""
+"""One line of the server's span log (see `septet.spans`), parsed from JSON."""
 
 Visit = tuple[int, int, int, int, int]
 """(user, local port, sent, answered, status) of a request; times in ns of CLOCK_MONOTONIC, see `visitors`."""
@@ -69,7 +69,9 @@ def read_spans(text: str) -> tuple[list[Span], list[Span]]:
 
 
 def join(visits: Iterable[Visit], spans: list[Span], turns: list[Span]) -> list[Request]:
-    """Join the records of users, requests and turns; returns the requests in the order in which they were sent."""
+    """Join the lines of the span log about requests and about turns with the visits that users recorded. Returns the
+    requests in the order in which they were sent.
+    """
     spans_of = _by_port(spans, lambda span: int(span["began"]))
     turns_of = _by_port([span for span in turns if span["turns"]], lambda span: int(span["turns"][0][0]))
     joined = []
@@ -104,13 +106,15 @@ def _by_port(spans: list[Span], at: Any) -> dict[int, Timed]:
 
 
 def _within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
-    """Return the last span that begins from `start` to `end`; None without one. A client has one request at a time."""
+    """Return the last span that begins between `start` and `end`; None if there is none. There is at most one, as a
+    client has one request at a time. `timed` has (begin, span) in order.
+    """
     place = bisect_right(timed, end, key=lambda each: each[0]) - 1
     return timed[place][1] if place >= 0 and timed[place][0] >= start else None
 
 
 HELD_UP = frozenset({State.RUNNABLE, State.GIL})
-"""States of a thread that has work and cannot go on: it waits for a CPU, the GIL or a lock."""
+"""States of a thread that has work and cannot go on: it waits for a CPU or the GIL."""
 
 TurnsOf = Mapping[int, Sequence[Turn]]
 """The turns of each thread, in order, by tid."""
@@ -125,9 +129,10 @@ def turns_of(requests: Iterable[Request]) -> TurnsOf:
 
 
 def intervals(request: Request, lanes: dict[int, Lane], turns: TurnsOf = MappingProxyType({})) -> list[Interval]:
-    """Return the states of a request from sending to answer, without gaps or overlaps.
+    """Return the states of a request from sending to answer, without gaps or overlaps. `lanes` has the states of each
+    recorded thread by tid, `turns` the turns of all requests by tid.
 
-    In its turns the state is that of its thread, if the thread was recorded. Before the server began with the request
+    In its turns a request has the state of its thread, if that was recorded. Before the server began with the request
     it was queued; between two turns it is suspended. Shortly before the first turn and after the last one the thread
     may have the request already or still: if it waits for a CPU or the GIL there, that is shown.
     """
@@ -155,7 +160,7 @@ def intervals(request: Request, lanes: dict[int, Lane], turns: TurnsOf = Mapping
 
 
 def from_turns(requests: Iterable[Request]) -> list[Lane]:
-    """Lanes for threads that were not observed: the only state is APPLICATION, in the turns of requests."""
+    """Return lanes for threads that were not observed: the only state is APPLICATION, in the turns of requests."""
     found: dict[int, Lane] = {}
     for turn in sorted((turn for request in requests for turn in request.turns), key=lambda turn: turn.start):
         lane = found.setdefault(turn.tid, Lane(turn.pid, turn.tid))
@@ -181,7 +186,9 @@ class _Line:
             self.at = time
 
     def held_up(self, intervals: list[Interval], otherwise: State) -> None:
-        """Append the intervals in which the thread is held up; the rest of the time gets the state `otherwise`."""
+        """Append those of a thread's `intervals` in which it waits for a CPU or the GIL; the rest of the time gets the
+        state `otherwise`.
+        """
         for each in intervals:
             self.until(each.start, otherwise)
             self.until(each.end, each.state if each.state in HELD_UP else otherwise)

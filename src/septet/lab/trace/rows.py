@@ -50,7 +50,8 @@ def _of_user(
 
 
 def thread_rows(lanes: Sequence[Lane], first_pid: int, start: int, end: int) -> tuple[list[PictureRow], list[str]]:
-    """Return a row for each thread that ran, the first of each process first.
+    """Return a row for each thread that ran, in order of processes (the server's first one first) and with the first
+    thread of each process first; and sentences about threads that are left out.
 
     Threads that live shorter than the recording, such as one for each connection, share rows: each takes the first row
     that is free when it begins, so that there are as many rows as threads at a time.
@@ -70,7 +71,9 @@ def thread_rows(lanes: Sequence[Lane], first_pid: int, start: int, end: int) -> 
 
 
 def _lasts(lane: Lane, start: int, end: int) -> bool:
-    """True if the thread lived from `start` to `end`, or nearly: a lane made of turns does not reach the ends."""
+    """True if the thread lived from `start` to `end`, except for a tenth of the time at each end: a lane that is made
+    of turns of requests does not reach the ends.
+    """
     margin = (end - start) // 10
     return lane.intervals[0].start <= start + margin and lane.intervals[-1].end >= end - margin
 
@@ -80,8 +83,9 @@ def _left_out(number: int, what: str) -> list[str]:
 
 
 def names(lanes: Sequence[Lane], first_pid: int) -> list[str]:
-    """Return a name for each lane: its process, if there are several, and its number among the threads of the
-    process."""
+    """Return a name for each thread (lane): the name of its process, if there are several, and its number in the
+    process.
+    """
     threads = Counter(lane.pid for lane in lanes)
     children = [pid for pid in threads if pid != first_pid]
     processes = {pid: f"process {number}" for number, pid in enumerate(children, 1)} | {first_pid: "parent"}
@@ -98,7 +102,9 @@ def names(lanes: Sequence[Lane], first_pid: int) -> list[str]:
 
 
 def pack(lanes: Iterable[Lane]) -> list[tuple[Interval, ...]]:
-    """Put lanes that do not overlap into common rows, as few as possible. `lanes` are in the order of their starts."""
+    """Put the intervals of threads that did not live at the same time into common rows, as few as possible. `lanes` are
+    in the order of their starts.
+    """
     packed: list[list[Interval]] = []
     for lane in lanes:
         row = next((row for row in packed if row[-1].end <= lane.intervals[0].start), None)
@@ -119,10 +125,10 @@ def cut(rows: Iterable[PictureRow], start: int, end: int) -> list[PictureRow]:
 
 def busiest(requests: Sequence[Request], start: int, end: int, length: int) -> tuple[int, int]:
     """Return (start, end) of the window of `length` ns between `start` and `end` in which the most requests were both
-    sent and answered, in ns.
+    sent and answered; all times are in ns. The whole time if it is no longer than `length`.
 
-    It begins when a request is sent, less a margin of a fiftieth of its length, or as much of that as loses no request
-    at its end. Returns the first of equal windows, and all of the time if that is no longer than `length`.
+    The window begins when a request is sent, or a little earlier (a fiftieth of its length at most) if no request is
+    lost at its end by that. Of several equal windows it is the first.
     """
     if end - start <= length:
         return start, end

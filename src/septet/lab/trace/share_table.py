@@ -13,8 +13,9 @@ Shares = dict[State, float]
 
 
 def shares(intervals: Iterable[Interval], start: int, end: int) -> Shares:
-    """Return the share (0 to 1) of the time from `start` to `end` in each state; they add up to less where none is
-    known."""
+    """Return the share (0 to 1) of the time from `start` to `end` in each state. The shares add up to less than 1 if no
+    state is known for a part of the time.
+    """
     found: Shares = defaultdict(float)
     for each in intervals:
         overlap = min(each.end, end) - max(each.start, start)
@@ -24,7 +25,8 @@ def shares(intervals: Iterable[Interval], start: int, end: int) -> Shares:
 
 
 def columns(intervals: Iterable[Interval], start: int, end: int, number: int) -> Iterator[tuple[int, int, Shares]]:
-    """Divide the time into `number` equal parts; yields (start, end, shares) of each. Equal neighbours are joined.
+    """Divide the time from `start` to `end` into `number` equal parts; yields (start, end, shares of each state) of
+    each part. Neighbours with equal shares are joined.
 
     The intervals must be in order and not overlap.
     """
@@ -61,8 +63,9 @@ _HEADS = {
 
 
 def table(traces: Sequence[Trace]) -> list[list[str]]:
-    """Return rows of text: the headings, then for each model a row for each group of threads, with the percent of the
-    recording that they spent in each state."""
+    """Return the table as text: the headings, then for each model a row for each thread, or for short-lived threads
+    that share a row of the picture, with the percentage of the recording that was spent in each state.
+    """
     lines = [(trace, row, _shares(trace, row)) for trace in traces for row in rows(trace)[0] if not row.user]
     present = [state for state in _HEADS if any(_percent(found.get(state, 0.0)) for _, _, found in lines)]
     heads = ["model", "thread", *(_HEADS[state] for state in present), _IDLE]

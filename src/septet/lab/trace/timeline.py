@@ -29,9 +29,8 @@ class SwitchedIn(NamedTuple):
 
 
 class SwitchedOut(NamedTuple):
-    """The thread lost its CPU. If `preempted`, it could have gone on; else it waits, in the system call `call`.
-
-    `call` is None when it is not known.
+    """The thread lost its CPU. If `preempted`, it could have gone on; else it waits, in the system call `call` (None:
+    not known).
     """
 
     time: int
@@ -59,20 +58,21 @@ Record = SwitchedIn | SwitchedOut | Born | Died
 
 
 Why = Callable[[int, Call], State | None]
-"""A function: for (pid, system call) it returns what a thread that is blocked in the call waits for; None if that is
-not known."""
+"""A function that returns, for (pid, system call), what a thread that is blocked in the call waits for; None if that is
+not known.
+"""
 
 
 @dataclass(slots=True)
 class Lane:
-    """The intervals of one thread: in which state it was when, without gaps."""
+    """The states of one thread over time, as intervals without gaps."""
 
     pid: int
     tid: int
     intervals: list[Interval] = field(default_factory=list)
 
     def total(self, *states: State) -> int:
-        """Nanoseconds spent in these states."""
+        """Return the nanoseconds that were spent in these states, all together."""
         return sum(each.end - each.start for each in self.intervals if each.state in states)
 
     def between(self, start: int, end: int) -> list[Interval]:
@@ -128,7 +128,9 @@ class _Machine:
 
 
 def lanes(records: Iterable[Record], start: int, end: int) -> dict[int, Lane]:
-    """Return the lane of each thread from `start` to `end`, by tid. The records may come in any order."""
+    """Return the lane (states over time) of each thread from `start` to `end`, by tid. The records may come in any
+    order.
+    """
     machines: dict[int, _Machine] = {}
     for record in sorted(records, key=attrgetter("time")):
         if record.time > end:
@@ -142,7 +144,8 @@ def lanes(records: Iterable[Record], start: int, end: int) -> dict[int, Lane]:
 
 
 def explain(lane: Lane, samples: list[Sample], why: Why) -> Lane:
-    """Replace the state OTHER by what the thread waits for: by `why` of its call, else by samples in the interval.
+    """Return the lane with each state OTHER replaced by what the thread waited for: as `why` finds it from the system
+    call, else as the samples within the interval say.
 
     `samples` are those of this thread, in order of time. A sample that finds the thread ready to run, before the kernel
     has given it a CPU, shows that it has been woken: from then on it is RUNNABLE.
@@ -170,7 +173,8 @@ def _explained(interval: Interval, seen: list[Sample], told: State | None) -> li
 
 
 def from_samples(samples: list[Sample], start: int, end: int) -> Lane:
-    """Make the lane of a thread from samples alone: each stands for the time halfway to its neighbours.
+    """Make the lane (states over time) of a thread from samples alone: each sample stands for the time up to the middle
+    between it and its neighbours.
 
     `samples` are those of one thread, in order, and not empty. States shorter than the time between samples are missed.
     """

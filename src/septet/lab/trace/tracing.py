@@ -29,7 +29,7 @@ _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 5.0
 _VISITORS_GRACE_S = 15.0
 _LIMIT_S = 90.0
-"""Longest time for one model, in addition to its warm-up and the time that is recorded."""
+"""Longest time for one model in seconds, in addition to its warm-up and the time that is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,9 @@ class TracePlan:
     way: str = "auto"
     serve_options: tuple[str, ...] = ()
     store: str | None = None
-    """The store of the guestbook; None: a new file, unless the environment names one."""
+    """Where the guestbook keeps its entries, as a URL for GUESTBOOK_STORE; None: a new file, unless the environment has
+    that variable.
+    """
     cpus: tuple[int, ...] = ()
     """The CPUs that the server is bound to; empty: all."""
 
@@ -82,9 +84,10 @@ class Trace:
 def trace(
     plan: TracePlan, model: str, tell: Callable[[str], None] = lambda line: None, limit_s: float = _LIMIT_S
 ) -> Trace:
-    """Record one model; `tell` is called with lines of progress.
+    """Record one process model; `tell` is called with lines of progress.
 
-    Raises Failed when it cannot be traced, or takes `limit_s` seconds longer than planned. No process is left.
+    Raises Failed when the model cannot be traced, or takes `limit_s` seconds longer than planned. All processes that
+    were started have ended on return.
     """
     limit_s += plan.warmup_s + plan.duration_s
     with time_limit(limit_s, f"it was not traced within {limit_s:.0f} s; fewer --users may help"):
@@ -119,7 +122,9 @@ def _trace(plan: TracePlan, model: str, tell: Callable[[str], None]) -> Trace:
 
 
 def _environment(plan: TracePlan, scratch: Path) -> dict[str, str]:
-    """Variables to add for the server: a new store for the guestbook in `scratch`, unless the user named one."""
+    """Return environment variables to add for the server: a new store for the guestbook in `scratch`, unless the user
+    named one; and that the server has no supervisor process.
+    """
     one_process = {"SEPTET_SUPERVISOR": "no"}
     if plan.store is not None:
         return {STORE: plan.store, **one_process}

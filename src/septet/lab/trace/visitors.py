@@ -59,7 +59,7 @@ class Visitor:
         self._thread.start()
 
     def leave(self) -> list[Visit]:
-        """Stop after the present answer; returns the recorded visits."""
+        """Stop after the answer that is awaited now; returns the recorded visits."""
         self._leaving.set()
         self._thread.join()
         return self._visits
