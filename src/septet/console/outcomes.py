@@ -23,7 +23,7 @@ class Outcomes:
         self._last: dict[str, Any] | None = state.get("last")
 
     def give(self) -> int:
-        """Return the number of an order that is given now."""
+        """Return the number of an order that is being given: one more than that of the order before."""
         self._given += 1
         return self._given
 

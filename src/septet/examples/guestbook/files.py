@@ -26,8 +26,9 @@ class StaticFile:
 
     @staticmethod
     def measure(stream: FileIO) -> tuple[int, str]:
-        """Return (size in bytes, entity tag) of an open file: of the state that is sent, even if the file is
-        replaced."""
+        """Return (size in bytes, entity tag) of an open file. They belong to the content that is sent, even if another
+        file has taken its name meanwhile.
+        """
         status = os.fstat(stream.fileno())
         return status.st_size, f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
 
