@@ -63,7 +63,7 @@ def problem(status: dict[str, Any]) -> str:
 
 
 def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Return the figures of the whole server, such as requests, durations and connections, as pairs of name and text."""
+    """Return the figures of the whole server, such as requests and connections, as pairs of name and text."""
     requests, durations = status["requests"], status["durations"]
     failed = requests["by_status"].get("5xx", 0)
     yield (

@@ -20,7 +20,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Step(Enum):
-    """What the application must do with the store and the request before the answer can be made; returned by `decide`."""
+    """What the application must do, with the request and the store, before an answer can be made; see `decide`."""
 
     VIEW = "count a view and show the page"
     PEEK = "show the page's header fields without counting"

@@ -42,7 +42,8 @@ class AdviceFile:
 
     @classmethod
     def interrupted(cls, place: Path) -> tuple[AdviceFile, Experiment, dict[str, Any]]:
-        """Read the file of an interrupted search, to go on with it; returns it with its experiment and what was asked.
+        """Read the file of an interrupted search, to go on with it. Returns its content, its experiment, and the values
+        of `septet advise`'s own options such as `p99_s` and `budget_s`.
 
         `place` is an advice.json, or the directory that holds one. Raises Failed when there is none, when the search
         was finished, and when the file is damaged.
@@ -76,9 +77,9 @@ class AdviceFile:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Make the directory; on leaving, remove it if it is new and holds no advice.json.
+        """Context manager: make the output directory; on leaving, remove it if it is new and holds no advice.json.
 
-        Raises Failed when it cannot be made.
+        Raises Failed if it cannot be made.
         """
         new = not self.directory.exists()
         output.make(self.directory)

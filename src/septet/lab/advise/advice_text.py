@@ -86,7 +86,9 @@ def _within(finding: Finding) -> str:
 
 
 def capacity(finding: Finding, target_s: float) -> str:
-    """Return the capacity with its interval as text, with the reasons to doubt it."""
+    """Return the capacity of a candidate as text, with its interval and any reason to doubt it. target_s: the latency
+    target.
+    """
     bracket = finding.bracket
     assert bracket is not None, "a candidate with a capacity has a bracket"
     at_least = "at least " if bracket.is_lower_bound else ""
@@ -170,7 +172,9 @@ def _runner_up(advice: Advice, other: Finding) -> list[str]:
 
 
 def _difference(chosen: Finding, other: Finding) -> str:
-    """Return the differences between the two in numbers, where they are large enough to matter."""
+    """Return in numbers how `other` differs from `chosen` in capacity, memory and CPU time of a request, where that is
+    enough to matter; "" if nothing is.
+    """
     differences = []
     ratio = other.capacity / chosen.capacity
     if abs(ratio - 1) > 0.05:

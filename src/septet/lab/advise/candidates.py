@@ -11,7 +11,9 @@ from septet.lab.advise.workload_profile import WorkloadProfile
 from septet.lab.pool import THREADS_PER_CPU
 
 LOOPS = ("poll", "epoll", "io_uring")
-"""Models with one thread for all clients. A WSGI application runs in a pool of threads that take turns at the loop."""
+"""Models with one event loop for all clients. They run a WSGI application in a pool of threads, which take turns at the
+loop.
+"""
 POOL = "prethreaded"
 PROCESSES = "preforked"
 TAKES_THREADS = (*LOOPS, POOL)
@@ -20,7 +22,7 @@ TAKES_THREADS = (*LOOPS, POOL)
 # the one with the least effort is advised.
 _EFFORT = {"epoll": 0, "poll": 1, "io_uring": 1, POOL: 2, "threaded": 3, PROCESSES: 3, "iterative": 4, "forking": 5}
 _EFFORT_OF_A_NUMBER = 1
-"""Added to the effort of a loop whose number of threads has to be chosen."""
+"""Added to the `effort` of a candidate with an event loop if its number of threads is given and so has to be chosen."""
 _EFFORT_OF_WORKERS = 2
 _UNKNOWN_EFFORT = 4
 
@@ -56,8 +58,9 @@ class Candidate:
 
     @property
     def is_loop_alone(self) -> bool:
-        """True for a loop that calls a WSGI application itself (--threads 0): it is measured for its price, and never
-        advised, since one call that waits holds up all clients."""
+        """True for an event loop that calls a WSGI application itself (--threads 0). It is measured only to say what
+        threads cost, and never advised, since one call that waits holds up all clients.
+        """
         return self.model in LOOPS and self.threads == 0
 
     @property
@@ -74,7 +77,8 @@ class Candidate:
     def at_once(self, asynchronous: bool, users: int, cpus: int = 1) -> int:
         """Return the most requests that the application handles at the same time when `users` clients send them.
 
-        `cpus` are those of the server, by which `septet serve` chooses the number of threads that it is not told.
+        `asynchronous`: True for an ASGI application. `cpus`: those of the server, by which `septet serve` chooses the
+        number of threads if none is given.
         """
         if (asynchronous and self.model in LOOPS) or self.model in ("threaded", "forking"):
             return users
@@ -118,13 +122,13 @@ class Finding:
     saturation: Trial | None = None
     """The saturation run."""
     bracket: Bracket | None = None
-    """The result of the capacity search."""
+    """The result of the capacity search: two rates, between which the capacity lies."""
     highest_held: Trial | None = None
-    """The trial at the low end of the bracket: the highest rate that met the target."""
+    """The trial at the highest rate that met the target."""
     lowest_failed: Trial | None = None
-    """The trial at the lowest rate above that one, which did not meet the target."""
+    """The trial at the lowest rate, above that of `highest_held`, that did not meet the target."""
     checked: bool = False
-    """True once the bracket has been checked on a fresh server."""
+    """True once the result of the capacity search has been checked on a fresh server."""
 
     @property
     def most(self) -> float:
@@ -198,15 +202,17 @@ class Search:
 
     @property
     def pool(self) -> str:
-        """The model with which the number of threads is found: prethreaded, or, if that may not be advised, a loop."""
+        """The model that is used to find the number of threads: prethreaded, or, if that may not be advised, one with
+        an event loop.
+        """
         models = self.situation.models
         return next((name for name in (POOL, *LOOPS[1:], LOOPS[0]) if name in models), POOL)
 
     def ladder(self, model: str, by: str, like: Candidate | None = None) -> list[tuple[int, Finding]]:
-        """Return (number, finding) of the candidates of `model` that were saturated and differ only in `by`, "threads"
-        or "workers", sorted by that number.
+        """Return (number, finding) of the candidates of `model` that have had a saturation run and differ only in `by`,
+        "threads" or "workers"; sorted by that number.
 
-        The other number is that of `like`; without `like` it is None.
+        Of the two numbers, the one that is not `by` is equal to that of `like`; without `like` it is None.
         """
         found = []
         for finding in self.findings.values():

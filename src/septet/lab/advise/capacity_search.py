@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 TOLERANCE = 0.06
-"""The search ends when the bracket is this narrow, as a share of its lower rate."""
+"""The search ends when the lowest rate that was not held is at most this share above the highest that was held."""
 COARSE = 0.25
-"""The tolerance where the load generator is the limit, so that the result cannot be more exact."""
+"""Used in place of TOLERANCE if the load generator, and not the server, is the limit: the result cannot be more exact
+then.
+"""
 GROWTH = (1.12, 1.25, 1.5, 2.0)
 """While every rate is held, the highest one is multiplied by these factors in turn."""
 SHRINKING = (0.85, 0.7, 0.5, 0.35, 0.2)
@@ -48,8 +50,9 @@ class Bracket:
     low: float
     """The highest rate that was held; 0: none was."""
     high: float | None
-    """The lowest rate above it that was not held; None: none was found, because the load generator (or the number of
-    trials) was the limit."""
+    """The lowest rate above `low` that was not held; None: none was found, because the load generator (or the number of
+    trials) was the limit.
+    """
     at_least: bool = False
     """True if `low` is only a lower bound of the capacity: the load generator was the limit, or no rate that was tried
     has failed."""
@@ -65,13 +68,16 @@ class Bracket:
 
     @property
     def is_lower_bound(self) -> bool:
-        """Whether nothing is known of what is above `low`: a rate that others may have broken, or that was held once
-        and not another time, says nothing."""
+        """True if the capacity may be higher than `low`: no higher rate was tried, or other programs may be the reason
+        why it was not held, or it was held in one trial and not in another.
+        """
         return self.at_least or self.in_doubt or self.wavered
 
 
 class CapacitySearch:
-    """The search for one server, beginning at the rate `start`, never below `floor` (both in requests per second)."""
+    """The search for the capacity of one server, which begins at the rate `start` and tries none below `floor` (both in
+    requests per second).
+    """
 
     def __init__(self, start: float, floor: float = 1.0, tolerance: float = TOLERANCE) -> None:
         self._start = max(start, floor)
@@ -148,7 +154,7 @@ class CapacitySearch:
         return votes[Outcome.BROKEN] > votes[Outcome.HELD]
 
     def _low(self) -> float:
-        """Return the highest rate that was held and is below all broken ones; 0 without one."""
+        """Return the highest rate that was held and is below all that were not; 0 if there is none."""
         high = self._high()
         held = (rate for rate in self._rates() if self._votes(rate)[Outcome.HELD] and not self._is_broken(rate))
         return max((rate for rate in held if high is None or rate < high), default=0.0)
@@ -162,8 +168,9 @@ class CapacitySearch:
         return min((rate for rate in limited if rate > self._low()), default=None)
 
     def _run_of(self, outcome: Outcome) -> int:
-        """Return the number of trials in a row, up to and including the last, that had this outcome, less one; at least
-        0."""
+        """Return how many of the latest trials in a row had this outcome, not counting the first of them; 0 if there
+        are none. It is the index into GROWTH.
+        """
         run = 0
         for _, each in reversed(self._trials):
             if each is not outcome:
@@ -172,10 +179,10 @@ class CapacitySearch:
         return max(0, run - 1)
 
     def _lower(self, broken: float) -> float | None:
-        """Return the next rate to try below `broken` while none was held; None when the search ends without a held
-        rate.
+        """Return the next rate to try below `broken`, while no rate was held yet; None when the search ends without a
+        held rate.
 
-        At the floor, or after all steps, `broken` itself is tried a second time first.
+        If `broken` is the floor, or all factors of SHRINKING are used up, `broken` itself is tried a second time first.
         """
         steps = sum(1 for rate in self._rates() if rate >= broken) - 1
         if broken <= self._floor or steps >= len(SHRINKING) + 2:

@@ -39,7 +39,7 @@ BUDGET_MINUTES = 3.0
 QUIET_WAIT_S, QUIET_WAIT_SHARE = 15.0, 0.1
 """The longest time to wait for a quiet machine: in seconds, and as a share of the time for the search."""
 LEFT_OUT = frozenset({"iterative", "forking", "poll"})
-"""Models that are searched only when --models names them: others do the same better."""
+"""Models that are searched only when --models names them: other models do the same better."""
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 
@@ -143,7 +143,7 @@ def _begun(options: dict[str, Any]) -> tuple[AdviceFile, Experiment, Asked]:
 
 
 def _tell(search: Search, experiment: Experiment, asked: Asked, advice_file: AdviceFile, as_json: bool) -> int:
-    """Store and print the result. Raises Failed when no candidate held the target."""
+    """Store the result of the search in advice.json and print it. Raises Failed when no candidate held the target."""
     advice = decide(search, asked.p99_s)
     rows = _rows(advice, search, asked.plan, asked.p99_s) if advice is not None and asked.plan else []
     values = {**advice_text.values(advice, search, experiment), "plan": [asdict(row) for row in rows]}
@@ -170,7 +170,8 @@ def _situation(
 ) -> Situation:
     """Measure the workload profile and read the machine's limits.
 
-    Raises Failed if the application does not answer, and on a busy machine as `if_busy` says.
+    Raises Failed if the application does not answer. `if_busy`: what to do if other programs use the CPUs, see
+    `machine_limits.await_quiet`.
     """
     usable = machine_limits(experiment.pinned)
     for note in usable.notes:

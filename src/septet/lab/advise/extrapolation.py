@@ -39,7 +39,7 @@ class Service:
     """Time for which a request waits, for a backend or the like, and holds its thread."""
     cpus: int
     slots: int
-    """Number of requests that the application handles at a time: its threads or processes."""
+    """Number of requests that the application handles at the same time: its threads or processes."""
 
     @property
     def rate_max(self) -> float:
@@ -48,7 +48,8 @@ class Service:
 
 
 def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PERCENT) -> float:
-    """Simulate requests at random instants, `rate` per second on average; returns a percentile of their latencies.
+    """Simulate requests at random instants, `rate` per second on average; returns a percentile of their latencies
+    (`percent`) in seconds.
 
     A request takes a thread, waits for the backend, then computes; threads and CPUs are given in the order of arrival.
     """
@@ -124,6 +125,7 @@ def plan(
 
     Args:
         one: the advised candidate, as measured.
+        target_s: the latency that 99 % of the requests must not exceed.
         law: Gunther's law over its workers; None: an assumed range is used.
         memory_bytes: memory of one core's process; None: unknown.
 
@@ -151,18 +153,18 @@ def plan(
 
 
 def _cases(one: Service, target_s: float, law: Usl | None, cores: int) -> list[float]:
-    """Requests per second of a machine at the target: in the best case, in the middle, and in the worst case."""
+    """Return the requests per second of a machine at the target, in three cases: the best, the middle and the worst."""
     frictions = _FRICTIONS if law is None or not law.trustworthy else ((law.sigma, law.kappa),) * 3
     costs = (1 - MEASURING_SPREAD, 1.0, 1 + MEASURING_SPREAD)
     return [_carries(one, target_s, cores, *each) for each in zip(frictions, costs, SEEDS, strict=True)]
 
 
 def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, float], cost: float, seed: int) -> float:
-    """Return the rate, in requests per second, at which a machine with `cores` CPUs still holds `target_s` (p99).
+    """Return the highest rate, in requests per second, at which a machine with `cores` CPUs meets `target_s` (p99).
 
-    `one` is the server that was measured, which has as many slots for each CPU. `friction` is (sigma, kappa) of the
-    Universal Scalability Law over CPUs: how much more CPU time a request takes the more of them there are. `cost`
-    multiplies that time for all numbers of CPUs; `seed` is that of the simulated arrivals.
+    `one` is the server that was measured; each CPU of the machine gets as many slots as each of its CPUs had.
+    `friction` is (sigma, kappa) of the Universal Scalability Law over CPUs: how much more CPU time a request takes the
+    more CPUs there are. `cost` multiplies that time for all numbers of CPUs; `seed` is that of the simulated arrivals.
     """
     sigma, kappa = friction
     slower = cost * (1 + sigma * (cores - 1) + kappa * cores * (cores - 1))

@@ -38,7 +38,8 @@ SATURATED_TIMEOUT_S = 10.0
 
 Record = dict[str, Any]
 Key = tuple[str, tuple[tuple[str, str], ...], int, str | None]
-"""Model, setting, number of users and rate of a run."""
+"""What identifies a trial: model, options of `septet serve`, number of users, and rate as text (None: a closed loop).
+"""
 
 
 def duration_s(rate: float, target_s: float, answers: int = ANSWERS, longest_s: float = DURATION_MAX_S) -> float:
@@ -62,7 +63,10 @@ class TrialRunner:
     def __init__(
         self, experiment: Experiment, target_s: float, records: list[Record], known: Sequence[Record] = ()
     ) -> None:
-        """`known`: runs of an interrupted search, each of which replaces the same trial of this search."""
+        """`target_s`: the latency target, which decides how long a trial lasts. `records`: a list to which the record
+        of each run is appended. `known`: runs of an interrupted search, each of which replaces the same trial of this
+        search.
+        """
         self._experiment = experiment
         self._target_s = target_s
         self._records = records
@@ -97,7 +101,7 @@ class TrialRunner:
     def saturate(self, candidate: Candidate, users: int, at_least_s: float = 0.0) -> Trial:
         """Run a closed loop: each user sends the next request when the last answer has come.
 
-        It takes `at_least_s`, but no less than DURATION_MIN_S and no more than SATURATED_TIMEOUT_S.
+        It lasts `at_least_s` seconds, but no less than DURATION_MIN_S and no more than SATURATED_TIMEOUT_S.
         """
         window_s = min(SATURATED_TIMEOUT_S, max(DURATION_MIN_S, at_least_s))
         return self._run(candidate, users, rate=None, duration_s=window_s, timeout_s=SATURATED_TIMEOUT_S)
@@ -149,7 +153,9 @@ class TrialRunner:
 
 
 def _key(record: Record) -> Key:
-    """Return what two runs have in common if they are trials of the same thing."""
+    """Return the key of a run. Two runs with the same key are trials of the same candidate under the same load, so that
+    one can replace the other.
+    """
     rate = record["rate"]
     setting = tuple(sorted(record["setting"].items()))
     return record["model"], setting, record["users"], None if rate is None else f"{rate:.4g}"
@@ -157,7 +163,7 @@ def _key(record: Record) -> Key:
 
 @dataclass(slots=True)
 class Scheduled:
-    """How the threads of a server were scheduled: sums over the threads, in seconds."""
+    """How long the threads of a server ran, and how long they waited for a CPU: sums over the threads."""
 
     ran_s: float = 0.0
     """Time on a CPU."""
@@ -166,8 +172,9 @@ class Scheduled:
 
 
 class _Watch:
-    """Receives events of the load generator, and measures how the server's threads are scheduled in the window; threads
-    that end within it are missed."""
+    """Receives events of the load generator, and measures how the server's threads are scheduled between the events
+    "measuring" and "measured". Threads that end in between are missed.
+    """
 
     def __init__(self, session: int) -> None:
         self._session = session

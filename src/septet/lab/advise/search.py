@@ -18,8 +18,9 @@ THREADS_MAX = 512
 GAIN = 1.10
 """Threads are doubled again if the last doubling multiplied the saturated rate by this factor or more."""
 TAKEN = 0.85
-"""All threads count as busy if the measured rate is at least this share of the rate at which, by Little's law, they all
-are."""
+"""All threads of a candidate count as busy if its measured rate is at least this share of the rate at which, by
+Little's law, all would be busy.
+"""
 MEMORY_SHARE = 0.8
 """Share of the usable memory that server processes may fill."""
 PROCESSES_MAX = 32
@@ -69,8 +70,9 @@ def _begin_with_a_loop(search: Search) -> Iterable[Step]:
 
 
 def _threads_where_it_waits(search: Search) -> Iterable[Step]:
-    """Rule for an application that blocks: double the number of threads while that raises the saturated rate by the
-    factor GAIN."""
+    """Rule for an application whose requests wait and hold a thread meanwhile: double the number of threads while that
+    raises the saturated rate by the factor GAIN.
+    """
     if not search.situation.profile.blocks:
         return
     pool = search.pool
@@ -99,8 +101,10 @@ def _why_threads(search: Search) -> str:
 
 
 def _next_rung(search: Search, rungs: list[tuple[int, Finding]]) -> int | None:
-    """Return twice the largest number of threads that was measured; None if the last doubling gained less than GAIN, or
-    that is more than THREADS_MAX."""
+    """Return the next number of threads to measure: twice the largest so far. `rungs`: (threads, finding) of those
+    measured, in ascending order. None if the last doubling raised the rate by less than GAIN, or if the next would be
+    more than THREADS_MAX or twice the users.
+    """
     if not rungs or rungs[-1][1].most == 0:
         return None
     number, finding = rungs[-1]
@@ -134,8 +138,9 @@ def _a_thread_for_each(search: Search) -> Iterable[Step]:
 
 
 def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
-    """Double the threads of the best candidate if all were busy: the number was found with another model, whose own
-    limit may be lower."""
+    """Rule: if all threads of the best candidate were busy, measure it with twice as many. Their number was found with
+    another model, whose own limit may be lower.
+    """
     best, situation = search.best, search.situation
     if best is None or not situation.profile.blocks or not best.candidate.threads:
         return
@@ -149,9 +154,10 @@ def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
 
 
 def _loop_after_all(search: Search) -> Iterable[Step]:
-    """Make the capacity search of the loop without threads, if `search.promises` it.
+    """Rule: make the capacity search of the event loop with its default number of threads, if `search.promises` it.
 
-    Where more threads gained little, requests may as well wait on the loop itself.
+    For an application that waits, the search begins with a saturation run of it only. If more threads gained little, it
+    may be as good as they are.
     """
     first = next((each for each in search.findings if each.model in LOOPS and each.threads is None), None)
     if first is not None and search.promises(first):
@@ -172,7 +178,9 @@ def _the_other_loop(search: Search) -> Iterable[Step]:
 
 
 def _the_loop_alone(search: Search) -> Iterable[Step]:
-    """Saturate the loop with --threads 0, to say what it would bring; see `Candidate.is_loop_alone`."""
+    """Rule: make a saturation run of the event loop with --threads 0, only to report what that would bring; see
+    `Candidate.is_loop_alone`.
+    """
     profile = search.situation.profile
     first = next((each for each in search.findings if each.model in LOOPS and each.threads is None), None)
     if first is not None and not profile.waits and not profile.asynchronous:
@@ -181,7 +189,9 @@ def _the_loop_alone(search: Search) -> Iterable[Step]:
 
 
 def _processes_for_the_cpus(search: Search) -> Iterable[Step]:
-    """Double the workers of the best single process, up to a process for each CPU."""
+    """Rule: give the best candidate with a single process 2, 4, ... workers, up to one for each CPU; then search the
+    capacity of the smallest number that is about as fast as the best.
+    """
     cpus = search.situation.cpus
     single = [each for each in search.findings.values() if each.candidate.processes == 1 and each.capacity]
     if not single:
@@ -203,13 +213,15 @@ def _processes_for_the_cpus(search: Search) -> Iterable[Step]:
 
 
 def _doubled(cpus: int) -> list[int]:
-    """Return the powers of 2 up to the number of CPUs, from 2, and that number itself."""
+    """Return the powers of 2 from 2 on that are below the number of CPUs, and that number itself."""
     numbers = [2**power for power in range(1, cpus.bit_length()) if 2**power < cpus]
     return [*numbers, cpus]
 
 
 def _processes_instead_of_threads(search: Search) -> Iterable[Step]:
-    """Processes for an application that is not thread-safe; no more than fit into the memory."""
+    """Rule: measure a pool of processes, in case the application is not thread-safe; no more processes than fit into
+    the memory.
+    """
     situation, best = search.situation, search.best
     if situation.profile.asynchronous or best is None:
         return
@@ -247,7 +259,9 @@ def _named_models(search: Search) -> Iterable[Step]:
 
 
 def _a_runner_up(search: Search) -> Iterable[Step]:
-    """Make a capacity search of another model, to compare with, even if its saturated rate is low."""
+    """Rule: make a capacity search of another model than the best candidate's, to compare with, even if its saturated
+    rate is low.
+    """
     best = search.best
     if best is None or any(each.capacity for each in _others(search, best)):
         return
@@ -263,8 +277,9 @@ def _others(search: Search, best: Finding) -> list[Finding]:
 
 
 def _one_capacity_at_least(search: Search) -> Iterable[Step]:
-    """Make at least one capacity search, however short the time is; a second one, of another model where there is one,
-    when the first candidate held the target at no rate."""
+    """Rule: make at least one capacity search, however short the time is. If the first candidate met the target at no
+    rate, make a second one, of another model if there is one.
+    """
     saturated = [each for each in search.findings.values() if each.most and not each.candidate.is_loop_alone]
     tried = {each.candidate.model for each in saturated if each.bracket is not None}
     left = [each for each in saturated if each.bracket is None]
@@ -278,7 +293,7 @@ def _one_capacity_at_least(search: Search) -> Iterable[Step]:
 
 
 def _check_the_first_two(search: Search) -> Iterable[Step]:
-    """Check the brackets of the two best candidates (`first_two`) once more, each on a fresh server."""
+    """Rule: check the capacities of the two best candidates (`first_two`) once more, each on a fresh server."""
     for finding in first_two(list(search.findings.values())):
         if finding is not None:
             yield Step(finding.candidate, Look.CHECK, f"does a fresh server hold {finding.capacity:,.0f}/s for longer?")
@@ -310,8 +325,9 @@ SAME_COST = 1.1
 """Two candidates cost the same if the CPU time of a request is at most this many times as long under one as under the
 other."""
 PROBABLE = 0.7
-"""A candidate whose capacity is in doubt may be as good as the best one if its saturated rate is at least this share of
-the best one's."""
+"""A candidate whose capacity is in doubt counts as possibly as good as the best one if its saturated rate is at least
+this share of the best one's.
+"""
 DEARER = 1.25
 """If the load generator could not saturate several candidates, those whose CPU time for a request is more than this
 many times the least are ranked after the others."""
@@ -327,8 +343,9 @@ def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
 
 
 def rank(findings: list[Finding]) -> list[Finding]:
-    """Return the candidates that hold the target: those with the capacity of the best, the simplest first; then the
-    rest."""
+    """Return the candidates that met the target. First come those whose capacity is equal to that of the best, the
+    simplest first; then the others.
+    """
     known = [each for each in findings if each.capacity]
     if not known:
         return []
@@ -354,6 +371,8 @@ def _may_reach(finding: Finding, best: Finding) -> bool:
 
 
 def _reaches(finding: Finding) -> float:
-    """Return the middle of the bracket (geometric mean): the best estimate of the highest rate that it holds."""
+    """Return the best estimate of a candidate's capacity: the geometric mean of the highest rate that met the target
+    and the lowest that did not.
+    """
     assert finding.bracket is not None, "it has a capacity"
     return float((finding.bracket.low * (finding.bracket.high or finding.bracket.low)) ** 0.5)

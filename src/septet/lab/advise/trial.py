@@ -15,12 +15,14 @@ from septet.lab.evening import DISTURBED_SHARE
 from septet.lab.verdicts import CLIENT_OTHERS_MAX, CLIENT_SHARE_MAX, ERROR_SHARE_MAX, client_others_share, judge
 
 BEHIND_SHARE = 0.03
-"""A queue grows, so the rate is not held, if at the end more than this share of the requests that were due, and more
-than BEHIND_REQUESTS, are unanswered."""
+"""At the end of a trial, a queue is taken to grow if more than this share of the requests that were due, and more than
+BEHIND_REQUESTS, are unanswered. Then the rate is not held.
+"""
 BEHIND_REQUESTS = 4.0
 MISSED_SHARE = 0.8
-"""If the scheduler's figures show less than this share of the CPU time by ticks, threads have ended in the window, and
-the ticks are used."""
+"""The CPU time of the server is read exactly from the scheduler, and coarsely in ticks. If the exact time is less than
+this share of the coarse one, threads have ended during the trial and are missing from it: then ticks are used.
+"""
 LATE_SHARE = 0.2
 """A missed target is not held against the server if the load generator's own lateness (its p99) is more than this share
 of the target."""
@@ -77,7 +79,7 @@ class Trial:
         return self.server_share if self.used_share is None else self.used_share
 
     least_s: float | None = None
-    """The fastest answer in seconds: among many, some are not delayed by anything, even on a busy machine."""
+    """The fastest answer, in seconds. Even on a busy machine some of many answers are not delayed by anything."""
 
     @property
     def is_disturbed(self) -> bool:
@@ -106,7 +108,7 @@ class Trial:
 
 
 def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
-    """Make a trial from the record of a run (see `measure.TrialRunner`) on a machine with so many CPUs."""
+    """Make a trial from the record of a run (see `measure.TrialRunner`). `cpus`: number of CPUs of the machine."""
     verdict, reason = judge(dict(record), cpus)
     if "failure" in record:
         return _failed(record["failure"])
@@ -149,10 +151,10 @@ def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
 
 
 def _disturbance(record: Mapping[str, Any], cpus: int, taken_share: float) -> str | None:
-    """Return in a few words who took CPUs from the server or the load generator; None if hardly anybody did.
+    """Return in a few words which programs took CPUs from the server or the load generator; None if they took little.
 
-    `taken_share`: what others and the hypervisor had of the server's CPUs, as a share of one CPU. If server and load
-    generator share their CPUs, this includes the load generator, so the verdict of the run decides.
+    `taken_share`: what other programs and the hypervisor had of the server's CPUs, as a share of one CPU. It is not
+    judged if server and load generator share their CPUs, because it includes the load generator then.
     """
     server, client = record.get("pinned") or ((), ())
     if server and client and taken_share > DISTURBED_SHARE * len(server):
@@ -163,10 +165,10 @@ def _disturbance(record: Mapping[str, Any], cpus: int, taken_share: float) -> st
 
 
 def _scheduled(record: Mapping[str, Any]) -> tuple[float, float]:
-    """Return, for the server's threads in the window together: seconds on a CPU, and seconds ready to run but waiting
-    for one.
+    """Return two sums over the server's threads during the trial: seconds on a CPU, and seconds ready to run but
+    waiting for a CPU.
 
-    Where threads ended in the window, the CPU time is that counted in ticks, and the wait is given as 0.
+    If threads ended during the trial, the first is counted in ticks, and the second is 0.
     """
     ticks_s = record["usage"]["user_s"] + record["usage"]["system_s"]
     exact = record.get("scheduled") or {"ran_s": 0.0, "delayed_s": 0.0}

@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 POINTS_MIN = 4
-"""One more than there are parameters; with fewer a fit would have no error to judge it by."""
+"""Least number of points for a fit: one more than the law has parameters. With fewer, there would be no error by which
+to judge the fit.
+"""
 CLIFF = 0.75
 """There is a cliff where throughput falls below this share of the throughput at the next smaller number."""
 TRUST_MAX = 0.10
@@ -44,8 +46,9 @@ class Usl:
     points: int
     """Number of points that were fitted."""
     cliff: float | None = None
-    """The first of these numbers at which throughput has dropped, as `cliff_of` says; it and those beyond are not
-    fitted. None: no cliff."""
+    """The smallest number of workers at which throughput has dropped more than the law can explain; it and all larger
+    ones are not fitted. None: there is none.
+    """
 
     def at(self, number: float) -> float:
         """Return the throughput of `number` workers by this law."""
@@ -77,8 +80,8 @@ def fit(points: Sequence[Point]) -> Usl | None:
 
 
 def cliff_of(points: Sequence[Point]) -> float | None:
-    """Return the first number at which throughput drops to less than CLIFF of that before, and of what the law
-    predicts.
+    """Return the smallest number at which throughput drops below CLIFF times that at the number before, and below CLIFF
+    times what the law predicts there.
 
     A drop that the law through the points before it predicts is no cliff. None: there is no cliff.
     """
@@ -126,7 +129,9 @@ def _solved(points: Sequence[Point], columns: tuple[int, ...]) -> tuple[float, f
 
 
 def _gauss(matrix: list[list[float]], right: list[float]) -> list[float] | None:
-    """Return the solution of a small system of equations, by elimination with pivots; None for a singular one."""
+    """Return the x for which `matrix` times x is `right`, by Gaussian elimination with pivots; None for a singular
+    matrix.
+    """
     size = len(right)
     rows = [[*line, value] for line, value in zip(matrix, right, strict=True)]
     for column in range(size):

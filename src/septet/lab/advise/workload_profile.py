@@ -24,8 +24,9 @@ USERS_MAX = 2000
 
 
 LEAST_SHARE = 0.95
-"""The fastest answer of a disturbed run takes the place of the median where it is below this share of it; it is known
-to 1 %, the width of a bucket."""
+"""If other programs disturbed the run, the fastest answer replaces the median as the time of a request, unless the
+median times this share is already below it. The fastest is known only to 1 %, the width of a bucket of the histogram.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,7 @@ class WorkloadProfile:
         return cpus / max(self.cpu_s, 1e-6)
 
     def at_once(self, cpus: int) -> int:
-        """Return the number of requests that the application has to handle at a time so that all CPUs are used up
-        (Little's law)."""
+        """Return how many requests the application must handle at the same time to use up all CPUs (by Little's law)."""
         return math.ceil(self.rate_max(cpus) * self.wall_s)
 
     def users(self, cpus: int) -> int:
@@ -78,7 +78,7 @@ def workload_profile(alone: Trial, asynchronous: bool) -> WorkloadProfile:
     """Compute the profile from `alone`, a trial with a single user in a closed loop.
 
     Time in which the server waited for a CPU is not counted as waiting. On a busy machine the load generator waits for
-    its CPU as well, which nobody counts; there the fastest answer stands for the time of a request.
+    its CPU as well, and that time is not measured; so there the fastest answer is taken as the time of a request.
     """
     wall_s = (alone.p50_s or 0.0) - alone.delay_s
     if alone.is_disturbed and alone.least_s is not None and not 0 < wall_s * LEAST_SHARE < alone.least_s:
@@ -89,8 +89,8 @@ def workload_profile(alone: Trial, asynchronous: bool) -> WorkloadProfile:
 def profile_with_others(found: WorkloadProfile, alone: Trial, several: Trial) -> WorkloadProfile:
     """Complete the profile `found` with `several`, a trial with several users at once; `alone` had a single one.
 
-    Only that shows whether concurrency raises the rate. The CPU time of a request is the lower of both trials: among
-    others it is lower, because no thread has to be woken for it.
+    Comparing the two shows whether concurrency raises the rate. The CPU time of a request is the lower one of both
+    trials: with several users it is lower, because no thread has to be woken for a request.
     """
     if not several.answers:
         return found
