@@ -86,7 +86,9 @@ def load(plan: Plan, receive: Receive, scenario: Path | None = None) -> dict[str
 
 @contextmanager
 def _limit(plan: Plan, process: subprocess.Popen[str]) -> Iterator[None]:
-    """Kill a generator that takes longer than its plan, because it is stopped or gets no CPU."""
+    """Context manager: kill the generator's process if it takes longer than its plan by GRACE_S, because it is stopped
+    or gets no CPU.
+    """
     longest_s = max(plan.warmup_s, plan.warmup_max_s) + plan.duration_s + plan.timeout_s + GRACE_S
     timer = threading.Timer(longest_s, process.kill)
     timer.start()

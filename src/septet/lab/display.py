@@ -50,7 +50,7 @@ def display(experiment: Experiment, runs: int | None) -> Iterator[Display]:
 
 
 class Lines:
-    """Prints one line for each run when it ends."""
+    """The display without a terminal: prints one line for each run when it ends."""
 
     def __init__(self, runs: int | None) -> None:
         self._of = "" if runs is None else f"/{runs}"

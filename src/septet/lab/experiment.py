@@ -47,15 +47,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The `repeat`-th run of a cell, from 1, over all rounds."""
+    """One run of a cell. `repeat`: which one it is, counted from 1 over all rounds."""
 
     cell: Cell
     repeat: int = 1
 
 
 def _by_lot(cells: Sequence[Cell], chance: random.Random) -> list[Cell]:
-    """Return the cells in a random order: the numbers of users are shuffled, and then the cells with the same number.
-    So cells that are compared, those with the same number of users, run soon after one another.
+    """Return the cells in a random order: the numbers of users are shuffled, and then the cells with the same number,
+    which are compared with each other, so that these run soon after one another.
     """
     users = list(dict.fromkeys(cell.users for cell in cells))
     chance.shuffle(users)
@@ -67,7 +67,8 @@ def _by_lot(cells: Sequence[Cell], chance: random.Random) -> list[Cell]:
 
 
 ONE_PROCESS = {"SEPTET_SUPERVISOR": "no"}
-"""Variables of servers that are measured: they have no process that does not serve."""
+"""Environment variables of the servers that are measured: no supervisor, which would be a process that does not serve.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Experiment:
     """Process models of `septet serve`."""
     users: tuple[int, ...] = (20, 100, 500, 1000)
     app: str = GUESTBOOK
-    """The name of the application in output."""
+    """The name of the application in tables and texts."""
     app_words: tuple[str, ...] = (GUESTBOOK,)
     """The arguments with which `septet serve` serves the application."""
     path: str = GUESTBOOK_PATH
@@ -103,10 +104,10 @@ class Experiment:
     `septet.lab.rounds`.
     """
     turns: int = 1
-    """With `for_s`: the number of visits to each server in a round."""
+    """With `for_s`: how often each server is loaded and measured in a round."""
     users_per_window: int = 0
-    """With more users than this a window is longer in proportion, so that few requests are in flight at its ends; 0: it
-    is not.
+    """If there are more users than this, the measured time (window) is longer in proportion, so that the requests in
+    flight at its ends are few compared with all. 0: it is never longer.
     """
     seed: int = 0
     """Seed of the random order of runs."""
@@ -182,7 +183,8 @@ class Experiment:
         return runs
 
     def round(self, cells: Sequence[Cell], place: int) -> list[list[Run]]:
-        """Return a list of visits for each number of users. Visits are in turns; each turn visits every cell once.
+        """Return the runs of a round, in a list for each number of users. The list consists of turns; each turn has
+        every cell once.
 
         The orders are random. They depend only on the seed and on `place`, the number of the round from 1.
         """
@@ -200,15 +202,18 @@ class Experiment:
         ]
 
     def _settings(self, contender: str) -> list[Setting]:
-        """Return all combinations of the values of those swept options that this contender takes, and, for a model, of
-        the interpreters; [()] without any."""
+        """Return all combinations of the values of the swept options that this contender takes. For a model they
+        include the interpreters of --pythons. [()] if there is nothing to combine.
+        """
         swept = [[(name, value) for value in values] for name, values in self.sweeps if self._has(contender, name)]
         if self.pythons and self._other(contender) is None:
             swept.insert(0, [(SETTING, python.name) for python in self.pythons])
         return list(itertools.product(*swept))
 
     def _has(self, contender: str, option: str) -> bool:
-        """True if a contender takes a swept option; another server does if its command has the name in braces."""
+        """True if a contender takes a swept option. A server other than Septet does if its command has the option's
+        name in braces.
+        """
         other = self._other(contender)
         return option in other.fields if other else option not in self.lacking.get(contender, ())
 
@@ -230,7 +235,7 @@ class Experiment:
         return words
 
     def _python(self, cell: Cell) -> Interpreter | None:
-        """The interpreter that the setting of a cell names."""
+        """Return the interpreter that the setting of a cell names; None if it names none."""
         name = dict(cell.setting).get(SETTING)
         return next((python for python in self.pythons if python.name == name), None)
 

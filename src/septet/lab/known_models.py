@@ -29,7 +29,7 @@ def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]
 
 
 def size_options(models: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Return the options for its size ("workers", "threads") that each of these models takes, by model."""
+    """Return which of the options "workers" and "threads" each of these models takes, by model."""
     takes = {each["name"]: frozenset(each["takes"]) for each in json.loads(_asked("models", "--json"))}
     return {model: takes[model] for model in models}
 

@@ -39,17 +39,23 @@ class Sight:
 
     @cached_property
     def server_cpus(self) -> tuple[float, float]:
-        """(busy, stolen) seconds of the CPUs that the server is bound to, of all when it is not bound."""
+        """(busy, stolen) seconds since the machine started, of the CPUs that the server is bound to; of all when it is
+        not bound.
+        """
         return proc.machine_times(self._pinned.server or None)
 
     @cached_property
     def client_cpus(self) -> tuple[float, float]:
-        """The same of the CPUs of the load generator."""
+        """(busy, stolen) seconds since the machine started, of the CPUs that the load generator is bound to; of all
+        when it is not bound.
+        """
         return proc.machine_times(self._pinned.client or None)
 
 
 class Over(Enum):
-    """How the samples of the measured window become one figure. The values are the words of the reference."""
+    """How the samples of the measured window become one figure. The values are shown in the documentation's table of
+    metrics.
+    """
 
     PEAK = "the most at one time"
     CHANGE = "end minus beginning of the window"
@@ -88,9 +94,9 @@ class Chart:
     subject: str = ""
     """What sentences in the report call the metric."""
     bar: int = 0
-    """Its place among the bars for one number of users; 0: no bar."""
+    """Its place among the bar charts, which show one number of users; 0: it is not drawn as bars."""
     linear: bool = False
-    """True if the axis is always linear; else it is logarithmic where that shows more."""
+    """True if the axis is always linear; else it is logarithmic if the values are far apart."""
     unit_in_title: bool = False
     only_above_0: bool = False
     """True if it is drawn only if it is above 0 in some cell."""
@@ -101,7 +107,7 @@ class Metric:
     """A metric: what it is, how it is measured, and where it is shown."""
 
     key: str
-    """Its name in summaries, and in `usage` when it is sampled."""
+    """The metric's name in summaries, and in `usage` of results.json if it is sampled."""
     meaning: str
     unit: str = ""
     """The unit in tables and charts."""

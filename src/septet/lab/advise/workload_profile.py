@@ -57,7 +57,9 @@ class WorkloadProfile:
         return cpus / max(self.cpu_s, 1e-6)
 
     def at_once(self, cpus: int) -> int:
-        """Return how many requests the application must handle at the same time to use up all CPUs (by Little's law)."""
+        """Return the number of requests that the application must handle at the same time to use up all CPUs (Little's
+        law).
+        """
         return math.ceil(self.rate_max(cpus) * self.wall_s)
 
     def users(self, cpus: int) -> int:

@@ -35,9 +35,9 @@ class Cluster:
         return machines(self.workers)
 
     def check_reach(self, url: str, cure: str = CURE) -> None:
-        """Raise Failed unless every worker can connect to the URL, and it means the same machine for all.
+        """Raise Failed unless every worker can connect to the URL, and the URL means the same machine for all of them.
 
-        `cure` is what the message tells the user to do.
+        `cure`: what the error message tells the user to do.
         """
         check_url(url, self.workers, cure)
         for worker in self.workers:
@@ -64,7 +64,9 @@ class Cluster:
         return outcome(replace(plan, processes=len(processes)), processes)
 
     def load_cell(self, plan: Plan, receive: Notify, scenario: Path | None = None) -> dict[str, Any]:
-        """Carry out the plan of a cell (`client.Load`). Raises KeyboardInterrupt when the run was interrupted."""
+        """Carry out the plan of one run of `septet bench`; a `client.Load`. Raises KeyboardInterrupt when the run was
+        interrupted.
+        """
         try:
             figures = self.load(plan, receive)
         except LoadError as error:

@@ -140,8 +140,8 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
     def _answered(self, worker: Worker, answer: object) -> None:
         """Handle a worker's answer to `worker_side.renew`. Raises LoadLost when the worker has gone.
 
-        False means that the run is not under way there: its counts are on their way, or a new process took the place of
-        the worker; then no counts come, and `_check_silence` raises LoadLost later.
+        If `answer` is False, the run is not under way on the worker. Then its counts are on their way, or a new process
+        has taken the place of the worker; in that case no counts come, and `_check_silence` raises LoadLost later.
         """
         if self._futures[worker.address].done():
             return

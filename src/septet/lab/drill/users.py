@@ -77,7 +77,7 @@ class Users:
         self._by_fd: dict[int, User] = {}
         self._due: list[tuple[float, int]] = []
         self._until = float("inf")
-        """When the last request begins; on the clock of `monotonic`."""
+        """The time, of `time.monotonic`, from which on no request begins."""
         self.tally = Tally()
 
     def run(self, duration_s: float, events: list[tuple[float, Callable[[], None]]]) -> Tally:
@@ -113,7 +113,7 @@ class Users:
 
     @staticmethod
     def now() -> float:
-        """The present time on the clock of the losses."""
+        """Return the present time in seconds of `time.monotonic`, as in `Loss`."""
         return time.monotonic()
 
     def close(self) -> None:
