@@ -49,7 +49,7 @@ BUSY_ADVICE = "figures will be noisy, and contenders compared by CPU time, evene
 STRETCH_MAX = 3.0
 """On a busy machine the measured time of each run is made longer, at most by this factor."""
 FIRST_SHARE = 0.35
-"""In an experiment with two pages: largest share of the time that --for gives which the first page may take."""
+"""In an experiment with two pages: largest share of the time of --for that the first page may take."""
 OF_ONE_PAGE = ("path", "scenario", "users", "trace", "mode")
 FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_max_s", "timeout": "timeout_s"}
 
@@ -160,9 +160,7 @@ def _live(stack: contextlib.ExitStack, options: dict[str, Any]) -> LivePage:
 
 
 def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], page: LivePage | None) -> int:
-    """Run one experiment, a new one or one that is resumed, and report it. Returns the exit status. page: the page of
-    --live; None without it.
-    """
+    """Run and report one experiment, a new one or one that is resumed. `page`: the page of --live, or None."""
     from septet.lab import bench as benching
     from septet.lab import results
 
@@ -181,9 +179,7 @@ def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], pag
 
 
 def _two_pages(app: str | None, options: dict[str, Any], live_page: LivePage | None) -> int:
-    """Run two experiments with different pages, each in a directory of its own, and write one report about both.
-    Returns the exit status. live_page: the page of --live; None without it.
-    """
+    """Run two experiments, each in a directory of its own, and write one report. `live_page`: that of --live, or None."""
     from septet.lab import results
 
     _check_repeats(click.get_current_context())
@@ -287,8 +283,8 @@ def _measure(
 
 
 def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) -> Experiment:
-    """Return the experiment with a longer measured time for each run: a server that gets a tenth of a CPU answers few
-    requests in 0.4 seconds. busy: share of the CPUs that other programs use.
+    """Return the experiment with longer runs: a server that gets a tenth of a CPU answers few requests in 0.4 seconds.
+    `busy`: the share of the CPUs that other programs use.
     """
     longer = min(STRETCH_MAX, 1 / max(1e-9, 1 - busy))
     experiment = replace(experiment, duration_s=round(longer * experiment.duration_s, 2))
@@ -299,8 +295,8 @@ def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) ->
 def _load(
     experiment: Experiment, recorded: dict[str, Any], stack: contextlib.ExitStack
 ) -> tuple[Load | None, Callable[[str], None]]:
-    """With --cluster: connect to it, and return the function that carries out the load there, and one that checks
-    whether the workers reach a URL. Without: None, and a function that does nothing.
+    """Return what carries out the load, and what checks whether the workers reach a URL. Without --cluster: None, and a
+    function that does nothing.
     """
     if experiment.cluster is None:
         return None, lambda url: None
@@ -370,7 +366,7 @@ def _is_default(option: str) -> bool:
 
 
 def _report(done: Sequence[tuple[Experiment, dict[str, Any]]], out: Path) -> int:
-    """Print what was measured in the experiments, and draw it into the directory `out`. Returns the exit status."""
+    """Print what the experiments have measured, and draw it into the directory `out`. Returns the exit status."""
     from septet.lab import results, summary
     from septet.lab.report.glance import Page
     from septet.lab.report.save import save_pages

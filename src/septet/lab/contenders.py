@@ -54,7 +54,9 @@ class OtherServer:
     package: str | None = None
     """The package to install with pip; None if it is not known."""
     of_family: bool = False
-    """True if the user named only the first part of its name: "granian" means all servers whose names begin with it."""
+    """True if the user named only the first part of the server's name, such as "granian", which means all servers whose
+    names begin with it.
+    """
 
     @property
     def fields(self) -> frozenset[str]:
@@ -135,8 +137,9 @@ def fitting(servers: Sequence[OtherServer], interface: str | None) -> tuple[Othe
 
 
 def left_out(named: Sequence[OtherServer], fit: Sequence[OtherServer], interface: str | None) -> str | None:
-    """Return a sentence about named servers that do not take the application; None if all do. Servers of a family do
-    not count: "granian" names two, one of which fits.
+    """Return a sentence about the servers in `named` that are not in `fit`, because they do not take an application of
+    this interface; None if there is none. Servers with `of_family` do not count: "granian" names two, one of which
+    fits.
     """
     missing = [each for each in named if each not in fit and not each.of_family]
     if not missing or interface is None:

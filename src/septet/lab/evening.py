@@ -50,31 +50,31 @@ DISTURBED_SHARE = 0.15
 the kernel that is charged to no process stays below it.
 """
 SLOPE_MAX = 1.5
-"""Largest accepted slope of the logarithm of CPU time over that of the probe's time: CPU time cannot change by much
-more than the CPU's speed does; caches add a little.
+"""Largest accepted slope of the logarithm of CPU time over that of the probe's time (the probe times a fixed piece of
+work): CPU time cannot change by much more than the CPU's speed does; caches add a little.
 """
 APART_MIN = 0.02
-"""Two runs are not compared if the logarithms of their probes' times differ by less than this: the slope between them
-would be noise.
+"""Two runs are not compared if the logarithms of their probes' times (the time of a fixed piece of work) differ by less
+than this: the slope between them would be noise.
 """
 WEIGHT_MIN = 1.0
-"""The weight of a pair of runs is the difference of the logarithms of their probes' times. If the sum of the weights is
-below this, the probe hardly changed, and the slope is taken as 0.
+"""A pair of runs has as its weight the difference of the logarithms of their probes' times (the time of a fixed piece
+of work). If the sum of the weights is below this, the CPU's speed hardly changed, and the slope is taken as 0.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Evening:
-    """The correction for one experiment: the slope of CPU time over the probe's time (see the module), and the median
-    of the probe's time in µs, to which all runs are corrected.
+    """The correction for one experiment: by how much CPU time changes with the probe's time (`slope`, see the module),
+    and the median of the probe's time in µs, to which all runs are corrected.
     """
 
     slope: float = 0.0
     middle_us: float | None = None
 
     def cpu_factor(self, record: Record) -> float:
-        """Return the factor by which the run's CPU time was larger than it would have been at the usual speed of the
-        CPU (the median of the probe's time).
+        """Return the factor by which the run's CPU time was larger than at the usual speed of the CPU: that of the
+        probe's median time.
         """
         probe_us = record["usage"].get("probe_us")
         return 1.0 if not probe_us or not self.middle_us else (probe_us / self.middle_us) ** self.slope
@@ -98,8 +98,8 @@ def fitted(cells: Iterable[Sequence[Record]]) -> Evening:
 
 
 def _point(record: Record) -> tuple[float, float] | None:
-    """Return the logarithms of the probe's time and of a request's CPU time in a run; None if one is not known or too
-    inexact.
+    """Return, of a run, the logarithms of the probe's time (see `septet.lab.probe`) and of the CPU time of a request;
+    None if one is not known or too inexact.
     """
     probe_us, cpu_us = record["usage"].get("probe_us"), whole_cpu_us(record)
     if not probe_us or not cpu_us or cpu_grain(record) > GRAIN_MAX:

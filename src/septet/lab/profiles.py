@@ -32,15 +32,17 @@ class Profile:
     redis: bool = False
     """True if a Redis is started for the experiment, to store the guestbook."""
     app: str | None = None
-    """The application by its word (see `septet.lab.applications`); None: the one that is asked for."""
+    """The word of an application (see `septet.lab.applications`); None: the one that the command line names."""
     title: str = ""
-    """What the page does, in a phrase,"""
+    """What the page of the experiment does, in a phrase."""
     short: str = ""
-    """and in one word."""
+    """What the page of the experiment does, in one word."""
 
 
 def seed_curves() -> Curves:
-    """Return the rates of the older experiment (see above): a list of (users, requests per second) by model."""
+    """Return the rates that the experiment from which Septet grew has measured: a list of (users, requests per second)
+    by model.
+    """
     curves: Curves = {}
     with SEED_FIGURES.open(newline="") as file:
         for row in csv.DictReader(file):

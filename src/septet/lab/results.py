@@ -41,8 +41,9 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
 
 
 def resume(results: Results) -> list[Run]:
-    """Return the runs of an interrupted experiment that are not recorded yet, and append the present time to
-    `results["resumed"]`."""
+    """Return the runs of an interrupted experiment that are not recorded yet, and note in the results that it is
+    resumed now.
+    """
     results["resumed"].append(output.now())
     done = {run_of(record) for record in results["runs"]}
     return [run for run in Experiment.from_values(results["experiment"]).runs() if run not in done]

@@ -24,8 +24,8 @@ def until_decided(
     tell: Callable[[str], None] = lambda state: None,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[Iterator[Run]]:
-    """Yield the runs of each round, one number of users after another. `tell` is called with the state of the ranking
-    before each.
+    """Yield the runs of each round, one number of users after another. `tell` is called with a sentence on the ranking
+    so far before each round.
 
     Every cell is visited once, however long it takes, because a cell without a run says nothing. If an experiment is
     resumed, recorded runs are not repeated, and count towards the time. The records of a round must be stored before
@@ -48,7 +48,9 @@ def until_decided(
 
 
 def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -> Iterator[Run]:
-    """Yield the runs that are not done until the time is over; the whole first turn of the first round in any case."""
+    """Yield the runs that are not in `done`, until the time is over; the whole first turn of the first round in any
+    case.
+    """
     for run in runs:
         if run.repeat > 1 and is_over():
             return

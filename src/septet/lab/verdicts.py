@@ -16,7 +16,7 @@ from septet.lab.statistics import variation
 VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")
 """All verdicts, from the best to the worst."""
 RANKED = ("valid", "noisy", "client-limited")
-"""Verdicts on figures that are compared with others."""
+"""Verdicts on cells whose figures are compared with those of others."""
 DOUBT_MARK = "!"
 """The mark that tables print after a figure that is not valid."""
 
@@ -26,7 +26,9 @@ CLIENT_SHARE_MAX = 0.85
 """A run is "client-limited" if the load generator used more than this share of a CPU: it may have measured the
 generator."""
 CLIENT_OTHERS_MAX = 0.10
-"""If others take more than this share of the load generator's CPUs, they may be the reason why it was late."""
+"""If other programs take more than this share of the load generator's CPUs, they may be the reason why it sent requests
+late or was the limit.
+"""
 SEND_LATE_MAX_US = 1000
 """A run of an open loop is "client-limited" if it sent requests for which a user was free later than this: the p99, in
 µs."""
@@ -38,7 +40,7 @@ STEAL_SHARE_MAX = 0.02
 VARIATION_MAX = 0.10
 """A cell is "noisy" if the standard deviation of the rates of its runs is more than this share of their mean."""
 ANSWERS_PER_USER_MIN = 3
-"""With fewer answers per user in a window, it is normal that some users had none."""
+"""If the users had fewer answers than this on average in a window, it is normal that some of them had none."""
 LITTLE_ERROR_MAX = 0.10
 """Largest deviation from Little's law (users = rate x latency), as a share of the number of users."""
 LITTLE_ANSWERS_MIN = 20
@@ -125,8 +127,9 @@ def client_limit(load: dict[str, Any]) -> str | None:
 
 
 def _client(record: dict[str, Any], cpus: int) -> tuple[str, str | None]:
-    """Return why the load generator was the limit, or that it was kept from its CPUs, in which case more CPUs would not
-    help; None if neither is so.
+    """Return the verdict and its reason if the load generator may have been the limit: "noisy" if other programs kept
+    it from its CPUs, so that more CPUs would not help, else "client-limited". The reason is None if it was not the
+    limit.
     """
     objection = client_limit(record["load"])
     if objection is not None and (share := client_others_share(record, cpus)) > CLIENT_OTHERS_MAX:
