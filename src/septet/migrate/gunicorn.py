@@ -70,7 +70,9 @@ _SPELLINGS = {
 """The name in gunicorn.conf.py of each option that has another name on the command line."""
 
 _NO_SETTINGS = {*_LETTERS, "config", "name", "pid", "env", "paster", "paste-global", "no-sendfile", "log-file"}
-"""Names that are options of the command line only; in gunicorn.conf.py they are the user's own variables."""
+"""Names that are options of gunicorn's command line only; in a gunicorn.conf.py a variable of this name is the user's
+own.
+"""
 
 _MODELS = {"sync": "preforked", "gthread": "prethreaded", "asgi": "epoll", "gevent": "epoll", "eventlet": "epoll"}
 
@@ -156,7 +158,10 @@ def _worker_class(draft: Draft, name: str, value: Any) -> None:
 
 
 def _timeout(draft: Draft, name: str, value: Any) -> None:
-    """Set the time of a request for workers that run one request at a time, else the time of the worker itself."""
+    """Convert gunicorn's `timeout`. For sync workers with one thread it limits the time of a request, so it becomes our
+    `request_timeout`; for others it only limits how long a worker may be stuck: `worker_timeout`. 0 means no limit, and
+    sets nothing.
+    """
     if number(value) == 0:
         return
     simple = str(draft.given.get("worker-class", "sync")) == "sync" and number(draft.given.get("threads", 1)) == 1

@@ -53,7 +53,9 @@ def read_command_line(draft: Draft, words: list[str]) -> None:
 
 
 def bind_host_and_port(draft: Draft, where: Mapping[str, Any]) -> None:
-    """Set the address from the two options host and port, of which one may be missing."""
+    """Set our option for the address from the other server's options host and port in `where`, of which one may be
+    missing.
+    """
     host = str(where.get("host", "127.0.0.1"))
     draft.put("host", "bind", [f"{f'[{host}]' if ':' in host else host}:{where.get('port', 8000)}"])
 
