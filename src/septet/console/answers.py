@@ -47,7 +47,7 @@ SIGNALS = {
     "more": signal.SIGTTIN,
     "fewer": signal.SIGTTOU,
 }
-"""The signal that has the same meaning as each order."""
+"""The signal that has the same meaning as an order at the control socket, by the name of the order."""
 
 AWAITED = ("reload", "upgrade")
 """Orders whose outcome a client can wait for: they can fail, and take as long as the application needs to start."""

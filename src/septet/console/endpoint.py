@@ -167,8 +167,8 @@ class Endpoint:
         self._clients[sock.fileno()] = client
 
     def _attend(self, client: _Client, step: Callable[[], Want]) -> None:
-        """Take one step for a client, and watch its socket for what the session wants next. A failure cuts the
-        connection.
+        """Call `step`, which moves the bytes of a client, and watch its socket for what its session wants next. If
+        `step` raises, the connection is closed.
         """
         descriptor = client.sock.fileno()
         try:

@@ -39,6 +39,8 @@ class Outcomes:
         return f"the {kind} failed: {text}" if failed else ""
 
     def known(self) -> dict[str, Any]:
-        """Return everything as values for JSON: for /status.json, and for the next program of this process."""
+        """Return the numbers of orders and the outcome of the last one as values for JSON: for /status.json, and for
+        the program that replaces this one.
+        """
         numbers = {"given": self._given, "begun": self._begun, "ended": self._ended}
         return {**numbers, "kind": self._kind, "last": self._last}

@@ -179,7 +179,7 @@ def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], pag
 
 
 def _two_pages(app: str | None, options: dict[str, Any], live_page: LivePage | None) -> int:
-    """Run two experiments, each in a directory of its own, and write one report. `live_page`: that of --live, or None."""
+    """Run two experiments, each in its own directory, and write one report. `live_page`: that of --live, or None."""
     from septet.lab import results
 
     _check_repeats(click.get_current_context())

@@ -35,7 +35,7 @@ REMARK = (
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A table of the comparison page; its first line has the headings."""
+    """A table of the comparison page of the report; its first line has the headings."""
 
     title: str
     lines: list[list[str]]

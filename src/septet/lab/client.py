@@ -30,7 +30,9 @@ class LoadLost(Failed):
 
 
 GRACE_S = 60.0
-"""Seconds beyond its plan after which the generator is killed: opening and closing thousands of connections is slow."""
+"""The load generator is killed if it takes this many seconds longer than its plan: opening and closing thousands of
+connections is slow.
+"""
 
 
 def shell_command(plan: Plan, scenario: Path | None, cluster: str | None) -> list[str]:

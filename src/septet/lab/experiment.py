@@ -28,12 +28,14 @@ __all__ = ["GUESTBOOK", "GUESTBOOK_PATH", "STORE", "Cell", "Experiment", "Run"]
 STORE = "GUESTBOOK_STORE"
 
 Setting = tuple[tuple[str, str], ...]
-"""(name, value) of each swept option of `septet serve`; names are without the leading --."""
+"""(name, value) of each option of `septet serve` that is varied (--sweep); names are without the leading --."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One contender in one setting at one number of simultaneous users."""
+    """One contender (a process model, or another server) with one setting of the varied options at one number of
+    simultaneous users.
+    """
 
     model: str
     users: int
@@ -41,7 +43,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The contender and its setting: one line of a chart."""
+        """The name of the contender with its setting, such as a line of a chart has."""
         return " ".join([self.model, *(f"{name}={value}" for name, value in self.setting)])
 
 
@@ -73,7 +75,7 @@ ONE_PROCESS = {"SEPTET_SUPERVISOR": "no"}
 
 @dataclass(frozen=True)
 class Experiment:
-    """The axes of the grid, and all settings that are the same in every cell."""
+    """What is varied between the cells of the experiment, and all settings that are the same in every cell."""
 
     out: Path
     models: tuple[str, ...]
@@ -110,11 +112,11 @@ class Experiment:
     flight at its ends are few compared with all. 0: it is never longer.
     """
     seed: int = 0
-    """Seed of the random order of runs."""
+    """Seed of the random numbers that decide the order of runs."""
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """(name, values) of each swept option of `septet serve`; names are without the leading --."""
+    """(name, values) of each option of `septet serve` that is varied (--sweep); names are without the leading --."""
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The swept options that a model does not take, by model."""
+    """The varied options that a model does not take, by model."""
     others: tuple[OtherServer, ...] = ()
     pool: Pool | None = None
     """The pool that all contenders have, see `septet.lab.pool`; None: each has its own default."""
@@ -134,7 +136,7 @@ class Experiment:
     """The value of --cluster, the workers that send the load (see `septet.lab.cluster`); None: this machine does."""
     pinned: Pinning = field(default_factory=Pinning)
     server: tuple[str, ...] = (sys.executable, "-m", "septet", "serve")
-    """The beginning of the command of each model."""
+    """The beginning of the command line that starts a process model."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Experiment:

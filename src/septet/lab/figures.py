@@ -8,7 +8,7 @@ from typing import Any
 from septet.lab.proc import TICKS_PER_S
 
 Record = dict[str, Any]
-"""One run in results.json."""
+"""The record of one run, as in results.json."""
 Number = float | int | None
 GRAIN_MAX = 0.05
 """If ticks may make a CPU time wrong by more than this share, it is neither compared nor mentioned in sentences."""

@@ -53,8 +53,8 @@ Worse = set[tuple[str, int | None, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """The comparison of one measurement with the baseline, in two parts: the STEADY figures in all cells, the others
-    only in cells that nothing disturbed.
+    """The comparison of one measurement with the baseline, in two parts: the STEADY figures (CPU time and memory) in
+    all cells, the others only in cells that nothing disturbed.
     """
 
     now: Results
@@ -103,7 +103,9 @@ def _passed(baseline: Results, found: Gated) -> int:
 
 
 def gated(baseline: Results, now: Results, tolerance: float) -> Gated:
-    """Compare one measurement with the baseline."""
+    """Compare one measurement (`now`) with the baseline. tolerance: a change by a smaller share than this counts as
+    none.
+    """
     half = 1 - (1 - LEVEL) / 2  # both comparisons together keep their intervals in 95 of 100 gates
     return Gated(
         now,

@@ -15,7 +15,9 @@ from septet.lab.statistics import Estimate
 
 
 class Sight:
-    """The state of a server at one sample. Each part is read from the kernel when a metric first asks for it."""
+    """What the kernel says of a server at the instant of one sample. Each part is read when a metric first
+    asks for it.
+    """
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class Over(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """How the sampler reads a metric."""
+    """How the sampler reads a metric, and how its samples become one figure."""
 
     read: Callable[[Sight], Number]
     over: Over
@@ -116,7 +118,7 @@ class Metric:
     more_is_better: bool = False
     sampled: Sampled | None = None
     figure: Figure | None = None
-    """Computes its value from the record of a run; None: it is recorded, but summaries do not have it."""
+    """Computes the metric's value from the record of a run. None: the metric is recorded, but not part of summaries."""
     column: Column | None = None
     compare: str = ""
     """Its name for `septet compare --metric`; empty if it cannot be chosen there."""
@@ -124,7 +126,9 @@ class Metric:
     chart: Chart | None = None
 
     def estimate(self, figures: Mapping[str, Estimate]) -> Estimate | None:
-        """Its estimate in `unit`, from the figures of a cell; None where it is not known, as in a cell that failed."""
+        """Return the metric's estimate in `unit`, from the figures of a cell; None where it is not known, as in a cell
+        that failed.
+        """
         found = figures.get(self.key)
         if found is None:
             return None
@@ -133,6 +137,6 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """The title of its chart, with the unit where the title does not name it."""
+        """The title of the metric's chart, with the unit if the title does not name it."""
         assert self.chart is not None, "only metrics with a chart have a heading"
         return self.chart.title if self.chart.unit_in_title else f"{self.chart.title}, {self.unit}"

@@ -67,7 +67,7 @@ class Pair:
     outcome: str
     """DECIDED, EQUAL, OPEN or LIMITED."""
     rounds: int
-    """Number of rounds in which both have a figure."""
+    """Number of turns in which both contenders have a figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ class Standings:
 
     @property
     def tiers(self) -> list[list[str]]:
-        """Contenders in groups, the best first: every pair from two groups is DECIDED for the one in the earlier group.
+        """Contenders in groups, the best first. Every contender of a group is certainly better (DECIDED) than every one
+        of a later group.
 
         Contenders in one group are not necessarily equal: the measurements do not separate the group further.
         """
@@ -181,7 +182,9 @@ def _mean(values: Iterable[tuple[float, float]]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """The differences of two contenders by turn, `one` minus `other`, on a logarithmic scale."""
+    """The differences between the figures of two contenders in each turn, `one` minus `other`, on a
+    logarithmic scale.
+    """
 
     one: str
     other: str
@@ -266,7 +269,7 @@ class _Judge:
         return (pair.squares + freedom * variance) / whole, whole
 
     def _lent(self, label: str, pair: _Compared) -> _Lent | None:
-        """Return the variance that the pairs of the contender `label` have, except `pair`; None if there are no others."""
+        """Return the variance of the pairs of the contender `label` other than `pair`; None if there are no others."""
         others = [
             each
             for each in self.compared.values()

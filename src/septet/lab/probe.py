@@ -31,7 +31,7 @@ ROUNDS = 400
 FREQUENCY_EVERY = 25
 """The frequency of a CPU is read once in this many samples on that CPU."""
 SAMPLE = struct.Struct("=QIIIHxx")
-"""The layout of a Sample in the pipe, for `struct`."""
+"""The layout of a `Sample` in the pipe from the probe's process, for `struct`."""
 KEPT = 1 << 14
 """Number of samples that are kept: those of five minutes, longer than a run."""
 SAMPLES_MIN = 5

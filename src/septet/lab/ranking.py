@@ -33,8 +33,8 @@ occasions to look like an order. The intervals are wider for that, as for this m
 (1977) five suffice for ten looks that have most of their data in common; the tests simulate this.
 """
 COARSEST = 0.15
-"""Largest error, as a share, of a CPU time that is used for ranks. It may be larger than for a figure that is shown,
-because an interval includes this error like other noise.
+"""Largest error, as a share, of a CPU time from which a rate is computed for ranking. It may be larger than for a
+figure that is shown, because the interval of a comparison includes this error like other noise.
 """
 WEIGHT_MAX = 4.0
 """A run's weight is its number of answers divided by that of the median run of its cell, but at most this."""
@@ -67,12 +67,14 @@ def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) 
 
 @dataclass(slots=True)
 class _Values:
-    """The figures at one number of users, by label and turn."""
+    """The figures by which contenders are ranked at one number of users, and their weights, by label and turn."""
 
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     weights: dict[str, dict[int, float]] = field(default_factory=dict)
     at_least: set[str] = field(default_factory=set)
-    """Labels whose figures are lower bounds, because the load generator was the limit."""
+    """Labels of contenders whose figures are lower bounds, because the load generator was the limit, or because other
+    programs slowed them down.
+    """
 
 
 def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[int, _Values]:

@@ -59,5 +59,7 @@ def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -
 
 
 def _cells(experiment: Experiment, recorded: Results, place: int) -> list[Cell]:
-    """Return the cells of round number `place`, from 1: all in the first rounds, later the open ones."""
+    """Return the cells of round number `place`, counted from 1: all cells in the first rounds, later those whose order
+    is not decided.
+    """
     return experiment.cells() if place <= FIRST_ROUNDS else open_cells(recorded, experiment.cells())

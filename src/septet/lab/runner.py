@@ -40,7 +40,7 @@ servers.
 LONGER = 4.0
 """If no request was answered in the measured time of a visit, the visit is repeated with this many times that time."""
 AGAIN_WARMUP_S = 0.1
-"""Seconds of warm-up for a server that was warmed up in an earlier visit."""
+"""Seconds of warm-up before a measurement, if the server was warmed up before an earlier one."""
 
 
 def run_cell(
@@ -294,7 +294,7 @@ def load_and_sample(
 
 
 def _inherited() -> dict[str, str]:
-    """Variables of our environment that change what the server does; passwords in URLs are blanked."""
+    """Return the variables of our environment that change what the server does; passwords in URLs are blanked."""
     return {
         name: re.sub(r"://[^@/]*@", "://***@", value)
         for name, value in os.environ.items()

@@ -60,7 +60,9 @@ class Summary:
 
 
 def summaries(results: Results) -> list[Summary]:
-    """Return the summary of each cell that has been run, in the order of the tables."""
+    """Return the summary of each cell (a contender with its options at one number of users) that has been run, in the
+    order of the tables.
+    """
     groups: dict[Cell, list[Record]] = {}
     for record in evened(results):
         groups.setdefault(run_of(record).cell, []).append(record)

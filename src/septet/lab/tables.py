@@ -67,7 +67,7 @@ def _broken(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _slow(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Return rows with the figures of slow clients, which no other figure includes."""
+    """Return rows with the figures of slow clients (--slow), which no other figure includes."""
     if "slow" in figures:
         slow = figures["slow"]
         yield ["slow clients: answers", f"{slow['answers']:,}, longest {_ms(slow['longest_us'])}"]

@@ -23,15 +23,17 @@ DOUBT_MARK = "!"
 ERROR_SHARE_MAX = 0.001
 """A run is "errors" if more than this share of all requests failed: its figures are not those of a healthy server."""
 CLIENT_SHARE_MAX = 0.85
-"""A run is "client-limited" if the load generator used more than this share of a CPU: it may have measured the
-generator."""
+"""A run is "client-limited" if the load generator used more than this share of a CPU: its own speed may have been the
+limit.
+"""
 CLIENT_OTHERS_MAX = 0.10
 """If other programs take more than this share of the load generator's CPUs, they may be the reason why it sent requests
 late or was the limit.
 """
 SEND_LATE_MAX_US = 1000
-"""A run of an open loop is "client-limited" if it sent requests for which a user was free later than this: the p99, in
-µs."""
+"""A run at a given rate (open loop) is "client-limited" if the load generator sent requests late although a user was
+free: if the p99 of that lateness, in µs, is more than this.
+"""
 FOREIGN_SHARE_MAX = 0.25
 """A run is "noisy" if other programs use more than this share of all CPUs. Work of the kernel that no process is
 charged for counts as theirs, and stays below it."""
@@ -108,7 +110,9 @@ def _errors(load: dict[str, Any]) -> str | None:
 
 
 def all_served(record: dict[str, Any]) -> bool:
-    """True if few enough requests failed, and users without an answer may just not have had the time for one."""
+    """True if hardly any request failed. Users without an answer do not count as failed if there were so few answers
+    that some had to be without one.
+    """
     if record["verdict"] == "failed":
         return False
     load = record["load"]
@@ -141,8 +145,8 @@ def _client(record: dict[str, Any], cpus: int) -> tuple[str, str | None]:
 
 
 def client_others_share(record: dict[str, Any], cpus: int) -> float:
-    """Return the share of the load generator's own CPUs that others took; 0 if it has none of its own, or if it is not
-    known.
+    """Return the share of the CPUs of the load generator that other programs took; 0 if it has no CPUs of its own, or
+    if that is not known.
     """
     usage, load = record.get("usage", {}), record["load"]
     own = len(load["plan"].get("cpus") or ())

@@ -271,7 +271,9 @@ class Table:
         return slow.slowest([record for row in rows for record in slow.read(row)])
 
     def _complete_move(self) -> None:
-        """If a process was killed while it moved a row, complete the move. Called before any other change of the table."""
+        """If a process was killed while it moved a row, complete that move. Called before any other change of the
+        table.
+        """
         word = self._lanes[_WORD]
         if moving := word >> 1 & _MOVING:
             self._clear(moving)

@@ -80,7 +80,9 @@ def decide(search: Search, target_s: float) -> Advice | None:
 
 @dataclass(frozen=True, slots=True)
 class LoopAlone:
-    """A loop that calls a WSGI application itself (`--threads 0`), compared with the same loop and its threads."""
+    """What an event loop does that calls a WSGI application itself (`--threads 0`), compared with the same loop and a
+    pool of threads.
+    """
 
     model: str
     rate_max: float | None = None
@@ -90,7 +92,9 @@ class LoopAlone:
     cpu_ratio: float | None = None
     """CPU time of a request with --threads 0, divided by that with threads; None where it was not measured."""
     rate_ratio: float | None = None
-    """The saturated rate with --threads 0, divided by that with threads; None if other programs disturbed the runs."""
+    """Requests per second in the saturation run with --threads 0, divided by that with threads; None if other programs
+    disturbed the runs.
+    """
 
 
 def loop_alone(search: Search) -> LoopAlone | None:
@@ -201,15 +205,18 @@ PRICES = {
 
 
 def price(candidate: Candidate) -> str:
-    """Return the disadvantage of a candidate's model as a clause, to be printed with it; "" when none is known."""
+    """Return the disadvantage of a candidate's model as a part of a sentence, to be printed with the advice; "" if none
+    is known.
+    """
     if candidate.model in LOOPS and candidate.threads:
         return "a number of threads to choose, and code that is safe in threads"
     return PRICES.get(candidate.model, "")
 
 
 BUSY = 0.85
-"""The CPUs count as used up if the server uses at least this share of them: a part of the kernel's work for the server
-is not charged to it."""
+"""The CPU counts as the bottleneck if the server used or waited for at least this share of its CPUs. It is below 1,
+because a part of the kernel's work for the server is not charged to it.
+"""
 TAKEN_TOLD = 0.02
 """If other programs and the hypervisor had at least this share of the server's CPUs, the advice says so."""
 BUSY_IF_NOISY = 0.5
@@ -293,8 +300,8 @@ def _cpu(finding: Finding, trials: list[Trial], situation: Situation) -> Bottlen
 
 
 def _taken(trials: list[Trial], cpus: int) -> str:
-    """Return a clause that says what share of the server's CPUs other programs and the hypervisor had; "" if it was
-    small.
+    """Return a part of a sentence that says what share of the server's CPUs other programs and the hypervisor had; ""
+    if it was small.
     """
     shares = {
         "other programs": max(each.others_share for each in trials) / cpus,

@@ -91,7 +91,8 @@ class AdviceFile:
                     self.directory.rmdir()
 
     def write(self, conclusion: dict[str, Any], finished: bool = False) -> None:
-        """Write all runs and `conclusion`, the values of `advice_text.values`: whole or not at all, one run a line.
+        """Write all runs, one on each line, and `conclusion`, which is what `advice_text.values` returns. The file is
+        replaced whole or not at all. `finished`: False if the search still goes on.
 
         Raises Failed when the file cannot be written.
         """

@@ -29,7 +29,9 @@ _UNKNOWN_EFFORT = 4
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model with its workers and threads; None where `septet serve` is given no number."""
+    """A process model with numbers of workers and threads; None where the option is not given and `septet serve`
+    chooses.
+    """
 
     model: str
     workers: int | None = None
@@ -89,22 +91,28 @@ class Candidate:
 
 
 PROMISING = 0.85
-"""A candidate whose saturated rate is less than this share of the best capacity so far gets no capacity search."""
+"""A candidate whose rate in the saturation run is less than this share of the best capacity so far gets no capacity
+search.
+"""
 
 
 SEARCHES_MIN = 2
-"""Least number of capacity searches before the advice says that nothing holds the target, even if the time is up."""
+"""Least number of capacity searches before the advice says that no candidate meets the target, even if the
+time is up.
+"""
 
 
 class Look(Enum):
     """The ways to measure a candidate in one step of the search."""
 
     SATURATION = "saturation"
-    """A closed loop of as many users as the candidate can serve: the highest rate."""
+    """Load by as many users as the candidate can serve, who send the next request when they have an answer: shows the
+    highest rate.
+    """
     CAPACITY = "capacity"
-    """A series of trials: the highest rate within the target."""
+    """A series of trials at given rates: finds the highest rate at which the latency target is met."""
     CHECK = "check"
-    """A repetition of the highest rate within the target, for longer, on a fresh server."""
+    """Another trial at the rate that the capacity search has found, for longer, on a fresh server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +128,7 @@ class Finding:
 
     candidate: Candidate
     saturation: Trial | None = None
-    """The saturation run."""
+    """The trial that shows the highest rate, whatever the latency."""
     bracket: Bracket | None = None
     """The result of the capacity search: two rates, between which the capacity lies."""
     highest_held: Trial | None = None
@@ -138,7 +146,9 @@ class Finding:
 
     @property
     def capacity(self) -> float:
-        """The highest rate in requests per second that met the target; 0 when unknown, or when none did."""
+        """The capacity: the highest rate in requests per second that met the target. 0 when it is unknown, or when no
+        rate did.
+        """
         return self.bracket.low if self.bracket is not None else 0.0
 
     @property
@@ -171,7 +181,7 @@ class Situation:
     users: int
     """Simultaneous connections of the load generator."""
     memory_bytes: int
-    """Memory that the server may use."""
+    """Memory that the server may use, in bytes."""
     models: tuple[str, ...]
     """Models that may be advised, in the order in which they were named."""
     named: bool = False
@@ -190,13 +200,15 @@ class Search:
 
     @property
     def best(self) -> Finding | None:
-        """The finding with the highest capacity."""
+        """The finding with the highest capacity; None if no candidate has one."""
         known = [finding for finding in self.findings.values() if finding.capacity]
         return max(known, key=lambda finding: finding.capacity, default=None)
 
     @property
     def knows_a_capacity(self) -> bool:
-        """True if a candidate has held the target, or SEARCHES_MIN of them were tried in vain."""
+        """True if a candidate has met the target at some rate, or if SEARCHES_MIN capacity searches were
+        made in vain.
+        """
         searched = sum(finding.bracket is not None for finding in self.findings.values())
         return self.best is not None or searched >= SEARCHES_MIN
 
@@ -225,7 +237,8 @@ class Search:
         return sorted(found, key=lambda pair: pair[0])
 
     def promises(self, candidate: Candidate) -> bool:
-        """True if the candidate is worth a capacity search: its saturated rate is at least PROMISING times the best
-        capacity so far."""
+        """True if the candidate is worth a capacity search: its rate in the saturation run is at least PROMISING times
+        the best capacity so far, or there is none yet.
+        """
         finding, best = self.findings.get(candidate), self.best
         return finding is not None and (best is None or finding.most >= PROMISING * best.capacity)

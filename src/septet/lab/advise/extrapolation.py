@@ -34,9 +34,9 @@ class Service:
     """A server as a queue: the time that each request takes, and the CPUs and threads that requests share."""
 
     cpu_s: float
-    """CPU time of a request."""
+    """CPU time of a request in seconds."""
     wait_s: float
-    """Time for which a request waits, for a backend or the like, and holds its thread."""
+    """Seconds for which a request waits, for a backend or the like, and holds its thread."""
     cpus: int
     slots: int
     """Number of requests that the application handles at the same time: its threads or processes."""
@@ -68,8 +68,9 @@ def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PER
 
 
 def capacity(service: Service, target_s: float, seed: int = 0) -> float:
-    """Return the highest rate of random arrivals at which the p99 is within the target, in requests per second; 0 if
-    none."""
+    """Return the highest rate, in requests per second that come at random instants, at which the p99 of the latency is
+    within the target; 0 if there is none.
+    """
     low, high = 0.0, service.rate_max
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -85,7 +86,9 @@ SEEDS = (1, 2, 3)
 MEASURING_SPREAD = 0.20
 """Share by which the CPU time of a request may be higher or lower on another processor or another day (0.20: 20 %)."""
 ASSUMED = (0.0, 0.01)
-"""The range of Gunther's sigma over cores that is assumed where it was not measured."""
+"""The range of Gunther's sigma (the share of work for which CPUs queue) that is assumed over cores where it was not
+measured.
+"""
 _FRICTIONS = ((ASSUMED[0], 0.0), (sum(ASSUMED) / 2, 5e-6), (ASSUMED[1], 1e-5))  # sigma, kappa
 RATE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kM]?)\s*(?:rps|/s|req/s)?")
 UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
@@ -106,7 +109,7 @@ class MachineRow:
     many: int
     """The number that is needed in the worst case, from `rate_low`."""
     memory_bytes: int | None
-    """The memory of one machine."""
+    """Memory that the server needs on one machine, in bytes; None: unknown."""
 
 
 def parse_rate(text: str) -> float:
@@ -174,8 +177,9 @@ def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, f
 
 
 def basis(law: Usl | None) -> str:
-    """Return a clause, for the text of the plan, that says by which law cores slow each other down, and whether it was
-    measured or is assumed."""
+    """Return a part of a sentence, for the text of the plan, that says by which law cores slow each other down, and
+    whether it was measured or is assumed.
+    """
     if law is not None and law.trustworthy:
         return f"cores slow each other down as measured: sigma {law.sigma:.3g}, kappa {law.kappa:.2g}"
     low, high = ASSUMED

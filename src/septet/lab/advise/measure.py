@@ -26,10 +26,10 @@ from septet.lab.runner import load_and_sample, plan_for, started
 from septet.lab.server import Server, free_port
 
 ANSWERS = 1000
-"""Answers that a trial should have: ten of them are beyond the p99."""
+"""Answers that a trial should have at least, so that ten of them are beyond the p99."""
 DURATION_MIN_S, DURATION_MAX_S = 1.0, 5.0
 TARGETS = 10
-"""The measured window lasts at least this many times the target latency, so that a growing queue has time to show."""
+"""A trial lasts at least this many times the target latency, so that a growing queue has time to show."""
 WARMUP_S = 0.4
 TIMEOUT_MIN_S, TIMEOUT_TARGETS = 1.0, 20.0
 """A request that takes longer than TIMEOUT_TARGETS times the target, and longer than TIMEOUT_MIN_S seconds, is an
@@ -43,13 +43,15 @@ Key = tuple[str, tuple[tuple[str, str], ...], int, str | None]
 
 
 def duration_s(rate: float, target_s: float, answers: int = ANSWERS, longest_s: float = DURATION_MAX_S) -> float:
-    """Seconds for which a rate is offered: long enough for `answers` answers, within bounds."""
+    """Return the seconds that a trial at `rate` lasts: long enough for `answers` answers, for TARGETS times the latency
+    target, and for DURATION_MIN_S; but at most `longest_s`.
+    """
     return min(longest_s, max(DURATION_MIN_S, answers / rate, TARGETS * target_s))
 
 
 @dataclass(slots=True)
 class _RunningServer:
-    """The server that runs now, and its part of the record of each run."""
+    """The server that runs now, and the part of the records that all trials on it have in common."""
 
     candidate: Candidate
     port: int
@@ -85,7 +87,7 @@ class TrialRunner:
         self.replace_server()
 
     def spent_s(self) -> float:
-        """Seconds that the runs from an interrupted search's file took."""
+        """Seconds that the trials took whose records came from the file of an interrupted search."""
         return self._spent_s
 
     def replace_server(self) -> None:
@@ -94,7 +96,9 @@ class TrialRunner:
         self._stack.close()
 
     def offer(self, candidate: Candidate, rate: float, users: int, window_s: float) -> Trial:
-        """Run an open loop: `rate` requests become due in each second of the window, however many are answered."""
+        """Run an open loop: in each of `window_s` seconds `rate` requests become due, however many are answered;
+        `users` connections send them.
+        """
         timeout_s = max(TIMEOUT_MIN_S, TIMEOUT_TARGETS * self._target_s)
         return self._run(candidate, users, rate=rate, duration_s=window_s, timeout_s=timeout_s)
 
@@ -166,9 +170,9 @@ class Scheduled:
     """How long the threads of a server ran, and how long they waited for a CPU: sums over the threads."""
 
     ran_s: float = 0.0
-    """Time on a CPU."""
+    """Seconds for which the threads ran on a CPU."""
     delayed_s: float = 0.0
-    """Time in which they were ready to run and waited for a CPU."""
+    """Seconds for which the threads were ready to run and waited for a CPU."""
 
 
 class _Watch:

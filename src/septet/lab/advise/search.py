@@ -27,9 +27,9 @@ PROCESSES_MAX = 32
 
 
 def next_step(search: Search, in_time: bool = True) -> Step | None:
-    """Return the next step; None when nothing is left to measure.
+    """Return the step of the search to take next; None when nothing is left to measure.
 
-    `in_time` is False when most of the time is used: then only the best are checked (LAST_RULES).
+    `in_time` is False when most of the time is used: then only the best candidates are checked (LAST_RULES).
     """
     rules = RULES if in_time else LAST_RULES
     steps = (step for rule in rules for step in rule(search) if step.candidate.model in search.situation.models)
@@ -236,8 +236,9 @@ def _processes_instead_of_threads(search: Search) -> Iterable[Step]:
 
 
 def _processes_that_fit(search: Search) -> int:
-    """Return how many processes fit into MEMORY_SHARE of the memory, if each takes as much as the smallest server that
-    was measured."""
+    """Return how many processes fit into MEMORY_SHARE of the memory, if each takes as much as the server that took
+    least.
+    """
     one = min(
         (
             each.saturation.memory_bytes
@@ -322,15 +323,17 @@ LAST_RULES: tuple[Rule, ...] = (_one_capacity_at_least, _check_the_first_two)
 ALIKE = 0.95
 """Rates that are at least this share of the best rate count as equal to it."""
 SAME_COST = 1.1
-"""Two candidates cost the same if the CPU time of a request is at most this many times as long under one as under the
-other."""
+"""Two candidates cost the same if the CPU time of a request under one is at most this many times that under
+the other.
+"""
 PROBABLE = 0.7
 """A candidate whose capacity is in doubt counts as possibly as good as the best one if its saturated rate is at least
 this share of the best one's.
 """
 DEARER = 1.25
-"""If the load generator could not saturate several candidates, those whose CPU time for a request is more than this
-many times the least are ranked after the others."""
+"""Candidates that the load generator could not saturate cannot be ranked by rate. Among them, those whose CPU time for
+a request is more than this many times the least come after the others.
+"""
 
 
 def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:

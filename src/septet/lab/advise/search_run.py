@@ -16,10 +16,11 @@ from septet.lab.advise.trial import Trial, outcome
 from septet.lab.advise.workload_profile import WorkloadProfile, profile_with_others, workload_profile
 
 START = 0.92
-"""A capacity search begins at this share of the saturated rate: the capacity is near it, unless latency is the
-limit."""
+"""A capacity search begins at this share of the rate in the saturation run: the capacity is near it, unless latency is
+the limit.
+"""
 FLOOR = 0.1
-"""A capacity search tries no rate below this share of the saturated rate."""
+"""A capacity search tries no rate below this share of the rate in the saturation run."""
 USERS_MIN = 8
 ARRIVAL_S = 1.0
 NOISY_RUNS_MAX = 4
@@ -41,7 +42,9 @@ CHECK_SHARE = 0.3
 CHECK_ANSWERS = 3 * ANSWERS
 CHECK_MAX_S = 6.0
 STEPS_BACK = (1.0, 0.94, 0.85, 0.7)
-"""A check tries these shares of the highest held rate in this order, until one is held."""
+"""A check tries these shares of the rate that the capacity search has found, in this order, until the target is met at
+one.
+"""
 BELOW = 0.5
 """A check offers a second rate as well: this share of the one that it has confirmed. The target must be met there, too.
 """
@@ -89,7 +92,8 @@ class SearchRun:
         self._begun = clock()
 
     def profile(self, model: str, asynchronous: bool) -> WorkloadProfile:
-        """Measure the workload profile under `model`, a loop: one user alone and, if requests wait, several at once.
+        """Measure the workload profile (whether the application waits or computes) under `model`, which has an event
+        loop: with one user alone and, if requests wait, with several.
 
         Raises Failed when the application gives no right answer.
         """
@@ -133,8 +137,8 @@ class SearchRun:
             self._observer.saturated(finding)
 
     def _most_of_several(self, candidate: Candidate, users: int, window_s: float) -> Trial:
-        """Make a saturation run, repeat it while it is noisy and improves, and return the best: no disturbance makes a
-        server faster than it is.
+        """Make a saturation run, repeat it while other programs disturb it and it improves, and return the best one,
+        because no disturbance makes a server faster than it is.
 
         A candidate may be dropped because of this figure, so one disturbed run must not decide.
         """

@@ -24,16 +24,19 @@ MISSED_SHARE = 0.8
 this share of the coarse one, threads have ended during the trial and are missing from it: then ticks are used.
 """
 LATE_SHARE = 0.2
-"""A missed target is not held against the server if the load generator's own lateness (its p99) is more than this share
-of the target."""
+"""A missed target is not held against the server if the load generator itself sent requests late: if the p99 of that
+lateness is more than this share of the target.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The figures of one run. Shares are of one CPU."""
+    """The figures of one run of load. Shares of CPU time are of one CPU: 2 means two CPUs."""
 
     rate: float | None
-    """Requests due in a second; None: a closed loop."""
+    """Requests that became due in a second; None: there was no given rate, since each user sent a request when it had
+    an answer (a closed loop).
+    """
     users: int
     answered_per_s: float
     answers: int
@@ -43,12 +46,12 @@ class Trial:
     due: int
     window_s: float
     late_p99_s: float
-    """How late requests were sent for which a connection was free (p99), in seconds."""
+    """How late, in seconds, the load generator sent requests although a connection was free: the p99."""
     client_share: float
     cpu_s: float
-    """CPU time of the server for one answer."""
+    """CPU time of the server for one answer, in seconds."""
     delay_s: float
-    """Time for one answer in which a thread of the server was ready to run and waited for a CPU."""
+    """Seconds for one answer in which a thread of the server was ready to run and waited for a CPU."""
     server_share: float
     """CPU time that the server used or waited for, divided by the time of the window: above 1 with several CPUs."""
     gil_share: float | None
@@ -70,8 +73,8 @@ class Trial:
     kinds: tuple[tuple[str, int], ...] = ()
     """Failed requests by kind ("timeout", "status 503", ...), the most frequent first."""
     disturbance: str | None = None
-    """Who took so much of the CPUs that a missed target is not held against the server; None if nobody did. It is also
-    known for a trial with failed requests, whose verdict is "errors".
+    """A few words on which programs took so much of the CPUs that a missed target is not held against the server; None
+    if none did. It is also known for a trial with failed requests, whose verdict is "errors".
     """
 
     @property
@@ -178,7 +181,7 @@ def _scheduled(record: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
-    """Judge a trial of an open loop against the target; returns the outcome and its reason in a few words."""
+    """Judge a trial at a given rate against the latency target; returns the outcome and its reason in a few words."""
     if trial.failure is not None:
         return Outcome.BROKEN, trial.failure
     objection = _objection(trial, target_s)
@@ -195,7 +198,7 @@ def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
 
 
 def _objection(trial: Trial, target_s: float) -> str | None:
-    """Return the reason why the target was not held, in a few words; None when it was."""
+    """Return the reason why the target was not met in a trial, in a few words; None if it was met."""
     if trial.error_share > ERROR_SHARE_MAX or not trial.answers:
         return f"{trial.errors:,} of {trial.errors + trial.answers:,} requests failed ({trial.failures or 'no answer'})"
     if trial.p99_s is None or trial.p99_s > target_s:

@@ -13,9 +13,13 @@ from dataclasses import dataclass, replace
 from septet.lab.advise.trial import Trial, milliseconds
 
 WAITS_SHARE = 0.3
-"""A request that waits for more than this share of its time makes another thread worth while."""
+"""An application counts as waiting only if a request waits for more than this share of its time: below it, another
+thread would gain little.
+"""
 WAITS_S = 0.001
-"""The shortest wait that counts: switches between threads and the loopback take time as well."""
+"""An application counts as waiting only if a request waits for longer than this many seconds: switches between threads
+and the loopback take time as well.
+"""
 GAIN = 1.5
 """An application counts as waiting only if the rate with several users is more than this many times that with one."""
 USERS = 100
@@ -31,7 +35,9 @@ median times this share is already below it. The fastest is known only to 1 %, t
 
 @dataclass(frozen=True, slots=True)
 class WorkloadProfile:
-    """One request alone, in seconds: `wall_s` until it is answered (the median), `cpu_s` computing."""
+    """What one request takes, in seconds, when there is no other: `wall_s` until it is answered (the median), `cpu_s`
+    of CPU time.
+    """
 
     asynchronous: bool
     wall_s: float
@@ -49,7 +55,9 @@ class WorkloadProfile:
 
     @property
     def blocks(self) -> bool:
-        """True if a request that waits holds a thread: other requests then need other threads or processes."""
+        """True if requests wait and hold a thread meanwhile (WSGI): other requests then need other threads or
+        processes.
+        """
         return self.waits and not self.asynchronous
 
     def rate_max(self, cpus: int) -> float:

@@ -16,7 +16,7 @@ SCHEMES = ("tcp", "tls")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine that ssh(1) reaches, and the path of a Python there that has Septet."""
+    """A machine that is reached by ssh(1), and the path of a Python interpreter there that has Septet."""
 
     name: str
     """The destination for ssh: a name of ~/.ssh/config, or user@host."""

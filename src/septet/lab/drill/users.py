@@ -54,12 +54,14 @@ class Tally:
     closed_idle: int = 0
     """Number of kept connections that the server has closed while they were idle."""
     told: int = 0
-    """Number of kept connections whose end an answer has announced by `Connection: close`."""
+    """Number of kept connections whose end the server has announced, by `Connection: close` in an answer."""
     slowest_s: float = 0.0
 
 
 class Users:
-    """The `keepers` and `newcomers` users, who together begin `rate` requests per second at `address`."""
+    """The users of a drill: `keepers` keep their connections, `newcomers` connect for each request. Together they begin
+    `rate` requests per second at `address`.
+    """
 
     def __init__(
         self, address: tuple[str, int], path: str, keepers: int, newcomers: int, rate: float, seed: int = 0
