@@ -1,8 +1,8 @@
 """The experiment of `septet bench`: a grid of cells, each of which is run several times.
 
-A cell is one contender (a process model, or another server) in one setting of the swept options at one number of users.
-Each repeat, or round, visits all cells in a random order of its own, so that other work of the machine, such as a
-backup, affects all of them alike. Those with one number of users, which are compared, come one after another.
+A cell is one contender (a process model, or another server) with one setting of the varied options (--sweep) at one
+number of users. Each round runs all cells in a random order of its own, so that other work of the machine, such as a
+backup, affects all of them alike. Cells with the same number of users, which are compared, come one after another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What a row of the metrics is made of (see `septet.lab.metrics`): how it is sampled, summed up, and shown."""
+"""The classes of which the table of metrics in `septet.lab.metrics` is made: how a metric is sampled, summed up, and
+shown.
+"""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ The estimator, on logarithms, where a factor is a difference:
 * A figure may have a weight: a CPU time of a request from a thousand requests says more than one from a hundred. Means
   and squares are weighted then, as for variances in inverse proportion to the weights.
 * Few turns say little about the spread of one pair. So other pairs lend it up to LENT_MAX degrees of freedom, as in the
-  moderated t of Smyth (2004, "Linear models and empirical Bayes methods for assessing differential expression"): those
-  of either contender with third ones. Some contenders are noisier than others by far (a process for each client, on a
-  busy machine). So it is the median of the variances of a contender's pairs, and the larger one of the two contenders:
-  a noisy one makes its own pairs wide, and no others. With two contenders this is the plain paired t.
+  moderated t of Smyth (2004, "Linear models and empirical Bayes methods for assessing differential expression"): the
+  pairs of one of the two with another contender. Some contenders are noisier than others by far (a process for each
+  client, on a busy machine). So the lent variance is the median over a contender's pairs, and the larger one of the two
+  contenders: a noisy one makes its own pairs wide, and no others. With two contenders this is the plain paired t.
 * Turns share servers. A server that was started anew would be a little slower or faster (hash seeds, addresses), by
   SERVER_SPREAD, which no number of visits to the same one shows; so that is added to the error.
 * The intervals of all pairs hold together (Bonferroni): in 95 of 100 experiments no order that is claimed is wrong.

@@ -2,9 +2,9 @@
 
 `two-pages` is two experiments, `computes` and `waits`, since these are the two reasons why a model is slow.
 
-That experiment, the seed, loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for
-every page of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with
-10. Its figures are shipped as data, and drawn faintly behind ours.
+The experiment of `seed` loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for
+every page of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2)
+with a backlog of 10. Its figures are shipped as data, and drawn faintly behind ours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Ranks contenders by comparisons in pairs, and finds the pairs that are still open.
+"""Ranks contenders by comparisons in pairs, and finds the pairs whose order is still open.
 
-A cell may be ranked though its figure is noisy, because a ratio within a turn may be certain when the figure is not. A
-cell in which requests failed is not ranked: its figures are those of the other requests. If the only reason is that the
-window was too short for each user to get an answer, the cell is ranked.
+A cell (a contender at one number of users) may be ranked though its figure is noisy, because a ratio within a turn may
+be certain when the figure is not. A cell in which requests failed is not ranked: its figures are those of the other
+requests. If the only reason is that the window was too short for each user to get an answer, the cell is ranked.
 
 If other programs disturb the machine, the ranking uses evened figures (see `septet.lab.evening`), otherwise measured
 ones. The choice depends only on how much of the CPUs others took, never on which contender would be ahead.

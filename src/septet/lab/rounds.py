@@ -1,7 +1,8 @@
 """The runs of `septet bench --for TIME`: rounds of runs, until the ranking is decided or the time is up.
 
-The first rounds visit every cell. Later rounds visit only the cells of neighbours in the ranking whose order is open:
-not decided, and not equal within 5 % either. Contenders whose order is decided are measured no further.
+The first rounds run every cell. Later rounds run only the cells of contenders whose order with a neighbour in the
+ranking is open: not decided, and not equal within 5 % either. Contenders whose order is decided are measured no
+further.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs the cells of a round: starts a server for each, visits it with load once or in turns, samples and stops it.
+"""Runs the cells of a round: starts a server for each, visits (loads and measures) it once or in turns, and stops it.
 
 Servers that are compared run at the same time, and all are idle but the one that is visited: starting a server takes
 longer than a visit, and the machine changes little between two turns of a third of a second. Each visit gives a record

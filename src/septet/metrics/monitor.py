@@ -80,7 +80,7 @@ class Monitor:
             self.table.row[KIND] = SUPERVISOR
 
     def workers_between(self, least: int, most: int) -> None:
-        """Record the allowed range of the number of workers. Called in their supervisor."""
+        """Record the least and the most workers that are allowed. Called in their supervisor."""
         self.table.row[WORKER_RANGE] = most << 32 | least
 
     def serving_workers(self) -> list[int]:
@@ -88,8 +88,9 @@ class Monitor:
         return [row.lanes[PID] for row in self.table.snapshot().rows if row.lanes[KIND] == WORKER]
 
     def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
-        """Return (pid, text) for the processes of this kind, an index in `lanes.KINDS`, that have not beaten for this
-        many seconds; the text says whether each computed or waited meanwhile. Called in the supervisor.
+        """Return (pid, text) for the processes of this kind, an index in `lanes.KINDS`, that have not shown for this
+        many seconds that they are not stuck; the text says whether each computed or waited meanwhile. Called in the
+        supervisor.
         """
         now_ns = monotonic_ns()
         found = []
@@ -106,8 +107,8 @@ class Monitor:
         return found
 
     def serves(self, within_s: float) -> bool:
-        """True if a process that serves clients has beaten within this many seconds. A process that has never beaten
-        counts as well: it has just started, or only forks for its clients. Called in the supervisor.
+        """True if a process that serves clients has shown within this many seconds that it is not stuck. A process that
+        has never shown it counts as well: it has just started, or only forks for its clients. Called in the supervisor.
         """
         now_ns = monotonic_ns()
         beats = [row.lanes[BEAT_NS] for row in self.table.snapshot().rows if row.lanes[KIND] in (SERVER, WORKER)]
@@ -137,8 +138,9 @@ class Monitor:
         self.table.row[CAPACITY] = capacity
 
     def beat_on(self, loop: AbstractEventLoop, runs_application: bool) -> None:
-        """Beat by a timer of this loop, which the calling thread runs. `runs_application`: True if the application runs
-        in this thread only; then the process is busy while the thread runs.
+        """Show regularly, by a timer of this loop, that the process is not stuck. Called in the thread that runs the
+        loop. `runs_application`: True if the application runs in this thread only; then the process is as busy as this
+        thread.
         """
         if runs_application:
             self.table.row[LOOP_THREAD] = get_native_id()

@@ -1,6 +1,6 @@
-"""Counts requests in the row of their process, for sessions that begin and end them.
+"""Counts the requests of a process in its row of the metrics table. Sessions tell it when a request begins and ends.
 
-`--metrics-bind` may cost a request little: its steps are counted in `tests/metrics/test_cost.py`. So
+This may cost a request little (`tests/metrics/test_cost.py` counts the steps). So
 
 - the counts are kept in objects of the process, which cost a third of shared memory, and are added to the row now and
   then (`flush`), at the latest after a quarter of a second (`monitor.BEAT_S`). A process that is killed takes with it
@@ -72,7 +72,7 @@ class _Answers:
         self._given = self._counted = 0
 
     def refill(self) -> None:
-        """Count one answer when no mark is left, and put new marks into the deque."""
+        """Called when the deque `marks` is empty: count one answer, and put new marks into it."""
         self.marks.extend(_MARKS)  # first: in between, the number of answers is too low
         self._given += SPARSE
 
@@ -207,7 +207,7 @@ class RequestMetrics:
 
 
 class LockedRequestMetrics(RequestMetrics):
-    """Counts requests under an interpreter without a global lock: each method takes a lock."""
+    """Counts requests under an interpreter without a global interpreter lock (GIL): each method takes a lock."""
 
     def __init__(self, table: Table) -> None:
         self._lock = RLock()
@@ -247,7 +247,7 @@ def request_metrics(table: Table) -> RequestMetrics:
 
 
 def has_gil() -> bool:
-    """Return whether this interpreter has a global lock."""
+    """Return whether this interpreter has a global interpreter lock (GIL)."""
     enabled: Any = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
     return enabled is None or bool(enabled())
 

@@ -197,8 +197,9 @@ class Reader:
         return {**known, "began_s": self._began_s}
 
     def adopt(self, state: dict[str, Any]) -> None:
-        """Describe what the previous program in this process has served, until `describe` is called. The queues of its
-        listeners are not known."""
+        """Until `describe` is called, describe what the previous program in this process has served. state: what its
+        `hand_over` has returned. The queues of its listeners are not known.
+        """
         self.listeners = tuple((name, None) for name in state["addresses"])
         self.certificates = tuple(state["certificates"])
         self._facts |= state["facts"]
@@ -345,8 +346,8 @@ class Reader:
         }
 
     def _proportional(self, pid: int) -> int | None:
-        """Return a process's PSS, kept for PSS_S. The kernel walks through all pages of the process for it, which takes
-        milliseconds for a large one.
+        """Return a process's memory (PSS) in bytes, read again only after PSS_S seconds: the kernel walks through all
+        pages of the process for it, which takes milliseconds for a large one. None if it may not be read.
         """
         now = time.monotonic()
         at, known = self._pss.get(pid, (-PSS_S, None))

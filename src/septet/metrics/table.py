@@ -1,8 +1,8 @@
 """A table of counters in shared memory: a row for each process of the server, and a row for all that have ended.
 
 Each process writes to its own row, without a lock and without a system call. When a process has ended, its parent adds
-its row to the row of the ended ones and gives it out again. So a sum over all rows never falls, however many processes
-come and go, and however they end: a process that is killed loses nothing that it has counted.
+its row to the row of the ended ones, and frees it for another process. So a sum over all rows never falls, however many
+processes come and go, and however they end: a process that is killed loses nothing that it has counted.
 
 Adding a row to another is not one step, and the process that does it may be killed in between. So the ended processes
 have two rows, of which one is current, and one word of the table says which it is and which row is just being moved:
@@ -12,14 +12,15 @@ have two rows, of which one is current, and one word of the table says which it 
     3. the moved row is cleared
     4. the word changes: no row is being moved
 
-Killed before step 2, nothing has happened; killed after it, the next move begins with step 3. The word is 64 bits and
-aligned, so it changes at once. A reader looks at it before and after.
+If the process that moves a row is killed before step 2, nothing has happened; if it is killed after step 2, the next
+move begins with step 3. The word is 64 bits and aligned, so it changes at once. A reader that finds another word after
+it has read the rows reads them again.
 
 Rows are summed as one large integer each, since lanes of 64 bits do not overflow into each other: counts do not reach
 2**63. That adds a thousand rows in a millisecond.
 
-The memory is a memfd, so that a successor can be given it by descriptor. The kernel gives pages only to rows that are
-written to.
+The memory is a memfd, so that the program that replaces this one at USR2 can be given its descriptor. The kernel gives
+pages only to rows that are written to.
 """
 
 import errno
@@ -190,8 +191,8 @@ class Table:
             self._move_all()
 
     def retire_ended(self) -> None:
-        """Retire the rows of all processes that have ended without being reaped by their parent, because that has ended
-        as well.
+        """Retire the rows of all processes that have ended and were not reaped by their parent, because the parent has
+        ended, too.
         """
         with self._exclusive():
             self._to_move += self._living()  # of which those that live are left alone: see `_has_ended`

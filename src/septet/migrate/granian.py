@@ -29,7 +29,7 @@ SWITCHES = frozenset(
     ]
     for name in (each, f"no-{each}")
 ) | {"version"}
-"""Options that take no value."""
+"""Options of granian's command line that take no value."""
 
 _PAIRS = ("host", "port", "static-path-route", "static-path-mount", "metrics", "metrics-address", "metrics-port")
 """Options of granian that only together, such as host and port, become one option of ours."""

@@ -88,7 +88,9 @@ def read_file(draft: Draft, path: Path) -> None:
 
 
 def read_command_line(draft: Draft, words: list[str]) -> None:
-    """Put the settings of the words after `gunicorn` into the draft; a file that they name comes first."""
+    """Put the settings of the words after `gunicorn` into the draft. If they name a configuration file, its settings
+    come first, and those of the words replace them.
+    """
     settings: dict[str, Any] = {}
     environment: list[Any] = []
     binds: list[Any] = []
@@ -133,7 +135,9 @@ def _bind(draft: Draft, name: str, value: Any) -> None:
 
 
 def address(text: str) -> str:
-    """Return an address as we write it; gunicorn allows the host or the port to be left out."""
+    """Return the address in the form that our options take, such as 0.0.0.0:8000; gunicorn allows the host or the port
+    to be left out.
+    """
     if text.startswith(("unix:", "fd://")):
         return text
     text = text.removeprefix("tcp://")
@@ -178,7 +182,9 @@ def _raw_env(draft: Draft, name: str, value: Any) -> None:
 
 
 def _root_path(draft: Draft, name: str, value: Any) -> None:
-    """Set the prefix that the proxy leaves in the paths of requests (SCRIPT_NAME)."""
+    """Set the prefix of the application's paths (SCRIPT_NAME), which the proxy does not remove from the paths of
+    requests.
+    """
     if value:
         draft.put(name, "root_path", str(value))
         draft.put(name, "root_path_kept", True)

@@ -38,7 +38,7 @@ SWITCHES = frozenset(
         "factory",
     ]
 )
-"""Options that take no value."""
+"""Options of uvicorn's command line that take no value."""
 
 
 def read_command_line(draft: Draft, words: list[str]) -> None:
@@ -77,7 +77,7 @@ def _deflate(draft: Draft, name: str, value: Any) -> None:
 
 
 def _fixed(key: str, value: Any) -> Conversion:
-    """Return the conversion of a switch to this value of our option."""
+    """Return the conversion of a switch (an option without a value) that sets our option `key` to `value`."""
     return lambda draft, name, _: draft.put(name, key, value)
 
 

@@ -1,7 +1,8 @@
-"""Finds the highest rate at which a server holds a latency target, in few trials.
+"""Finds the highest rate at which a server meets a latency target, in few trials.
 
-A state machine without a clock or a network: it says which rate to try, is told the outcome, and ends with a
-bracket. All it stores is the list of trials; every answer is computed from that anew, so no state can go stale.
+A state machine without a clock or a network: it says which rate to try, is told the outcome, and ends with a bracket,
+two rates between which the capacity lies. All it stores is the list of trials; every answer is computed from that anew,
+so no state can go stale.
 
 Trials can mislead. A rate that was held (answered within the target) can be believed, because any disturbance makes a
 run slower. A rate that was broken (not held) may have failed because of other programs. So the lowest broken rate, on

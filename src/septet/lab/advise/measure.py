@@ -1,7 +1,7 @@
 """Carries out the trials of a search: runs one server at a time, and loads it for one trial after another.
 
-A server is kept while it holds the rates that are offered. After a trial that it did not hold it is replaced: requests
-that are still in its queues would spoil the next trial.
+A server is kept as long as it meets the latency target at the rates that are offered. After a trial in which it did
+not, it is replaced: requests that are still in its queues would spoil the next trial.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 There are hundreds of combinations of a model, workers and threads, and only minutes for all. The first rule of `RULES`
 that has a step to propose decides, and its reason is printed. A candidate is measured in two ways. A *saturation run*,
-a second under as many users as it can serve, shows its highest rate. The *capacity search*, several trials long, shows
-its highest rate within the latency target, and is made only where the saturated rate comes near the best capacity.
+a second under as many users as it can serve, shows its highest rate, which is called its saturated rate. The *capacity
+search*, several trials long, shows its highest rate within the latency target, and is made only where the saturated
+rate comes near the best capacity.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from septet.lab.advise.trial import milliseconds
 THREADS_FIRST = 8
 THREADS_MAX = 512
 GAIN = 1.10
-"""Threads are doubled again if the last doubling multiplied the saturated rate by this factor or more."""
+"""The number of threads is doubled again if the last doubling multiplied the rate of the saturation run by this factor
+or more.
+"""
 TAKEN = 0.85
 """All threads of a candidate count as busy if its measured rate is at least this share of the rate at which, by
 Little's law, all would be busy.
@@ -71,7 +74,7 @@ def _begin_with_a_loop(search: Search) -> Iterable[Step]:
 
 def _threads_where_it_waits(search: Search) -> Iterable[Step]:
     """Rule for an application whose requests wait and hold a thread meanwhile: double the number of threads while that
-    raises the saturated rate by the factor GAIN.
+    raises the rate of the saturation run by the factor GAIN.
     """
     if not search.situation.profile.blocks:
         return
@@ -260,8 +263,8 @@ def _named_models(search: Search) -> Iterable[Step]:
 
 
 def _a_runner_up(search: Search) -> Iterable[Step]:
-    """Rule: make a capacity search of another model than the best candidate's, to compare with, even if its saturated
-    rate is low.
+    """Rule: make a capacity search of another model than the best candidate's, to compare with, even if its rate in the
+    saturation run is low.
     """
     best = search.best
     if best is None or any(each.capacity for each in _others(search, best)):
@@ -321,7 +324,7 @@ LAST_RULES: tuple[Rule, ...] = (_one_capacity_at_least, _check_the_first_two)
 
 
 ALIKE = 0.95
-"""Rates that are at least this share of the best rate count as equal to it."""
+"""A rate counts as equal to the best one if it is at least this share of it."""
 SAME_COST = 1.1
 """Two candidates cost the same if the CPU time of a request under one is at most this many times that under
 the other.

@@ -1,7 +1,7 @@
-"""A trial: the figures of one run of the load generator, and the judgement whether the latency target was held.
+"""A trial: the figures of one run of the load generator, and the judgement whether the latency target was met.
 
-A trial that held the target is believed even if the machine was busy, because nothing makes a server faster than it is.
-One that did not counts against the server only if nothing else explains it.
+If a trial met the target, that is believed even if the machine was busy, because nothing makes a server faster than it
+is. If it did not, that counts against the server only if nothing else explains it.
 """
 
 from __future__ import annotations
