@@ -39,7 +39,7 @@ with it, but not at the same instant.
 """
 
 _FIXED = ("metrics_bind", "control", "pid_file")
-"""Options that keep their first value until the next start."""
+"""Options that a reload does not change: they keep their value until the server is started anew."""
 
 
 class Console:

@@ -98,8 +98,8 @@ class Top:
         self._live.update(self.picture(status), refresh=True)
 
     def picture(self, status: dict[str, Any]) -> Group:
-        """Return the whole screen. If the lines below the table of processes do not fit, slow requests are left out
-        first, then events.
+        """Return the whole screen. If not all lines below the table of processes fit, slow requests are left out first,
+        and events next.
         """
         lines = [_line(words.headline(status), "bold")]
         if failed := words.problem(status):

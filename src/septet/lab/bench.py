@@ -162,7 +162,9 @@ def write(recorded: Results, experiment: Experiment) -> None:
 
 
 def interrupted(directory: Path) -> tuple[Results, Experiment]:
-    """Read the experiment in the directory, to resume it. Raises Failed when there is none, or it is finished."""
+    """Read the results and the experiment in the directory, to resume it. Raises Failed if there is none, or if it is
+    finished.
+    """
     recorded = results.read(directory / results.NAME)
     if recorded["finished"] is not None:
         raise Failed(f"{directory} holds an experiment that is finished")

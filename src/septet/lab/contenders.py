@@ -48,9 +48,9 @@ class OtherServer:
     filled in."""
     environment: Mapping[str, str] = field(default_factory=dict)
     interface: str | None = None
-    """The interface of the applications that it serves: "wsgi" or "asgi"; None if it is not known."""
+    """The interface of the applications that the server takes: "wsgi" or "asgi"; None if it is not known."""
     pool: str | None = None
-    """How it answers several requests at a time, one of `pool.KINDS`; None if it is not known."""
+    """How the server answers several requests at a time, one of `pool.KINDS`; None if it is not known."""
     package: str | None = None
     """The package to install with pip; None if it is not known."""
     of_family: bool = False
@@ -64,7 +64,9 @@ class OtherServer:
         return frozenset(name for _, name, _, _ in string.Formatter().parse(self.command) if name is not None)
 
     def words(self, values: Mapping[str, object]) -> list[str]:
-        """Fill in the template; returns the command as a list of words. A value with a space stays in its word."""
+        """Fill `values` into the template; returns the command as a list of words. A value with a space stays in its
+        word.
+        """
         words = [word.format_map(values) for word in shlex.split(self.command)]
         return [sys.executable, *words[1:]] if words[0] == "python" else words
 

@@ -27,7 +27,7 @@ class Display(Protocol):
     def begin(self, run: Run) -> None: ...
 
     def receive(self, event: str, details: dict[str, Any]) -> None:
-        """Show an event of the load generator ("measuring", "progress", ...) in the present run."""
+        """Show an event of the load generator ("measuring", "progress", ...) in the run that is under way."""
 
     def end(self, run: Run, record: dict[str, Any]) -> None: ...
 

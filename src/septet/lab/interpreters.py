@@ -42,10 +42,10 @@ class Interpreter:
     """An interpreter of Python under which the server is measured."""
 
     name: str
-    """Its version as shown in labels: "3.13.0", "3.13.0t" for a free-threaded build, "pypy3.11.13"."""
+    """The interpreter's version as shown in labels: "3.13.0", "3.13.0t" for a free-threaded build, "pypy3.11.13"."""
     executable: str
     version: str
-    """Its sys.version."""
+    """The `sys.version` of the interpreter."""
 
 
 def read(text: str) -> tuple[Interpreter, ...]:

@@ -98,12 +98,12 @@ class Chart:
     subject: str = ""
     """What sentences in the report call the metric."""
     bar: int = 0
-    """Its place among the bar charts, which show one number of users; 0: it is not drawn as bars."""
+    """The chart's place among the bar charts, which show one number of users; 0: it is not drawn as bars."""
     linear: bool = False
     """True if the axis is always linear; else it is logarithmic if the values are far apart."""
     unit_in_title: bool = False
     only_above_0: bool = False
-    """True if it is drawn only if it is above 0 in some cell."""
+    """True if the chart is drawn only if a value is above 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class Metric:
     """Computes the metric's value from the record of a run. None: the metric is recorded, but not part of summaries."""
     column: Column | None = None
     compare: str = ""
-    """Its name for `septet compare --metric`; empty if it cannot be chosen there."""
+    """The metric's name for `septet compare --metric`; empty if it cannot be chosen there."""
     compare_by_default: bool = False
     chart: Chart | None = None
 

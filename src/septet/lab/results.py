@@ -1,6 +1,7 @@
 """results.json: raw figures, recorded once; every table and chart is made from it later.
 
-The layout is for programs of later versions and for people: one run a line, so that line tools can compare two files.
+The layout is for programs of later versions and for people: each run is on one line, so that line tools can compare two
+files.
 """
 
 from __future__ import annotations

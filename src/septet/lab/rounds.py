@@ -16,7 +16,9 @@ from septet.lab.results import Results, run_of
 from septet.lab.summary import summaries
 
 DECIDED, TIME = "decided", "time"
-"""Why an experiment with --for ended, as `ended` in results.json: all pairs were decided, or the time was up."""
+"""Why an experiment with --for ended, as `ended` in results.json: the order of the contenders was decided, or the time
+was up.
+"""
 
 
 def until_decided(

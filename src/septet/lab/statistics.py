@@ -23,7 +23,7 @@ SEED = 0
 
 
 class Estimate(NamedTuple):
-    """A median and its interval; the interval is None when there are too few values."""
+    """A median and the bounds of its confidence interval, which are None if there are too few values."""
 
     median: float
     low: float | None
@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """A ratio of two figures and its interval; the interval is None if there were too few values."""
+    """A ratio of two figures and the bounds of its confidence interval, which are None if there were too few values."""
 
     value: float
     low: float | None

@@ -1,7 +1,7 @@
 """Computes figures of the whole server and of each process from the table of metrics, as plain values.
 
 Shares and rates refer to the last interval between two samples. Samples are taken once a second, when `tick` is called,
-and not when somebody asks, so that two clients do not disturb each other's figures.
+and not when a client asks, so that two clients do not disturb each other's figures.
 """
 
 import os

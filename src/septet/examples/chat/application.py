@@ -27,7 +27,7 @@ _begun = asyncio.Event()
 
 
 async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-    """The ASGI application. Each process has one event loop, and one room with the clients of that loop."""
+    """The ASGI application. Each process has one event loop, and one room with the clients that this loop serves."""
     if scope["type"] == "lifespan":
         await _live(receive, send)
     elif scope["type"] == "websocket" and scope["path"] == "/chat/socket":

@@ -28,8 +28,8 @@ class Relay(Protocol):
         """Pass a line on to all rooms. Raises RelayUnavailable."""
 
     async def follow(self, room: Room, begun: asyncio.Event) -> None:
-        """Give the room every line that is published, until this coroutine is cancelled. The event `begun` is set once
-        no line can be missed any more. Raises RelayUnavailable.
+        """Give the room every line that is published, until this coroutine is cancelled. The event `begun` is set as
+        soon as lines that are published reach the room. Raises RelayUnavailable.
         """
 
 

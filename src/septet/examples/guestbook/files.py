@@ -21,7 +21,7 @@ class StaticFile:
     media_type: str
 
     def open(self) -> FileIO:
-        """Open it for reading, unbuffered: it is sent by sendfile(2) or read in one call."""
+        """Open the file for reading, unbuffered: it is sent by sendfile(2) or read in one call."""
         return FileIO(self.path)
 
     @staticmethod

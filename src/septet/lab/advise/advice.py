@@ -80,8 +80,8 @@ def decide(search: Search, target_s: float) -> Advice | None:
 
 @dataclass(frozen=True, slots=True)
 class LoopAlone:
-    """What an event loop does that calls a WSGI application itself (`--threads 0`), compared with the same loop and a
-    pool of threads.
+    """An event loop that calls a WSGI application itself (`--threads 0`), compared with the same loop and a pool of
+    threads.
     """
 
     model: str

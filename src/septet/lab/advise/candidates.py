@@ -128,7 +128,7 @@ class Finding:
 
     candidate: Candidate
     saturation: Trial | None = None
-    """The trial that shows the highest rate, whatever the latency."""
+    """The trial that shows the highest rate, without regard to latency."""
     bracket: Bracket | None = None
     """The result of the capacity search: two rates, between which the capacity lies."""
     highest_held: Trial | None = None

@@ -42,9 +42,9 @@ class Usl:
     rate: float
     """lambda: the throughput of one worker, in the unit of the points."""
     sigma: float
-    """The share of the work for which workers queue."""
+    """The share of the work for which workers queue; see the module."""
     kappa: float
-    """The cost of each pair of workers."""
+    """The weight of the cost that grows with the number of pairs of workers, N (N - 1); see the module."""
     error: float
     """Root mean square of the differences between law and points, as shares."""
     points: int
