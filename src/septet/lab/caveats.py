@@ -34,8 +34,9 @@ def caveats(results: Results, cells: Sequence[Summary], doubt_mark: str) -> list
 
 
 def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return sentences that name the models that do not take a swept option; models that lack the same options share a
-    sentence."""
+    """Return sentences that name the models that do not take a varied option (--sweep); models that lack the same
+    options share a sentence.
+    """
     models: dict[str, list[str]] = {}
     for model, options in lacking.items():
         models.setdefault(enumerated([f"--{option}" for option in options]), []).append(model)

@@ -44,8 +44,9 @@ class OtherServer:
 
     name: str
     command: str
-    """The command line as a template for `str.format`: {host}, {port}, {app}, the pool's numbers and swept options are
-    filled in."""
+    """The command line as a template for `str.format`: {host}, {port}, {app}, the numbers of the pool and the options
+    that are varied are filled in.
+    """
     environment: Mapping[str, str] = field(default_factory=dict)
     interface: str | None = None
     """The interface of the applications that the server takes: "wsgi" or "asgi"; None if it is not known."""

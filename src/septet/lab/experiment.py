@@ -204,7 +204,7 @@ class Experiment:
         ]
 
     def _settings(self, contender: str) -> list[Setting]:
-        """Return all combinations of the values of the swept options that this contender takes. For a model they
+        """Return all combinations of the values of the varied options that this contender takes. For a model they
         include the interpreters of --pythons. [()] if there is nothing to combine.
         """
         swept = [[(name, value) for value in values] for name, values in self.sweeps if self._has(contender, name)]
@@ -213,7 +213,7 @@ class Experiment:
         return list(itertools.product(*swept))
 
     def _has(self, contender: str, option: str) -> bool:
-        """True if a contender takes a swept option. A server other than Septet does if its command has the option's
+        """True if a contender takes a varied option. A server other than Septet does if its command has the option's
         name in braces.
         """
         other = self._other(contender)

@@ -13,7 +13,7 @@ Number = float | int | None
 GRAIN_MAX = 0.05
 """If ticks may make a CPU time wrong by more than this share, it is neither compared nor mentioned in sentences."""
 Figure = Callable[[Record], Number]
-"""Computes a figure from the record of a run; None when it is not known."""
+"""A function that computes a figure from the record of a run; None when it is not known."""
 
 
 def latency(name: str) -> Figure:
@@ -25,7 +25,9 @@ def usage(key: str) -> Figure:
 
 
 def cpu_us(key: str) -> Figure:
-    """Return a figure: microseconds of CPU time for one answer, from the CPU seconds in `usage[key]`."""
+    """Return a function that computes microseconds of CPU time for one answer, from the CPU seconds in `usage[key]` of
+    a record.
+    """
     return lambda record: record["usage"][key] * 1e6 / (record["load"]["requests_per_s"] * record["load"]["window_s"])
 
 
@@ -48,7 +50,7 @@ def cpu_per_probe(record: Record) -> Number:
 
 
 def evened(key: str) -> Figure:
-    """Return a figure that reads `key` of the evened figures, which `septet.lab.evening` has added to the record."""
+    """Return a function that reads, in a record, the figure `key` of those that `septet.lab.evening` has corrected."""
     return lambda record: record.get("evened", {}).get(key)
 
 
@@ -63,8 +65,8 @@ def cpu_grain(record: Record) -> float:
 
 
 def switches(key: str) -> Figure:
-    """Return a figure: context switches for one answer, over the whole life of the server; None if not all were
-    counted. `key`: the kind of switches, a key of `stop.life` in the record.
+    """Return a function that computes the context switches for one answer, over the whole life of the server; None if
+    not all were counted. `key`: the kind of switches, a key of `stop.life` in the record.
 
     They are not sampled: /proc has them per living thread, and where a thread or a process serves one connection most
     have ended by the end of the window. wait4(2) also counts those of threads and processes that have ended.
@@ -85,7 +87,7 @@ def error_share(record: Record) -> Number:
 
 
 def total(*parts: Figure) -> Figure:
-    """Return a figure: the sum of `parts`; None if one of them is not known."""
+    """Return a function that computes the sum of the figures `parts` of a record; None if one of them is not known."""
 
     def figure(record: Record) -> Number:
         values = [value for each in parts if (value := each(record)) is not None]

@@ -35,7 +35,7 @@ def size_options(models: Sequence[str]) -> dict[str, frozenset[str]]:
 
 
 def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the swept options that each model does not take, by model; models that take all are left out.
+    """Return which of the varied options `swept` each model does not take, by model; models that take all are left out.
 
     Models differ in the options for their size (`septet models --json` lists those that each takes); all take the rest.
     Raises UsageError for an option that none of the models takes.

@@ -105,9 +105,9 @@ class MachineRow:
     machines: int
     """The number of machines that are needed in the middle case, from `rate`."""
     few: int
-    """The number that suffices in the best case, from `rate_high`."""
+    """The number of machines that suffices in the best case, from `rate_high`."""
     many: int
-    """The number that is needed in the worst case, from `rate_low`."""
+    """The number of machines that is needed in the worst case, from `rate_low`."""
     memory_bytes: int | None
     """Memory that the server needs on one machine, in bytes; None: unknown."""
 

@@ -63,9 +63,7 @@ class Trial:
     reason: str | None
     failure: str | None = None
     used_share: float | None = None
-    """CPU time that the server used, divided by the time of the window; None if it cannot be told from the time it
-    waited for a CPU.
-    """
+    """CPU time that the server used, divided by the time of the window; None if the run failed."""
     others_share: float = 0.0
     """CPU time that other programs used on the server's CPUs, divided by the time of the window."""
     stolen_share: float = 0.0
