@@ -1,12 +1,11 @@
-"""What a server answers at the address of `--metrics-bind`: health, metrics, and a page for the operator.
+"""What a server answers at the addresses of `--metrics-bind` and `--control`: health, metrics, a page for the operator,
+and orders such as to reload.
 
     with attended(config, service, supervised) as service:
         ...  # run the model
 
-    overseer  the same for a supervisor of generations
-
-If there is a supervisor, it answers between its other tasks: it runs no application, so it is never busy. Otherwise a
-thread of the server answers.
+`attended` is for a server without a supervisor of generations, and `overseer.Console` for one that has it. A supervisor
+answers between its other tasks: it runs no application, so it is never busy. Otherwise a thread of the server answers.
 """
 
 import logging
@@ -39,8 +38,9 @@ _TIMEOUTS = Timeouts(keep_alive=30.0, header=5.0, body=5.0, write=5.0)
 
 @contextmanager
 def attended(config: Config, service: Service, supervised: bool) -> Iterator[Service]:
-    """Context manager: give the service with an endpoint at `config.metrics_bind` and `config.control`, if these are
-    set. Raises Failed.
+    """Context manager: give `service`, with an endpoint that answers at `config.metrics_bind` and `config.control` if
+    one of them is set. `supervised`: the process has workers and drives the endpoint itself; otherwise a thread
+    answers. Raises Failed.
     """
     if service.monitor is None or not (config.metrics_bind or config.control):
         yield service
@@ -67,8 +67,10 @@ def endpoint_at(
     reader: Reader,
     outcomes: Outcomes | None = None,
 ) -> Endpoint:
-    """Return an endpoint that answers from what `reader` reads. `private`: listeners on which orders are accepted.
-    outcomes: numbers the orders to reload; None: there is no supervisor, which alone could carry them out."""
+    """Return an endpoint that answers from the figures of `reader` at the listeners `public` (metrics, health and
+    status) and `private` (orders as well). outcomes: numbers the orders to reload; None: there is no supervisor, which
+    alone could carry them out.
+    """
     if public and not is_available():
         log.warning("SEP151 %s. The other pages at %s do not", MISSING, config.metrics_bind)
     for listener in public:
@@ -88,7 +90,9 @@ def control_bind(config: Config) -> str | None:
 
 
 def _open(address: str | None, option: str, stack: ExitStack) -> tuple[Listener, ...]:
-    """Return the listener at an address, which is closed with the stack; None if there is no address. Raises Failed."""
+    """Return the listeners at an address, which are closed with the stack; () if `address` is None. `option`: the name
+    of the option that gave the address, for error messages. Raises Failed.
+    """
     if address is None:
         return ()
     umask = os.umask(0o177) if address.startswith("unix:") else None
@@ -103,5 +107,7 @@ def _open(address: str | None, option: str, stack: ExitStack) -> tuple[Listener,
 
 
 def state(ordered: bool, started: bool) -> str:
-    """Return the word of /readyz for a server: "starting", "ready" or "draining"."""
+    """Return what /readyz answers: "draining" if the order to stop was given (`ordered`), else "ready" if the server
+    has started to serve (`started`), else "starting".
+    """
     return "draining" if ordered else "ready" if started else "starting"

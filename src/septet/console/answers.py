@@ -1,4 +1,6 @@
-"""Answers the requests at each path of the endpoint."""
+"""Answers HTTP requests at the addresses of `--metrics-bind` and `--control`: a function for each path, such as
+/metrics and /status.json.
+"""
 
 import json
 import logging
@@ -45,17 +47,19 @@ SIGNALS = {
     "more": signal.SIGTTIN,
     "fewer": signal.SIGTTOU,
 }
-"""The signal that has the same meaning as each order."""
+"""The signal that has the same meaning as an order at the control socket, by the name of the order."""
 
 AWAITED = ("reload", "upgrade")
-"""Orders that can fail, and take as long as the application needs to start."""
+"""Orders whose outcome a client can wait for: they can fail, and take as long as the application needs to start."""
 
 PAGE = Path(__file__).with_name("page.html")
 
 
 @dataclass(slots=True, frozen=True)
 class Answer:
-    """A whole answer; if `more` is set, the beginning of a stream that is continued once a second."""
+    """The answer to a request. If `more` is set, it is the beginning of a stream: once a second `more` is called, and
+    what it returns is sent.
+    """
 
     status: int
     kind: str
@@ -75,7 +79,9 @@ class Peer(NamedTuple):
 
 
 class Answers:
-    """Answers requests from the figures of the reader. Only the thread of an endpoint uses it."""
+    """Answers HTTP requests from the figures of a `metrics.reader.Reader`. Only the thread that serves the endpoint
+    uses it.
+    """
 
     def __init__(self, reader: Reader, outcomes: Outcomes | None = None) -> None:
         """outcomes: numbers the orders to reload and to upgrade; None: there is no supervisor, and they are refused."""
@@ -91,7 +97,7 @@ class Answers:
         }
 
     def tick(self, now_s: float) -> None:
-        """Take a sample, and continue the streams. Called about once a second."""
+        """Let the reader take a sample of the metrics. Called about once a second with `time.monotonic`."""
         self._reader.tick(now_s)
 
     def answer(self, request: Request, peer: Peer | None) -> Answer:

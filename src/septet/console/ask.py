@@ -15,9 +15,9 @@ from septet.net.address import parse_address
 TIMEOUT_S = 5.0
 
 POLL_S = 0.1
-"""Seconds between two questions whether an order has ended."""
+"""Seconds between two requests that ask the server whether an order has ended."""
 SILENCE_S = 5.0
-"""Seconds after which a server that does not answer while an order is carried out is taken to have ended."""
+"""While an order is carried out, a server that has not answered for this many seconds is taken to have ended."""
 
 WHERE = "the path of a control socket (--control), or HOST:PORT of the metrics (--metrics-bind)"
 

@@ -1,4 +1,4 @@
-"""Serves the clients of the endpoint of `--metrics-bind`, in steps that never wait (`turn`).
+"""Serves HTTP at the addresses of `--metrics-bind` and `--control`, in steps that never wait (`Endpoint.turn`).
 
 It moves the bytes of HTTP sessions (`septet.protocol`) over one epoll(7), whose descriptor the supervisor watches
 beside its workers. A process model could not be used for this: each of them needs a whole thread. Requests are few, and
@@ -29,10 +29,14 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 TICK_S = 1.0
-"""Seconds between two checks of deadlines, samples and parts of a stream."""
+"""Seconds after which the endpoint checks the deadlines of its clients, takes a sample of the metrics, and sends the
+next part of each stream.
+"""
 
 MOST_CLIENTS = 64
-"""Most clients at the same time; others are closed at once. Each costs a descriptor of the supervisor."""
+"""Most clients that are connected at the same time; further ones are closed at once, because each costs a descriptor of
+the supervisor.
+"""
 
 
 class Answering(Protocol):
@@ -43,7 +47,7 @@ class Answering(Protocol):
 
 
 class _Client:
-    """One client's connection."""
+    """A connection from a client of the endpoint."""
 
     def __init__(self, endpoint: "Endpoint", sock: socket, session: ServerProtocol, peer: Peer | None) -> None:
         self._peer = peer
@@ -51,7 +55,7 @@ class _Client:
         self.session = session
         self.mask = READABLE
         self.answer: Answer | None = None
-        """An answer that is continued at each tick."""
+        """The answer that is being streamed: a part of it is sent at each tick. None: no stream is under way."""
         self._endpoint = endpoint
 
     def dispatch(self, exchange: ServerExchange) -> Want | None:
@@ -98,7 +102,9 @@ def _trusted_peer(sock: socket) -> Peer | None:
 
 
 class Endpoint:
-    """Answers at the listeners of `service`. One thread uses it; any may call `close`."""
+    """Answers HTTP requests at the listeners of `service`. All methods are for one thread, except `close`, which any
+    thread may call.
+    """
 
     def __init__(self, service: Service, answering: Answering, private: Iterable[Listener] = ()) -> None:
         """`private`: the listeners on which orders are accepted; only clients of our own user and root are served
@@ -124,7 +130,9 @@ class Endpoint:
         return self._poller.fileno()
 
     def turn(self) -> None:
-        """Do what can be done without waiting. Does not raise."""
+        """Accept clients, and move the bytes of those that are ready; once in TICK_S also check deadlines and continue
+        streams. Never waits, and does not raise.
+        """
         try:
             for descriptor, _ in self._poller.wait(0):
                 listener = self._listeners.get(descriptor)
@@ -159,8 +167,8 @@ class Endpoint:
         self._clients[sock.fileno()] = client
 
     def _attend(self, client: _Client, step: Callable[[], Want]) -> None:
-        """Take one step for a client, and watch its socket for what the session wants next. A failure cuts the
-        connection.
+        """Call `step`, which moves the bytes of a client, and watch its socket for what its session wants next. If
+        `step` raises, the connection is closed.
         """
         descriptor = client.sock.fileno()
         try:
@@ -181,7 +189,7 @@ class Endpoint:
 
     @contextmanager
     def serving_in_thread(self) -> Iterator[None]:
-        """Context manager: answer from a thread of its own."""
+        """Context manager: while it is entered, a thread of its own serves the clients."""
         thread = Thread(target=self._serve, name="septet-metrics-endpoint", daemon=True)
         thread.start()
         try:
@@ -197,7 +205,7 @@ class Endpoint:
             self.turn()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close the connections of all clients, and the poller."""
         self._closed = True
         for client in self._clients.values():
             client.session.close()
@@ -206,7 +214,7 @@ class Endpoint:
         self._poller.close()
 
     def close_in_child(self) -> None:
-        """Close the copies of descriptors in a process that this one has forked."""
+        """Called in a forked child: close the child's copies of the clients' and listeners' descriptors."""
         for client in self._clients.values():
             client.sock.close()
         self._clients.clear()

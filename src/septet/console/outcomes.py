@@ -23,7 +23,7 @@ class Outcomes:
         self._last: dict[str, Any] | None = state.get("last")
 
     def give(self) -> int:
-        """Return the number of an order that is given now."""
+        """Return the number of an order that is being given: one more than that of the order before."""
         self._given += 1
         return self._given
 
@@ -39,6 +39,8 @@ class Outcomes:
         return f"the {kind} failed: {text}" if failed else ""
 
     def known(self) -> dict[str, Any]:
-        """Return everything as values for JSON: for /status.json, and for the next program of this process."""
+        """Return the numbers of orders and the outcome of the last one as values for JSON: for /status.json, and for
+        the program that replaces this one.
+        """
         numbers = {"given": self._given, "begun": self._begun, "ended": self._ended}
         return {**numbers, "kind": self._kind, "last": self._last}

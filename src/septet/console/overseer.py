@@ -1,8 +1,9 @@
-"""The console of a supervisor whose generations serve, the table of metrics that they all count in, and what is told to
-the service manager.
+"""What the supervisor of generations (processes that each load and serve the application) does beside them: the console
+at `--metrics-bind` and `--control`, the table of metrics in which all of them count, and messages to the service
+manager.
 
-They are made once, with the first configuration: a table and an address that changed at HUP would tell nothing any more
-of what was before. At USR2 they are handed to the next program.
+All this is made once, from the first configuration, and kept when HUP loads a new one: otherwise counts would begin
+again at 0. At USR2 it is handed over to the program that replaces this one.
 """
 
 import logging
@@ -33,16 +34,18 @@ log = logging.getLogger("septet")
 BACKLOG = 128
 
 SWEEPS = 5
-"""How often, after a generation has ended, rows of its workers are looked for: workers die with it, but not at the same
-instant.
+"""After a generation has ended, the table of metrics is searched this many times for rows of its dead workers: they die
+with it, but not at the same instant.
 """
 
 _FIXED = ("metrics_bind", "control", "pid_file")
-"""Options that keep their first value until the next start."""
+"""Options that a reload does not change: they keep their value until the server is started anew."""
 
 
 class Console:
-    """Implements `processes.attendant.Overseer`. For the main thread of the supervisor."""
+    """Implements `processes.attendant.Overseer`: the console and the table of metrics of a supervisor of generations.
+    Only its main thread may use it.
+    """
 
     def __init__(
         self,
@@ -52,8 +55,10 @@ class Console:
         manager: ServiceManager,
         state: dict[str, Any] | None,
     ) -> None:
-        """serves: whether a generation serves. state: what `hand_over` of another program has given; then the manager
-        is the one that this program has known. Raises Failed."""
+        """serves: returns whether a generation serves. state: what `hand_over` of the program that ran in this process
+        before USR2 has returned; None: there was none. manager: the service manager; one in `state` takes its place.
+        Raises Failed.
+        """
         self._config = config
         self._manager = ServiceManager(**state["manager"]) if state and "manager" in state else manager
         if state:
@@ -62,14 +67,16 @@ class Console:
         self._write_pid_file(state)
         self._worker_timeout = config.worker_timeout
         self._orphans = 0
-        """How often rows of workers are looked for whose generation has ended before them."""
+        """How many more times the table is searched for rows of workers whose generation has ended before them."""
         self._sweep_at = 0.0
         self._listeners = ListenerSet()
         self._endpoint: Endpoint | None = None
         self._outcomes = Outcomes(state.get("outcomes") if state else None)
         self.monitor: Monitor | None = None
         self._described: dict[str, Any] | None = state.get("described") if state else None
-        """What the previous program in this process has served; None: there was none."""
+        """What the previous program in this process has served: its listeners, certificates, model and application.
+        None: there was no such program.
+        """
         if state and state["table"] >= 0:
             self._listeners.adopt(state["listeners"])
         if state and state["table"] >= 0 and state.get("layout") == LAYOUT:
@@ -86,7 +93,9 @@ class Console:
             log.error("USR2: %s; the console is closed", error)  # generations that serve must not end with it
 
     def _adopt(self, state: dict[str, Any]) -> None:
-        """Continue with the table of the previous program in this process."""
+        """Continue with the table of metrics and the events of the program that ran in this process before USR2. state:
+        what its `hand_over` has returned.
+        """
         os.set_inheritable(state["table"], False)
         table = Table(state["table"])
         table.take_over(state["row"])
@@ -246,7 +255,9 @@ class Console:
 
 
 def count_generation(monitor: Monitor, has_workers: bool, tell: Callable[[str], object]) -> None:
-    """Have this process, a generation, count in its row. `tell`: called with the text of each event about a worker."""
+    """Called in a new generation: count in its row of the table of metrics. `has_workers`: its workers serve, and it
+    does not. `tell`: called with a text about each event, such as the end of a worker.
+    """
     if has_workers:
         monitor.table.row[KIND] = GENERATION
     monitor.tell = tell

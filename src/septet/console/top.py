@@ -27,7 +27,7 @@ WIDE = 112
 SHOWN_NARROW = ("process", "busy", "in flight", "answered", "CPU", "memory")
 """The columns that a narrower terminal shows."""
 EVENTS = 4
-"""Most events that are shown."""
+"""Most events, such as the end of a worker, that are shown."""
 
 
 def sparkline(values: "deque[float]", least: float) -> str:
@@ -36,7 +36,9 @@ def sparkline(values: "deque[float]", least: float) -> str:
 
 
 def level(share: float | None) -> str:
-    """Return the style in which a busy share is shown."""
+    """Return the colour, as a style of rich, for a busy share from 0 to 1: none below 0.7, yellow below 0.9, red from
+    there; none for None.
+    """
     return "" if share is None or share < 0.7 else "yellow" if share < 0.9 else "red"
 
 
@@ -55,7 +57,7 @@ def keys() -> Iterator[None]:
 
 
 def quits_within(seconds: float) -> bool:
-    """Wait for this time, or until `q` is pressed. Returns True if it was. For the time that `keys` is entered."""
+    """Wait for this time, or until `q` is pressed. Returns True if it was pressed. To be called inside of `keys`."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         if not sys.stdin.isatty():
@@ -68,7 +70,7 @@ def quits_within(seconds: float) -> bool:
 
 
 class Top:
-    """A display of the status that is drawn again and again, on the terminal's alternate screen if it has one."""
+    """Draws the server's status again and again, on the terminal's alternate screen if it has one."""
 
     def __init__(self, status: dict[str, Any]) -> None:
         self._console = Console()
@@ -96,7 +98,9 @@ class Top:
         self._live.update(self.picture(status), refresh=True)
 
     def picture(self, status: dict[str, Any]) -> Group:
-        """Return the whole screen. What does not fit below the processes is left out: slow requests, then events."""
+        """Return the whole screen. If not all lines below the table of processes fit, slow requests are left out first,
+        and events next.
+        """
         lines = [_line(words.headline(status), "bold")]
         if failed := words.problem(status):
             lines.append(_line(failed, "bold red"))

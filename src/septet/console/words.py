@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 WIDTH = 10
-"""Characters of a bar."""
+"""Width of the bar that draws a share, in characters."""
 
 
 def number(value: float) -> str:
@@ -63,7 +63,7 @@ def problem(status: dict[str, Any]) -> str:
 
 
 def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Return the figures as pairs of name and value."""
+    """Return the figures of the whole server, such as requests and connections, as pairs of name and text."""
     requests, durations = status["requests"], status["durations"]
     failed = requests["by_status"].get("5xx", 0)
     yield (
@@ -94,7 +94,9 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _at_most(**bounds: float | None) -> str:
-    """Return quantiles of a histogram by name, in seconds: upper bounds of buckets. None: not known."""
+    """Return quantiles as text, such as "median at most 2 ms, p99 at most 8 ms". bounds: upper bound of each in
+    seconds, by name; None if it is not known. "-" if none is known.
+    """
     known = {name: bound for name, bound in bounds.items() if bound is not None}
     if len(known) > 1 and len(set(known.values())) == 1:
         return f"{' and '.join(known)} at most {seconds(min(known.values()))}"

@@ -16,7 +16,9 @@ _CAUSES = "septet.examples.causes"
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """An application that the lab can have served, and where it is requested."""
+    """An application that the laboratory can measure: how `septet serve` is told of it, and which path
+    users request.
+    """
 
     name: str
     words: tuple[str, ...]

@@ -21,7 +21,7 @@ from septet.lab.load import ANY_LENGTH, LoadError
 
 
 class Finite(click.FloatRange):
-    """A range of numbers without NaN and infinity, which click would accept."""
+    """The type of an option whose value is a number in a range, without NaN and infinity, which click would accept."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         number = float(super().convert(value, parameter, context))
@@ -114,7 +114,7 @@ def expect_length(text: str | None) -> int | None:
 
 
 def check_unchanged(context: click.Context, why: str, allowed: Collection[str]) -> None:
-    """Raise UsageError for options that are given though a file has them already, as with --resume.
+    """Raise UsageError for options that the command line gives although a file has them already, as with --resume.
 
     Args:
         why: the beginning of the error's sentence.
@@ -147,7 +147,10 @@ def sweep(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def users(text: str, spec: str | None) -> tuple[int, ...]:
-    """Parse --users of `bench`: ascending numbers that this machine, or the cluster `spec`, can carry."""
+    """Parse --users of `bench`, and return the numbers in ascending order. `spec`: the value of --cluster. Raises
+    UsageError if the text is no list of whole numbers above 0, or if this machine cannot simulate the largest; the
+    workers of a cluster check that themselves.
+    """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
         raise UsageError(f"--users: {text!r} is not a list of whole numbers above 0, such as 20,100,500")

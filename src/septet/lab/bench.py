@@ -75,7 +75,9 @@ def _check_interpreters(experiment: Experiment) -> None:
 
 
 def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> tuple[Server, int]:
-    """Context manager: give the running server of the first contender that answers, and its port."""
+    """Start one contender after the other until one answers; return its server, which `server` stops when it is closed,
+    and its port. Raises Failed if none can be started, or if the answer is an error.
+    """
     failures = []
     for cell in _one_each(experiment):
         port = free_port(experiment.host)
@@ -90,7 +92,9 @@ def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> tup
 
 
 def _check_answer(experiment: Experiment, status: int) -> None:
-    """Raise Failed for a status of 400 or more: every request would be an error. A scenario requests other paths."""
+    """Raise Failed if the page is answered with a status of 400 or more: every request would be an error. Not checked
+    with a scenario, whose users request other paths.
+    """
     if status >= 400 and experiment.scenario is None:
         raise Failed(f"{experiment.path} is answered with status {status}; --path names what the users ask for")
 
@@ -158,7 +162,9 @@ def write(recorded: Results, experiment: Experiment) -> None:
 
 
 def interrupted(directory: Path) -> tuple[Results, Experiment]:
-    """Read the experiment in the directory, to resume it. Raises Failed when there is none, or it is finished."""
+    """Read the results and the experiment in the directory, to resume it. Raises Failed if there is none, or if it is
+    finished.
+    """
     recorded = results.read(directory / results.NAME)
     if recorded["finished"] is not None:
         raise Failed(f"{directory} holds an experiment that is finished")

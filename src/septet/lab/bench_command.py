@@ -38,15 +38,18 @@ USERS = (20, 100, 500, 1000)
 REPEATS = 3
 DRILL_USERS = 128
 TURNS = 4
-"""With --for, the number of visits to each server in a round: so many that they take longer than starting the server.
+"""With --for: how often each server is visited (loaded and measured once) in a round: so often that the visits take
+longer than starting the server.
 """
 SHORT = {"duration_s": 0.4, "warmup_s": 0.3, "warmup_max_s": 0.3, "users_per_window": 400}
-"""Values for --for that replace the defaults: many short visits make better pairs than few long ones."""
+"""Values of the experiment that --for replaces: with many short measurements of each server, contenders can be compared
+better than with a few long ones.
+"""
 BUSY_ADVICE = "figures will be noisy, and contenders compared by CPU time, evened, where CPU time is the limit"
 STRETCH_MAX = 3.0
-"""On a busy machine a visit is made longer, at most by this factor."""
+"""On a busy machine the measured time of each run is made longer, at most by this factor."""
 FIRST_SHARE = 0.35
-"""Largest share of the time that the first of two pages may take."""
+"""In an experiment with two pages: largest share of the time of --for that the first page may take."""
 OF_ONE_PAGE = ("path", "scenario", "users", "trace", "mode")
 FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_max_s", "timeout": "timeout_s"}
 
@@ -147,7 +150,7 @@ def bench(app: str | None, resume: Path | None, gate: Path | None, **options: An
 
 
 def _live(stack: contextlib.ExitStack, options: dict[str, Any]) -> LivePage:
-    """Start the server of the page for as long as the stack is open, and print its address."""
+    """Start the server of the page of --live, which runs until the stack is closed, and print its address."""
     from septet.lab import live
 
     pinned = cluster_spec.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"])
@@ -157,7 +160,7 @@ def _live(stack: contextlib.ExitStack, options: dict[str, Any]) -> LivePage:
 
 
 def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], page: LivePage | None) -> int:
-    """Run one experiment, a new one or one that is resumed."""
+    """Run and report one experiment, a new one or one that is resumed. `page`: the page of --live, or None."""
     from septet.lab import bench as benching
     from septet.lab import results
 
@@ -176,7 +179,7 @@ def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], pag
 
 
 def _two_pages(app: str | None, options: dict[str, Any], live_page: LivePage | None) -> int:
-    """Run two experiments, each in a directory of its own, and write one report about both."""
+    """Run two experiments, each in its own directory, and write one report. `live_page`: that of --live, or None."""
     from septet.lab import results
 
     _check_repeats(click.get_current_context())
@@ -280,8 +283,8 @@ def _measure(
 
 
 def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) -> Experiment:
-    """Return the experiment with longer visits: a server that gets a tenth of a CPU answers few requests in 0.4
-    seconds.
+    """Return the experiment with longer runs: a server that gets a tenth of a CPU answers few requests in 0.4 seconds.
+    `busy`: the share of the CPUs that other programs use.
     """
     longer = min(STRETCH_MAX, 1 / max(1e-9, 1 - busy))
     experiment = replace(experiment, duration_s=round(longer * experiment.duration_s, 2))
@@ -292,7 +295,9 @@ def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) ->
 def _load(
     experiment: Experiment, recorded: dict[str, Any], stack: contextlib.ExitStack
 ) -> tuple[Load | None, Callable[[str], None]]:
-    """Return what carries out the load if this machine does not, and what checks whether it can reach a URL."""
+    """Return what carries out the load, and what checks whether the workers reach a URL. Without --cluster: None, and a
+    function that does nothing.
+    """
     if experiment.cluster is None:
         return None, lambda url: None
     found = stack.enter_context(cluster.opened(experiment.cluster))
@@ -361,7 +366,7 @@ def _is_default(option: str) -> bool:
 
 
 def _report(done: Sequence[tuple[Experiment, dict[str, Any]]], out: Path) -> int:
-    """Print what was measured, and draw it into `out`."""
+    """Print what the experiments have measured, and draw it into the directory `out`. Returns the exit status."""
     from septet.lab import results, summary
     from septet.lab.report.glance import Page
     from septet.lab.report.save import save_pages
@@ -390,7 +395,7 @@ def _report(done: Sequence[tuple[Experiment, dict[str, Any]]], out: Path) -> int
 
 
 def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> None:
-    """Print the tables and sentences of one page. The verdict comes last, where a terminal shows it."""
+    """Print the tables and sentences about one experiment. The conclusions come last, where a terminal shows them."""
     from septet.lab import caveats, tables
     from septet.lab.beside import beside
     from septet.lab.report.findings import findings, focus, others_share

@@ -24,8 +24,8 @@ METRICS = (RATE, CPU, MEMORY, P99)
 ERRORS = BY_KEY["error_share"]
 NONE = "-"
 UNSURE = "busy machine"
-"""Printed in place of a ratio of two rates if only one of them is evened: the other depends on what other programs left
-of the machine.
+"""Printed in place of a ratio of two rates if only one of them is evened (computed from CPU time, see
+`septet.lab.evening`): the other depends on what other programs left of the machine.
 """
 REMARK = (
     "In pairs: how many times as much as the first row, and the interval of it that holds in 95 of 100 experiments, "
@@ -35,7 +35,7 @@ REMARK = (
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A table of the comparison page; its first line has the headings."""
+    """A table of the comparison page of the report; its first line has the headings."""
 
     title: str
     lines: list[list[str]]
@@ -67,7 +67,7 @@ def beside(results: Results, cells: Sequence[Summary], users: int) -> list[Besid
 
 
 def _groups(results: Results, here: Mapping[str, Summary]) -> list[tuple[str, list[str]]]:
-    """Return (label of the reference, labels that are compared with it) for each table."""
+    """Return for each table the label of its reference and the labels that are compared with it."""
     others = [other["name"] for other in results["experiment"]["others"]]
     ours = [label for label, cell in here.items() if cell.model not in others]
     groups = [(label, ours) for label, cell in here.items() if cell.model in others and ours]
@@ -90,7 +90,9 @@ def _heading(metric: Metric) -> str:
 
 
 def _own(cell: Summary, bases: Mapping[str, Metric]) -> list[str]:
-    """Return the first row: the reference's own figures."""
+    """Return the first row of a table: the own figures of the reference. bases: by key of a metric, the metric that is
+    shown in its place.
+    """
     return [cell.label, *(_figure(cell, bases[metric.key]) for metric in METRICS), _errors(cell)]
 
 
@@ -101,7 +103,9 @@ def _figure(cell: Summary, metric: Metric) -> str:
 
 
 def _unlike(results: Results, users: int) -> frozenset[str]:
-    """Return the contenders whose rates are not evened, because they were not limited by CPU time."""
+    """Return the contenders whose rates are not evened (computed from CPU time, see `septet.lab.evening`), because they
+    were not limited by CPU time.
+    """
     records = [each for each in evened(results) if each["verdict"] != "failed" and each["users"] == users]
     return frozenset(run_of(each).cell.label for each in records if not each["evened"]["cpu_limited"])
 
@@ -114,7 +118,7 @@ def _row(cell: Summary, reference: str, standings: Mapping[str, Standings], unli
 
 
 def _ratio(label: str, reference: str, found: Standings, more_is_better: bool) -> str:
-    """Return as text the ratio of a contender's figure to the reference's."""
+    """Return as text the ratio of a contender's figure to that of the reference, from the comparisons in `found`."""
     if label not in found.order or reference not in found.order:
         return NONE
     pair = found.pair(label, reference)

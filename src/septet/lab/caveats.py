@@ -1,4 +1,4 @@
-"""Caveats about the figures: which cells are not valid, and why.
+"""Caveats about the figures: which cells (contenders at one number of users) have figures that are not valid, and why.
 
 The sentences are shown under the tables and under the charts.
 """
@@ -34,8 +34,9 @@ def caveats(results: Results, cells: Sequence[Summary], doubt_mark: str) -> list
 
 
 def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return sentences that name the models that do not take a swept option; models that lack the same options share a
-    sentence."""
+    """Return sentences that name the models that do not take a varied option (--sweep); models that lack the same
+    options share a sentence.
+    """
     models: dict[str, list[str]] = {}
     for model, options in lacking.items():
         models.setdefault(enumerated([f"--{option}" for option in options]), []).append(model)
@@ -46,8 +47,9 @@ def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
-    """Return text that names contenders and numbers of users of the cells, such as "poll and epoll at 500 users;
-    ..."."""
+    """Return text that names contenders and numbers of users of the cells, such as "poll and epoll at 500 users; ...".
+    `axis`: all numbers of users that were measured.
+    """
     labels: dict[str, list[Summary]] = {}
     for cell in cells:
         labels.setdefault(cell.label, []).append(cell)
@@ -58,8 +60,8 @@ def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
 
 
 def _grouped(cells: Sequence[Summary], axis: Sequence[int], verdict: str, words: str) -> list[str]:
-    """Return a sentence for each reason that cells have this verdict and each set of users, with all contenders
-    concerned.
+    """Return a sentence for each reason for which cells have this verdict and each set of users, with all contenders
+    concerned. `axis`: all numbers of users; `words`: put after the numbers in each sentence.
 
     Reasons of one contender that differ only in their numbers count as one, but not the reasons of failures.
     """
@@ -92,7 +94,9 @@ def _users(cells: Sequence[Summary], axis: Sequence[int]) -> str:
 
 
 def spans(users: Sequence[int], axis: Sequence[int]) -> str:
-    """Numbers of users as text. `axis` has all numbers in order; three or more neighbours on it become a range."""
+    """Return numbers of users as text. `axis` has all measured numbers in order; three or more neighbours on it become
+    a range, such as "20 to 500".
+    """
     places = sorted(axis.index(number) for number in set(users))
     words: list[str] = []
     for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0]):

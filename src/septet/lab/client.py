@@ -30,7 +30,9 @@ class LoadLost(Failed):
 
 
 GRACE_S = 60.0
-"""Seconds beyond its plan after which the generator is killed: opening and closing thousands of connections is slow."""
+"""The load generator is killed if it takes this many seconds longer than its plan: opening and closing thousands of
+connections is slow.
+"""
 
 
 def shell_command(plan: Plan, scenario: Path | None, cluster: str | None) -> list[str]:
@@ -86,7 +88,9 @@ def load(plan: Plan, receive: Receive, scenario: Path | None = None) -> dict[str
 
 @contextmanager
 def _limit(plan: Plan, process: subprocess.Popen[str]) -> Iterator[None]:
-    """Kill a generator that takes longer than its plan, because it is stopped or gets no CPU."""
+    """Context manager: kill the generator's process if it takes longer than its plan by GRACE_S, because it is stopped
+    or gets no CPU.
+    """
     longest_s = max(plan.warmup_s, plan.warmup_max_s) + plan.duration_s + plan.timeout_s + GRACE_S
     timer = threading.Timer(longest_s, process.kill)
     timer.start()

@@ -34,7 +34,7 @@ EXAMPLES = Path(__file__).with_name("data") / "servers.toml"
 GIVEN = frozenset({"host", "port", "app"}) | POOL_FIELDS
 INTERFACES = ("wsgi", "asgi")
 CHOICES: Mapping[str, Sequence[str]] = {"interface": INTERFACES, "pool": KINDS}
-"""Keys of a table that have one of a few words as their value."""
+"""The allowed values of those keys of a server's TOML table that have one of a few words as their value."""
 KEYS = frozenset({"command", "environment", "package", *CHOICES})
 
 
@@ -44,17 +44,20 @@ class OtherServer:
 
     name: str
     command: str
-    """The command line as a template for `str.format`: {host}, {port}, {app}, the pool's numbers and swept options are
-    filled in."""
+    """The command line as a template for `str.format`: {host}, {port}, {app}, the numbers of the pool and the options
+    that are varied are filled in.
+    """
     environment: Mapping[str, str] = field(default_factory=dict)
     interface: str | None = None
-    """The interface of the applications that it serves: "wsgi" or "asgi"; None if it is not known."""
+    """The interface of the applications that the server takes: "wsgi" or "asgi"; None if it is not known."""
     pool: str | None = None
-    """How it answers several requests at a time, one of `pool.KINDS`; None if it is not known."""
+    """How the server answers several requests at a time, one of `pool.KINDS`; None if it is not known."""
     package: str | None = None
     """The package to install with pip; None if it is not known."""
     of_family: bool = False
-    """True if the user named only the first part of its name: "granian" means all servers whose names begin with it."""
+    """True if the user named only the first part of the server's name, such as "granian", which means all servers whose
+    names begin with it.
+    """
 
     @property
     def fields(self) -> frozenset[str]:
@@ -62,7 +65,9 @@ class OtherServer:
         return frozenset(name for _, name, _, _ in string.Formatter().parse(self.command) if name is not None)
 
     def words(self, values: Mapping[str, object]) -> list[str]:
-        """Fill in the template; returns the command as a list of words. A value with a space stays in its word."""
+        """Fill `values` into the template; returns the command as a list of words. A value with a space stays in its
+        word.
+        """
         words = [word.format_map(values) for word in shlex.split(self.command)]
         return [sys.executable, *words[1:]] if words[0] == "python" else words
 
@@ -135,8 +140,9 @@ def fitting(servers: Sequence[OtherServer], interface: str | None) -> tuple[Othe
 
 
 def left_out(named: Sequence[OtherServer], fit: Sequence[OtherServer], interface: str | None) -> str | None:
-    """Return a sentence about named servers that do not take the application; None if all do. Servers of a family do
-    not count: "granian" names two, one of which fits.
+    """Return a sentence about the servers in `named` that are not in `fit`, because they do not take an application of
+    this interface; None if there is none. Servers with `of_family` do not count: "granian" names two, one of which
+    fits.
     """
     missing = [each for each in named if each not in fit and not each.of_family]
     if not missing or interface is None:

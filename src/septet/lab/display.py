@@ -27,7 +27,7 @@ class Display(Protocol):
     def begin(self, run: Run) -> None: ...
 
     def receive(self, event: str, details: dict[str, Any]) -> None:
-        """Show an event of the load generator ("measuring", "progress", ...) in the present run."""
+        """Show an event of the load generator ("measuring", "progress", ...) in the run that is under way."""
 
     def end(self, run: Run, record: dict[str, Any]) -> None: ...
 
@@ -50,7 +50,7 @@ def display(experiment: Experiment, runs: int | None) -> Iterator[Display]:
 
 
 class Lines:
-    """Prints one line for each run when it ends."""
+    """The display without a terminal: prints one line for each run when it ends."""
 
     def __init__(self, runs: int | None) -> None:
         self._of = "" if runs is None else f"/{runs}"

@@ -65,6 +65,8 @@ def _kinds(
 
 
 def _of_profile(model_options: Mapping[str, tuple[str, ...]]) -> Pool | None:
-    """Return the pool that a profile's options give to prethreaded; None if they give none."""
+    """Return the pool that a profile gives to the model prethreaded by its options --workers and --threads; None if it
+    gives none.
+    """
     words = model_options.get("prethreaded", ())
     return Pool(1, int(words[words.index("--threads") + 1])) if "--threads" in words else None

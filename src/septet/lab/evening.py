@@ -4,12 +4,13 @@ idle machine would have given in every run.
 Other programs, and changes of the CPU's speed, disturb the two figures of a run in two ways:
 
 * The CPU time of a request depends on the speed of the CPU, which the probe measures (see `septet.lab.probe`). How much
-it depends is fitted within the experiment: the slope of the logarithm of CPU time over the logarithm of the probe's
-time, between runs of the same cell. It is the weighted median of the slopes of all pairs of runs (after Theil and Sen),
-because outliers do not move a median. A slope of 0 means no dependence, and no correction; 1 means that both change by
-the same factor. * Requests per second depend on what other programs leave of the CPUs. A server that is limited by CPU
-time would, alone on the machine, answer as many requests in a second as it has CPU time for. A server that waits for
-something else is hardly slowed down by other programs, and its measured rate is used.
+  it depends is fitted within the experiment: the slope of the logarithm of CPU time over the logarithm of the probe's
+  time, between runs of the same cell. It is the weighted median of the slopes of all pairs of runs (after Theil and
+  Sen), because outliers do not move a median. A slope of 0 means no dependence, and no correction; 1 means that both
+  change by the same factor.
+* Requests per second depend on what other programs leave of the CPUs. A server that is limited by CPU time would, alone
+  on the machine, answer as many requests in a second as it has CPU time for. A server that waits for something else is
+  hardly slowed down by other programs, and its measured rate is used.
 
 So the evened rate of a cell that is limited by CPU time is the number of CPUs that it wants, divided by the evened CPU
 time of a request; for other cells it is the measured rate. It has only the noise of the CPU time, which is a third of
@@ -35,42 +36,52 @@ from septet.lab.figures import GRAIN_MAX, Record, cpu_grain, whole_cpu_us
 from septet.lab.results import Results, run_of
 
 WANTED_MIN = 0.5
-"""CPUs that a cell's server must want on average to count as limited by CPU time; if users wait for something else, the
-server is idle at times.
+"""A server counts as limited by CPU time only if it wanted at least this many CPUs on average: if users wait for
+something else, the server is idle at times.
 """
 COMPUTING_MAX = 2.0
-"""A page computes if its fastest answer takes at most this many times its CPU time,"""
+"""A page computes, and does not wait, if its fastest answer takes at most this many times its CPU time plus
+OVERHEAD_US.
+"""
 OVERHEAD_US = 500
-"""plus this many microseconds for the load generator, the network and waiting in line."""
+"""Microseconds that an answer may take for the load generator, the network and waiting in line; see COMPUTING_MAX."""
 DISTURBED_SHARE = 0.15
-"""A machine is disturbed if in the median run others take more than this share of the server's CPUs. Work of the kernel
-that is charged to no process stays below it.
+"""A machine is disturbed if in the median run other programs take more than this share of the server's CPUs. Work of
+the kernel that is charged to no process stays below it.
 """
 SLOPE_MAX = 1.5
-"""Largest slope that is accepted: CPU time cannot depend on the CPU's speed by much more than one to one; caches add a
-little.
+"""Largest accepted slope of the logarithm of CPU time over that of the probe's time (the probe times a fixed piece of
+work): CPU time cannot change by much more than the CPU's speed does; caches add a little.
 """
 APART_MIN = 0.02
-"""A pair of runs whose probes differ by less than this, as a logarithm, gives no slope."""
+"""Two runs are not compared if the logarithms of their probes' times (the time of a fixed piece of work) differ by less
+than this: the slope between them would be noise.
+"""
 WEIGHT_MIN = 1.0
-"""If the sum of these differences is below this, the slope is taken as 0."""
+"""A pair of runs has as its weight the difference of the logarithms of their probes' times (the time of a fixed piece
+of work). If the sum of the weights is below this, the CPU's speed hardly changed, and the slope is taken as 0.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Evening:
-    """The correction for one experiment: the slope of CPU time over the probe, and the probe's median."""
+    """The correction for one experiment: by how much CPU time changes with the probe's time (`slope`, see the module),
+    and the median of the probe's time in µs, to which all runs are corrected.
+    """
 
     slope: float = 0.0
     middle_us: float | None = None
 
     def cpu_factor(self, record: Record) -> float:
-        """Return the factor by which the run's CPU time was larger than at the probe's median."""
+        """Return the factor by which the run's CPU time was larger than at the usual speed of the CPU: that of the
+        probe's median time.
+        """
         probe_us = record["usage"].get("probe_us")
         return 1.0 if not probe_us or not self.middle_us else (probe_us / self.middle_us) ** self.slope
 
 
 def fitted(cells: Iterable[Sequence[Record]]) -> Evening:
-    """Fit the correction to the measured runs, which are given by cells."""
+    """Fit the correction to the measured runs. `cells`: the runs of each cell, whose CPU times are comparable."""
     points = [[point for record in runs if (point := _point(record)) is not None] for runs in cells]
     probes = [probe for each in points for probe, _ in each]
     if not probes:
@@ -87,7 +98,9 @@ def fitted(cells: Iterable[Sequence[Record]]) -> Evening:
 
 
 def _point(record: Record) -> tuple[float, float] | None:
-    """Return the logarithms of the probe's time and of a request's CPU time; None if one is not known."""
+    """Return, of a run, the logarithms of the probe's time (see `septet.lab.probe`) and of the CPU time of a request;
+    None if one is not known or too inexact.
+    """
     probe_us, cpu_us = record["usage"].get("probe_us"), whole_cpu_us(record)
     if not probe_us or not cpu_us or cpu_grain(record) > GRAIN_MAX:
         return None
@@ -104,7 +117,9 @@ def _weighted_median(values: list[tuple[float, float]]) -> float:
 
 
 def evened(results: Results) -> list[Record]:
-    """Return the records with the key `evened`: `cpu_us` and `requests_per_s` if they are known, and `cpu_limited`."""
+    """Return the records of all runs; those that did not fail have a new key `evened`, with the corrected `cpu_us` and
+    `requests_per_s` (None if not known), and `cpu_limited`.
+    """
     cells: dict[Cell, list[Record]] = {}
     for record in results["runs"]:
         if record["verdict"] != "failed":
@@ -136,13 +151,17 @@ def page_computes(records: Sequence[Record], alone: Mapping[str, float]) -> bool
 
 
 def rests_on_cpu_time(results: Results) -> bool:
-    """True if contenders are compared by evened rates: the machine is disturbed, and the page computes."""
+    """True if contenders are compared by rates that are computed from CPU time: the machine is disturbed, and the page
+    computes.
+    """
     measured = [record for record in results["runs"] if record["verdict"] != "failed"]
     return disturbed(results) and page_computes(measured, results.get("alone") or {})
 
 
 def disturbed(results: Results) -> bool:
-    """True if others took so much of the server's CPUs that measured rates say little about contenders that compute."""
+    """True if other programs took so much of the server's CPUs that measured rates say little about contenders that
+    compute.
+    """
     shares = [share for record in results["runs"] if (share := taken_share(record, results)) is not None]
     return bool(shares) and median(shares) > DISTURBED_SHARE
 
@@ -160,7 +179,9 @@ def taken_share(record: Record, results: Results) -> float | None:
 
 
 def _cpus_wanted(runs: Sequence[Record]) -> int:
-    """Return the number of CPUs that limit a cell; 0 if they do not, or if that is not known."""
+    """Return the number of CPUs that the server of a cell wanted, rounded, but at least 1. 0 if it wanted less than
+    WANTED_MIN, or if that is not known: then CPU time does not limit it.
+    """
     known = [wanted for record in runs if (wanted := record["usage"].get("cpus_wanted")) is not None]
     wanted = fmean(known) if known else 0.0
     return max(1, round(wanted)) if wanted >= WANTED_MIN else 0

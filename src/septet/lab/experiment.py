@@ -1,8 +1,8 @@
 """The experiment of `septet bench`: a grid of cells, each of which is run several times.
 
-A cell is one contender (a process model, or another server) in one setting of the swept options at one number of users.
-Each repeat, or round, visits all cells in a random order of its own, so that other work of the machine, such as a
-backup, affects all of them alike. Those with one number of users, which are compared, come one after another.
+A cell is one contender (a process model, or another server) with one setting of the varied options (--sweep) at one
+number of users. Each round runs all cells in a random order of its own, so that other work of the machine, such as a
+backup, affects all of them alike. Cells with the same number of users, which are compared, come one after another.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ __all__ = ["GUESTBOOK", "GUESTBOOK_PATH", "STORE", "Cell", "Experiment", "Run"]
 STORE = "GUESTBOOK_STORE"
 
 Setting = tuple[tuple[str, str], ...]
-"""(name, value) of each swept option of `septet serve`; names are without the leading --."""
+"""(name, value) of each option of `septet serve` that is varied (--sweep); names are without the leading --."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One contender in one setting at one number of simultaneous users."""
+    """One contender (a process model, or another server) with one setting of the varied options at one number of
+    simultaneous users.
+    """
 
     model: str
     users: int
@@ -41,21 +43,21 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The contender and its setting: one line of a chart."""
+        """The name of the contender with its setting, such as a line of a chart has."""
         return " ".join([self.model, *(f"{name}={value}" for name, value in self.setting)])
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The `repeat`-th run of a cell, from 1, over all rounds."""
+    """One run of a cell. `repeat`: which one it is, counted from 1 over all rounds."""
 
     cell: Cell
     repeat: int = 1
 
 
 def _by_lot(cells: Sequence[Cell], chance: random.Random) -> list[Cell]:
-    """Return the cells in a random order: the numbers of users are shuffled, and then the cells with the same number.
-    So cells that are compared, those with the same number of users, run soon after one another.
+    """Return the cells in a random order: the numbers of users are shuffled, and then the cells with the same number,
+    which are compared with each other, so that these run soon after one another.
     """
     users = list(dict.fromkeys(cell.users for cell in cells))
     chance.shuffle(users)
@@ -67,19 +69,20 @@ def _by_lot(cells: Sequence[Cell], chance: random.Random) -> list[Cell]:
 
 
 ONE_PROCESS = {"SEPTET_SUPERVISOR": "no"}
-"""Variables of servers that are measured: they have no process that does not serve."""
+"""Environment variables of the servers that are measured: no supervisor, which would be a process that does not serve.
+"""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The axes of the grid, and all settings that are the same in every cell."""
+    """What is varied between the cells of the experiment, and all settings that are the same in every cell."""
 
     out: Path
     models: tuple[str, ...]
     """Process models of `septet serve`."""
     users: tuple[int, ...] = (20, 100, 500, 1000)
     app: str = GUESTBOOK
-    """The name of the application in output."""
+    """The name of the application in tables and texts."""
     app_words: tuple[str, ...] = (GUESTBOOK,)
     """The arguments with which `septet serve` serves the application."""
     path: str = GUESTBOOK_PATH
@@ -103,17 +106,17 @@ class Experiment:
     `septet.lab.rounds`.
     """
     turns: int = 1
-    """With `for_s`: the number of visits to each server in a round."""
+    """With `for_s`: how often each server is loaded and measured in a round."""
     users_per_window: int = 0
-    """With more users than this a window is longer in proportion, so that few requests are in flight at its ends; 0: it
-    is not.
+    """If there are more users than this, the measured time (window) is longer in proportion, so that the requests in
+    flight at its ends are few compared with all. 0: it is never longer.
     """
     seed: int = 0
-    """Seed of the random order of runs."""
+    """Seed of the random numbers that decide the order of runs."""
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """(name, values) of each swept option of `septet serve`; names are without the leading --."""
+    """(name, values) of each option of `septet serve` that is varied (--sweep); names are without the leading --."""
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The swept options that a model does not take, by model."""
+    """The varied options that a model does not take, by model."""
     others: tuple[OtherServer, ...] = ()
     pool: Pool | None = None
     """The pool that all contenders have, see `septet.lab.pool`; None: each has its own default."""
@@ -133,7 +136,7 @@ class Experiment:
     """The value of --cluster, the workers that send the load (see `septet.lab.cluster`); None: this machine does."""
     pinned: Pinning = field(default_factory=Pinning)
     server: tuple[str, ...] = (sys.executable, "-m", "septet", "serve")
-    """The beginning of the command of each model."""
+    """The beginning of the command line that starts a process model."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Experiment:
@@ -182,7 +185,8 @@ class Experiment:
         return runs
 
     def round(self, cells: Sequence[Cell], place: int) -> list[list[Run]]:
-        """Return a list of visits for each number of users. Visits are in turns; each turn visits every cell once.
+        """Return the runs of a round, in a list for each number of users. The list consists of turns; each turn has
+        every cell once.
 
         The orders are random. They depend only on the seed and on `place`, the number of the round from 1.
         """
@@ -200,15 +204,18 @@ class Experiment:
         ]
 
     def _settings(self, contender: str) -> list[Setting]:
-        """Return all combinations of the values of those swept options that this contender takes, and, for a model, of
-        the interpreters; [()] without any."""
+        """Return all combinations of the values of the varied options that this contender takes. For a model they
+        include the interpreters of --pythons. [()] if there is nothing to combine.
+        """
         swept = [[(name, value) for value in values] for name, values in self.sweeps if self._has(contender, name)]
         if self.pythons and self._other(contender) is None:
             swept.insert(0, [(SETTING, python.name) for python in self.pythons])
         return list(itertools.product(*swept))
 
     def _has(self, contender: str, option: str) -> bool:
-        """True if a contender takes a swept option; another server does if its command has the name in braces."""
+        """True if a contender takes a varied option. A server other than Septet does if its command has the option's
+        name in braces.
+        """
         other = self._other(contender)
         return option in other.fields if other else option not in self.lacking.get(contender, ())
 
@@ -230,7 +237,7 @@ class Experiment:
         return words
 
     def _python(self, cell: Cell) -> Interpreter | None:
-        """The interpreter that the setting of a cell names."""
+        """Return the interpreter that the setting of a cell names; None if it names none."""
         name = dict(cell.setting).get(SETTING)
         return next((python for python in self.pythons if python.name == name), None)
 

@@ -8,12 +8,12 @@ from typing import Any
 from septet.lab.proc import TICKS_PER_S
 
 Record = dict[str, Any]
-"""One run in results.json."""
+"""The record of one run, as in results.json."""
 Number = float | int | None
 GRAIN_MAX = 0.05
-"""A CPU time that may be wrong by more than this share is neither compared nor mentioned in sentences."""
+"""If ticks may make a CPU time wrong by more than this share, it is neither compared nor mentioned in sentences."""
 Figure = Callable[[Record], Number]
-"""Computes a figure from the record of a run; None when it is not known."""
+"""A function that computes a figure from the record of a run; None when it is not known."""
 
 
 def latency(name: str) -> Figure:
@@ -25,7 +25,9 @@ def usage(key: str) -> Figure:
 
 
 def cpu_us(key: str) -> Figure:
-    """Return a figure: microseconds of CPU time for one answer, from the CPU seconds in `usage[key]`."""
+    """Return a function that computes microseconds of CPU time for one answer, from the CPU seconds in `usage[key]` of
+    a record.
+    """
     return lambda record: record["usage"][key] * 1e6 / (record["load"]["requests_per_s"] * record["load"]["window_s"])
 
 
@@ -40,19 +42,22 @@ def whole_cpu_us(record: Record) -> Number:
 
 
 def cpu_per_probe(record: Record) -> Number:
-    """Return the CPU time of an answer in units of the probe's work; None if the probe was not timed."""
+    """Return the CPU time of an answer as a multiple of the time that a fixed piece of work took on the same CPUs (see
+    `septet.lab.probe`); None if that was not timed.
+    """
     cpu_us, probe_us = whole_cpu_us(record), record["usage"].get("probe_us")
     return cpu_us / probe_us if cpu_us and probe_us else None
 
 
 def evened(key: str) -> Figure:
-    """Return a figure that reads what `septet.lab.evening` has added to the record."""
+    """Return a function that reads, in a record, the figure `key` of those that `septet.lab.evening` has corrected."""
     return lambda record: record.get("evened", {}).get(key)
 
 
 def cpu_grain(record: Record) -> float:
-    """Return the largest error of a run's CPU time as a share of it (0.05: 5 %): a part of that time is counted in
-    ticks."""
+    """Return the largest error of a run's CPU time, as a share of it (0.05: 5 %): a part of that time is counted in
+    ticks of 10 ms.
+    """
     usage = record["usage"]
     cpu_s = usage.get("cpu_s", usage["user_s"] + usage["system_s"])
     grain_s: float = usage.get("cpu_grain_s", 2 / TICKS_PER_S * usage.get("processes", 1))
@@ -60,8 +65,8 @@ def cpu_grain(record: Record) -> float:
 
 
 def switches(key: str) -> Figure:
-    """Return a figure: context switches for one answer, over the whole life of the server; None if not all were
-    counted.
+    """Return a function that computes the context switches for one answer, over the whole life of the server; None if
+    not all were counted. `key`: the kind of switches, a key of `stop.life` in the record.
 
     They are not sampled: /proc has them per living thread, and where a thread or a process serves one connection most
     have ended by the end of the window. wait4(2) also counts those of threads and processes that have ended.
@@ -82,7 +87,7 @@ def error_share(record: Record) -> Number:
 
 
 def total(*parts: Figure) -> Figure:
-    """Return a figure: the sum of `parts`; None if one of them is not known."""
+    """Return a function that computes the sum of the figures `parts` of a record; None if one of them is not known."""
 
     def figure(record: Record) -> Number:
         values = [value for each in parts if (value := each(record)) is not None]

@@ -38,8 +38,10 @@ SPREADS = {
     "requests/s": Spread(0.05, 0.2),
     "p99": Spread(0.1, 0.4),
 }
-"""How much sittings differ. On a machine where 30 programs wanted two CPUs, CPU/probe differed by 0.1 between eight
-sittings of benchmarks/gates.py; the other figures are allowances."""
+"""How much the figures of two measurements of the same thing differ from one sitting to another, on a quiet and on a
+busy machine. On a machine where 30 programs wanted two CPUs, CPU/probe differed by 0.1 between eight sittings of
+benchmarks/gates.py; the other figures are allowances.
+"""
 AGAIN = "again"
 """The directory of the second measurement, within that of the first."""
 
@@ -51,7 +53,9 @@ Worse = set[tuple[str, int | None, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """The comparison of one measurement with the baseline: once by all figures, once by the STEADY ones."""
+    """The comparison of one measurement with the baseline, in two parts: the STEADY figures (CPU time and memory) in
+    all cells, the others only in cells that nothing disturbed.
+    """
 
     now: Results
     steady: Comparison
@@ -99,7 +103,9 @@ def _passed(baseline: Results, found: Gated) -> int:
 
 
 def gated(baseline: Results, now: Results, tolerance: float) -> Gated:
-    """Compare one measurement with the baseline."""
+    """Compare one measurement (`now`) with the baseline. tolerance: a change by a smaller share than this counts as
+    none.
+    """
     half = 1 - (1 - LEVEL) / 2  # both comparisons together keep their intervals in 95 of 100 gates
     return Gated(
         now,
@@ -126,7 +132,7 @@ def _baseline(path: Path) -> Results:
 
 
 def _again(baseline: Results, out: Path, seed: int) -> Experiment:
-    """Return the experiment of the baseline, for this Python and a new directory."""
+    """Return the experiment of the baseline, changed to this Python and a new directory."""
     try:
         experiment = Experiment.from_values(baseline["experiment"])
     except (KeyError, TypeError, ValueError) as error:
@@ -146,7 +152,7 @@ def _measured(experiment: Experiment, measure: Measure) -> Results:
 
 
 def _print(baseline: Results, found: Gated) -> None:
-    """Print both comparisons: as one of `septet compare`, and the lines of figures that only quiet cells have."""
+    """Print the comparison of STEADY figures as `septet compare` does, and below it that of the other figures."""
     head = comparison_text.heading(baseline, found.now)
     click.echo(comparison_text.text(found.steady, head, differences(baseline, found.now)))
     click.echo("\n" + "\n\n".join(comparison_text.blocks(found.others)))

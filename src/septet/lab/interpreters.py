@@ -22,7 +22,7 @@ import septet
 from septet.errors import UsageError
 
 SETTING = "python"
-"""The name of the swept option that stands for the interpreter in a cell's setting."""
+"""The name under which the interpreter stands in a cell's setting, among the options that are varied."""
 OLDEST = (3, 11)
 ANSWER_TIMEOUT_S = 30.0
 LENT = {"septet": Path(septet.__file__).parent, "click": Path(click.__file__).parent}
@@ -42,10 +42,10 @@ class Interpreter:
     """An interpreter of Python under which the server is measured."""
 
     name: str
-    """Its version as shown in labels: "3.13.0", "3.13.0t" for a free-threaded build, "pypy3.11.13"."""
+    """The interpreter's version as shown in labels: "3.13.0", "3.13.0t" for a free-threaded build, "pypy3.11.13"."""
     executable: str
     version: str
-    """Its sys.version."""
+    """The `sys.version` of the interpreter."""
 
 
 def read(text: str) -> tuple[Interpreter, ...]:
@@ -92,7 +92,9 @@ def _asked(word: str) -> Interpreter:
 
 
 def lend(directory: Path) -> str:
-    """Make links to Septet and click in a new directory below this one; returns the value of PYTHONPATH with it."""
+    """Make links to Septet and click in a new directory below `directory`; returns the value of PYTHONPATH with which
+    an interpreter finds them.
+    """
     place = directory.absolute() / "lent"
     if not place.exists():
         place.mkdir()

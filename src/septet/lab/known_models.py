@@ -29,13 +29,13 @@ def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]
 
 
 def size_options(models: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Return the options for its size ("workers", "threads") that each of these models takes, by model."""
+    """Return which of the options "workers" and "threads" each of these models takes, by model."""
     takes = {each["name"]: frozenset(each["takes"]) for each in json.loads(_asked("models", "--json"))}
     return {model: takes[model] for model in models}
 
 
 def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the swept options that each model does not take, by model; models that take all are left out.
+    """Return which of the varied options `swept` each model does not take, by model; models that take all are left out.
 
     Models differ in the options for their size (`septet models --json` lists those that each takes); all take the rest.
     Raises UsageError for an option that none of the models takes.

@@ -52,7 +52,7 @@ START = {
 
 
 class LivePage:
-    """The file with the state that the page's server shows."""
+    """The file from which the server of the page of --live reads the state that it shows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -210,9 +210,11 @@ def shown_live(
     recorded: Results,
     last: bool,
 ) -> Iterator[Display]:
-    """Give a display that also writes the page, if there is one; the arguments are those of LiveDisplay.
+    """Context manager: give a display that shows events as `shown` does and also writes the state of the experiment for
+    `page`. Without a page, give `shown`.
 
-    `last`: no experiment follows on the same page.
+    `runs`: number of runs to come; None: not known. `recorded`: results that may have runs already. `last`: True if no
+    experiment follows on the same page.
     """
     if page is None:
         yield shown

@@ -1,4 +1,6 @@
-"""What a row of the metrics is made of (see `septet.lab.metrics`): how it is sampled, summed up, and shown."""
+"""The classes of which the table of metrics in `septet.lab.metrics` is made: how a metric is sampled, summed up, and
+shown.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from septet.lab.statistics import Estimate
 
 
 class Sight:
-    """The state of a server at one sample. Each part is read from the kernel when a metric first asks for it."""
+    """What the kernel says of a server at the instant of one sample. Each part is read when a metric first
+    asks for it.
+    """
 
     def __init__(
         self,
@@ -39,17 +43,23 @@ class Sight:
 
     @cached_property
     def server_cpus(self) -> tuple[float, float]:
-        """(busy, stolen) seconds of the CPUs that the server is bound to, of all when it is not bound."""
+        """(busy, stolen) seconds since the machine started, of the CPUs that the server is bound to; of all when it is
+        not bound.
+        """
         return proc.machine_times(self._pinned.server or None)
 
     @cached_property
     def client_cpus(self) -> tuple[float, float]:
-        """The same of the CPUs of the load generator."""
+        """(busy, stolen) seconds since the machine started, of the CPUs that the load generator is bound to; of all
+        when it is not bound.
+        """
         return proc.machine_times(self._pinned.client or None)
 
 
 class Over(Enum):
-    """How the samples of the measured window become one figure. The values are the words of the reference."""
+    """How the samples of the measured window become one figure. The values are shown in the documentation's table of
+    metrics.
+    """
 
     PEAK = "the most at one time"
     CHANGE = "end minus beginning of the window"
@@ -58,7 +68,7 @@ class Over(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """How the sampler reads a metric."""
+    """How the sampler reads a metric, and how its samples become one figure."""
 
     read: Callable[[Sight], Number]
     over: Over
@@ -88,12 +98,12 @@ class Chart:
     subject: str = ""
     """What sentences in the report call the metric."""
     bar: int = 0
-    """Its place among the bars for one number of users; 0: no bar."""
+    """The chart's place among the bar charts, which show one number of users; 0: it is not drawn as bars."""
     linear: bool = False
-    """True if the axis is always linear; else it is logarithmic where that shows more."""
+    """True if the axis is always linear; else it is logarithmic if the values are far apart."""
     unit_in_title: bool = False
     only_above_0: bool = False
-    """True if it is drawn only if it is above 0 in some cell."""
+    """True if the chart is drawn only if a value is above 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +111,7 @@ class Metric:
     """A metric: what it is, how it is measured, and where it is shown."""
 
     key: str
-    """Its name in summaries, and in `usage` when it is sampled."""
+    """The metric's name in summaries, and in `usage` of results.json if it is sampled."""
     meaning: str
     unit: str = ""
     """The unit in tables and charts."""
@@ -110,15 +120,17 @@ class Metric:
     more_is_better: bool = False
     sampled: Sampled | None = None
     figure: Figure | None = None
-    """Computes its value from the record of a run; None: it is recorded, but summaries do not have it."""
+    """Computes the metric's value from the record of a run. None: the metric is recorded, but not part of summaries."""
     column: Column | None = None
     compare: str = ""
-    """Its name for `septet compare --metric`; empty if it cannot be chosen there."""
+    """The metric's name for `septet compare --metric`; empty if it cannot be chosen there."""
     compare_by_default: bool = False
     chart: Chart | None = None
 
     def estimate(self, figures: Mapping[str, Estimate]) -> Estimate | None:
-        """Its estimate in `unit`, from the figures of a cell; None where it is not known, as in a cell that failed."""
+        """Return the metric's estimate in `unit`, from the figures of a cell; None where it is not known, as in a cell
+        that failed.
+        """
         found = figures.get(self.key)
         if found is None:
             return None
@@ -127,6 +139,6 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """The title of its chart, with the unit where the title does not name it."""
+        """The title of the metric's chart, with the unit if the title does not name it."""
         assert self.chart is not None, "only metrics with a chart have a heading"
         return self.chart.title if self.chart.unit_in_title else f"{self.chart.title}, {self.unit}"

@@ -303,7 +303,7 @@ METRICS: tuple[Metric, ...] = (
 
 BY_KEY = {metric.key: metric for metric in METRICS}
 SUMMED_UP = {metric.key: metric.figure for metric in METRICS if metric.figure is not None}
-"""The figures that summaries have, by key of the metric."""
+"""The functions that compute the figures of summaries, by key of the metric."""
 SAMPLED = {metric.key: metric.sampled for metric in METRICS if metric.sampled is not None}
 """What the sampler reads, by key of the metric."""
 COMPARED = {metric.compare: metric for metric in METRICS if metric.compare}
@@ -318,7 +318,9 @@ BARS.sort(key=lambda metric: metric.chart.bar if metric.chart is not None else 0
 RATE, P99, CPU, MEMORY = (BY_KEY[key] for key in ("requests_per_s", "p99_us", "cpu_us", "pss_bytes"))
 """Metrics that rankings and the sentences of reports need by name."""
 EVEN_RATE, EVEN_CPU = BY_KEY["even_requests_per_s"], BY_KEY["even_cpu_us"]
-"""The metrics that replace RATE and CPU if the machine is disturbed."""
+"""The metrics by which contenders are ranked in place of RATE and CPU: corrected for what other programs did, see
+`septet.lab.evening`.
+"""
 
 
 def reference() -> str:

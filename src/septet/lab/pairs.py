@@ -12,10 +12,10 @@ The estimator, on logarithms, where a factor is a difference:
 * A figure may have a weight: a CPU time of a request from a thousand requests says more than one from a hundred. Means
   and squares are weighted then, as for variances in inverse proportion to the weights.
 * Few turns say little about the spread of one pair. So other pairs lend it up to LENT_MAX degrees of freedom, as in the
-  moderated t of Smyth (2004, "Linear models and empirical Bayes methods for assessing differential expression"): those
-  of either contender with third ones. Some contenders are noisier than others by far (a process for each client, on a
-  busy machine). So it is the median of the variances of a contender's pairs, and the larger one of the two contenders:
-  a noisy one makes its own pairs wide, and no others. With two contenders this is the plain paired t.
+  moderated t of Smyth (2004, "Linear models and empirical Bayes methods for assessing differential expression"): the
+  pairs of one of the two with another contender. Some contenders are noisier than others by far (a process for each
+  client, on a busy machine). So the lent variance is the median over a contender's pairs, and the larger one of the two
+  contenders: a noisy one makes its own pairs wide, and no others. With two contenders this is the plain paired t.
 * Turns share servers. A server that was started anew would be a little slower or faster (hash seeds, addresses), by
   SERVER_SPREAD, which no number of visits to the same one shows; so that is added to the error.
 * The intervals of all pairs hold together (Bonferroni): in 95 of 100 experiments no order that is claimed is wrong.
@@ -34,22 +34,27 @@ from typing import NamedTuple
 from septet.lab.statistics import LEVEL, Ratio, student
 
 DECIDED, EQUAL, OPEN, LIMITED = "decided", "equal", "open", "limited"
-"""Outcomes of a pair: its order is certain; the two are equal within EQUAL_WITHIN; neither can be said yet; the load
-generator was the limit, so that more rounds would not decide either."""
+"""Outcomes of a pair of contenders: its order is certain; the two are equal within EQUAL_WITHIN; neither can be said
+yet; the load generator was the limit, so that more rounds would not decide it.
+"""
 EQUAL_WITHIN = 0.05
 TURNS_MIN = 3
-"""Least number of turns for an interval."""
+"""Least number of turns (each visits every contender once) in which both contenders have a figure, for an interval of
+their ratio.
+"""
 SERVER_SPREAD = 0.01
-"""Standard deviation, as a share, of the figures of servers that were started in the same way."""
+"""Standard deviation, as a share, of the figures of servers that were started by the same command: each is a little
+slower or faster for as long as it runs.
+"""
 LENT_MAX = 8
-"""Most degrees of freedom that other pairs lend to one. More would decide earlier, but wrongly for pairs that are
-noisier than the others.
+"""The variance of a pair is estimated from other pairs as well, which count for at most this many degrees of freedom.
+More would decide earlier, but wrongly for pairs that are noisier than the others.
 """
 ITERATIONS = 100
-"""Most iterations of the fit. Two suffice if every contender is in every turn."""
+"""Most iterations of the fit in `_levels`. Two suffice if every contender is in every turn."""
 
 Values = Mapping[str, Mapping[int, float]]
-"""A figure above 0 by contender and turn, or its weight."""
+"""A figure above 0, or the weight of that figure, by contender and by turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class Pair:
     outcome: str
     """DECIDED, EQUAL, OPEN or LIMITED."""
     rounds: int
-    """Number of rounds in which both have a figure."""
+    """Number of turns in which both contenders have a figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,8 @@ class Standings:
 
     @property
     def tiers(self) -> list[list[str]]:
-        """Contenders in groups, the best first: every pair from two groups is DECIDED for the one in the earlier group.
+        """Contenders in groups, the best first. Every contender of a group is certainly better (DECIDED) than every one
+        of a later group.
 
         Contenders in one group are not necessarily equal: the measurements do not separate the group further.
         """
@@ -136,10 +142,10 @@ def standings(
 
 
 def _levels(logs: Values, weights: Values) -> Mapping[str, float]:
-    """Return the level of each contender on a logarithmic scale, fitted by contender plus turn because not every
-    contender is in every turn.
+    """Return an estimate of each contender's figure, as a logarithm. It is fitted as a sum of one number for the
+    contender and one for the turn, because not every contender is in every turn.
 
-    Weighted least squares, which fits levels and turns alternately.
+    Weighted least squares, which fits the contenders' and the turns' numbers alternately.
     """
     places = {place for each in logs.values() for place in each}
     speeds = dict.fromkeys(places, 0.0)
@@ -176,7 +182,9 @@ def _mean(values: Iterable[tuple[float, float]]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """The differences of two contenders by turn, `one` minus `other`, on a logarithmic scale."""
+    """The differences between the figures of two contenders in each turn, `one` minus `other`, on a
+    logarithmic scale.
+    """
 
     one: str
     other: str
@@ -184,7 +192,7 @@ class _Compared:
     value: float
     """The weighted mean of the differences."""
     squares: float
-    """The weighted sum of the squares of what differs from the mean."""
+    """The weighted sum of the squared deviations from `value`."""
     weight: float
 
     @property
@@ -212,18 +220,18 @@ def _compared(one: str, other: str, logs: Values, weights: Values) -> _Compared:
 
 
 class _Lent(NamedTuple):
-    """A variance that other pairs lend, for a figure with the weight 1, and its degrees of freedom."""
+    """A variance that is estimated from other pairs, for a figure with the weight 1, and its degrees of freedom."""
 
     variance: float
-    """Return the median of several variances, raised because the median of chi squared is below its mean (Wilson and
-    Hilferty, 1931).
+    """The median of the variances of the other pairs, raised because the median of chi squared is below its mean
+    (Wilson and Hilferty, 1931).
     """
     freedom: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Judges pairs. Its fields are the arguments of `standings`."""
+    """Judges pairs of contenders. Its fields are arguments and intermediate results of `standings`."""
 
     levels: Mapping[str, float]
     compared: Mapping[frozenset[str], _Compared]
@@ -250,8 +258,8 @@ class _Judge:
         return Pair(ahead, behind, ratio, outcome, turns)
 
     def _variance(self, pair: _Compared) -> tuple[float, int]:
-        """Return the variance of a figure with the weight 1 and its degrees of freedom, from the pair itself and from
-        others.
+        """Return the variance of a figure with the weight 1 and its degrees of freedom, estimated from the pair itself
+        and from the other pairs of its contenders.
         """
         lent = [lent for label in (pair.one, pair.other) if (lent := self._lent(label, pair)) is not None]
         if not lent:
@@ -261,7 +269,7 @@ class _Judge:
         return (pair.squares + freedom * variance) / whole, whole
 
     def _lent(self, label: str, pair: _Compared) -> _Lent | None:
-        """Return the variance of a contender's pairs with third ones; None if there are none."""
+        """Return the variance of the pairs of the contender `label` other than `pair`; None if there are no others."""
         others = [
             each
             for each in self.compared.values()
@@ -273,7 +281,10 @@ class _Judge:
         return _Lent(median(variances), sum(each.freedom for each in others))
 
     def _outcome(self, one: str, other: str, value: float, reach: float, single: float) -> str:
-        """`reach` is that of the interval that holds with all others, `single` that of its own."""
+        """Return the outcome of a pair. `value`: the logarithm of the ratio of `one` to `other`. `reach`: half the
+        width of the interval that holds together with those of all pairs; `single`: half the width of the pair's own 95
+        % interval.
+        """
         if value - reach > 0:
             return LIMITED if other in self.at_least else DECIDED
         if value + single < math.log(1 + EQUAL_WITHIN) and value - single > -math.log(1 + EQUAL_WITHIN):

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a model's line is drawn: colours as #RRGGBB; `dash` as in SVG's stroke-dasharray, empty for solid."""
+    """How a model's line is drawn: `colour` on white paper and `dark` on dark paper, as #RRGGBB; `dash` as in SVG's
+    stroke-dasharray, empty for solid.
+    """
 
     colour: str
     dark: str
@@ -46,5 +48,7 @@ OTHERS = (  # for other servers and new models
 
 
 def style_of(model: str) -> Style:
-    """Return the style of a model; a model without one gets one of OTHERS, by its name."""
+    """Return the style of a model. For the name of another server, return one of the styles in OTHERS, always the same
+    one.
+    """
     return STYLES.get(model) or OTHERS[sum(model.encode()) % len(OTHERS)]

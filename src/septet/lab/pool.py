@@ -18,7 +18,9 @@ from septet.lab.pinning import Pinning
 THREADS_PER_CPU = 8
 """Threads for each CPU of the server, the default of `septet serve`."""
 POOL_FIELDS = frozenset({"workers", "threads", "at_once"})
-"""The names that commands of other servers may have in braces, see `septet.lab.contenders`."""
+"""The numbers of a pool that commands of other servers may refer to by these names in braces, see
+`septet.lab.contenders`.
+"""
 THREADS, PROCESSES, LOOPS, ONE_PROCESS = KINDS = ("threads", "processes", "loops", "one process of threads")
 """What a contender's pool consists of: threads in each process; processes that answer a request each; processes with an
 event loop each, for ASGI applications; all threads in a single process, where a server can have no more."""
@@ -65,10 +67,10 @@ def default(pinned: Pinning) -> Pool:
 
 
 def model_options(pool: Pool, takes: Mapping[str, frozenset[str]], interface: str | None) -> dict[str, tuple[str, ...]]:
-    """Return the options of `septet serve` that give each model the pool, by model.
+    """Return, for each of Septet's models, the options of `septet serve` that give it the pool.
 
     Args:
-        takes: of the options "workers" and "threads" those that each model takes.
+        takes: which of the options "workers" and "threads" each model takes, by model.
         interface: of the application, "wsgi" or "asgi"; None: not known.
     """
     found: dict[str, tuple[str, ...]] = {}

@@ -29,24 +29,24 @@ ROUNDS = 400
 0.9 % of a CPU.
 """
 FREQUENCY_EVERY = 25
-"""The CPU's frequency is read once in this many ticks."""
+"""The frequency of a CPU is read once in this many samples on that CPU."""
 SAMPLE = struct.Struct("=QIIIHxx")
-"""The layout of a Sample in the pipe, for `struct`."""
+"""The layout of a `Sample` in the pipe from the probe's process, for `struct`."""
 KEPT = 1 << 14
 """Number of samples that are kept: those of five minutes, longer than a run."""
 SAMPLES_MIN = 5
-"""With fewer samples there is no figure."""
+"""With fewer samples than this in a window, `Probe.usage` gives no time."""
 
 
 class Sample(NamedTuple):
-    """One execution of the work, done twice."""
+    """One measurement: a fixed piece of work (`work`), done twice in a row on one CPU."""
 
     at_ns: int
-    """When it was made, in nanoseconds of the monotonic clock."""
+    """When the work was done, in nanoseconds of the monotonic clock."""
     cold_ns: int
-    """CPU time of the first time, with the caches as the server and others left them."""
+    """CPU time of the first execution in nanoseconds, with the caches as the server and others left them."""
     work_ns: int
-    """CPU time of the second time, in nanoseconds."""
+    """CPU time of the second execution in nanoseconds, which finds its data in the caches."""
     frequency_khz: int
     """The CPU's frequency in kHz; 0 if it is not known."""
     cpu: int
@@ -61,7 +61,7 @@ def work() -> int:
 
 
 class Probe:
-    """Receives the samples of a running probe."""
+    """Receives the samples of a running probe, a process that times a fixed piece of work again and again."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -73,8 +73,8 @@ class Probe:
         return self._process.pid
 
     def usage(self, begun_ns: int, ended_ns: int) -> dict[str, Any]:
-        """Return the figures of a window by the names of their metrics; `probe_us` is None if there are too few
-        samples.
+        """Return medians over the samples between two instants of the monotonic clock, by the names of their metrics;
+        `probe_us` is None if there are too few samples.
         """
         self._drain()
         seen = [sample for sample in self._kept if begun_ns <= sample.at_ns <= ended_ns]
@@ -104,8 +104,8 @@ class Probe:
 
 @contextmanager
 def probing(cpus: Sequence[int]) -> Iterator[Probe]:
-    """Context manager: give a probe that runs on each of these CPUs in turn; with none, on all that this process may
-    use.
+    """Context manager: start the probe, a process that times a fixed piece of work on each of these CPUs in turn;
+    without any, on all that this process may use.
     """
     chosen = cpus or sorted(os.sched_getaffinity(0))
     words = [sys.executable, "-I", "-S", __file__, ",".join(map(str, chosen))]
@@ -121,7 +121,9 @@ def probing(cpus: Sequence[int]) -> Iterator[Probe]:
 
 
 def main(cpus: Sequence[int]) -> None:
-    """Take samples until the reading end of the pipe is closed. Samples that do not fit into the pipe are dropped."""
+    """What the probe's process does: write samples to standard output until its reader has gone. Samples that do not
+    fit into the pipe are dropped.
+    """
     os.set_blocking(1, False)
     clocks = [_frequency_khz(cpu) for cpu in cpus]
     tick = 0

@@ -14,15 +14,19 @@ from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 CPUCLOCK_SCHED = 2
-"""The low bits of the id of a process's CPU-time clock (include/linux/posix-timers.h in the kernel's source)."""
+"""The low bits of the clock id by which the CPU time of a process is read (include/linux/posix-timers.h in the kernel's
+source).
+"""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 PROCESSES_READ_MAX = 32
-"""Most processes to read for a sum. With more, some are read and the sum is scaled: to read all would delay them."""
+"""Most processes that are read for a sum, such as of their memory. If there are more, some are read and the sum is
+scaled, because reading delays a process.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process at one moment. Times in seconds; those of ended children are included."""
+    """What the kernel says of one process at one moment. Times are in seconds; those of ended children are included."""
 
     pid: int
     alive: bool

@@ -2,9 +2,9 @@
 
 `two-pages` is two experiments, `computes` and `waits`, since these are the two reasons why a model is slow.
 
-That experiment, the seed, loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for
-every page of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with
-10. Its figures are shipped as data, and drawn faintly behind ours.
+The experiment of `seed` loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for
+every page of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2)
+with a backlog of 10. Its figures are shipped as data, and drawn faintly behind ours.
 """
 
 from __future__ import annotations
@@ -32,15 +32,17 @@ class Profile:
     redis: bool = False
     """True if a Redis is started for the experiment, to store the guestbook."""
     app: str | None = None
-    """The application by its word (see `septet.lab.applications`); None: the one that is asked for."""
+    """The word of an application (see `septet.lab.applications`); None: the one that the command line names."""
     title: str = ""
-    """What the page does, in a phrase,"""
+    """What the page of the experiment does, in a phrase."""
     short: str = ""
-    """and in one word."""
+    """What the page of the experiment does, in one word."""
 
 
 def seed_curves() -> Curves:
-    """Return the rates of the older experiment (see above): a list of (users, requests per second) by model."""
+    """Return the rates that the experiment from which Septet grew has measured: a list of (users, requests per second)
+    by model.
+    """
     curves: Curves = {}
     with SEED_FIGURES.open(newline="") as file:
         for row in csv.DictReader(file):

@@ -1,8 +1,8 @@
-"""Ranks contenders by comparisons in pairs, and finds the pairs that are still open.
+"""Ranks contenders by comparisons in pairs, and finds the pairs whose order is still open.
 
-A cell may be ranked though its figure is noisy, because a ratio within a turn may be certain when the figure is not. A
-cell in which requests failed is not ranked: its figures are those of the other requests. If the only reason is that the
-window was too short for each user to get an answer, the cell is ranked.
+A cell (a contender at one number of users) may be ranked though its figure is noisy, because a ratio within a turn may
+be certain when the figure is not. A cell in which requests failed is not ranked: its figures are those of the other
+requests. If the only reason is that the window was too short for each user to get an answer, the cell is ranked.
 
 If other programs disturb the machine, the ranking uses evened figures (see `septet.lab.evening`), otherwise measured
 ones. The choice depends only on how much of the CPUs others took, never on which contender would be ahead.
@@ -28,27 +28,29 @@ FIRST_ROUNDS = 1
 """Number of rounds at the beginning that visit every cell, in an experiment with a time limit."""
 OPEN_NAMED_MAX = 4
 LOOKS = 5
-"""An experiment that ends as soon as it is decided gives chance several occasions to look like an order. So each
-interval is stricter, as for this many looks. After Pocock (1977) five suffice for ten looks that have most of their
-data in common; the tests simulate this.
+"""An experiment with --for is judged after each round and ends when the ranking is decided, so chance has several
+occasions to look like an order. The intervals are wider for that, as for this many looks at the data. After Pocock
+(1977) five suffice for ten looks that have most of their data in common; the tests simulate this.
 """
 COARSEST = 0.15
-"""Largest error, as a share, of a CPU time that is used for ranks. It may be larger than for a figure that is shown,
-because an interval includes this error like other noise.
+"""Largest error, as a share, of a CPU time from which a rate is computed for ranking. It may be larger than for a
+figure that is shown, because the interval of a comparison includes this error like other noise.
 """
 WEIGHT_MAX = 4.0
 """A run's weight is its number of answers divided by that of the median run of its cell, but at most this."""
 
 
 def basis(results: Results, metric: Metric) -> Metric:
-    """Return the metric by which contenders are ranked if `metric` is asked for."""
+    """Return the metric to rank contenders by when `metric` is asked for: EVEN_CPU in place of CPU, EVEN_RATE in place
+    of RATE if other programs disturbed the machine and the page computes; else `metric` itself.
+    """
     if metric is CPU:
         return EVEN_CPU
     return EVEN_RATE if metric is RATE and rests_on_cpu_time(results) else metric
 
 
 def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) -> dict[int, Standings]:
-    """Return the standings at each number of users; `cells` are the summaries of the results."""
+    """Return the ranking of the contenders at each number of users; `cells` are the summaries of the results."""
     found = _values(results, cells, metric)
     family = sum(len(each.values) * (len(each.values) - 1) // 2 for each in found.values())
     turns = 0
@@ -65,12 +67,14 @@ def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) 
 
 @dataclass(slots=True)
 class _Values:
-    """The figures at one number of users, by label and turn."""
+    """The figures by which contenders are ranked at one number of users, and their weights, by label and turn."""
 
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     weights: dict[str, dict[int, float]] = field(default_factory=dict)
     at_least: set[str] = field(default_factory=set)
-    """Labels whose figures are lower bounds, because the load generator was the limit."""
+    """Labels of contenders whose figures are lower bounds, because the load generator was the limit, or because other
+    programs slowed them down.
+    """
 
 
 def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[int, _Values]:
@@ -98,7 +102,7 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
 
 def _bound_what_is_not_computed(records: Sequence[Record], found: Mapping[int, _Values]) -> None:
     """If the rates of some contenders are computed from CPU time, mark the measured rates of the others as lower
-    bounds: on a busy machine they show only what other programs left of it.
+    bounds: on a busy machine they show only what other programs left of the CPUs.
     """
     computed: dict[int, dict[bool, set[str]]] = {users: {True: set(), False: set()} for users in found}
     for record in records:
@@ -111,7 +115,9 @@ def _bound_what_is_not_computed(records: Sequence[Record], found: Mapping[int, _
 
 
 def _coarse(records: Sequence[Record], by: Metric) -> set[Cell]:
-    """Return the cells whose CPU time over all runs is too inexact for `by`, because it is counted in ticks."""
+    """Return the cells (contenders at one number of users) whose CPU time over all runs is too inexact to rank them by
+    the metric `by`, because it is counted in ticks.
+    """
     if by not in (EVEN_RATE, EVEN_CPU):
         return set()
     grain_max = COARSEST if by is EVEN_RATE else GRAIN_MAX
@@ -124,14 +130,18 @@ def _coarse(records: Sequence[Record], by: Metric) -> set[Cell]:
 
 
 def _answers(record: Record) -> float:
-    """Return a run's weight: the number of requests whose mean CPU time it gives. A measured rate has no weight."""
+    """Return the weight of a run's figure. If its rate is computed from CPU time: the number of answers, over which
+    that time is a mean. Otherwise 1.
+    """
     if not record["evened"]["cpu_limited"]:
         return 1.0
     return float(record["load"]["requests_per_s"] * record["load"]["window_s"])
 
 
 def _weights(answers: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
-    """Return weights relative to each contender's median: the number of answers depends on how much CPU a visit got."""
+    """Return weights in which the median of each contender is 1, at most WEIGHT_MAX. `answers`: the weights of
+    `_answers` by contender and turn.
+    """
     found = {}
     for label, each in answers.items():
         usual = median(each.values())
@@ -140,12 +150,16 @@ def _weights(answers: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, 
 
 
 def open_pairs(found: Mapping[int, Standings]) -> list[tuple[int, Pair]]:
-    """Return (users, pair) for each pair of neighbours in the order whose outcome is OPEN."""
+    """Return (users, pair) for each pair of contenders that are neighbours in the ranking and whose order is still
+    OPEN.
+    """
     return [(users, pair) for users, each in found.items() for pair in each.neighbours if pair.outcome == OPEN]
 
 
 def open_cells(results: Results, cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells of contenders that are in an open pair of neighbours, which another round may decide."""
+    """Return those of the cells whose contender has an undecided order with a neighbour in the ranking, which another
+    round may decide.
+    """
     found = rankings(results, summaries(results))
     labels = {(users, label) for users, pair in open_pairs(found) for label in (pair.ahead, pair.behind)}
     return [cell for cell in cells if (cell.users, cell.label) in labels]

@@ -1,6 +1,7 @@
 """results.json: raw figures, recorded once; every table and chart is made from it later.
 
-The layout is for programs of later versions and for people: one run a line, so that line tools can compare two files.
+The layout is for programs of later versions and for people: each run is on one line, so that line tools can compare two
+files.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
 
 
 def resume(results: Results) -> list[Run]:
-    """Return the runs of an interrupted experiment that are not recorded yet, and append the present time to
-    `results["resumed"]`."""
+    """Return the runs of an interrupted experiment that are not recorded yet, and note in the results that it is
+    resumed now.
+    """
     results["resumed"].append(output.now())
     done = {run_of(record) for record in results["runs"]}
     return [run for run in Experiment.from_values(results["experiment"]).runs() if run not in done]

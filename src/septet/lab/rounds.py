@@ -1,7 +1,8 @@
 """The runs of `septet bench --for TIME`: rounds of runs, until the ranking is decided or the time is up.
 
-The first rounds visit every cell. Later rounds visit only the cells of neighbours in the ranking whose order is open:
-not decided, and not equal within 5 % either. Contenders whose order is decided are measured no further.
+The first rounds run every cell. Later rounds run only the cells of contenders whose order with a neighbour in the
+ranking is open: not decided, and not equal within 5 % either. Contenders whose order is decided are measured no
+further.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from septet.lab.results import Results, run_of
 from septet.lab.summary import summaries
 
 DECIDED, TIME = "decided", "time"
-"""Why an experiment with --for ended, as `ended` in results.json: all pairs were decided, or the time was up."""
+"""Why an experiment with --for ended, as `ended` in results.json: the order of the contenders was decided, or the time
+was up.
+"""
 
 
 def until_decided(
@@ -24,8 +27,8 @@ def until_decided(
     tell: Callable[[str], None] = lambda state: None,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[Iterator[Run]]:
-    """Yield the runs of each round, one number of users after another. `tell` is called with the state of the ranking
-    before each.
+    """Yield the runs of each round, one number of users after another. `tell` is called with a sentence on the ranking
+    so far before each round.
 
     Every cell is visited once, however long it takes, because a cell without a run says nothing. If an experiment is
     resumed, recorded runs are not repeated, and count towards the time. The records of a round must be stored before
@@ -48,7 +51,9 @@ def until_decided(
 
 
 def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -> Iterator[Run]:
-    """Yield the runs that are not done until the time is over; the whole first turn of the first round in any case."""
+    """Yield the runs that are not in `done`, until the time is over; the whole first turn of the first round in any
+    case.
+    """
     for run in runs:
         if run.repeat > 1 and is_over():
             return
@@ -57,5 +62,7 @@ def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -
 
 
 def _cells(experiment: Experiment, recorded: Results, place: int) -> list[Cell]:
-    """Return the cells of round number `place`, from 1: all in the first rounds, later the open ones."""
+    """Return the cells of round number `place`, counted from 1: all cells in the first rounds, later those whose order
+    is not decided.
+    """
     return experiment.cells() if place <= FIRST_ROUNDS else open_cells(recorded, experiment.cells())

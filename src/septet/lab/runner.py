@@ -1,4 +1,4 @@
-"""Runs the cells of a round: starts a server for each, visits it with load once or in turns, samples and stops it.
+"""Runs the cells of a round: starts a server for each, visits (loads and measures) it once or in turns, and stops it.
 
 Servers that are compared run at the same time, and all are idle but the one that is visited: starting a server takes
 longer than a visit, and the machine changes little between two turns of a third of a second. Each visit gives a record
@@ -30,19 +30,24 @@ from septet.lab.verdicts import judge
 
 QUIET_LOOK_S = 0.03
 QUIET_CPU_S = 0.0005
-"""A server that uses more CPU time than this after a visit still works on requests of users who have gone."""
+"""A server that uses more CPU time than this in QUIET_LOOK_S after a visit still works on requests of users who have
+gone.
+"""
 QUIET_MAX_S = 0.3
-"""If it does so for this many seconds, it is replaced, because it would disturb visits of other servers."""
+"""A server that is not idle this many seconds after a visit is replaced, because it would disturb the visits of other
+servers.
+"""
 LONGER = 4.0
-"""If a window had no answer, it is repeated with this many times its length."""
+"""If no request was answered in the measured time of a visit, the visit is repeated with this many times that time."""
 AGAIN_WARMUP_S = 0.1
-"""Seconds of warm-up for a server that was warmed up in an earlier visit."""
+"""Seconds of warm-up before a measurement, if the server was warmed up before an earlier one."""
 
 
 def run_cell(
     experiment: Experiment, run: Run, receive: Receive, load: Load = client.load, probe: Probe | None = None
 ) -> dict[str, Any]:
-    """Measure a cell once and return the record for results.json. `receive` is called with the events of the load.
+    """Measure one cell (a contender at one number of users) once, on a server of its own, and return the record for
+    results.json. `receive` is called with the events of the load generator.
 
     Raises LoadLost if a worker of the cluster is lost: then the run says nothing about the server.
     """
@@ -59,13 +64,15 @@ class _Visited:
     port: int
     gil: GilWatch
     started: dict[str, Any]
-    """The part that all its records have in common."""
+    """The part of the records that all visits of this server have in common."""
     stack: ExitStack
     records: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Round:
-    """The servers of a round, and the records of their visits. Context manager: on leaving, all servers are stopped."""
+    """The servers of a round, and the records of the visits to them (a visit is one run of load). Context manager: on
+    leaving, all servers are stopped.
+    """
 
     def __init__(self, experiment: Experiment, load: Load = client.load, probe: Probe | None = None) -> None:
         self._experiment = experiment
@@ -125,7 +132,9 @@ class Round:
                 visited.records.remove(record)
 
     def go_on(self, cell: Cell) -> None:
-        """Called before another server is visited: wait until this one is idle, or replace it."""
+        """Called after the server of `cell` was visited and before another one is: wait until it is idle, or stop it,
+        so that a new one is started for its next visit.
+        """
         visited = self._visited.get(cell)
         if visited is not None and not self._rests(visited):
             self._stop(cell)
@@ -225,7 +234,7 @@ def started(experiment: Experiment, run: Run, port: int, record: dict[str, Any])
 
 
 def plan_for(experiment: Experiment, users: int, port: int) -> Plan:
-    """Return the plan of the load generator for a cell with so many users and a server on this port."""
+    """Return the plan of the load generator for this many users and a server on this port."""
     return Plan(
         url=experiment.url(port),
         users=users,
@@ -285,7 +294,7 @@ def load_and_sample(
 
 
 def _inherited() -> dict[str, str]:
-    """Variables of our environment that change what the server does; passwords in URLs are blanked."""
+    """Return the variables of our environment that change what the server does; passwords in URLs are blanked."""
     return {
         name: re.sub(r"://[^@/]*@", "://***@", value)
         for name, value in os.environ.items()

@@ -22,16 +22,16 @@ Usage = dict[str, Any]
 
 
 def nothing() -> None:
-    """Do nothing: the default of `look`."""
+    """Do nothing: the default of the argument `look` of `Sampler`."""
 
 
 def queue_of(host: str, port: int) -> ListenQueue | None:
-    """Return the queue of a listener; None if the kernel gives no figures."""
+    """Return the queue of the listener at this address; None if the kernel gives no figures."""
     return listen_queue(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
 
 
 class Sampler:
-    """Samples the processes of a session between `start` and `stop`.
+    """Samples what the processes of a session use, between `start` and `stop`.
 
     Args:
         session: the id of the server's session, which is the pid of its first process.

@@ -76,7 +76,7 @@ def _interruption_deferred() -> Iterator[None]:
 class Server:
     """Runs the command of a server. As a context manager: on leaving, all its processes are killed.
 
-    They are killed, too, when this process is killed before (see Watchdog).
+    They are killed as well if this process is killed and cannot leave the context (see Watchdog).
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Server:
         return ": " + " / ".join(said) if said else ""
 
     def output(self, most_bytes: int = 1 << 22) -> str:
-        """The last part of what the server has written."""
+        """Return the last `most_bytes` of what the server has written to standard output and standard error."""
         file = self._output.fileno()
         return os.pread(file, most_bytes, max(0, os.fstat(file).st_size - most_bytes)).decode(errors="replace")
 

@@ -19,11 +19,11 @@ FREEDOM_MAX = 200
 """With more degrees of freedom than this, Student's distribution for this number is used; it hardly changes any more.
 """
 SEED = 0
-"""Fixed, so that the same values give the same interval."""
+"""Seed of the random resamples of the bootstrap: fixed, so that the same values give the same interval."""
 
 
 class Estimate(NamedTuple):
-    """A median and its interval; the interval is None when there are too few values."""
+    """A median and the bounds of its confidence interval, which are None if there are too few values."""
 
     median: float
     low: float | None
@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """A ratio of two figures and its interval; the interval is None if there were too few values."""
+    """A ratio of two figures and the bounds of its confidence interval, which are None if there were too few values."""
 
     value: float
     low: float | None
@@ -52,7 +52,7 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 @cache
 def _middles(count: int) -> list[tuple[int, int]]:
-    """For each resample of `count` ordered values, the ranks (from 0) of the two values whose mean is its median.
+    """Return for each resample of `count` ordered values the ranks (from 0) of the two values whose mean is its median.
 
     The ranks do not depend on the values: drawn once, they serve every figure of every cell.
     """
@@ -67,13 +67,14 @@ def ratio(
     level: float = LEVEL,
     common: float = 0.0,
 ) -> Ratio:
-    """Return the ratio of the values after to those before; for several pairs of series the geometric mean of their
-    ratios.
+    """Return the ratio of the values in `afters` to those in `befores`, with its interval; for several pairs of series
+    the geometric mean of their ratios.
 
-    The ratio of geometric means, with Welch's interval of a difference, for logarithms. Not a bootstrap: three values
-    have only ten different resamples, so its ends never pass the extremes, which is too narrow for the high levels that
-    many intervals at once need. All values must be above 0, and each series must have one. `common` is the variance
-    (of the logarithm of the ratio) that the values do not show, because it is common to all on one side.
+    It is a ratio of geometric means, with Welch's interval of a difference, computed on logarithms. It is not a
+    bootstrap: three values have only ten different resamples, so the ends of its interval never pass the extremes,
+    which is too narrow for the high levels that many intervals at once need. All values must be above 0, and each
+    series must have one. `common` is a variance of the logarithm of the ratio that is added, because the values do not
+    show it: all those of one side share its cause.
     """
     pairs = [([*map(math.log, before)], [*map(math.log, after)]) for before, after in zip(befores, afters, strict=True)]
     shift = fmean(fmean(after) - fmean(before) for before, after in pairs)

@@ -19,7 +19,7 @@ from septet.lab.verdicts import RANKED, all_served, judge_all
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The summary of all runs of one cell."""
+    """The summary of all runs of one cell, which is a contender with its options at one number of users."""
 
     cell: Cell
     verdict: str
@@ -36,7 +36,9 @@ class Summary:
 
     @property
     def is_ranked(self) -> bool:
-        """True if the cell is compared with others. It is even if some users had no answer by the end of a window."""
+        """True if the cell is compared with others. A cell in which some users had no answer by the end of a window is
+        compared as well.
+        """
         return self.verdict in RANKED or (self.verdict == "errors" and self.served and bool(self.figures))
 
     @property
@@ -58,7 +60,9 @@ class Summary:
 
 
 def summaries(results: Results) -> list[Summary]:
-    """Return the summary of each cell that has been run, in the order of the tables."""
+    """Return the summary of each cell (a contender with its options at one number of users) that has been run, in the
+    order of the tables.
+    """
     groups: dict[Cell, list[Record]] = {}
     for record in evened(results):
         groups.setdefault(run_of(record).cell, []).append(record)

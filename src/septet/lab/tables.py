@@ -11,7 +11,7 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK
 
 ANSWERS_FOR = {"p99.9": 10_000, "p99.99": 100_000}
-"""Answers below which a percentile is not printed, because too few are beyond it."""
+"""Least number of answers for a percentile to be printed: with fewer, too few answers are beyond it."""
 
 
 def rates(cells: Sequence[Summary], users: Sequence[int]) -> str:
@@ -24,7 +24,9 @@ def rates(cells: Sequence[Summary], users: Sequence[int]) -> str:
 
 
 def costs(cells: Sequence[Summary], users: int) -> str:
-    """Return a table of the metrics that have a column, by contender, at one number of users."""
+    """Return a table by contender, at one number of users, of the metrics that have a `column` (see
+    `septet.lab.metrics`).
+    """
     headings = [f"at {users:,} users", *(metric.column.heading for metric in COLUMNS if metric.column is not None)]
     measured = [cell for cell in cells if cell.users == users and cell.figures]
     return aligned([headings, *([cell.label, *(_column(metric, cell) for metric in COLUMNS)] for cell in measured)])
@@ -65,7 +67,7 @@ def _broken(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _slow(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Return rows with the figures of slow clients, which no other figure includes."""
+    """Return rows with the figures of slow clients (--slow), which no other figure includes."""
     if "slow" in figures:
         slow = figures["slow"]
         yield ["slow clients: answers", f"{slow['answers']:,}, longest {_ms(slow['longest_us'])}"]
@@ -110,7 +112,7 @@ def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _workers(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Yield a row for each worker of a cluster."""
+    """Yield a row for each worker of a cluster that sent load."""
     for each in figures["client"].get("workers", []):
         part = f"{each['users']:,}, {each['answers']:,}, {each['cpu_share']:.0%} of one"
         yield [f"worker {each['worker']}: users, answers, CPU", part]

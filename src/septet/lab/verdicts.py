@@ -16,20 +16,24 @@ from septet.lab.statistics import variation
 VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")
 """All verdicts, from the best to the worst."""
 RANKED = ("valid", "noisy", "client-limited")
-"""Verdicts on figures that are compared with others."""
+"""Verdicts on cells whose figures are compared with those of others."""
 DOUBT_MARK = "!"
 """The mark that tables print after a figure that is not valid."""
 
 ERROR_SHARE_MAX = 0.001
 """A run is "errors" if more than this share of all requests failed: its figures are not those of a healthy server."""
 CLIENT_SHARE_MAX = 0.85
-"""A run is "client-limited" if the load generator used more than this share of a CPU: it may have measured the
-generator."""
+"""A run is "client-limited" if the load generator used more than this share of a CPU: its own speed may have been the
+limit.
+"""
 CLIENT_OTHERS_MAX = 0.10
-"""If others take more than this share of the load generator's CPUs, they may be the reason why it was late."""
+"""If other programs take more than this share of the load generator's CPUs, they may be the reason why it sent requests
+late or was the limit.
+"""
 SEND_LATE_MAX_US = 1000
-"""A run of an open loop is "client-limited" if it sent requests for which a user was free later than this: the p99, in
-µs."""
+"""A run at a given rate (open loop) is "client-limited" if the load generator sent requests late although a user was
+free: if the p99 of that lateness, in µs, is more than this.
+"""
 FOREIGN_SHARE_MAX = 0.25
 """A run is "noisy" if other programs use more than this share of all CPUs. Work of the kernel that no process is
 charged for counts as theirs, and stays below it."""
@@ -38,7 +42,7 @@ STEAL_SHARE_MAX = 0.02
 VARIATION_MAX = 0.10
 """A cell is "noisy" if the standard deviation of the rates of its runs is more than this share of their mean."""
 ANSWERS_PER_USER_MIN = 3
-"""With fewer answers per user in a window, it is normal that some users had none."""
+"""If the users had fewer answers than this on average in a window, it is normal that some of them had none."""
 LITTLE_ERROR_MAX = 0.10
 """Largest deviation from Little's law (users = rate x latency), as a share of the number of users."""
 LITTLE_ANSWERS_MIN = 20
@@ -106,7 +110,9 @@ def _errors(load: dict[str, Any]) -> str | None:
 
 
 def all_served(record: dict[str, Any]) -> bool:
-    """True if few enough requests failed, and users without an answer may just not have had the time for one."""
+    """True if hardly any request failed. Users without an answer do not count as failed if there were so few answers
+    that some had to be without one.
+    """
     if record["verdict"] == "failed":
         return False
     load = record["load"]
@@ -125,8 +131,9 @@ def client_limit(load: dict[str, Any]) -> str | None:
 
 
 def _client(record: dict[str, Any], cpus: int) -> tuple[str, str | None]:
-    """Return why the load generator was the limit, or that it was kept from its CPUs, in which case more CPUs would not
-    help; None if neither is so.
+    """Return the verdict and its reason if the load generator may have been the limit: "noisy" if other programs kept
+    it from its CPUs, so that more CPUs would not help, else "client-limited". The reason is None if it was not the
+    limit.
     """
     objection = client_limit(record["load"])
     if objection is not None and (share := client_others_share(record, cpus)) > CLIENT_OTHERS_MAX:
@@ -138,8 +145,8 @@ def _client(record: dict[str, Any], cpus: int) -> tuple[str, str | None]:
 
 
 def client_others_share(record: dict[str, Any], cpus: int) -> float:
-    """Return the share of the load generator's own CPUs that others took; 0 if it has none of its own, or if it is not
-    known.
+    """Return the share of the CPUs of the load generator that other programs took; 0 if it has no CPUs of its own, or
+    if that is not known.
     """
     usage, load = record.get("usage", {}), record["load"]
     own = len(load["plan"].get("cpus") or ())

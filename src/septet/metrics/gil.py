@@ -20,14 +20,16 @@ from septet.metrics.table import Table
 
 
 class GilSampler:
-    """Takes the samples of a process. One thread calls `sample` again and again."""
+    """Measures how long a thread of this process waits for the GIL, again and again. One thread calls `sample` in a
+    loop.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     def sample(self, over: Event, after_s: float) -> bool:
-        """Sleep for this many seconds, or until `over` is set, and add a sample to the process's row. Returns True if
-        `over` is set.
+        """Sleep for this many seconds, or until `over` is set, and add the time for which the GIL was then waited for
+        to the process's row of the table of metrics. Returns True if `over` is set.
         """
         before_ns = _waited_for_cpu_ns()
         due_ns = monotonic_ns() + int(after_s * 1e9)
@@ -42,8 +44,8 @@ class GilSampler:
 
 
 def sample_beside(loop: AbstractEventLoop, table: Table, every_s: float) -> None:
-    """Take samples in a thread of its own until this loop is closed. For a process whose beats are made by a timer of
-    the loop.
+    """Start a thread that measures the wait for the GIL every `every_s` seconds until this loop is closed. For a
+    process in which the loop's own thread shows, by a timer, that it is not stuck.
     """
 
     def run() -> None:

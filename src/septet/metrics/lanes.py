@@ -1,4 +1,5 @@
-"""Where each figure stands in a row of the table, in lanes of 64 bits: see `septet.metrics.table`.
+"""The layout of a row of the metrics table (`septet.metrics.table`), which consists of lanes: integers of 64 bits. Each
+constant here is the index of a lane, unless its description says something else.
 
 A lane below COUNTERS describes the present state of the row's process and ends with it. The lanes from COUNTERS to
 COUNTERS_END only grow, and are added up over all processes, those that have ended included. The lanes after them hold
@@ -7,23 +8,23 @@ text.
 
 # Of the process that has the row.
 PID = 0
-"""The process's pid. 0: the row is free. Until the process runs it is the pid of its parent."""
+"""Lane: the process's pid. 0: the row is free. Until the process runs it is the pid of its parent."""
 KIND = 1
-"""What the process is: an index in KINDS."""
+"""Lane: what the process is, as an index in KINDS."""
 STARTED_NS = 2
-"""When the process began, in nanoseconds of CLOCK_MONOTONIC."""
+"""Lane: when the process began, in nanoseconds of CLOCK_MONOTONIC."""
 CAPACITY = 3
-"""Requests that the process can run at the same time; 0: there is no bound."""
+"""Lane: how many requests the process can run at the same time; 0: there is no bound."""
 LOOP_THREAD = 4
-"""The kernel's id of the one thread that runs the event loop and the application; 0: there is no such thread."""
+"""Lane: the kernel's id of the one thread that runs the event loop and the application; 0: there is no such thread."""
 BEAT_NS = 5
-"""When the process last showed that it is not stuck, in nanoseconds of CLOCK_MONOTONIC; 0: it has not yet."""
+"""Lane: when the process last showed that it is not stuck, in nanoseconds of CLOCK_MONOTONIC; 0: it has not yet."""
 LAG_NS = 6
-"""How late the event loop ran its last timer, in nanoseconds."""
+"""Lane: how late the event loop ran its last timer, in nanoseconds."""
 
 WORKER_RANGE = 7
-"""In the row of a supervisor of workers: the largest allowed number of workers << 32 | the smallest. 0: the process has
-no workers.
+"""Lane, in the row of a supervisor of workers: the largest allowed number of workers << 32 | the smallest. 0: the
+process has no workers.
 """
 
 CERTIFICATE_ENDS = 8
@@ -35,7 +36,9 @@ MOST_CERTIFICATES = 8
 KINDS = ("server", "worker", "child", "supervisor", "generation")
 SERVER, WORKER, CHILD, SUPERVISOR, GENERATION = range(5)
 IDLE_KINDS = (SUPERVISOR, GENERATION)
-"""Processes that serve no clients: a generation is one of these if it has workers."""
+"""Indices in KINDS of processes that serve no clients: supervisors, and generations, which are of this kind only if
+they have workers.
+"""
 
 LAYOUT = 3
 """The version of this layout, to be increased by each change of the lanes. At an upgrade (USR2) the table is handed
@@ -44,23 +47,23 @@ over only to a program with the same layout.
 
 COUNTERS = 16
 BEGUN = 16
-"""Number of requests whose head was complete, and of answers to bytes that were no valid request."""
+"""Lane that counts requests whose head was complete, and answers to bytes that were no valid request."""
 ABORTED = 17
-"""Number of requests whose connection ended before their answer did."""
+"""Lane that counts requests whose connection ended before their answer did; those of LOST are included."""
 LOST = 18
-"""Number of requests that were in flight when their process ended."""
+"""Lane that counts requests that were in flight when their process ended."""
 ACCEPTED = 19
-"""Number of connections that were accepted."""
+"""Lane that counts the connections that were accepted."""
 CLOSED = 20
 SENT = 21
-"""Bytes of content in answers."""
+"""Lane that counts the bytes of content in answers."""
 TIMED_OUT = 22
-"""Number of requests that exceeded --request-timeout."""
+"""Lane that counts requests that exceeded --request-timeout."""
 
 CLASSES = 6
-"""Number of classes of a status: 1xx to 5xx; class 0 is not used."""
+"""Number of lanes for the classes of a status: 1xx to 5xx; class 0 is not used."""
 DURATION_NS = 23
-"""Sum of the durations in DURATION, in nanoseconds."""
+"""Lane with the sum of the durations in DURATION, in nanoseconds."""
 
 REASONS = ("exit", "crash", "signal", "out of memory", "worker timeout", "request timeout", "recycled", "reload")
 """Reasons for which a worker is replaced."""
@@ -68,22 +71,29 @@ RESTARTS = 32
 """The first of the lanes that count replaced workers: one lane for each of REASONS."""
 
 UNIT_NS = 250_000
-"""A duration is in bucket k if it has k binary digits in these units: k is found in one step, and each bound is twice
-the one before."""
+"""The unit of the histograms, in nanoseconds. A duration is in bucket k if, counted in this unit, it has k binary
+digits; so the upper bound of each bucket is twice the one before.
+"""
 BUCKETS = 32
-"""Number of lanes of a histogram. Bucket k counts durations below UNIT_NS * 2**k; the last one ends at six days."""
+"""Number of lanes of a histogram. Bucket k counts durations below UNIT_NS * 2**k that are in no bucket before it; the
+last one ends at six days.
+"""
 BOUNDS_S = tuple(UNIT_NS * 2**index / 1e9 for index in range(18))
-"""Upper bounds in seconds of the buckets that are shown, from 0.25 ms to 33 s; all that is longer is shown as one."""
+"""Upper bounds, in seconds, of the buckets that are shown, from 0.25 ms to 33 s; longer durations are shown as one
+bucket.
+"""
 
 QUEUE_WAIT = 40
-"""Histogram: how long the bytes of a request lay unread. A sample of requests."""
+"""The first of BUCKETS lanes: a histogram of how long the bytes of a request lay unread in the kernel. Only a sample of
+the requests is measured.
+"""
 QUEUE_WAIT_NS = 72
-"""Sum of the durations in QUEUE_WAIT, in nanoseconds."""
+"""Lane with the sum of the durations in QUEUE_WAIT, in nanoseconds."""
 TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
 TLS_HANDSHAKES = 73
 """The first of the lanes that count completed handshakes: two for each of TLS_VERSIONS, full and resumed ones."""
 TLS_CLOSED = 77
-"""Number of TLS connections that have ended after a completed handshake."""
+"""Lane that counts TLS connections that have ended after a completed handshake."""
 TLS_FAILURES = ("plain HTTP", "incomplete", "certificate", "no agreement", "protocol")
 """Reasons for which handshakes fail: the client did not speak TLS; it left or did not finish in time; its certificate
 or the server's was refused; no version or cipher in common; malformed data and everything else.
@@ -91,27 +101,27 @@ or the server's was refused; no version or cipher in common; malformed data and 
 TLS_FAILED = 78
 """The first of the lanes that count failed handshakes: one for each of TLS_FAILURES."""
 HTTP2_CONNECTIONS = 83
-"""Number of connections on which HTTP/2 was spoken."""
+"""Lane that counts connections on which HTTP/2 was spoken."""
 HTTP2_REQUESTS = 84
-"""Number of streams that were opened for a request, those that were refused included."""
+"""Lane that counts streams that were opened for a request, those that were refused included."""
 HTTP2_RESETS = 85
-"""Number of streams that clients have reset."""
+"""Lane that counts streams that clients have reset."""
 HTTP2_FLOODS = 86
-"""Number of connections that were ended because the client sent too much that was of no use."""
+"""Lane that counts HTTP/2 connections that were ended because the client sent too many frames of no use."""
 
 LAG = 88
-"""Histogram: how late the event loop ran a timer."""
+"""The first of BUCKETS lanes: a histogram of how late the event loop ran a timer."""
 LAG_SUM_NS = 120
 
 WS_ACCEPTED = 121
-"""Number of WebSockets that were opened."""
+"""Lane that counts WebSockets that were opened."""
 WS_REFUSED = 122
-"""Number of requests for a WebSocket that got an ordinary answer, from the application or the server."""
+"""Lane that counts requests for a WebSocket that got an ordinary answer, from the application or the server."""
 WS_RECEIVED = 123
-"""Number of messages that applications have received."""
+"""Lane that counts the WebSocket messages that applications have received."""
 WS_SENT = 124
 WS_RECEIVED_BYTES = 125
-"""Bytes received on WebSockets, including frame headers and pings, without TLS."""
+"""Lane that counts the bytes received on WebSockets, with frame headers and pings, but without what TLS adds."""
 WS_SENT_BYTES = 126
 WS_ENDS = (
     "normal",
@@ -123,32 +133,37 @@ WS_ENDS = (
     "application",
     "other",
 )
-"""Classes of close codes of WebSockets: 1000; 1001; 1002, 1003, 1007, 1009, 1010; 1006; 1011; 1012, 1013; 3000 to 4999.
+"""Classes of WebSockets' close codes, which are in this order: 1000; 1001; 1002, 1003, 1007, 1009 and 1010; 1006; 1011;
+1012 and 1013; 3000 to 4999; all others.
 """
 WS_CLOSED = 127
 """The first of the lanes that count ended WebSockets: one for each of WS_ENDS."""
 
 DURATION = 136
-"""Histogram: from the complete head of a request to the last byte of its answer."""
+"""The first of BUCKETS lanes: a histogram of the time from the complete head of a request to the last byte of its
+answer.
+"""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 ANSWERS = 168
-"""Answers by method and class of status: CLASSES lanes for each of METHODS."""
+"""The first of the lanes that count answers by method and class of status: CLASSES lanes for each of METHODS."""
 ANSWERS_END = ANSWERS + len(METHODS) * CLASSES
 
 GIL_WAIT = 216
-"""Histogram of samples: how long a thread waits for the interpreter's global lock."""
+"""The first of BUCKETS lanes: a histogram of how long a thread waits for the interpreter's global lock, from samples.
+"""
 GIL_WAIT_NS = 248
 
 COUNTERS_END = 256
 
 SLOW = 256
-"""The first of the lanes with the text of the slowest requests of the process."""
+"""The first of the lanes with the text that describes the slowest requests of the process; see `septet.metrics.slow`.
+"""
 ROW_LANES = 512
 ROW_BYTES = ROW_LANES * 8
 """Size of a row in bytes: one page of memory."""
 
 
 def bucket(duration_ns: int) -> int:
-    """Return the index of the histogram's bucket for a duration in nanoseconds."""
+    """Return the index of the histogram's bucket (see UNIT_NS) for a duration in nanoseconds."""
     return (duration_ns // UNIT_NS).bit_length()

@@ -1,5 +1,5 @@
-"""What a process records about itself in its row of the table, besides its requests: that it is not stuck, and how busy
-it is.
+"""What a process records about itself in its row of the table of metrics, besides its requests: that it is not stuck,
+and how busy it is.
 """
 
 from asyncio import AbstractEventLoop
@@ -38,8 +38,8 @@ from septet.metrics.table import Table
 from septet.metrics.traffic import TrafficMetrics
 
 BEAT_S = 0.25
-"""Seconds between two beats, by which a process shows that it is not stuck. In an event loop a timer makes them, which
-also shows how late the loop is.
+"""Seconds between two beats. By a beat, the present time in its row of the table, a process shows that it is not stuck.
+In an event loop a timer makes them, which also shows how late the loop is.
 """
 
 
@@ -52,19 +52,23 @@ class Presented(Protocol):
 
 
 class Monitor:
-    """The table, as the processes of the server use it. Made before they are forked."""
+    """The table of metrics, and what a process writes about itself into its row. Made before the processes are forked,
+    so that all of them share the table.
+    """
 
     def __init__(self, table: Table, counts: bool = True) -> None:
-        """`counts`: True to count requests and connections, too."""
+        """`counts`: True to count requests and connections, too; False to record only that processes are not stuck."""
         self.table = table
         self.events: deque[dict[str, Any]] = deque(maxlen=20)
         """In the supervisor: which workers have ended, and why, the newest last."""
         self.tell: Callable[[str], object] = self.note
-        """Called with what has happened to a process."""
+        """Called with a sentence about each event, such as that a worker was replaced."""
         self._cpu: dict[int, float] = {}
-        """In the supervisor: CPU seconds of each worker when it was last seen to beat."""
+        """In the supervisor: the CPU seconds of each worker, by pid, when its last beat was seen."""
         self.on_beat: Callable[[], None] | None = None
-        """Called when this process beats, or looks after its workers: at least every `on_beat_s`. None: nothing is."""
+        """A function to call whenever this process beats or looks after its workers, at least every `on_beat_s`
+        seconds; None: there is nothing to call.
+        """
         self.on_beat_s = float("inf")
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None
         self.traffic = TrafficMetrics(table) if counts else None
@@ -76,7 +80,7 @@ class Monitor:
             self.table.row[KIND] = SUPERVISOR
 
     def workers_between(self, least: int, most: int) -> None:
-        """Record the allowed range of the number of workers. Called in their supervisor."""
+        """Record the least and the most workers that are allowed. Called in their supervisor."""
         self.table.row[WORKER_RANGE] = most << 32 | least
 
     def serving_workers(self) -> list[int]:
@@ -84,8 +88,9 @@ class Monitor:
         return [row.lanes[PID] for row in self.table.snapshot().rows if row.lanes[KIND] == WORKER]
 
     def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
-        """Return the processes of this kind that have not beaten for this many seconds, and what each did meanwhile.
-        Called in the supervisor.
+        """Return (pid, text) for the processes of this kind, an index in `lanes.KINDS`, that have not shown for this
+        many seconds that they are not stuck; the text says whether each computed or waited meanwhile. Called in the
+        supervisor.
         """
         now_ns = monotonic_ns()
         found = []
@@ -102,8 +107,8 @@ class Monitor:
         return found
 
     def serves(self, within_s: float) -> bool:
-        """True if a process that serves clients has beaten within this many seconds. A process that has never beaten
-        counts as well: it has just started, or only forks for its clients. Called in the supervisor.
+        """True if a process that serves clients has shown within this many seconds that it is not stuck. A process that
+        has never shown it counts as well: it has just started, or only forks for its clients. Called in the supervisor.
         """
         now_ns = monotonic_ns()
         beats = [row.lanes[BEAT_NS] for row in self.table.snapshot().rows if row.lanes[KIND] in (SERVER, WORKER)]
@@ -118,12 +123,14 @@ class Monitor:
         return f", in which it has used {cpu_s:.1f} s of CPU time: {verdict}"
 
     def restarted(self, reason: str, text: str = "") -> None:
-        """Count that a worker is replaced. `reason`: one of `lanes.REASONS`. Called in the supervisor."""
+        """Count that a worker is replaced. `reason`: one of `lanes.REASONS`. `text`: the sentence that `tell` is called
+        with. Called in the supervisor.
+        """
         self.table.row[RESTARTS + REASONS.index(reason)] += 1
         self.tell(text)
 
     def note(self, text: str) -> None:
-        """Keep the text of an event for the console."""
+        """Keep a sentence about an event, with the present time, to be shown by the console."""
         self.events.append({"at": round(time(), 1), "text": text})
 
     def describe(self, capacity: int) -> None:
@@ -131,8 +138,9 @@ class Monitor:
         self.table.row[CAPACITY] = capacity
 
     def beat_on(self, loop: AbstractEventLoop, runs_application: bool) -> None:
-        """Beat by a timer of this loop, which the calling thread runs. `runs_application`: True if the application runs
-        in this thread only; then the process is busy while the thread runs.
+        """Show regularly, by a timer of this loop, that the process is not stuck. Called in the thread that runs the
+        loop. `runs_application`: True if the application runs in this thread only; then the process is as busy as this
+        thread.
         """
         if runs_application:
             self.table.row[LOOP_THREAD] = get_native_id()
@@ -190,8 +198,8 @@ class Monitor:
 
     @contextmanager
     def serving(self, capacity: int, beats: bool) -> Iterator[None]:
-        """Context manager for a process whose threads wait for their clients. `beats`: True to beat from a thread,
-        because there is no event loop.
+        """Context manager for a process whose threads wait for their clients: record its capacity (requests at the same
+        time; 0: no bound). `beats`: True to beat from a thread, because there is no event loop.
         """
         self.describe(capacity)
         if not beats:

@@ -1,6 +1,6 @@
-"""Counts requests in the row of their process, for sessions that begin and end them.
+"""Counts the requests of a process in its row of the metrics table. Sessions tell it when a request begins and ends.
 
-`--metrics-bind` may cost a request little: its steps are counted in `tests/metrics/test_cost.py`. So
+This may cost a request little (`tests/metrics/test_cost.py` counts the steps). So
 
 - the counts are kept in objects of the process, which cost a third of shared memory, and are added to the row now and
   then (`flush`), at the latest after a quarter of a second (`monitor.BEAT_S`). A process that is killed takes with it
@@ -46,8 +46,8 @@ from septet.metrics.table import Table
 from septet.protocol import ServerExchange
 
 FLUSH_NS = 20_000_000
-"""A request that begins this many nanoseconds after the last flush causes one. Only then the kernel is asked how long
-the request waited to be read, which costs a microsecond.
+"""A request that begins this many nanoseconds or more after the last flush (counts are added to the table) causes
+another. Only for such a request the kernel is asked how long it waited to be read, which costs a microsecond.
 """
 
 BUSY_PER_S = 4000
@@ -59,8 +59,8 @@ _LAST_DATA_RECEIVED = 52
 
 
 class _Answers:
-    """Counts the answers with one method and one status. Each answer takes a mark from a deque, which needs no lock;
-    the number of marks that are gone is the count.
+    """Counts the answers with one method and one status. Each answer takes a placeholder (mark) from a deque, which
+    needs no lock; the number of marks that are gone is the count.
     """
 
     __slots__ = ("_counted", "_given", "lane", "marks")
@@ -68,11 +68,11 @@ class _Answers:
     def __init__(self, lane: int) -> None:
         self.lane = lane
         self.marks: deque[None] = deque()
-        """Each answer that is counted takes one."""
+        """A deque of placeholders, of which each answer takes one."""
         self._given = self._counted = 0
 
     def refill(self) -> None:
-        """Count one answer when no mark is left, and put new marks into the deque."""
+        """Called when the deque `marks` is empty: count one answer, and put new marks into it."""
         self.marks.extend(_MARKS)  # first: in between, the number of answers is too low
         self._given += SPARSE
 
@@ -97,19 +97,22 @@ class RequestMetrics:
     def __init__(self, table: Table) -> None:
         self._table = table
         self.alone = True
-        """No other observer measures the duration of each request."""
+        """True if no other observer measures the duration of each request, so that only a sample of them need be
+        measured.
+        """
         self._flushed_at_ns = self._flush_at_ns = 0
         self._flushed = 0
-        """Requests that had begun at the last flush."""
+        """Number of requests that had begun at the last flush."""
         self._sparse = False
-        """One in SPARSE is measured; else all."""
+        """True if only one in SPARSE requests is measured, because there are many a second; False if all are."""
         self._slow = SlowRequests()
         self._in_flight: set[Any] = set()
-        """Exchanges that are not measured."""
+        """Exchanges in flight whose duration is not measured."""
         self._measured: dict[Any, int] = {}
-        """The others, and when they began."""
+        """Exchanges in flight whose duration is measured, and when each began, in nanoseconds of `time.monotonic_ns`.
+        """
         self._answers: dict[str, dict[int, deque[None]]] = {}
-        """Marks by method and status."""
+        """The deque of `_Answers.marks`, by method and status."""
         self._kinds: dict[tuple[str, int], _Answers] = {}
         self._use(self._begin_measured)
 
@@ -154,8 +157,8 @@ class RequestMetrics:
             self._table.row[ABORTED] += 1
 
     def _count(self, method: str, status: int) -> None:
-        """Count an answer for which `ended` found no mark: the first with its method and status, or one after SPARSE
-        others.
+        """Count an answer for which `ended` found no mark to take: the first with its method and status, or one after
+        SPARSE others. Also puts new marks into the deque if it is empty.
         """
         known = method if method in METHODS else "other"
         kind = self._kinds.get((known, status))
@@ -170,7 +173,7 @@ class RequestMetrics:
                 self._use(self._begin_measured)
 
     def flush(self) -> None:
-        """Add the counts since the last flush to the row."""
+        """Add what was counted since the last flush to the process's row of the table."""
         row = self._table.row
         self._slow.refresh()
         for kind in list(self._kinds.values()):
@@ -179,7 +182,9 @@ class RequestMetrics:
         row[BEGUN] = max(row[BEGUN], begun)
 
     def _sample(self, exchange: Any, now_ns: int) -> None:
-        """Flush, see how busy the process is, and ask the kernel how long this request waited."""
+        """Flush, decide whether all requests are measured from now on, and ask the kernel how long this request waited
+        to be read.
+        """
         self.flush()
         row = self._table.row
         begun, since_ns = row[BEGUN] - self._flushed, now_ns - self._flushed_at_ns
@@ -202,7 +207,7 @@ class RequestMetrics:
 
 
 class LockedRequestMetrics(RequestMetrics):
-    """Counts requests under an interpreter without a global lock: each method takes a lock."""
+    """Counts requests under an interpreter without a global interpreter lock (GIL): each method takes a lock."""
 
     def __init__(self, table: Table) -> None:
         self._lock = RLock()
@@ -237,12 +242,12 @@ class LockedRequestMetrics(RequestMetrics):
 
 
 def request_metrics(table: Table) -> RequestMetrics:
-    """Return the observer that suits this interpreter."""
+    """Return the class of observer that suits this interpreter, with or without a global lock, made for `table`."""
     return RequestMetrics(table) if has_gil() else LockedRequestMetrics(table)
 
 
 def has_gil() -> bool:
-    """Return whether this interpreter has a global lock."""
+    """Return whether this interpreter has a global interpreter lock (GIL)."""
     enabled: Any = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
     return enabled is None or bool(enabled())
 

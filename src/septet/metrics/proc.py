@@ -15,7 +15,9 @@ allowed.
 """
 _SO_MEMINFO = 55
 _DROPS = 8
-"""Index in the array that SO_MEMINFO gives (SK_MEMINFO_DROPS in linux/sock_diag.h)."""
+"""Index of the number of dropped connections in the array that SO_MEMINFO gives (SK_MEMINFO_DROPS in
+linux/sock_diag.h).
+"""
 
 
 class Queue(NamedTuple):
@@ -60,8 +62,8 @@ def usage(pid: int) -> Usage | None:
 
 
 def wanted_cpu_s(pid: int, thread: int) -> float | None:
-    """Return the seconds for which a thread has run, or was ready to run while others had the CPU
-    (proc_pid_schedstat(5)).
+    """Return the seconds for which a thread of a process has run, or was ready to run while others had the CPU
+    (proc_pid_schedstat(5)). None if the kernel does not tell.
     """
     with suppress(OSError, ValueError, IndexError):
         with open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:

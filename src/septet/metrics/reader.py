@@ -1,7 +1,7 @@
-"""Computes figures of the whole server and of each process from the table, as plain values.
+"""Computes figures of the whole server and of each process from the table of metrics, as plain values.
 
-Shares and rates refer to the last interval between two samples. The reader takes a sample once a second when `tick` is
-called, whoever asks, so that two clients do not disturb each other.
+Shares and rates refer to the last interval between two samples. Samples are taken once a second, when `tick` is called,
+and not when a client asks, so that two clients do not disturb each other's figures.
 """
 
 import os
@@ -55,7 +55,7 @@ from septet.metrics.traffic_read import http2_status, tls_status, websocket_stat
 SAMPLE_S = 1.0
 
 PSS_S = 10.0
-"""Seconds for which the memory of a process is not read again."""
+"""Seconds for which a process's memory (PSS) that was read is used again, because reading it is slow."""
 
 DESCRIBED = 64
 """Most processes of which details are read from /proc; the others are only included in sums."""
@@ -99,7 +99,7 @@ class Histogram:
         return None
 
     def less(self, earlier: "Histogram") -> "Histogram":
-        """Return the histogram of the samples that are not in `earlier`."""
+        """Return the histogram of the samples that came after `earlier`, an older state of this one."""
         counts = tuple(now - before for now, before in zip(self.counts, earlier.counts, strict=True))
         return Histogram(counts, self.sum_s - earlier.sum_s)
 
@@ -143,7 +143,7 @@ class _Seen:
     cpu_s: float
     loop_s: float | None
     served_s: float
-    """The sum of the durations of its requests, in seconds."""
+    """The sum of the durations of the requests that the process has answered, in seconds."""
     answered: int
 
 
@@ -153,9 +153,9 @@ class Shares:
 
     cpu: float = 0.0
     saturation: float = 0.0
-    """The busy share of its threads, or of its event loop."""
+    """The busy share of the process's threads, or of its event loop, whichever is larger."""
     serves: bool = True
-    """True if the process serves clients, False for a supervisor."""
+    """True if the process serves clients; False for a supervisor and for a generation that has workers."""
 
 
 class Reader:
@@ -164,7 +164,7 @@ class Reader:
     """
 
     def __init__(self, table: Table, state: Callable[[], str]) -> None:
-        """`state`: returns "starting", "ready" or "draining"."""
+        """`state`: returns what /readyz answers, "starting", "ready" or "draining"."""
         self._table = table
         self.listeners: tuple[tuple[str, Any], ...] = ()
         self.certificates: tuple[str, ...] = ()
@@ -178,12 +178,14 @@ class Reader:
         self._seen: dict[int, _Seen] = {}
         self._shares: dict[int, Shares] = {}
         self._pss: dict[int, tuple[float, int | None]] = {}
-        """When it was read, and the bytes, by pid."""
+        """When the PSS of a process was read (seconds of `time.monotonic`), and its bytes, by pid."""
         self._last: tuple[float, Snapshot] | None = None
         self._before: tuple[float, Snapshot] | None = None
 
     def describe(self, listeners: Sequence[Listening], certificates: Sequence[str] = (), **facts: Any) -> None:
-        """What is served from now on. certificates: their files; facts: for `status`."""
+        """Set what is served from now on. listeners: the addresses that are shown, with their queues. certificates: the
+        files of the certificates. facts: values that `status` shows as they are, such as `model`.
+        """
         self.certificates = tuple(certificates)
         self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
         self._facts |= facts
@@ -195,15 +197,16 @@ class Reader:
         return {**known, "began_s": self._began_s}
 
     def adopt(self, state: dict[str, Any]) -> None:
-        """Describe what the previous program in this process has served, until `describe` is called. The queues of its
-        listeners are not known."""
+        """Until `describe` is called, describe what the previous program in this process has served. state: what its
+        `hand_over` has returned. The queues of its listeners are not known.
+        """
         self.listeners = tuple((name, None) for name in state["addresses"])
         self.certificates = tuple(state["certificates"])
         self._facts |= state["facts"]
         self._began_s = state["began_s"]  # the clock of `monotonic` is that of the machine
 
     def tick(self, now_s: float) -> None:
-        """Take a sample if the last one is old enough."""
+        """Take a sample of the whole table if the last one is SAMPLE_S old or older. now_s: `time.monotonic`."""
         if self._last is not None and now_s - self._last[0] < SAMPLE_S:
             return
         snapshot = self._table.snapshot()
@@ -217,7 +220,9 @@ class Reader:
         self._seen = seen
 
     def described(self, snapshot: Snapshot) -> list[Row]:
-        """Return the processes whose details are shown: not those that live for one connection."""
+        """Return the rows of the processes whose details are shown: at most DESCRIBED, without those that live for one
+        connection.
+        """
         begun = [row for row in snapshot.rows if row.lanes[STARTED_NS]]  # others are being forked
         return [row for row in begun if row.lanes[KIND] != CHILD][:DESCRIBED]
 
@@ -247,7 +252,7 @@ class Reader:
     # For /status.json
 
     def status(self) -> dict[str, Any]:
-        """Return everything as plain values, for JSON. Durations are in seconds, sizes in bytes."""
+        """Return all figures as plain values for JSON, for /status.json. Durations are in seconds, sizes in bytes."""
         snapshot = self.snapshot()
         total = snapshot.total
         return {
@@ -302,7 +307,9 @@ class Reader:
         return (answered(now.total) - answered(before.total)) / (now_s - then_s)
 
     def _lately(self, snapshot: Snapshot, read: Callable[[memoryview], Histogram]) -> dict[str, Any]:
-        """Return a histogram since the server began, with its quantiles of the last seconds if there were samples."""
+        """Return count and mean of a histogram since the server began, with quantiles of the last interval between
+        samples if it had any, else since the beginning. read: makes the histogram from the lanes of a row.
+        """
         whole = read(snapshot.total)
         late = whole.less(read(self._before[1].total)) if self._before is not None else whole
         shown = late if late.count else whole
@@ -339,8 +346,8 @@ class Reader:
         }
 
     def _proportional(self, pid: int) -> int | None:
-        """Return a process's PSS, kept for PSS_S. The kernel walks through all pages of the process for it, which takes
-        milliseconds for a large one.
+        """Return a process's memory (PSS) in bytes, read again only after PSS_S seconds: the kernel walks through all
+        pages of the process for it, which takes milliseconds for a large one. None if it may not be read.
         """
         now = time.monotonic()
         at, known = self._pss.get(pid, (-PSS_S, None))

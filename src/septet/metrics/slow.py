@@ -12,7 +12,7 @@ from typing import Any
 from septet.metrics.lanes import ROW_BYTES, SLOW
 
 KEPT = 8
-"""Most requests in a row."""
+"""Most slow requests that are kept in a process's row of the table."""
 RECENT_S = 300.0
 MINIMUM_NS = 10_000_000
 LONGEST_TARGET = 80
@@ -29,22 +29,26 @@ session has noted them.
 
 
 class SlowRequests:
-    """The slowest requests of one process."""
+    """The slowest requests of one process in the last minutes."""
 
     def __init__(self) -> None:
         self._records: list[Record] = []
         self.threshold_ns = MINIMUM_NS
-        """Requests that took no longer are not kept."""
+        """A request is kept only if it took longer than this many nanoseconds: MINIMUM_NS, or, if KEPT are kept, as
+        long as the quickest of them.
+        """
 
     def keep(self, row: memoryview, exchange: Any, began_ns: int, took_ns: int) -> None:
-        """Write a request into the row."""
+        """Add a request to those that are kept, drop the quickest if there are too many, and write them into the row.
+        `began_ns` is on the monotonic clock; `took_ns` is the duration.
+        """
         self._records = slowest([*self._records, _record(exchange, began_ns, took_ns)])
         if len(self._records) == KEPT:
             self.threshold_ns = int(self._records[-1]["ms"] * 1e6)
         write(row, self._records)
 
     def refresh(self) -> None:
-        """Drop the requests that are no longer recent."""
+        """Drop the requests that are older than RECENT_S, and set the threshold anew. The row is not written."""
         self._records = slowest(self._records)
         if len(self._records) < KEPT:
             self.threshold_ns = MINIMUM_NS
@@ -68,13 +72,13 @@ def _record(exchange: Any, began_ns: int, took_ns: int) -> Record:
 
 
 def slowest(records: list[Record]) -> list[Record]:
-    """Return the KEPT slowest of the recent requests, the slowest first."""
+    """Return the KEPT slowest of the requests in `records` that are not older than RECENT_S, the slowest first."""
     oldest = time.time() - RECENT_S
     return sorted((each for each in records if each["at"] >= oldest), key=lambda each: -each["ms"])[:KEPT]
 
 
 def write(row: memoryview, records: list[Record]) -> None:
-    """Write the requests into a row. `row`: its lanes."""
+    """Write the requests into the text lanes of a row, as many as there is room for. `row`: its 64-bit lanes."""
     octets = row.cast("B")
     text = b""
     for record in records:  # as many as there is room for, the slowest first

@@ -1,8 +1,8 @@
 """A table of counters in shared memory: a row for each process of the server, and a row for all that have ended.
 
 Each process writes to its own row, without a lock and without a system call. When a process has ended, its parent adds
-its row to the row of the ended ones and gives it out again. So a sum over all rows never falls, however many processes
-come and go, and however they end: a process that is killed loses nothing that it has counted.
+its row to the row of the ended ones, and frees it for another process. So a sum over all rows never falls, however many
+processes come and go, and however they end: a process that is killed loses nothing that it has counted.
 
 Adding a row to another is not one step, and the process that does it may be killed in between. So the ended processes
 have two rows, of which one is current, and one word of the table says which it is and which row is just being moved:
@@ -12,14 +12,15 @@ have two rows, of which one is current, and one word of the table says which it 
     3. the moved row is cleared
     4. the word changes: no row is being moved
 
-Killed before step 2, nothing has happened; killed after it, the next move begins with step 3. The word is 64 bits and
-aligned, so it changes at once. A reader looks at it before and after.
+If the process that moves a row is killed before step 2, nothing has happened; if it is killed after step 2, the next
+move begins with step 3. The word is 64 bits and aligned, so it changes at once. A reader that finds another word after
+it has read the rows reads them again.
 
 Rows are summed as one large integer each, since lanes of 64 bits do not overflow into each other: counts do not reach
 2**63. That adds a thousand rows in a millisecond.
 
-The memory is a memfd, so that a successor can be given it by descriptor. The kernel gives pages only to rows that are
-written to.
+The memory is a memfd, so that the program that replaces this one at USR2 can be given its descriptor. The kernel gives
+pages only to rows that are written to.
 """
 
 import errno
@@ -63,9 +64,11 @@ twice or not at all.
 """
 
 _WORD = 0
-"""Lane: (a count of changes << 32) | (the row that is being moved << 1) | which row of the ended is current."""
+"""Lane of the row with control words: (a count of changes << 32) | (the row that is being moved << 1) | which of the
+two rows of ended processes is current.
+"""
 _HIGHEST = 1
-"""Lane: the highest row that was ever given out."""
+"""Lane of the row with control words: the number of the highest row that was ever given out."""
 _ENDED = (1, 2)
 _FIRST = 3
 
@@ -84,7 +87,7 @@ class Row:
 
 @dataclass(slots=True, frozen=True)
 class Snapshot:
-    """The whole table at one time."""
+    """A copy of the whole table at one time."""
 
     total: memoryview
     """The lanes of all rows added. Those from COUNTERS to COUNTERS_END are sums over all processes that ever had a row.
@@ -94,7 +97,8 @@ class Snapshot:
 
 class Table:
     """The table, and the row of this process (`row`). `allot` and `retire` are for the main thread of a process that
-    forks; a signal handler that interrupts them may call `retire`."""
+    forks; a signal handler that interrupts one of them may call `retire`.
+    """
 
     def __init__(self, descriptor: int = -1) -> None:
         """Open the table of another process by its `descriptor`, or make a new one. Raises OSError."""
@@ -105,17 +109,19 @@ class Table:
         self._bytes = memoryview(mmap(self.descriptor, ROWS * ROW_BYTES))
         self._lanes = self._bytes.cast("Q")
         self._free: list[int] = []
-        """Rows that this process has given out and got back."""
+        """Numbers of rows that this process has given out and freed again."""
         self._lock = Lock()
-        """Excludes the thread that reads; `lockf` excludes other processes."""
+        """Held while this process changes the table or copies it. A file lock (lockf(3)) excludes changes by other
+        processes.
+        """
         self._busy = False
-        """This process is in `allot` or `retire`."""
+        """True while this process is changing the table, in `allot` or `retire`."""
         self._to_move: deque[int] = deque()
         if is_new:
             self._lanes[_HIGHEST] = _FIRST - 1
         self.number = 0
         self.row = memoryview(bytearray(ROW_BYTES)).cast("Q")
-        """The lanes of this process, which alone writes to them."""
+        """The lanes (64-bit integers) of this process's row, to which no other process writes."""
         forked.register(self)
 
     @classmethod
@@ -158,7 +164,9 @@ class Table:
         return highest + 1
 
     def occupy(self, number: int, kind: int) -> None:
-        """Count in this row from now on. Called in the process for which the row was allotted."""
+        """Count in this row from now on. kind: what the process is, an index in `metrics.lanes.KINDS`. Called in the
+        process for which the row was allotted.
+        """
         self._lock = Lock()  # another thread of the parent may have held the old one during the fork
         self._busy = False
         self._free.clear()
@@ -183,8 +191,8 @@ class Table:
             self._move_all()
 
     def retire_ended(self) -> None:
-        """Retire the rows of all processes that have ended without being reaped by their parent, because that has ended
-        as well.
+        """Retire the rows of all processes that have ended and were not reaped by their parent, because the parent has
+        ended, too.
         """
         with self._exclusive():
             self._to_move += self._living()  # of which those that live are left alone: see `_has_ended`
@@ -245,12 +253,14 @@ class Table:
         return self._lanes[number * ROW_LANES + KIND]
 
     def aborted(self) -> int:
-        """Return how many requests of all processes were not answered, after retiring those that have ended."""
+        """Return how many requests of all processes, past and present, were not answered. Rows of processes that have
+        ended are retired first, so that their requests in flight are included.
+        """
         self.retire_ended()
         return self.snapshot().total[ABORTED]
 
     def _keep_slow(self, row: memoryview) -> None:
-        """Keep the slowest requests of a process that has ended."""
+        """Copy the slowest requests in the row of a process that has ended to the row of ended processes."""
         if row[SLOW]:
             ended = self._lanes[_ENDED[0] * ROW_LANES : (_ENDED[0] + 1) * ROW_LANES]
             slow.write(ended, slow.slowest([*slow.read(ended), *slow.read(row)]))
@@ -262,7 +272,9 @@ class Table:
         return slow.slowest([record for row in rows for record in slow.read(row)])
 
     def _complete_move(self) -> None:
-        """Complete a move whose process was killed. Called before any other change of the table."""
+        """If a process was killed while it moved a row, complete that move. Called before any other change of the
+        table.
+        """
         word = self._lanes[_WORD]
         if moving := word >> 1 & _MOVING:
             self._clear(moving)

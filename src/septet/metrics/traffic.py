@@ -44,16 +44,18 @@ _CLASSES = {
 
 
 class TrafficMetrics:
-    """Implements `rules.Traffic`. All threads of a process may use it, and it goes on working after a fork."""
+    """Counts TLS handshakes, HTTP/2 streams and WebSockets; implements `rules.Traffic`. All threads of a process may
+    use it, and it goes on working after a fork.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._lock: Any = nullcontext() if has_gil() else Lock()
         self._counts = [0] * COUNTERS_END
-        """By lane: what was not added to the row yet."""
+        """Counts that are not yet added to the process's row, by lane."""
 
     def flush(self) -> None:
-        """Add the counts since the last flush to the row."""
+        """Add what was counted since the last flush to the process's row of the table."""
         row, counts = self._table.row, self._counts
         with self._lock:
             for lane in _KEPT:

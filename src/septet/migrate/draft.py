@@ -72,10 +72,12 @@ draft, the setting's name in the other server, and its value.
 def convert(
     draft: Draft, server: str, settings: Iterable[tuple[str, Any]], conversions: Mapping[str, Conversion]
 ) -> None:
-    """Convert the settings of a server into the draft. Names are those of its table, with underscores or dashes.
+    """Convert the settings of another server, given as (name, value), into the draft. Names may have underscores or
+    dashes.
 
-    A setting without a conversion is left out, for the reason in the table of `server`. Settings that are None, False
-    or empty are ignored.
+    `conversions`: how to convert each, by name with dashes. A setting without a conversion is left out, with the reason
+    that the table of `server` gives. A setting that is None is ignored, and one that is False or empty, too, if it has
+    no conversion.
     """
     reasons = table(server)
     settings = list(settings)
@@ -134,18 +136,20 @@ def level(draft: Draft, name: str, value: Any) -> None:
 
 
 def peers(draft: Draft, name: str, value: Any) -> None:
-    """Set the trusted proxies from a list, or from text separated by commas."""
+    """Set our option for the trusted proxies from a list, or from text separated by commas."""
     words = value.split(",") if isinstance(value, str) else list(value)
     stripped = [str(word).strip() for word in words]
     draft.put(name, "forwarded_allow_ips", [word for word in stripped if word] or ["none"])
 
 
 def client_auth(draft: Draft, name: str, value: Any) -> None:
-    """Set whether clients must show a certificate, from a number of ssl.VerifyMode."""
+    """Set our option whether clients must show a certificate, from a number of ssl.VerifyMode (0: no, 1: optional, 2:
+    required).
+    """
     words = {0: "none", 1: "optional", 2: "required"}
     draft.put(name, "tls_client_auth", words.get(number(value), str(value)))
 
 
 def refused(error: UsageError) -> str:
-    """Return the sentence for options that contradict each other."""
+    """Return a sentence that says that the file would not be accepted, with the reason in `error`."""
     return f"the file would not be accepted: {error}"

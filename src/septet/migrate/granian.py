@@ -29,10 +29,10 @@ SWITCHES = frozenset(
     ]
     for name in (each, f"no-{each}")
 ) | {"version"}
-"""Options that take no value."""
+"""Options of granian's command line that take no value."""
 
 _PAIRS = ("host", "port", "static-path-route", "static-path-mount", "metrics", "metrics-address", "metrics-port")
-"""Groups of granian's options that together become one of ours."""
+"""Options of granian that only together, such as host and port, become one option of ours."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -70,7 +70,9 @@ _SPELLINGS = {
 """The name in gunicorn.conf.py of each option that has another name on the command line."""
 
 _NO_SETTINGS = {*_LETTERS, "config", "name", "pid", "env", "paster", "paste-global", "no-sendfile", "log-file"}
-"""Names that are options of the command line only; in gunicorn.conf.py they are the user's own variables."""
+"""Names that are options of gunicorn's command line only; in a gunicorn.conf.py a variable of this name is the user's
+own.
+"""
 
 _MODELS = {"sync": "preforked", "gthread": "prethreaded", "asgi": "epoll", "gevent": "epoll", "eventlet": "epoll"}
 
@@ -86,7 +88,9 @@ def read_file(draft: Draft, path: Path) -> None:
 
 
 def read_command_line(draft: Draft, words: list[str]) -> None:
-    """Put the settings of the words after `gunicorn` into the draft; a file that they name comes first."""
+    """Put the settings of the words after `gunicorn` into the draft. If they name a configuration file, its settings
+    come first, and those of the words replace them.
+    """
     settings: dict[str, Any] = {}
     environment: list[Any] = []
     binds: list[Any] = []
@@ -131,7 +135,9 @@ def _bind(draft: Draft, name: str, value: Any) -> None:
 
 
 def address(text: str) -> str:
-    """Return an address as we write it; gunicorn allows the host or the port to be left out."""
+    """Return the address in the form that our options take, such as 0.0.0.0:8000; gunicorn allows the host or the port
+    to be left out.
+    """
     if text.startswith(("unix:", "fd://")):
         return text
     text = text.removeprefix("tcp://")
@@ -156,7 +162,10 @@ def _worker_class(draft: Draft, name: str, value: Any) -> None:
 
 
 def _timeout(draft: Draft, name: str, value: Any) -> None:
-    """Set the time of a request for workers that run one request at a time, else the time of the worker itself."""
+    """Convert gunicorn's `timeout`. For sync workers with one thread it limits the time of a request, so it becomes our
+    `request_timeout`; for others it only limits how long a worker may be stuck: `worker_timeout`. 0 means no limit, and
+    sets nothing.
+    """
     if number(value) == 0:
         return
     simple = str(draft.given.get("worker-class", "sync")) == "sync" and number(draft.given.get("threads", 1)) == 1
@@ -173,7 +182,9 @@ def _raw_env(draft: Draft, name: str, value: Any) -> None:
 
 
 def _root_path(draft: Draft, name: str, value: Any) -> None:
-    """Set the prefix that the proxy leaves in the paths of requests (SCRIPT_NAME)."""
+    """Set the prefix of the application's paths (SCRIPT_NAME), which the proxy does not remove from the paths of
+    requests.
+    """
     if value:
         draft.put(name, "root_path", str(value))
         draft.put(name, "root_path_kept", True)

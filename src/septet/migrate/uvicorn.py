@@ -38,7 +38,7 @@ SWITCHES = frozenset(
         "factory",
     ]
 )
-"""Options that take no value."""
+"""Options of uvicorn's command line that take no value."""
 
 
 def read_command_line(draft: Draft, words: list[str]) -> None:
@@ -53,7 +53,9 @@ def read_command_line(draft: Draft, words: list[str]) -> None:
 
 
 def bind_host_and_port(draft: Draft, where: Mapping[str, Any]) -> None:
-    """Set the address from the two options host and port, of which one may be missing."""
+    """Set our option for the address from the other server's options host and port in `where`, of which one may be
+    missing.
+    """
     host = str(where.get("host", "127.0.0.1"))
     draft.put("host", "bind", [f"{f'[{host}]' if ':' in host else host}:{where.get('port', 8000)}"])
 
@@ -75,7 +77,7 @@ def _deflate(draft: Draft, name: str, value: Any) -> None:
 
 
 def _fixed(key: str, value: Any) -> Conversion:
-    """Return the conversion of a switch to this value of our option."""
+    """Return the conversion of a switch (an option without a value) that sets our option `key` to `value`."""
     return lambda draft, name, _: draft.put(name, key, value)
 
 

@@ -55,7 +55,9 @@ _ON, _OFF = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 def read_file(draft: Draft, path: Path) -> None:
-    """Put the settings in the section [uwsgi] of an ini file into the draft. Raises UsageError if there is none."""
+    """Put the settings in the section [uwsgi] of an ini file into the draft. Raises UsageError if the file cannot be
+    read or has no such section.
+    """
     try:
         text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -93,7 +95,9 @@ def read_command_line(draft: Draft, words: list[str]) -> None:
 
 
 def _convert(draft: Draft, settings: list[tuple[str, str]], placeholders: frozenset[str] = frozenset()) -> None:
-    """Convert settings into the draft. `placeholders`: names that values may refer to; they need not be options."""
+    """Convert settings into the draft. `placeholders`: names that values refer to as %(name); a setting of this name
+    that is no option of uWSGI is not reported as left out.
+    """
     used = [(name, value) for name, value in settings if value.lower() not in _OFF]
     named = [each for each in used if each[0].replace("_", "-") in table(SERVER)]
     convert(draft, SERVER, named, CONVERSIONS)

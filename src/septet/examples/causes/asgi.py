@@ -43,6 +43,8 @@ async def _greet(scope: Scope, send: Send) -> None:
 
 
 def _expect_http(scope: Scope) -> None:
-    """Raise NotImplementedError for other scopes: it tells a server that there is no lifespan (ASGI, lifespan)."""
+    """Raise NotImplementedError if the scope is not "http". For the scope "lifespan" this tells the server that the
+    application does not handle it, as the ASGI specification allows.
+    """
     if scope["type"] != "http":
         raise NotImplementedError(scope["type"])

@@ -27,7 +27,7 @@ _begun = asyncio.Event()
 
 
 async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-    """The ASGI application. Each process has one event loop, and one room with the clients of that loop."""
+    """The ASGI application. Each process has one event loop, and one room with the clients that this loop serves."""
     if scope["type"] == "lifespan":
         await _live(receive, send)
     elif scope["type"] == "websocket" and scope["path"] == "/chat/socket":
@@ -53,8 +53,8 @@ async def _answer(path: str, send: Send) -> None:
 
 
 async def _chat(receive: Receive, send: Send) -> None:
-    """Serve one member, from coming to leaving: pass what the member writes to the relay, and send what the room is
-    told.
+    """Serve the WebSocket of one member until the member leaves: pass what the member writes to the relay, and send the
+    member every line of the room.
     """
     await receive()
     try:
@@ -85,8 +85,8 @@ async def _read_aloud(member: Member, send: Send) -> None:
 
 @asynccontextmanager
 async def _membership() -> Any:
-    """Context manager: the member is in the room inside of it. The room follows the relay while it has members. Raises
-    RelayUnavailable.
+    """Context manager: put a new member into this process's room, and give it; on leaving, take it out again. While the
+    room has members, it receives lines from the relay. Raises RelayUnavailable.
     """
     global _following
     member = _room.enter()

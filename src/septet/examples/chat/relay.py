@@ -28,8 +28,8 @@ class Relay(Protocol):
         """Pass a line on to all rooms. Raises RelayUnavailable."""
 
     async def follow(self, room: Room, begun: asyncio.Event) -> None:
-        """Give the room every line, until this coroutine is cancelled. It sets `begun` when it receives lines. Raises
-        RelayUnavailable.
+        """Give the room every line that is published, until this coroutine is cancelled. The event `begun` is set as
+        soon as lines that are published reach the room. Raises RelayUnavailable.
         """
 
 

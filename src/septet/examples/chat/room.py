@@ -7,7 +7,7 @@ LINES_WAITING = 100
 """Most lines that wait for one member. A member who reads more slowly misses the oldest; the others do not wait."""
 
 LINES_KEPT = 20
-"""Number of the latest lines, which a new member gets first."""
+"""Number of the latest lines that are kept, for a new member to see first."""
 
 
 class Member:
@@ -30,7 +30,7 @@ class Member:
 
 
 class Room:
-    """The members of one process. Only the thread of its event loop may use it."""
+    """The members of the chat that one process serves. Only the thread of its event loop may use it."""
 
     def __init__(self) -> None:
         self._members: set[Member] = set()

@@ -41,7 +41,9 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """Handle the lifespan: start nothing, since stores open at the first request; close connections at the end."""
+    """Handle the lifespan (ASGI's events of start and end). Nothing is started, because stores open at the first
+    request; at the end their connections are closed.
+    """
     while (await receive())["type"] != "lifespan.shutdown":
         await send({"type": "lifespan.startup.complete"})
     await _store.close()
@@ -109,5 +111,7 @@ def _header(scope: Scope, name: bytes) -> str:
 
 @lru_cache(maxsize=16)
 def _as_bytes(headers: site.Headers) -> list[tuple[bytes, bytes]]:
-    """Header fields in the form of ASGI. Views mostly have equal fields, so a few results are cached."""
+    """Return header fields in the form of ASGI: pairs of bytes, with names in lower case. A few results are cached,
+    because most answers have the same fields.
+    """
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -17,7 +17,7 @@ class StoreUnavailable(Exception):
 
 
 class Visit(NamedTuple):
-    """The state of the book at one view; a tuple, because one is made for every view."""
+    """The state of the guestbook that a view gets from the store. It is a tuple, because one is made for every view."""
 
     views: int
     """Number of views of the page that were counted so far."""
@@ -48,14 +48,18 @@ class Store(Protocol):
         """Return the latest remarks, at most `number`, newest first."""
 
     def add(self, remark: Remark) -> None:
-        """Store a remark and begin a new edition. Of more than REMARKS_KEPT the oldest are deleted."""
+        """Store a remark and increase the edition. If there are more than REMARKS_KEPT remarks, the oldest
+        are deleted.
+        """
 
     def close(self) -> None:
         """Close the connections of this process. A later call of another method opens them again."""
 
 
 class AsyncStore(Protocol):
-    """`Store` for applications on an event loop. `close` closes the connections of the running loop."""
+    """A `Store` for applications on an event loop: its methods are coroutines. `close` closes the connections of the
+    running loop.
+    """
 
     async def count_view(self) -> Visit: ...
 

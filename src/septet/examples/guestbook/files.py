@@ -21,13 +21,14 @@ class StaticFile:
     media_type: str
 
     def open(self) -> FileIO:
-        """Open it for reading, unbuffered: it is sent by sendfile(2) or read in one call."""
+        """Open the file for reading, unbuffered: it is sent by sendfile(2) or read in one call."""
         return FileIO(self.path)
 
     @staticmethod
     def measure(stream: FileIO) -> tuple[int, str]:
-        """Return (size in bytes, entity tag) of an open file: of the state that is sent, even if the file is
-        replaced."""
+        """Return (size in bytes, entity tag) of an open file. They belong to the content that is sent, even if another
+        file has taken its name meanwhile.
+        """
         status = os.fstat(stream.fileno())
         return status.st_size, f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
 

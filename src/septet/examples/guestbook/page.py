@@ -31,7 +31,7 @@ _NOBODY_YET = '<p class="nobody">Nobody has written yet. The first line is yours
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """The page of one edition, as the bytes before and after the view counter."""
+    """The guestbook's page with a given set of remarks, as the bytes before and after the view counter."""
 
     edition: int
     before: bytes
@@ -43,19 +43,23 @@ class Printed:
 
 
 class Press:
-    """Keeps the latest edition's page. For any number of threads: at worst two print the same page."""
+    """Keeps the rendered page of the latest edition (a number that grows with every remark). For any number of threads:
+    at worst two of them render the same page.
+    """
 
     def __init__(self) -> None:
         self._latest: Printed | None = None
 
     def find(self, edition: int) -> Printed | None:
-        """Return the page of this edition if it is the one that is kept, else None."""
+        """Return the rendered page if the one that is kept is of this edition, else None."""
         latest = self._latest
         return latest if latest is not None and latest.edition == edition else None
 
     def print(self, edition: int, remarks: Sequence[Remark]) -> Printed:
-        """Print and keep a page. `remarks` are read after `edition` was: they may be newer, then the next view's
-        edition is newer too and the page is printed again; they are never older."""
+        """Render and keep the page of an edition, which is a number that grows with every remark. `remarks` must be
+        read after `edition`: they may be newer than it, and then the next view has a newer edition and renders again;
+        they are never older.
+        """
         before, _, after = _page(remarks).encode().partition(_GAP)
         self._latest = Printed(edition, before, after)
         return self._latest

@@ -37,7 +37,9 @@ Commands = Callable[[Any], object]  # queues commands on a pipeline of either cl
 
 
 class RedisStore:
-    """`book.Store` with the blocking client. Its pool is made for threads, and begins anew in a forked child."""
+    """A `book.Store` with the blocking client of redis-py. The client's connection pool is made for threads, and begins
+    anew in a forked child.
+    """
 
     def __init__(self, url: str) -> None:
         self._name = _without_password(url)

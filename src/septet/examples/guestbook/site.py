@@ -20,7 +20,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Step(Enum):
-    """The work that must be done before there is an answer."""
+    """What the application must do, with the request and the store, before an answer can be made; see `decide`."""
 
     VIEW = "count a view and show the page"
     PEEK = "show the page's header fields without counting"
@@ -54,7 +54,9 @@ _HTML: Headers = (
 
 
 def decide(method: str, path: str, if_none_match: str = "") -> Response | Step:
-    """Return the answer, or the step to take first. `path` is decoded; `if_none_match` is that field's value."""
+    """Return the answer to a request, or the step that the application must take first. `path`: without
+    percent-encoding; `if_none_match`: the value of that header field.
+    """
     if path == HOME:
         match method:
             case "GET":

@@ -38,7 +38,9 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 
 
 class FileBlocks:
-    """An open file as an iterable of blocks that closes it (PEP 3333, "Optional Platform-Specific File Handling")."""
+    """An open file as an iterable of blocks. The server closes the file by calling `close` (PEP 3333, "Optional
+    Platform-Specific File Handling").
+    """
 
     def __init__(self, file: FileIO, block_size: int) -> None:
         self._file = file

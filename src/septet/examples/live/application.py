@@ -17,7 +17,7 @@ Send = Callable[[Event], Awaitable[None]]
 STATE = "SEPTET_LIVE_STATE"
 """The environment variable with the path of the file."""
 LOOK_S = 0.25
-"""Seconds between two looks at the file."""
+"""Seconds between two checks whether the file has changed."""
 SILENCE_MAX_S = 15.0
 """Seconds after which a comment is sent when there is nothing new, so that proxies keep the connection."""
 
@@ -29,7 +29,9 @@ _POLICY = (
 
 
 async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-    """The ASGI application. The file is read for each client, and only while one listens."""
+    """The ASGI application. The file that SEPTET_LIVE_STATE names is read for each client, and only while
+    one listens.
+    """
     if scope["type"] == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
@@ -51,7 +53,9 @@ async def _answer(status: int, kind: bytes, body: bytes, send: Send) -> None:
 
 
 async def _stream(receive: Receive, send: Send) -> None:
-    """Send the state each time it has changed, until the client goes or the state says that it is the last."""
+    """Send the content of the file each time it has changed, until the client goes or the content says that it is the
+    last.
+    """
     fields = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
     await send({"type": "http.response.start", "status": 200, "headers": fields})
     await send({"type": "http.response.body", "body": b": the state follows\n\n", "more_body": True})
@@ -90,7 +94,7 @@ async def _follow(path: Path, send: Send) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """Return the state as one line of JSON, which an event needs; b"" if the file does not exist yet."""
+    """Return the content of the file as one line of JSON, which an event needs; b"" if the file does not exist yet."""
     try:
         return path.read_bytes().replace(b"\n", b" ")
     except OSError:

@@ -42,9 +42,11 @@ class Advice:
     intervals; None: no rate would meet the target then."""
     scales: tuple[Scale, ...]
     loop_alone: LoopAlone | None = None
-    """The comparison with `--threads 0`; None if it says nothing."""
+    """The comparison with `--threads 0`; None for an ASGI application, or if what it needs was not measured."""
     not_told_apart: tuple[Finding, ...] = ()
-    """Candidates that may carry as much as the chosen one, or more: other programs kept the search from finding out."""
+    """Candidates whose capacity may be as high as that of the chosen one, or higher: other programs used the CPUs, so
+    that the search could not find out.
+    """
     unfinished: Step | None = None
     """What the search would have measured next when its time was up; None when nothing was left to measure."""
 
@@ -78,19 +80,27 @@ def decide(search: Search, target_s: float) -> Advice | None:
 
 @dataclass(frozen=True, slots=True)
 class LoopAlone:
-    """A loop that calls a WSGI application itself (`--threads 0`), compared with the same loop and its threads."""
+    """An event loop that calls a WSGI application itself (`--threads 0`), compared with the same loop and a pool of
+    threads.
+    """
 
     model: str
     rate_max: float | None = None
-    """For an application that waits: most requests/s that one process can answer one at a time."""
+    """For an application that waits: most requests/s of one process that answers one request after the other. None for
+    an application that computes.
+    """
     cpu_ratio: float | None = None
     """CPU time of a request with --threads 0, divided by that with threads; None where it was not measured."""
     rate_ratio: float | None = None
-    """The saturated rate with --threads 0, divided by that with threads; None if other programs disturbed the runs."""
+    """Requests per second in the saturation run with --threads 0, divided by that with threads; None if other programs
+    disturbed the runs.
+    """
 
 
 def loop_alone(search: Search) -> LoopAlone | None:
-    """Compare the loop with and without threads; None for ASGI, and where no loop was measured."""
+    """Compare an event-loop model with its threads and the same model with --threads 0. None for ASGI applications,
+    which run on the loop anyway, and if the measurements are missing.
+    """
     profile = search.situation.profile
     usual = next((each for each in search.findings.values() if each.candidate.model in LOOPS), None)
     if usual is None or profile.asynchronous or not usual.most:
@@ -107,9 +117,9 @@ def loop_alone(search: Search) -> LoopAlone | None:
 
 
 def _may_carry(finding: Finding, chosen: Finding, situation: Situation) -> bool:
-    """True if a candidate may carry as much as the chosen one although its saturation run was disturbed: judged by the
-    CPU time of a request, which other programs change little, and by the number of requests that it can handle at a
-    time.
+    """True if a candidate whose saturation run other programs disturbed may have as high a capacity as the chosen one.
+    Judged by the CPU time of a request, which other programs change little, and by the number of requests that the
+    candidate can handle at a time.
     """
     profile = situation.profile
     places = finding.candidate.at_once(profile.asynchronous, situation.users, situation.cpus)
@@ -119,10 +129,11 @@ def _may_carry(finding: Finding, chosen: Finding, situation: Situation) -> bool:
 
 
 def _not_told_apart(chosen: Finding, search: Search) -> Iterator[Finding]:
-    """Yield candidates that a busy machine has kept from showing what they carry.
+    """Yield the candidates, except `chosen`, that other programs kept from showing their capacity: those whose
+    saturation run was disturbed.
 
-    Of those whose capacity was found, the ones that may carry more than is known of the chosen one; of those without,
-    the ones that were dropped for a saturation run that others disturbed.
+    Those with a capacity count if it is only a lower bound and their saturated rate is as high as the capacity of
+    `chosen`; those without a capacity search count if `_may_carry` holds.
     """
     for each in search.findings.values():
         if each is chosen or each.candidate.is_loop_alone or each.saturation is None or not each.most:
@@ -162,7 +173,9 @@ def _at_random(finding: Finding, search: Search, target_s: float) -> float | Non
 
 
 def scales(search: Search) -> tuple[Scale, ...]:
-    """Throughput over threads and over workers, for each model measured with more than one number of them."""
+    """Return the throughput over threads and over workers, for each model that was measured with more than one number
+    of them.
+    """
     found = []
     models = dict.fromkeys(candidate.model for candidate in search.findings)
     for model in models:
@@ -192,19 +205,24 @@ PRICES = {
 
 
 def price(candidate: Candidate) -> str:
-    """Return the disadvantage of a candidate's model as a clause, to be printed with it; "" when none is known."""
+    """Return the disadvantage of a candidate's model as a part of a sentence, to be printed with the advice; "" if none
+    is known.
+    """
     if candidate.model in LOOPS and candidate.threads:
         return "a number of threads to choose, and code that is safe in threads"
     return PRICES.get(candidate.model, "")
 
 
 BUSY = 0.85
-"""The CPUs count as used up if the server uses at least this share of them: a part of the kernel's work for the server
-is not charged to it."""
+"""The CPU counts as the bottleneck if the server used or waited for at least this share of its CPUs. It is below 1,
+because a part of the kernel's work for the server is not charged to it.
+"""
 TAKEN_TOLD = 0.02
 """If other programs and the hypervisor had at least this share of the server's CPUs, the advice says so."""
 BUSY_IF_NOISY = 0.5
-"""Replaces BUSY if other programs took a part of the CPUs."""
+"""If other programs took a part of the CPUs, the CPUs count as used up when the server has used and waited for this
+share of them; otherwise BUSY is the limit.
+"""
 GIL_SHARE = 0.2
 """The GIL is named as the bottleneck if threads that want to run wait for it for more than this share of the time."""
 
@@ -223,7 +241,9 @@ class Bottleneck:
 
 
 def bottleneck(finding: Finding, situation: Situation) -> Bottleneck:
-    """Find what limits the candidate: the first cause that explains the trials at the ends of its bracket."""
+    """Find what limits the candidate: the first cause that explains its trials at the highest rate that met the target,
+    at the lowest rate that did not, and at saturation.
+    """
     known = (finding.lowest_failed, finding.highest_held, finding.saturation)
     trials = [each for each in known if each is not None and not each.failure]
     if not trials:
@@ -242,8 +262,9 @@ def _memory(finding: Finding, trials: list[Trial], situation: Situation) -> Bott
 
 
 def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """Return the listener's queue as the bottleneck if it overflowed at the highest rate that was held, else None. (Far
-    above that rate every queue overflows.)"""
+    """Return the queue of the listener as the bottleneck if it overflowed at the highest rate that met the target, else
+    None. (Far above that rate every queue overflows.)
+    """
     highest_held = finding.highest_held
     if highest_held is None or not highest_held.queue_overflows:
         return None
@@ -279,8 +300,8 @@ def _cpu(finding: Finding, trials: list[Trial], situation: Situation) -> Bottlen
 
 
 def _taken(trials: list[Trial], cpus: int) -> str:
-    """Return a clause that says what share of the server's CPUs other programs and the hypervisor had; "" if it was
-    small.
+    """Return a part of a sentence that says what share of the server's CPUs other programs and the hypervisor had; ""
+    if it was small.
     """
     shares = {
         "other programs": max(each.others_share for each in trials) / cpus,

@@ -42,7 +42,8 @@ class AdviceFile:
 
     @classmethod
     def interrupted(cls, place: Path) -> tuple[AdviceFile, Experiment, dict[str, Any]]:
-        """Read the file of an interrupted search, to go on with it; returns it with its experiment and what was asked.
+        """Read the file of an interrupted search, to go on with it. Returns its content, its experiment, and the values
+        of `septet advise`'s own options such as `p99_s` and `budget_s`.
 
         `place` is an advice.json, or the directory that holds one. Raises Failed when there is none, when the search
         was finished, and when the file is damaged.
@@ -76,9 +77,9 @@ class AdviceFile:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Make the directory; on leaving, remove it if it is new and holds no advice.json.
+        """Context manager: make the output directory; on leaving, remove it if it is new and holds no advice.json.
 
-        Raises Failed when it cannot be made.
+        Raises Failed if it cannot be made.
         """
         new = not self.directory.exists()
         output.make(self.directory)
@@ -90,7 +91,8 @@ class AdviceFile:
                     self.directory.rmdir()
 
     def write(self, conclusion: dict[str, Any], finished: bool = False) -> None:
-        """Write all runs and `conclusion`, the values of `advice_text.values`: whole or not at all, one run a line.
+        """Write all runs, one on each line, and `conclusion`, which is what `advice_text.values` returns. The file is
+        replaced whole or not at all. `finished`: False if the search still goes on.
 
         Raises Failed when the file cannot be written.
         """

@@ -21,9 +21,9 @@ from septet.lab.experiment import Experiment
 from septet.lab.verdicts import ERROR_SHARE_MAX
 
 WIDTH = 14
-"""Width of the column of names, in characters."""
+"""Width of the first column of the advice, in characters."""
 ALIKE_WITHIN = 0.05
-"""Figures of two single runs that differ by less than this share are called equal."""
+"""Two figures from one run each are called equal if they differ by less than this share."""
 WORTH_SAYING = 0.97
 """The computed capacity for requests at random instants is printed if it is less than this share of the measured
 one."""
@@ -86,7 +86,9 @@ def _within(finding: Finding) -> str:
 
 
 def capacity(finding: Finding, target_s: float) -> str:
-    """Return the capacity with its interval as text, with the reasons to doubt it."""
+    """Return the capacity of a candidate as text, with its interval and any reason to doubt it. target_s: the latency
+    target.
+    """
     bracket = finding.bracket
     assert bracket is not None, "a candidate with a capacity has a bracket"
     at_least = "at least " if bracket.is_lower_bound else ""
@@ -133,7 +135,9 @@ def _change(ratio: float, of: str) -> str:
 
 
 def costs(finding: Finding) -> str:
-    """Return the memory, processes, threads and CPU time at the highest rate that was held, as text."""
+    """Return what a candidate uses at the highest rate that met the target, as text: memory, processes, threads and CPU
+    time.
+    """
     trial = finding.highest_held or finding.saturation
     assert trial is not None, "something was measured"
     memory = f"{trial.memory_bytes / 1e6:,.0f} MB" if trial.memory_bytes else "memory unknown"
@@ -170,7 +174,9 @@ def _runner_up(advice: Advice, other: Finding) -> list[str]:
 
 
 def _difference(chosen: Finding, other: Finding) -> str:
-    """Return the differences between the two in numbers, where they are large enough to matter."""
+    """Return in numbers how `other` differs from `chosen` in capacity, memory and CPU time of a request, where that is
+    enough to matter; "" if nothing is.
+    """
     differences = []
     ratio = other.capacity / chosen.capacity
     if abs(ratio - 1) > 0.05:
@@ -212,7 +218,9 @@ def not_held(search: Search, target_s: float) -> str:
 
 
 def extrapolation(rate: float, rows: list[MachineRow], advice: Advice, cpus: int) -> list[str]:
-    """Return the lines of the table of `--plan`, with its assumptions; `cpus` is the number used in the measurement."""
+    """Return the lines of the table of `--plan`, with its assumptions. rate: the requests/s to plan for; cpus: the
+    number of CPUs in the measurement.
+    """
     lines = [
         f"{rate:,.0f} requests/s under {advice.chosen.candidate.label}, with a process for each core: an EXTRAPOLATION",
         f"from {cpus} CPU{'s' * (cpus != 1)}, for requests that come at random and a backend that keeps up;",
@@ -243,8 +251,9 @@ def _microseconds(seconds: float) -> str:
 
 
 def values(advice: Advice | None, search: Search, experiment: Experiment) -> dict[str, Any]:
-    """Return the advice as values for JSON. The key "advice" is None when no candidate held the target, or none does
-    yet."""
+    """Return the advice as values for JSON. The key "advice" is None if no candidate met the target, or none has met it
+    so far.
+    """
     found = [_finding(each) for each in search.findings.values()]
     profile = {**asdict(search.situation.profile), "waits": search.situation.profile.waits}
     common = {"nature": profile, "users": search.situation.users, "cpus": search.situation.cpus, "findings": found}
@@ -270,7 +279,9 @@ def values(advice: Advice | None, search: Search, experiment: Experiment) -> dic
 
 
 def _other_server_commands(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
-    """Command lines for gunicorn and uvicorn; none for static files, which they cannot serve."""
+    """Return the command lines for gunicorn and uvicorn that match the advice; none for static files, which they cannot
+    serve.
+    """
     app, *_ = experiment.app_words
     situation = search.situation
     return [] if app.startswith("--") else other_server_commands(advice.chosen, situation.profile, app, situation.cpus)
@@ -301,7 +312,9 @@ SPARE_THREADS = 1.25
 
 
 def other_server_commands(finding: Finding, profile: WorkloadProfile, app: str, cpus: int) -> list[str]:
-    """Command lines for gunicorn and uvicorn; `app` is MODULE:ATTRIBUTE."""
+    """Return command lines for gunicorn and uvicorn with as many processes and threads as the candidate. `app` is
+    MODULE:ATTRIBUTE; `cpus`: those of the server.
+    """
     candidate = finding.candidate
     if profile.asynchronous:
         workers = _workers(candidate, cpus)

@@ -11,7 +11,9 @@ from septet.lab.advise.workload_profile import WorkloadProfile
 from septet.lab.pool import THREADS_PER_CPU
 
 LOOPS = ("poll", "epoll", "io_uring")
-"""Models with one thread for all clients. A WSGI application runs in a pool of threads that take turns at the loop."""
+"""Models with one event loop for all clients. They run a WSGI application in a pool of threads, which take turns at the
+loop.
+"""
 POOL = "prethreaded"
 PROCESSES = "preforked"
 TAKES_THREADS = (*LOOPS, POOL)
@@ -20,14 +22,16 @@ TAKES_THREADS = (*LOOPS, POOL)
 # the one with the least effort is advised.
 _EFFORT = {"epoll": 0, "poll": 1, "io_uring": 1, POOL: 2, "threaded": 3, PROCESSES: 3, "iterative": 4, "forking": 5}
 _EFFORT_OF_A_NUMBER = 1
-"""Added to the effort of a loop whose number of threads has to be chosen."""
+"""Added to the `effort` of a candidate with an event loop if its number of threads is given and so has to be chosen."""
 _EFFORT_OF_WORKERS = 2
 _UNKNOWN_EFFORT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model with its workers and threads; None where `septet serve` is given no number."""
+    """A process model with numbers of workers and threads; None where the option is not given and `septet serve`
+    chooses.
+    """
 
     model: str
     workers: int | None = None
@@ -56,8 +60,9 @@ class Candidate:
 
     @property
     def is_loop_alone(self) -> bool:
-        """True for a loop that calls a WSGI application itself (--threads 0): it is measured for its price, and never
-        advised, since one call that waits holds up all clients."""
+        """True for an event loop that calls a WSGI application itself (--threads 0). It is measured only to say what
+        threads cost, and never advised, since one call that waits holds up all clients.
+        """
         return self.model in LOOPS and self.threads == 0
 
     @property
@@ -74,7 +79,8 @@ class Candidate:
     def at_once(self, asynchronous: bool, users: int, cpus: int = 1) -> int:
         """Return the most requests that the application handles at the same time when `users` clients send them.
 
-        `cpus` are those of the server, by which `septet serve` chooses the number of threads that it is not told.
+        `asynchronous`: True for an ASGI application. `cpus`: those of the server, by which `septet serve` chooses the
+        number of threads if none is given.
         """
         if (asynchronous and self.model in LOOPS) or self.model in ("threaded", "forking"):
             return users
@@ -85,22 +91,28 @@ class Candidate:
 
 
 PROMISING = 0.85
-"""A candidate whose saturated rate is less than this share of the best capacity so far gets no capacity search."""
+"""A candidate whose rate in the saturation run is less than this share of the best capacity so far gets no capacity
+search.
+"""
 
 
 SEARCHES_MIN = 2
-"""Least number of capacity searches before the advice says that nothing holds the target, even if the time is up."""
+"""Least number of capacity searches before the advice says that no candidate meets the target, even if the
+time is up.
+"""
 
 
 class Look(Enum):
     """The ways to measure a candidate in one step of the search."""
 
     SATURATION = "saturation"
-    """A closed loop of as many users as the candidate can serve: the highest rate."""
+    """Load by as many users as the candidate can serve, who send the next request when they have an answer: shows the
+    highest rate.
+    """
     CAPACITY = "capacity"
-    """A series of trials: the highest rate within the target."""
+    """A series of trials at given rates: finds the highest rate at which the latency target is met."""
     CHECK = "check"
-    """A repetition of the highest rate within the target, for longer, on a fresh server."""
+    """Another trial at the rate that the capacity search has found, for longer, on a fresh server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +128,15 @@ class Finding:
 
     candidate: Candidate
     saturation: Trial | None = None
-    """The saturation run."""
+    """The trial that shows the highest rate, without regard to latency."""
     bracket: Bracket | None = None
-    """The result of the capacity search."""
+    """The result of the capacity search: two rates, between which the capacity lies."""
     highest_held: Trial | None = None
-    """The trial at the low end of the bracket: the highest rate that met the target."""
+    """The trial at the highest rate that met the target."""
     lowest_failed: Trial | None = None
-    """The trial at the lowest rate above that one, which did not meet the target."""
+    """The trial at the lowest rate, above that of `highest_held`, that did not meet the target."""
     checked: bool = False
-    """True once the bracket has been checked on a fresh server."""
+    """True once the result of the capacity search has been checked on a fresh server."""
 
     @property
     def most(self) -> float:
@@ -134,7 +146,9 @@ class Finding:
 
     @property
     def capacity(self) -> float:
-        """The highest rate in requests per second that met the target; 0 when unknown, or when none did."""
+        """The capacity: the highest rate in requests per second that met the target. 0 when it is unknown, or when no
+        rate did.
+        """
         return self.bracket.low if self.bracket is not None else 0.0
 
     @property
@@ -167,7 +181,7 @@ class Situation:
     users: int
     """Simultaneous connections of the load generator."""
     memory_bytes: int
-    """Memory that the server may use."""
+    """Memory that the server may use, in bytes."""
     models: tuple[str, ...]
     """Models that may be advised, in the order in which they were named."""
     named: bool = False
@@ -186,27 +200,31 @@ class Search:
 
     @property
     def best(self) -> Finding | None:
-        """The finding with the highest capacity."""
+        """The finding with the highest capacity; None if no candidate has one."""
         known = [finding for finding in self.findings.values() if finding.capacity]
         return max(known, key=lambda finding: finding.capacity, default=None)
 
     @property
     def knows_a_capacity(self) -> bool:
-        """True if a candidate has held the target, or SEARCHES_MIN of them were tried in vain."""
+        """True if a candidate has met the target at some rate, or if SEARCHES_MIN capacity searches were
+        made in vain.
+        """
         searched = sum(finding.bracket is not None for finding in self.findings.values())
         return self.best is not None or searched >= SEARCHES_MIN
 
     @property
     def pool(self) -> str:
-        """The model with which the number of threads is found: prethreaded, or, if that may not be advised, a loop."""
+        """The model that is used to find the number of threads: prethreaded, or, if that may not be advised, one with
+        an event loop.
+        """
         models = self.situation.models
         return next((name for name in (POOL, *LOOPS[1:], LOOPS[0]) if name in models), POOL)
 
     def ladder(self, model: str, by: str, like: Candidate | None = None) -> list[tuple[int, Finding]]:
-        """Return (number, finding) of the candidates of `model` that were saturated and differ only in `by`, "threads"
-        or "workers", sorted by that number.
+        """Return (number, finding) of the candidates of `model` that have had a saturation run and differ only in `by`,
+        "threads" or "workers"; sorted by that number.
 
-        The other number is that of `like`; without `like` it is None.
+        Of the two numbers, the one that is not `by` is equal to that of `like`; without `like` it is None.
         """
         found = []
         for finding in self.findings.values():
@@ -219,7 +237,8 @@ class Search:
         return sorted(found, key=lambda pair: pair[0])
 
     def promises(self, candidate: Candidate) -> bool:
-        """True if the candidate is worth a capacity search: its saturated rate is at least PROMISING times the best
-        capacity so far."""
+        """True if the candidate is worth a capacity search: its rate in the saturation run is at least PROMISING times
+        the best capacity so far, or there is none yet.
+        """
         finding, best = self.findings.get(candidate), self.best
         return finding is not None and (best is None or finding.most >= PROMISING * best.capacity)

@@ -1,7 +1,8 @@
-"""Finds the highest rate at which a server holds a latency target, in few trials.
+"""Finds the highest rate at which a server meets a latency target, in few trials.
 
-A state machine without a clock or a network: it says which rate to try, is told the outcome, and ends with a
-bracket. All it stores is the list of trials; every answer is computed from that anew, so no state can go stale.
+A state machine without a clock or a network: it says which rate to try, is told the outcome, and ends with a bracket,
+two rates between which the capacity lies. All it stores is the list of trials; every answer is computed from that anew,
+so no state can go stale.
 
 Trials can mislead. A rate that was held (answered within the target) can be believed, because any disturbance makes a
 run slower. A rate that was broken (not held) may have failed because of other programs. So the lowest broken rate, on
@@ -17,28 +18,38 @@ from dataclasses import dataclass
 from enum import Enum
 
 TOLERANCE = 0.06
-"""The search ends when the bracket is this narrow, as a share of its lower rate."""
+"""The search ends when the lowest rate at which the target was not met is at most this share above the highest at which
+it was.
+"""
 COARSE = 0.25
-"""The tolerance where the load generator is the limit, so that the result cannot be more exact."""
+"""Used in place of TOLERANCE if the load generator, and not the server, is the limit: the result cannot be more exact
+then.
+"""
 GROWTH = (1.12, 1.25, 1.5, 2.0)
-"""While every rate is held, the highest one is multiplied by these factors in turn."""
+"""As long as the target is met at every rate, the highest rate is multiplied by the next one of these factors, and at
+the end by the last.
+"""
 SHRINKING = (0.85, 0.7, 0.5, 0.35, 0.2)
-"""While no rate is held, the lowest one that was tried is multiplied by these factors in turn."""
+"""As long as the target is met at no rate, the lowest rate that was tried is multiplied by the next one of these
+factors, and at the end by the last.
+"""
 DISTURBANCES_MAX = 2
-"""After this many disturbed trials of one rate it counts as broken, and the result is in doubt."""
+"""After this many trials that other programs disturbed, a rate counts as one at which the target is not met, and the
+result is in doubt.
+"""
 TRIALS_MAX = 14
 
 
 class Outcome(Enum):
-    """The outcome of a trial: whether the target was held at its rate."""
+    """The outcome of a trial: whether the latency target was met at its rate."""
 
     HELD = "held"
     BROKEN = "broken"
     """The target was not met, and the server is the cause."""
     LIMITED = "client-limited"
-    """The load generator could not do more: nothing is known about the server."""
+    """The load generator could not send faster, so that nothing is known about the server at this rate."""
     DISTURBED = "disturbed"
-    """Not held, but other programs were at work."""
+    """The target was not met, but other programs used the CPUs and may be the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +57,39 @@ class Bracket:
     """The result of a search: the capacity is between two rates, in requests per second."""
 
     low: float
-    """The highest rate that was held; 0: none was."""
+    """The highest rate at which the latency target was met; 0: there was none."""
     high: float | None
-    """The lowest rate above it that was not held; None: none was found, because the load generator (or the number of
-    trials) was the limit."""
+    """The lowest rate above `low` at which the target was not met; None: none was found, because the load generator (or
+    the number of trials) was the limit.
+    """
     at_least: bool = False
-    """True if `low` is only a lower bound of the capacity: the load generator was the limit, or no rate that was tried
-    has failed."""
+    """True if the capacity may be higher than `low`, because the load generator was the limit, or the target was met at
+    all rates that were tried.
+    """
     in_doubt: bool = False
-    """True if other programs may be the reason why `high` was broken."""
+    """True if other programs may be the reason why the target was not met at `high`."""
     wavered: bool = False
-    """True if a rate was held in one trial and broken in another."""
+    """True if the target was met at some rate in one trial and not in another."""
     refuted: bool = False
-    """True if a fresh server held neither the result nor a lower rate; then `low` is 0, and the capacity unknown."""
+    """True if a fresh server met the target neither at the rate that was found nor at lower ones; then `low` is 0, and
+    the capacity unknown.
+    """
     unchecked: bool = False
-    """True if the machine was too busy to say whether a fresh server holds `low` for longer."""
+    """True if the machine was too busy to find out whether a fresh server meets the target at `low` for longer."""
     trials: int = 0
 
     @property
     def is_lower_bound(self) -> bool:
-        """Whether nothing is known of what is above `low`: a rate that others may have broken, or that was held once
-        and not another time, says nothing."""
+        """True if the capacity may be higher than `low`: no higher rate was tried, or other programs may be the reason
+        why it was not held, or it was held in one trial and not in another.
+        """
         return self.at_least or self.in_doubt or self.wavered
 
 
 class CapacitySearch:
-    """The search for one server, beginning at the rate `start`, never below `floor` (both in requests per second)."""
+    """The search for the capacity of one server, which begins at the rate `start` and tries none below `floor` (both in
+    requests per second).
+    """
 
     def __init__(self, start: float, floor: float = 1.0, tolerance: float = TOLERANCE) -> None:
         self._start = max(start, floor)
@@ -148,7 +166,9 @@ class CapacitySearch:
         return votes[Outcome.BROKEN] > votes[Outcome.HELD]
 
     def _low(self) -> float:
-        """Return the highest rate that was held and is below all broken ones; 0 without one."""
+        """Return the highest rate at which the target was met and that is below all at which it was not; 0 if there is
+        none.
+        """
         high = self._high()
         held = (rate for rate in self._rates() if self._votes(rate)[Outcome.HELD] and not self._is_broken(rate))
         return max((rate for rate in held if high is None or rate < high), default=0.0)
@@ -157,13 +177,16 @@ class CapacitySearch:
         return min(filter(self._is_broken, self._rates()), default=None)
 
     def _cap(self) -> float | None:
-        """Return the lowest rate at which the load generator was the limit, unless that or a higher rate was held."""
+        """Return the lowest rate at which the load generator was the limit, if the target was met neither there nor
+        above; else None.
+        """
         limited = {rate for rate, outcome in self._trials if outcome is Outcome.LIMITED}
         return min((rate for rate in limited if rate > self._low()), default=None)
 
     def _run_of(self, outcome: Outcome) -> int:
-        """Return the number of trials in a row, up to and including the last, that had this outcome, less one; at least
-        0."""
+        """Return how many of the latest trials in a row had this outcome, not counting the first of them; 0 if there
+        are none. It is the index into GROWTH.
+        """
         run = 0
         for _, each in reversed(self._trials):
             if each is not outcome:
@@ -172,10 +195,10 @@ class CapacitySearch:
         return max(0, run - 1)
 
     def _lower(self, broken: float) -> float | None:
-        """Return the next rate to try below `broken` while none was held; None when the search ends without a held
-        rate.
+        """Return the next rate to try below `broken`, while the target was met at no rate yet; None when the search
+        ends without such a rate.
 
-        At the floor, or after all steps, `broken` itself is tried a second time first.
+        If `broken` is the floor, or all factors of SHRINKING are used up, `broken` itself is tried a second time first.
         """
         steps = sum(1 for rate in self._rates() if rate >= broken) - 1
         if broken <= self._floor or steps >= len(SHRINKING) + 2:

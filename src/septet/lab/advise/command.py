@@ -37,26 +37,28 @@ START_TIMEOUT_S = 30.0
 SEARCHED = (*arguments.OURS, "workers", "threads")
 BUDGET_MINUTES = 3.0
 QUIET_WAIT_S, QUIET_WAIT_SHARE = 15.0, 0.1
-"""The longest time to wait for a quiet machine: in seconds, and as a share of the time for the search."""
+"""Longest time to wait until other programs leave the CPUs alone: in seconds, and as a share of the time for the
+search. The shorter one counts.
+"""
 LEFT_OUT = frozenset({"iterative", "forking", "poll"})
-"""Models that are searched only when --models names them: others do the same better."""
+"""Models that are searched only when --models names them: other models do the same better."""
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line asks for in addition to the experiment."""
+    """The options of `septet advise` that are not part of the experiment."""
 
     p99_s: float
-    """The latency target for 99 % of the requests."""
+    """The latency target in seconds, which 99 % of the requests must not exceed."""
     budget_s: float
-    """The time after which the search ends."""
+    """Seconds after which the search ends."""
     plan: float | None
-    """The rate in requests/s to plan for, if any."""
+    """The requests/s for which machines are planned (--plan); None: none are."""
     users: int | None = None
     """Simultaneous connections; None: as many as the application needs."""
     named: bool = False
-    """True if --models named the models."""
+    """True if --models named the models, each of which is measured then."""
 
 
 @click.command(
@@ -125,7 +127,9 @@ def advise(as_json: bool, if_busy: str, **options: Any) -> int:
 
 
 def _begun(options: dict[str, Any]) -> tuple[AdviceFile, Experiment, Asked]:
-    """Return the search that the options ask for: a new one, or an interrupted one. Raises UsageError and Failed."""
+    """Return a new search, or the interrupted one that --resume names: its file, its experiment and the other options.
+    Raises UsageError and Failed.
+    """
     if options["resume"] is not None:
         context = click.get_current_context()
         arguments.check_unchanged(
@@ -143,7 +147,7 @@ def _begun(options: dict[str, Any]) -> tuple[AdviceFile, Experiment, Asked]:
 
 
 def _tell(search: Search, experiment: Experiment, asked: Asked, advice_file: AdviceFile, as_json: bool) -> int:
-    """Store and print the result. Raises Failed when no candidate held the target."""
+    """Store the result of the search in advice.json and print it. Raises Failed when no candidate held the target."""
     advice = decide(search, asked.p99_s)
     rows = _rows(advice, search, asked.plan, asked.p99_s) if advice is not None and asked.plan else []
     values = {**advice_text.values(advice, search, experiment), "plan": [asdict(row) for row in rows]}
@@ -170,7 +174,8 @@ def _situation(
 ) -> Situation:
     """Measure the workload profile and read the machine's limits.
 
-    Raises Failed if the application does not answer, and on a busy machine as `if_busy` says.
+    Raises Failed if the application does not answer. `if_busy`: what to do if other programs use the CPUs, see
+    `machine_limits.await_quiet`.
     """
     usable = machine_limits(experiment.pinned)
     for note in usable.notes:

@@ -34,12 +34,12 @@ class Service:
     """A server as a queue: the time that each request takes, and the CPUs and threads that requests share."""
 
     cpu_s: float
-    """CPU time of a request."""
+    """CPU time of a request in seconds."""
     wait_s: float
-    """Time for which a request waits, for a backend or the like, and holds its thread."""
+    """Seconds for which a request waits, for a backend or the like, and holds its thread."""
     cpus: int
     slots: int
-    """Number of requests that the application handles at a time: its threads or processes."""
+    """Number of requests that the application handles at the same time: its threads or processes."""
 
     @property
     def rate_max(self) -> float:
@@ -48,7 +48,8 @@ class Service:
 
 
 def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PERCENT) -> float:
-    """Simulate requests at random instants, `rate` per second on average; returns a percentile of their latencies.
+    """Simulate requests at random instants, `rate` per second on average; returns a percentile of their latencies
+    (`percent`) in seconds.
 
     A request takes a thread, waits for the backend, then computes; threads and CPUs are given in the order of arrival.
     """
@@ -67,8 +68,9 @@ def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PER
 
 
 def capacity(service: Service, target_s: float, seed: int = 0) -> float:
-    """Return the highest rate of random arrivals at which the p99 is within the target, in requests per second; 0 if
-    none."""
+    """Return the highest rate, in requests per second that come at random instants, at which the p99 of the latency is
+    within the target; 0 if there is none.
+    """
     low, high = 0.0, service.rate_max
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -84,7 +86,9 @@ SEEDS = (1, 2, 3)
 MEASURING_SPREAD = 0.20
 """Share by which the CPU time of a request may be higher or lower on another processor or another day (0.20: 20 %)."""
 ASSUMED = (0.0, 0.01)
-"""The range of Gunther's sigma over cores that is assumed where it was not measured."""
+"""The range of Gunther's sigma (the share of work for which CPUs queue) that is assumed over cores where it was not
+measured.
+"""
 _FRICTIONS = ((ASSUMED[0], 0.0), (sum(ASSUMED) / 2, 5e-6), (ASSUMED[1], 1e-5))  # sigma, kappa
 RATE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kM]?)\s*(?:rps|/s|req/s)?")
 UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
@@ -101,11 +105,11 @@ class MachineRow:
     machines: int
     """The number of machines that are needed in the middle case, from `rate`."""
     few: int
-    """The number that suffices in the best case, from `rate_high`."""
+    """The number of machines that suffices in the best case, from `rate_high`."""
     many: int
-    """The number that is needed in the worst case, from `rate_low`."""
+    """The number of machines that is needed in the worst case, from `rate_low`."""
     memory_bytes: int | None
-    """The memory of one machine."""
+    """Memory that the server needs on one machine, in bytes; None: unknown."""
 
 
 def parse_rate(text: str) -> float:
@@ -124,6 +128,7 @@ def plan(
 
     Args:
         one: the advised candidate, as measured.
+        target_s: the latency that 99 % of the requests must not exceed.
         law: Gunther's law over its workers; None: an assumed range is used.
         memory_bytes: memory of one core's process; None: unknown.
 
@@ -151,18 +156,18 @@ def plan(
 
 
 def _cases(one: Service, target_s: float, law: Usl | None, cores: int) -> list[float]:
-    """Requests per second of a machine at the target: in the best case, in the middle, and in the worst case."""
+    """Return the requests per second of a machine at the target, in three cases: the best, the middle and the worst."""
     frictions = _FRICTIONS if law is None or not law.trustworthy else ((law.sigma, law.kappa),) * 3
     costs = (1 - MEASURING_SPREAD, 1.0, 1 + MEASURING_SPREAD)
     return [_carries(one, target_s, cores, *each) for each in zip(frictions, costs, SEEDS, strict=True)]
 
 
 def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, float], cost: float, seed: int) -> float:
-    """Return the rate, in requests per second, at which a machine with `cores` CPUs still holds `target_s` (p99).
+    """Return the highest rate, in requests per second, at which a machine with `cores` CPUs meets `target_s` (p99).
 
-    `one` is the server that was measured, which has as many slots for each CPU. `friction` is (sigma, kappa) of the
-    Universal Scalability Law over CPUs: how much more CPU time a request takes the more of them there are. `cost`
-    multiplies that time for all numbers of CPUs; `seed` is that of the simulated arrivals.
+    `one` is the server that was measured; each CPU of the machine gets as many slots as each of its CPUs had.
+    `friction` is (sigma, kappa) of the Universal Scalability Law over CPUs: how much more CPU time a request takes the
+    more CPUs there are. `cost` multiplies that time for all numbers of CPUs; `seed` is that of the simulated arrivals.
     """
     sigma, kappa = friction
     slower = cost * (1 + sigma * (cores - 1) + kappa * cores * (cores - 1))
@@ -172,8 +177,9 @@ def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, f
 
 
 def basis(law: Usl | None) -> str:
-    """Return a clause, for the text of the plan, that says by which law cores slow each other down, and whether it was
-    measured or is assumed."""
+    """Return a part of a sentence, for the text of the plan, that says by which law cores slow each other down, and
+    whether it was measured or is assumed.
+    """
     if law is not None and law.trustworthy:
         return f"cores slow each other down as measured: sigma {law.sigma:.3g}, kappa {law.kappa:.2g}"
     low, high = ASSUMED

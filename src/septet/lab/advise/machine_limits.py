@@ -48,7 +48,9 @@ def machine_limits(pinned: Pinning, root: Path = CGROUP, membership: Path = MEMB
 
 
 GO_ON, WAIT, GIVE_UP = IF_BUSY = ("go-on", "wait", "give-up")
-"""What to do on a machine that others still use after a short wait: measure lower bounds, wait for them, or end."""
+"""Values of --if-busy: what to do if, after a short wait, other programs still use the CPUs. Measure all the same, so
+that capacities are lower bounds; wait up to an hour; or end with an error.
+"""
 LONG_WAIT_S = 3600.0
 SAID_EVERY_S = 60.0
 
@@ -59,10 +61,11 @@ def await_quiet(
     if_busy: str = GO_ON,
     busy_share: Callable[[], float] = machine.busy_share,
 ) -> None:
-    """Wait until other programs leave the machine alone: for `short_s` seconds, an hour with WAIT; says so.
+    """Wait until other programs use hardly any CPU: for at most `short_s` seconds, with WAIT an hour. `say` is called
+    with a sentence about the wait.
 
-    `busy_share` takes a moment and returns the share of all CPUs that is in use. Raises Failed when others still use
-    more than FOREIGN_SHARE_MAX in the end, unless `if_busy` is GO_ON.
+    `busy_share` takes a moment and returns the share of all CPUs that is in use. If that is still more than
+    FOREIGN_SHARE_MAX in the end, raises Failed, unless `if_busy` is GO_ON.
     """
     at_most_s = LONG_WAIT_S if if_busy == WAIT else short_s
     begun = time.monotonic()

@@ -1,7 +1,7 @@
 """Carries out the trials of a search: runs one server at a time, and loads it for one trial after another.
 
-A server is kept while it holds the rates that are offered. After a trial that it did not hold it is replaced: requests
-that are still in its queues would spoil the next trial.
+A server is kept as long as it meets the latency target at the rates that are offered. After a trial in which it did
+not, it is replaced: requests that are still in its queues would spoil the next trial.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from septet.lab.runner import load_and_sample, plan_for, started
 from septet.lab.server import Server, free_port
 
 ANSWERS = 1000
-"""Answers that a trial should have: ten of them are beyond the p99."""
+"""Answers that a trial should have at least, so that ten of them are beyond the p99."""
 DURATION_MIN_S, DURATION_MAX_S = 1.0, 5.0
 TARGETS = 10
-"""The measured window lasts at least this many times the target latency, so that a growing queue has time to show."""
+"""A trial lasts at least this many times the target latency, so that a growing queue has time to show."""
 WARMUP_S = 0.4
 TIMEOUT_MIN_S, TIMEOUT_TARGETS = 1.0, 20.0
 """A request that takes longer than TIMEOUT_TARGETS times the target, and longer than TIMEOUT_MIN_S seconds, is an
@@ -38,17 +38,20 @@ SATURATED_TIMEOUT_S = 10.0
 
 Record = dict[str, Any]
 Key = tuple[str, tuple[tuple[str, str], ...], int, str | None]
-"""Model, setting, number of users and rate of a run."""
+"""What identifies a trial: model, options of `septet serve`, number of users, and rate as text (None: a closed loop).
+"""
 
 
 def duration_s(rate: float, target_s: float, answers: int = ANSWERS, longest_s: float = DURATION_MAX_S) -> float:
-    """Seconds for which a rate is offered: long enough for `answers` answers, within bounds."""
+    """Return the seconds that a trial at `rate` lasts: long enough for `answers` answers, for TARGETS times the latency
+    target, and for DURATION_MIN_S; but at most `longest_s`.
+    """
     return min(longest_s, max(DURATION_MIN_S, answers / rate, TARGETS * target_s))
 
 
 @dataclass(slots=True)
 class _RunningServer:
-    """The server that runs now, and its part of the record of each run."""
+    """The server that runs now, and the part of the records that all trials on it have in common."""
 
     candidate: Candidate
     port: int
@@ -62,7 +65,10 @@ class TrialRunner:
     def __init__(
         self, experiment: Experiment, target_s: float, records: list[Record], known: Sequence[Record] = ()
     ) -> None:
-        """`known`: runs of an interrupted search, each of which replaces the same trial of this search."""
+        """`target_s`: the latency target, which decides how long a trial lasts. `records`: a list to which the record
+        of each run is appended. `known`: runs of an interrupted search, each of which replaces the same trial of this
+        search.
+        """
         self._experiment = experiment
         self._target_s = target_s
         self._records = records
@@ -81,7 +87,7 @@ class TrialRunner:
         self.replace_server()
 
     def spent_s(self) -> float:
-        """Seconds that the runs from an interrupted search's file took."""
+        """Seconds that the trials took whose records came from the file of an interrupted search."""
         return self._spent_s
 
     def replace_server(self) -> None:
@@ -90,14 +96,16 @@ class TrialRunner:
         self._stack.close()
 
     def offer(self, candidate: Candidate, rate: float, users: int, window_s: float) -> Trial:
-        """Run an open loop: `rate` requests become due in each second of the window, however many are answered."""
+        """Run an open loop: in each of `window_s` seconds `rate` requests become due, however many are answered;
+        `users` connections send them.
+        """
         timeout_s = max(TIMEOUT_MIN_S, TIMEOUT_TARGETS * self._target_s)
         return self._run(candidate, users, rate=rate, duration_s=window_s, timeout_s=timeout_s)
 
     def saturate(self, candidate: Candidate, users: int, at_least_s: float = 0.0) -> Trial:
         """Run a closed loop: each user sends the next request when the last answer has come.
 
-        It takes `at_least_s`, but no less than DURATION_MIN_S and no more than SATURATED_TIMEOUT_S.
+        It lasts `at_least_s` seconds, but no less than DURATION_MIN_S and no more than SATURATED_TIMEOUT_S.
         """
         window_s = min(SATURATED_TIMEOUT_S, max(DURATION_MIN_S, at_least_s))
         return self._run(candidate, users, rate=None, duration_s=window_s, timeout_s=SATURATED_TIMEOUT_S)
@@ -149,7 +157,9 @@ class TrialRunner:
 
 
 def _key(record: Record) -> Key:
-    """Return what two runs have in common if they are trials of the same thing."""
+    """Return the key of a run. Two runs with the same key are trials of the same candidate under the same load, so that
+    one can replace the other.
+    """
     rate = record["rate"]
     setting = tuple(sorted(record["setting"].items()))
     return record["model"], setting, record["users"], None if rate is None else f"{rate:.4g}"
@@ -157,17 +167,18 @@ def _key(record: Record) -> Key:
 
 @dataclass(slots=True)
 class Scheduled:
-    """How the threads of a server were scheduled: sums over the threads, in seconds."""
+    """How long the threads of a server ran, and how long they waited for a CPU: sums over the threads."""
 
     ran_s: float = 0.0
-    """Time on a CPU."""
+    """Seconds for which the threads ran on a CPU."""
     delayed_s: float = 0.0
-    """Time in which they were ready to run and waited for a CPU."""
+    """Seconds for which the threads were ready to run and waited for a CPU."""
 
 
 class _Watch:
-    """Receives events of the load generator, and measures how the server's threads are scheduled in the window; threads
-    that end within it are missed."""
+    """Receives events of the load generator, and measures how the server's threads are scheduled between the events
+    "measuring" and "measured". Threads that end in between are missed.
+    """
 
     def __init__(self, session: int) -> None:
         self._session = session

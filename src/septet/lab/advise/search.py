@@ -2,8 +2,9 @@
 
 There are hundreds of combinations of a model, workers and threads, and only minutes for all. The first rule of `RULES`
 that has a step to propose decides, and its reason is printed. A candidate is measured in two ways. A *saturation run*,
-a second under as many users as it can serve, shows its highest rate. The *capacity search*, several trials long, shows
-its highest rate within the latency target, and is made only where the saturated rate comes near the best capacity.
+a second under as many users as it can serve, shows its highest rate, which is called its saturated rate. The *capacity
+search*, several trials long, shows its highest rate within the latency target, and is made only where the saturated
+rate comes near the best capacity.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ from septet.lab.advise.trial import milliseconds
 THREADS_FIRST = 8
 THREADS_MAX = 512
 GAIN = 1.10
-"""Threads are doubled again if the last doubling multiplied the saturated rate by this factor or more."""
+"""The number of threads is doubled again if the last doubling multiplied the rate of the saturation run by this factor
+or more.
+"""
 TAKEN = 0.85
-"""All threads count as busy if the measured rate is at least this share of the rate at which, by Little's law, they all
-are."""
+"""All threads of a candidate count as busy if its measured rate is at least this share of the rate at which, by
+Little's law, all would be busy.
+"""
 MEMORY_SHARE = 0.8
 """Share of the usable memory that server processes may fill."""
 PROCESSES_MAX = 32
 
 
 def next_step(search: Search, in_time: bool = True) -> Step | None:
-    """Return the next step; None when nothing is left to measure.
+    """Return the step of the search to take next; None when nothing is left to measure.
 
-    `in_time` is False when most of the time is used: then only the best are checked (LAST_RULES).
+    `in_time` is False when most of the time is used: then only the best candidates are checked (LAST_RULES).
     """
     rules = RULES if in_time else LAST_RULES
     steps = (step for rule in rules for step in rule(search) if step.candidate.model in search.situation.models)
@@ -69,8 +73,9 @@ def _begin_with_a_loop(search: Search) -> Iterable[Step]:
 
 
 def _threads_where_it_waits(search: Search) -> Iterable[Step]:
-    """Rule for an application that blocks: double the number of threads while that raises the saturated rate by the
-    factor GAIN."""
+    """Rule for an application whose requests wait and hold a thread meanwhile: double the number of threads while that
+    raises the rate of the saturation run by the factor GAIN.
+    """
     if not search.situation.profile.blocks:
         return
     pool = search.pool
@@ -99,8 +104,10 @@ def _why_threads(search: Search) -> str:
 
 
 def _next_rung(search: Search, rungs: list[tuple[int, Finding]]) -> int | None:
-    """Return twice the largest number of threads that was measured; None if the last doubling gained less than GAIN, or
-    that is more than THREADS_MAX."""
+    """Return the next number of threads to measure: twice the largest so far. `rungs`: (threads, finding) of those
+    measured, in ascending order. None if the last doubling raised the rate by less than GAIN, or if the next would be
+    more than THREADS_MAX or twice the users.
+    """
     if not rungs or rungs[-1][1].most == 0:
         return None
     number, finding = rungs[-1]
@@ -134,8 +141,9 @@ def _a_thread_for_each(search: Search) -> Iterable[Step]:
 
 
 def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
-    """Double the threads of the best candidate if all were busy: the number was found with another model, whose own
-    limit may be lower."""
+    """Rule: if all threads of the best candidate were busy, measure it with twice as many. Their number was found with
+    another model, whose own limit may be lower.
+    """
     best, situation = search.best, search.situation
     if best is None or not situation.profile.blocks or not best.candidate.threads:
         return
@@ -149,9 +157,10 @@ def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
 
 
 def _loop_after_all(search: Search) -> Iterable[Step]:
-    """Make the capacity search of the loop without threads, if `search.promises` it.
+    """Rule: make the capacity search of the event loop with its default number of threads, if `search.promises` it.
 
-    Where more threads gained little, requests may as well wait on the loop itself.
+    For an application that waits, the search begins with a saturation run of it only. If more threads gained little, it
+    may be as good as they are.
     """
     first = next((each for each in search.findings if each.model in LOOPS and each.threads is None), None)
     if first is not None and search.promises(first):
@@ -172,7 +181,9 @@ def _the_other_loop(search: Search) -> Iterable[Step]:
 
 
 def _the_loop_alone(search: Search) -> Iterable[Step]:
-    """Saturate the loop with --threads 0, to say what it would bring; see `Candidate.is_loop_alone`."""
+    """Rule: make a saturation run of the event loop with --threads 0, only to report what that would bring; see
+    `Candidate.is_loop_alone`.
+    """
     profile = search.situation.profile
     first = next((each for each in search.findings if each.model in LOOPS and each.threads is None), None)
     if first is not None and not profile.waits and not profile.asynchronous:
@@ -181,7 +192,9 @@ def _the_loop_alone(search: Search) -> Iterable[Step]:
 
 
 def _processes_for_the_cpus(search: Search) -> Iterable[Step]:
-    """Double the workers of the best single process, up to a process for each CPU."""
+    """Rule: give the best candidate with a single process 2, 4, ... workers, up to one for each CPU; then search the
+    capacity of the smallest number that is about as fast as the best.
+    """
     cpus = search.situation.cpus
     single = [each for each in search.findings.values() if each.candidate.processes == 1 and each.capacity]
     if not single:
@@ -203,13 +216,15 @@ def _processes_for_the_cpus(search: Search) -> Iterable[Step]:
 
 
 def _doubled(cpus: int) -> list[int]:
-    """Return the powers of 2 up to the number of CPUs, from 2, and that number itself."""
+    """Return the powers of 2 from 2 on that are below the number of CPUs, and that number itself."""
     numbers = [2**power for power in range(1, cpus.bit_length()) if 2**power < cpus]
     return [*numbers, cpus]
 
 
 def _processes_instead_of_threads(search: Search) -> Iterable[Step]:
-    """Processes for an application that is not thread-safe; no more than fit into the memory."""
+    """Rule: measure a pool of processes, in case the application is not thread-safe; no more processes than fit into
+    the memory.
+    """
     situation, best = search.situation, search.best
     if situation.profile.asynchronous or best is None:
         return
@@ -224,8 +239,9 @@ def _processes_instead_of_threads(search: Search) -> Iterable[Step]:
 
 
 def _processes_that_fit(search: Search) -> int:
-    """Return how many processes fit into MEMORY_SHARE of the memory, if each takes as much as the smallest server that
-    was measured."""
+    """Return how many processes fit into MEMORY_SHARE of the memory, if each takes as much as the server that took
+    least.
+    """
     one = min(
         (
             each.saturation.memory_bytes
@@ -247,7 +263,9 @@ def _named_models(search: Search) -> Iterable[Step]:
 
 
 def _a_runner_up(search: Search) -> Iterable[Step]:
-    """Make a capacity search of another model, to compare with, even if its saturated rate is low."""
+    """Rule: make a capacity search of another model than the best candidate's, to compare with, even if its rate in the
+    saturation run is low.
+    """
     best = search.best
     if best is None or any(each.capacity for each in _others(search, best)):
         return
@@ -263,8 +281,9 @@ def _others(search: Search, best: Finding) -> list[Finding]:
 
 
 def _one_capacity_at_least(search: Search) -> Iterable[Step]:
-    """Make at least one capacity search, however short the time is; a second one, of another model where there is one,
-    when the first candidate held the target at no rate."""
+    """Rule: make at least one capacity search, however short the time is. If the first candidate met the target at no
+    rate, make a second one, of another model if there is one.
+    """
     saturated = [each for each in search.findings.values() if each.most and not each.candidate.is_loop_alone]
     tried = {each.candidate.model for each in saturated if each.bracket is not None}
     left = [each for each in saturated if each.bracket is None]
@@ -278,7 +297,7 @@ def _one_capacity_at_least(search: Search) -> Iterable[Step]:
 
 
 def _check_the_first_two(search: Search) -> Iterable[Step]:
-    """Check the brackets of the two best candidates (`first_two`) once more, each on a fresh server."""
+    """Rule: check the capacities of the two best candidates (`first_two`) once more, each on a fresh server."""
     for finding in first_two(list(search.findings.values())):
         if finding is not None:
             yield Step(finding.candidate, Look.CHECK, f"does a fresh server hold {finding.capacity:,.0f}/s for longer?")
@@ -305,16 +324,19 @@ LAST_RULES: tuple[Rule, ...] = (_one_capacity_at_least, _check_the_first_two)
 
 
 ALIKE = 0.95
-"""Rates that are at least this share of the best rate count as equal to it."""
+"""A rate counts as equal to the best one if it is at least this share of it."""
 SAME_COST = 1.1
-"""Two candidates cost the same if the CPU time of a request is at most this many times as long under one as under the
-other."""
+"""Two candidates cost the same if the CPU time of a request under one is at most this many times that under
+the other.
+"""
 PROBABLE = 0.7
-"""A candidate whose capacity is in doubt may be as good as the best one if its saturated rate is at least this share of
-the best one's."""
+"""A candidate whose capacity is in doubt counts as possibly as good as the best one if its saturated rate is at least
+this share of the best one's.
+"""
 DEARER = 1.25
-"""If the load generator could not saturate several candidates, those whose CPU time for a request is more than this
-many times the least are ranked after the others."""
+"""Candidates that the load generator could not saturate cannot be ranked by rate. Among them, those whose CPU time for
+a request is more than this many times the least come after the others.
+"""
 
 
 def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
@@ -327,8 +349,9 @@ def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
 
 
 def rank(findings: list[Finding]) -> list[Finding]:
-    """Return the candidates that hold the target: those with the capacity of the best, the simplest first; then the
-    rest."""
+    """Return the candidates that met the target. First come those whose capacity is equal to that of the best, the
+    simplest first; then the others.
+    """
     known = [each for each in findings if each.capacity]
     if not known:
         return []
@@ -354,6 +377,8 @@ def _may_reach(finding: Finding, best: Finding) -> bool:
 
 
 def _reaches(finding: Finding) -> float:
-    """Return the middle of the bracket (geometric mean): the best estimate of the highest rate that it holds."""
+    """Return the best estimate of a candidate's capacity: the geometric mean of the highest rate that met the target
+    and the lowest that did not.
+    """
     assert finding.bracket is not None, "it has a capacity"
     return float((finding.bracket.low * (finding.bracket.high or finding.bracket.low)) ** 0.5)

@@ -16,32 +16,38 @@ from septet.lab.advise.trial import Trial, outcome
 from septet.lab.advise.workload_profile import WorkloadProfile, profile_with_others, workload_profile
 
 START = 0.92
-"""A capacity search begins at this share of the saturated rate: the capacity is near it, unless latency is the
-limit."""
+"""A capacity search begins at this share of the rate in the saturation run: the capacity is near it, unless latency is
+the limit.
+"""
 FLOOR = 0.1
-"""A capacity search tries no rate below this share of the saturated rate."""
+"""A capacity search tries no rate below this share of the rate in the saturation run."""
 USERS_MIN = 8
 ARRIVAL_S = 1.0
 NOISY_RUNS_MAX = 4
-"""Most saturation runs of one candidate. It is repeated while its result is noisy"""
+"""Most saturation runs of one candidate. While other programs disturb them, another is made; see NOISY_GAIN."""
 NOISY_GAIN = 1.05
-"""and is at least this many times the best one before."""
+"""A further disturbed saturation run is followed by another only if its rate was more than this many times the best one
+so far.
+"""
 SEVERAL = 32
 """Number of simultaneous users with whom the profile is measured: enough to keep a CPU from going to sleep between two
 requests.
 """
 WINDOW = 3
-"""A saturation run lasts at least this many times as long as a request, or it would see no answer."""
+"""A saturation run lasts at least this many times as long as a single request takes, or it would see no answer."""
 FAILURES_MAX = 2
-"""A capacity search ends after this many trials without figures in a row: a lower rate would not help."""
+"""A capacity search ends after this many failed trials (without any figures) in a row: a lower rate would not help."""
 CHECK_SHARE = 0.3
 """Share of the search's time that is kept for checking the two best candidates."""
 CHECK_ANSWERS = 3 * ANSWERS
 CHECK_MAX_S = 6.0
 STEPS_BACK = (1.0, 0.94, 0.85, 0.7)
-"""A check tries these shares of the highest held rate in this order, until one is held."""
+"""A check tries these shares of the rate that the capacity search has found, in this order, until the target is met at
+one.
+"""
 BELOW = 0.5
-"""A check also requires that the target is met at this share of the rate that it has found."""
+"""A check offers a second rate as well: this share of the one that it has confirmed. The target must be met there, too.
+"""
 
 clock = time.monotonic
 
@@ -86,7 +92,8 @@ class SearchRun:
         self._begun = clock()
 
     def profile(self, model: str, asynchronous: bool) -> WorkloadProfile:
-        """Measure the workload profile under `model`, a loop: one user alone and, if requests wait, several at once.
+        """Measure the workload profile (whether the application waits or computes) under `model`, which has an event
+        loop: with one user alone and, if requests wait, with several.
 
         Raises Failed when the application gives no right answer.
         """
@@ -130,8 +137,8 @@ class SearchRun:
             self._observer.saturated(finding)
 
     def _most_of_several(self, candidate: Candidate, users: int, window_s: float) -> Trial:
-        """Make a saturation run, repeat it while it is noisy and improves, and return the best: no disturbance makes a
-        server faster than it is.
+        """Make a saturation run, repeat it while other programs disturb it and it improves, and return the best one,
+        because no disturbance makes a server faster than it is.
 
         A candidate may be dropped because of this figure, so one disturbed run must not decide.
         """
@@ -153,7 +160,9 @@ class SearchRun:
         self._observer.found(finding)
 
     def _drive(self, capacity_search: CapacitySearch, finding: Finding, situation: Situation) -> None:
-        """Try the rates that the capacity search asks for; sets the bracket and the trials at both ends of it."""
+        """Run the trials that `capacity_search` asks for; then set in `finding` the bracket (the two rates between
+        which the capacity lies) and the trials at both of them.
+        """
         trials: dict[float, Trial] = {}
         failures = 0
         while (rate := capacity_search.next_rate()) is not None:
@@ -180,7 +189,8 @@ class SearchRun:
         return self._runner.offer(candidate, rate, users, duration_s(rate, self._target_s))
 
     def _check(self, search: Search, finding: Finding) -> None:
-        """Check the bracket: offer its low rate for longer on a fresh server; if two trials fail, try lower rates.
+        """Check the result of a capacity search: offer the highest rate that was held for longer, on a fresh server; if
+        two trials fail, try lower rates.
 
         Half of that rate must be held as well. That does not follow by itself: a pool with fewer threads than kept
         connections may serve them while they are busy, and let them wait for each other when they are not.
@@ -200,8 +210,9 @@ class SearchRun:
         self._observer.found(finding)
 
     def _confirmed(self, finding: Finding, found: float, users: int) -> tuple[float, Trial | None, float | None]:
-        """Return the highest rate that fresh servers hold, 0 if none; its trial; the lowest rate that they did not
-        hold."""
+        """Try the rate `found` and lower ones on fresh servers. Returns the highest rate that was held, 0 if none; its
+        trial; and the lowest rate that was tried and not held, None if there is none.
+        """
         refuted = None
         for share in STEPS_BACK:
             if refuted is not None and self._late(1.0) and share != STEPS_BACK[-1]:
@@ -217,9 +228,11 @@ class SearchRun:
         return 0.0, None, refuted
 
     def _held_longer(self, finding: Finding, rate: float, users: int) -> Trial | None:
-        """Offer the rate up to twice, for longer, each time to a fresh server; returns the trial that held, or None.
+        """Offer the rate twice, for longer than the search did, each time to a fresh server; return the first trial
+        that held the target, or None.
 
-        A third time where both were disturbed. Then `lowest_failed` is a disturbed trial, and nothing is refuted.
+        If other programs may be the reason why the second trial failed, too, and there is time, a third one is made.
+        The last trial that failed is kept in `finding.lowest_failed`.
         """
         window_s = duration_s(rate, self._target_s, CHECK_ANSWERS, CHECK_MAX_S)
         for attempt in range(3):
@@ -236,7 +249,7 @@ class SearchRun:
 
 
 def _disturbed(trial: Trial | None) -> bool:
-    """True if other programs may be the reason why this rate was not held."""
+    """True if the trial did not meet the target and other programs may be the reason."""
     return trial is not None and trial.is_disturbed
 
 

@@ -1,7 +1,7 @@
-"""A trial: the figures of one run of the load generator, and the judgement whether the latency target was held.
+"""A trial: the figures of one run of the load generator, and the judgement whether the latency target was met.
 
-A trial that held the target is believed even if the machine was busy, because nothing makes a server faster than it is.
-One that did not counts against the server only if nothing else explains it.
+If a trial met the target, that is believed even if the machine was busy, because nothing makes a server faster than it
+is. If it did not, that counts against the server only if nothing else explains it.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ from septet.lab.evening import DISTURBED_SHARE
 from septet.lab.verdicts import CLIENT_OTHERS_MAX, CLIENT_SHARE_MAX, ERROR_SHARE_MAX, client_others_share, judge
 
 BEHIND_SHARE = 0.03
-"""A queue grows, so the rate is not held, if at the end more than this share of the requests that were due, and more
-than BEHIND_REQUESTS, are unanswered."""
+"""At the end of a trial, a queue is taken to grow if more than this share of the requests that were due, and more than
+BEHIND_REQUESTS, are unanswered. Then the rate is not held.
+"""
 BEHIND_REQUESTS = 4.0
 MISSED_SHARE = 0.8
-"""If the scheduler's figures show less than this share of the CPU time by ticks, threads have ended in the window, and
-the ticks are used."""
+"""The CPU time of the server is read exactly from the scheduler, and coarsely in ticks. If the exact time is less than
+this share of the coarse one, threads have ended during the trial and are missing from it: then ticks are used.
+"""
 LATE_SHARE = 0.2
-"""A missed target is not held against the server if the load generator's own lateness (its p99) is more than this share
-of the target."""
+"""A missed target is not held against the server if the load generator itself sent requests late: if the p99 of that
+lateness is more than this share of the target.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The figures of one run. Shares are of one CPU."""
+    """The figures of one run of load. Shares of CPU time are of one CPU: 2 means two CPUs."""
 
     rate: float | None
-    """Requests due in a second; None: a closed loop."""
+    """Requests that became due in a second; None: there was no given rate, since each user sent a request when it had
+    an answer (a closed loop).
+    """
     users: int
     answered_per_s: float
     answers: int
@@ -41,12 +46,12 @@ class Trial:
     due: int
     window_s: float
     late_p99_s: float
-    """How late requests were sent for which a connection was free (p99), in seconds."""
+    """How late, in seconds, the load generator sent requests although a connection was free: the p99."""
     client_share: float
     cpu_s: float
-    """CPU time of the server for one answer."""
+    """CPU time of the server for one answer, in seconds."""
     delay_s: float
-    """Time for one answer in which a thread of the server was ready to run and waited for a CPU."""
+    """Seconds for one answer in which a thread of the server was ready to run and waited for a CPU."""
     server_share: float
     """CPU time that the server used or waited for, divided by the time of the window: above 1 with several CPUs."""
     gil_share: float | None
@@ -58,9 +63,7 @@ class Trial:
     reason: str | None
     failure: str | None = None
     used_share: float | None = None
-    """CPU time that the server used, divided by the time of the window; None if it cannot be told from the time it
-    waited for a CPU.
-    """
+    """CPU time that the server used, divided by the time of the window; None if the run failed."""
     others_share: float = 0.0
     """CPU time that other programs used on the server's CPUs, divided by the time of the window."""
     stolen_share: float = 0.0
@@ -68,8 +71,8 @@ class Trial:
     kinds: tuple[tuple[str, int], ...] = ()
     """Failed requests by kind ("timeout", "status 503", ...), the most frequent first."""
     disturbance: str | None = None
-    """Who took so much of the CPUs that a missed target is not held against the server; None if nobody did. It is also
-    known for a trial with failed requests, whose verdict is "errors".
+    """A few words on which programs took so much of the CPUs that a missed target is not held against the server; None
+    if none did. It is also known for a trial with failed requests, whose verdict is "errors".
     """
 
     @property
@@ -77,7 +80,7 @@ class Trial:
         return self.server_share if self.used_share is None else self.used_share
 
     least_s: float | None = None
-    """The fastest answer in seconds: among many, some are not delayed by anything, even on a busy machine."""
+    """The fastest answer, in seconds. Even on a busy machine some of many answers are not delayed by anything."""
 
     @property
     def is_disturbed(self) -> bool:
@@ -106,7 +109,7 @@ class Trial:
 
 
 def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
-    """Make a trial from the record of a run (see `measure.TrialRunner`) on a machine with so many CPUs."""
+    """Make a trial from the record of a run (see `measure.TrialRunner`). `cpus`: number of CPUs of the machine."""
     verdict, reason = judge(dict(record), cpus)
     if "failure" in record:
         return _failed(record["failure"])
@@ -149,10 +152,10 @@ def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
 
 
 def _disturbance(record: Mapping[str, Any], cpus: int, taken_share: float) -> str | None:
-    """Return in a few words who took CPUs from the server or the load generator; None if hardly anybody did.
+    """Return in a few words which programs took CPUs from the server or the load generator; None if they took little.
 
-    `taken_share`: what others and the hypervisor had of the server's CPUs, as a share of one CPU. If server and load
-    generator share their CPUs, this includes the load generator, so the verdict of the run decides.
+    `taken_share`: what other programs and the hypervisor had of the server's CPUs, as a share of one CPU. It is not
+    judged if server and load generator share their CPUs, because it includes the load generator then.
     """
     server, client = record.get("pinned") or ((), ())
     if server and client and taken_share > DISTURBED_SHARE * len(server):
@@ -163,10 +166,10 @@ def _disturbance(record: Mapping[str, Any], cpus: int, taken_share: float) -> st
 
 
 def _scheduled(record: Mapping[str, Any]) -> tuple[float, float]:
-    """Return, for the server's threads in the window together: seconds on a CPU, and seconds ready to run but waiting
-    for one.
+    """Return two sums over the server's threads during the trial: seconds on a CPU, and seconds ready to run but
+    waiting for a CPU.
 
-    Where threads ended in the window, the CPU time is that counted in ticks, and the wait is given as 0.
+    If threads ended during the trial, the first is counted in ticks, and the second is 0.
     """
     ticks_s = record["usage"]["user_s"] + record["usage"]["system_s"]
     exact = record.get("scheduled") or {"ran_s": 0.0, "delayed_s": 0.0}
@@ -176,7 +179,7 @@ def _scheduled(record: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
-    """Judge a trial of an open loop against the target; returns the outcome and its reason in a few words."""
+    """Judge a trial at a given rate against the latency target; returns the outcome and its reason in a few words."""
     if trial.failure is not None:
         return Outcome.BROKEN, trial.failure
     objection = _objection(trial, target_s)
@@ -193,7 +196,7 @@ def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
 
 
 def _objection(trial: Trial, target_s: float) -> str | None:
-    """Return the reason why the target was not held, in a few words; None when it was."""
+    """Return the reason why the target was not met in a trial, in a few words; None if it was met."""
     if trial.error_share > ERROR_SHARE_MAX or not trial.answers:
         return f"{trial.errors:,} of {trial.errors + trial.answers:,} requests failed ({trial.failures or 'no answer'})"
     if trial.p99_s is None or trial.p99_s > target_s:

@@ -20,11 +20,17 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 POINTS_MIN = 4
-"""One more than there are parameters; with fewer a fit would have no error to judge it by."""
+"""Least number of points for a fit: one more than the law has parameters. With fewer, there would be no error by which
+to judge the fit.
+"""
 CLIFF = 0.75
-"""There is a cliff where throughput falls below this share of the throughput at the next smaller number."""
+"""Throughput falls off a cliff where it is below this share of the throughput at the next smaller number of workers;
+see `cliff_of`.
+"""
 TRUST_MAX = 0.10
-"""A fit may be extended beyond its points if its relative error is at most this (0.10: 10 %)."""
+"""The law may be used beyond the points that it is fitted to if its relative error (root mean square) is at most this
+(0.10: 10 %).
+"""
 
 Point = tuple[float, float]  # number, throughput
 
@@ -36,16 +42,17 @@ class Usl:
     rate: float
     """lambda: the throughput of one worker, in the unit of the points."""
     sigma: float
-    """The share of the work for which workers queue."""
+    """The share of the work for which workers queue; see the module."""
     kappa: float
-    """The cost of each pair of workers."""
+    """The weight of the cost that grows with the number of pairs of workers, N (N - 1); see the module."""
     error: float
-    """Root mean square of the relative residuals."""
+    """Root mean square of the differences between law and points, as shares."""
     points: int
     """Number of points that were fitted."""
     cliff: float | None = None
-    """The first of these numbers at which throughput has dropped, as `cliff_of` says; it and those beyond are not
-    fitted. None: no cliff."""
+    """The smallest number of workers at which throughput has dropped more than the law can explain; it and all larger
+    ones are not fitted. None: there is none.
+    """
 
     def at(self, number: float) -> float:
         """Return the throughput of `number` workers by this law."""
@@ -65,7 +72,7 @@ class Usl:
 
     @property
     def trustworthy(self) -> bool:
-        """True if the law fits well enough to be extended beyond its points."""
+        """True if the law fits well enough to be used for larger numbers than were measured."""
         return self.error <= TRUST_MAX
 
 
@@ -77,8 +84,8 @@ def fit(points: Sequence[Point]) -> Usl | None:
 
 
 def cliff_of(points: Sequence[Point]) -> float | None:
-    """Return the first number at which throughput drops to less than CLIFF of that before, and of what the law
-    predicts.
+    """Return the smallest number at which throughput drops below CLIFF times that at the number before, and below CLIFF
+    times what the law predicts there.
 
     A drop that the law through the points before it predicts is no cliff. None: there is no cliff.
     """
@@ -109,12 +116,16 @@ def _through(points: Sequence[Point]) -> Usl | None:
 
 
 def _terms(n: float) -> tuple[float, float, float]:
-    """Return the terms of N / X = a + b (N - 1) + c N (N - 1), with a = 1 / lambda, b = sigma a, c = kappa a."""
+    """Return the factors of a, b and c in N / X = a + b (N - 1) + c N (N - 1) for N = n. There a = 1 / lambda, b =
+    sigma a, c = kappa a.
+    """
     return 1.0, n - 1, n * (n - 1)
 
 
 def _solved(points: Sequence[Point], columns: tuple[int, ...]) -> tuple[float, float, float] | None:
-    """a, b and c by least squares of relative errors, with those not in `columns` zero; None: no sensible solution."""
+    """Return a, b and c (see `_terms`) for the points, by least squares of relative errors. Those whose index is not in
+    `columns` are 0. None if there is no solution, or one of them would be negative.
+    """
     rows = [[_terms(n)[column] * x / n for column in columns] for n, x in points]  # all divided by N / X: targets are 1
     size = len(columns)
     matrix = [[sum(row[i] * row[j] for row in rows) for j in range(size)] for i in range(size)]
@@ -126,7 +137,9 @@ def _solved(points: Sequence[Point], columns: tuple[int, ...]) -> tuple[float, f
 
 
 def _gauss(matrix: list[list[float]], right: list[float]) -> list[float] | None:
-    """Return the solution of a small system of equations, by elimination with pivots; None for a singular one."""
+    """Return the x for which `matrix` times x is `right`, by Gaussian elimination with pivots; None for a singular
+    matrix.
+    """
     size = len(right)
     rows = [[*line, value] for line, value in zip(matrix, right, strict=True)]
     for column in range(size):
@@ -142,8 +155,9 @@ def _gauss(matrix: list[list[float]], right: list[float]) -> list[float] | None:
 
 
 def _law(weights: tuple[float, float, float], points: int) -> Usl | None:
-    """Return the law whose terms (see `_terms`) are a, b and c; None for a = 0, by which the throughput of one worker
-    would be infinite."""
+    """Return the law with the coefficients a, b and c (see `_terms`) in `weights`; None if a is 0, by which the
+    throughput of one worker would be infinite.
+    """
     a, b, c = weights
     return Usl(1 / a, b / a, c / a, error=0.0, points=points) if a > 0 else None
 

@@ -13,9 +13,13 @@ from dataclasses import dataclass, replace
 from septet.lab.advise.trial import Trial, milliseconds
 
 WAITS_SHARE = 0.3
-"""A request that waits for more than this share of its time makes another thread worth while."""
+"""An application counts as waiting only if a request waits for more than this share of its time: below it, another
+thread would gain little.
+"""
 WAITS_S = 0.001
-"""The shortest wait that counts: switches between threads and the loopback take time as well."""
+"""An application counts as waiting only if a request waits for longer than this many seconds: switches between threads
+and the loopback take time as well.
+"""
 GAIN = 1.5
 """An application counts as waiting only if the rate with several users is more than this many times that with one."""
 USERS = 100
@@ -24,13 +28,16 @@ USERS_MAX = 2000
 
 
 LEAST_SHARE = 0.95
-"""The fastest answer of a disturbed run takes the place of the median where it is below this share of it; it is known
-to 1 %, the width of a bucket."""
+"""If other programs disturbed the run, the fastest answer replaces the median as the time of a request, unless the
+median times this share is already below it. The fastest is known only to 1 %, the width of a bucket of the histogram.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadProfile:
-    """One request alone, in seconds: `wall_s` until it is answered (the median), `cpu_s` computing."""
+    """What one request takes, in seconds, when there is no other: `wall_s` until it is answered (the median), `cpu_s`
+    of CPU time.
+    """
 
     asynchronous: bool
     wall_s: float
@@ -48,7 +55,9 @@ class WorkloadProfile:
 
     @property
     def blocks(self) -> bool:
-        """True if a request that waits holds a thread: other requests then need other threads or processes."""
+        """True if requests wait and hold a thread meanwhile (WSGI): other requests then need other threads or
+        processes.
+        """
         return self.waits and not self.asynchronous
 
     def rate_max(self, cpus: int) -> float:
@@ -56,8 +65,9 @@ class WorkloadProfile:
         return cpus / max(self.cpu_s, 1e-6)
 
     def at_once(self, cpus: int) -> int:
-        """Return the number of requests that the application has to handle at a time so that all CPUs are used up
-        (Little's law)."""
+        """Return the number of requests that the application must handle at the same time to use up all CPUs (Little's
+        law).
+        """
         return math.ceil(self.rate_max(cpus) * self.wall_s)
 
     def users(self, cpus: int) -> int:
@@ -78,7 +88,7 @@ def workload_profile(alone: Trial, asynchronous: bool) -> WorkloadProfile:
     """Compute the profile from `alone`, a trial with a single user in a closed loop.
 
     Time in which the server waited for a CPU is not counted as waiting. On a busy machine the load generator waits for
-    its CPU as well, which nobody counts; there the fastest answer stands for the time of a request.
+    its CPU as well, and that time is not measured; so there the fastest answer is taken as the time of a request.
     """
     wall_s = (alone.p50_s or 0.0) - alone.delay_s
     if alone.is_disturbed and alone.least_s is not None and not 0 < wall_s * LEAST_SHARE < alone.least_s:
@@ -89,8 +99,8 @@ def workload_profile(alone: Trial, asynchronous: bool) -> WorkloadProfile:
 def profile_with_others(found: WorkloadProfile, alone: Trial, several: Trial) -> WorkloadProfile:
     """Complete the profile `found` with `several`, a trial with several users at once; `alone` had a single one.
 
-    Only that shows whether concurrency raises the rate. The CPU time of a request is the lower of both trials: among
-    others it is lower, because no thread has to be woken for it.
+    Comparing the two shows whether concurrency raises the rate. The CPU time of a request is the lower one of both
+    trials: with several users it is lower, because no thread has to be woken for a request.
     """
     if not several.answers:
         return found

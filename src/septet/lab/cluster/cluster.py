@@ -21,7 +21,7 @@ CURE = "name the server by an address that the workers reach"
 
 
 class Cluster:
-    """The workers that were connected when the cluster was opened; all of them must stay."""
+    """The workers of a Dask cluster that were connected when it was opened; a run fails if one of them is lost."""
 
     def __init__(self, client: Client, text: str) -> None:
         self._client = client
@@ -35,9 +35,9 @@ class Cluster:
         return machines(self.workers)
 
     def check_reach(self, url: str, cure: str = CURE) -> None:
-        """Raise Failed unless every worker can connect to the URL, and it means the same machine for all.
+        """Raise Failed unless every worker can connect to the URL, and the URL means the same machine for all of them.
 
-        `cure` is what the message tells the user to do.
+        `cure`: what the error message tells the user to do.
         """
         check_url(url, self.workers, cure)
         for worker in self.workers:
@@ -46,7 +46,8 @@ class Cluster:
                 raise Failed(f"worker {worker.name} does not reach {url} ({answer}): {cure}")
 
     def load(self, plan: Plan, notify: Notify) -> dict[str, Any]:
-        """Carry the plan out, divided among the workers; each has a process on each of the plan's CPUs, or just one.
+        """Carry the plan out, divided among the workers. Each worker starts a process of the load generator on each CPU
+        that the plan names, or just one.
 
         Returns the figures. `notify` is called with the events; Ctrl-C ends the run with the counts so far. Raises
         LoadError when a worker cannot carry out its share, and LoadLost when a worker is lost.
@@ -64,7 +65,9 @@ class Cluster:
         return outcome(replace(plan, processes=len(processes)), processes)
 
     def load_cell(self, plan: Plan, receive: Notify, scenario: Path | None = None) -> dict[str, Any]:
-        """Carry out the plan of a cell (`client.Load`). Raises KeyboardInterrupt when the run was interrupted."""
+        """Carry out the plan of one run of `septet bench`; a `client.Load`. Raises KeyboardInterrupt when the run was
+        interrupted.
+        """
         try:
             figures = self.load(plan, receive)
         except LoadError as error:

@@ -16,7 +16,7 @@ SCHEMES = ("tcp", "tls")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine that ssh(1) reaches, and the path of a Python there that has Septet."""
+    """A machine that is reached by ssh(1), and the path of a Python interpreter there that has Septet."""
 
     name: str
     """The destination for ssh: a name of ~/.ssh/config, or user@host."""
@@ -85,7 +85,8 @@ def host(text: str) -> str:
 def pinned(spec: str | None, cpus: tuple[int, ...], pin: bool) -> Pinning:
     """Return the CPUs for the server, and for the load generator on each worker, which may be another machine.
 
-    `spec` is the value of --cluster, `cpus` that of --cpus. Raises UsageError for --cpus without --cluster.
+    `spec` is the value of --cluster, `cpus` that of --cpus; `pin`: False after --no-pin: server and load generator may
+    use all CPUs. Raises UsageError for --cpus without --cluster.
     """
     if cpus and spec is None:
         raise UsageError("--cpus: without --cluster, --pin does it")

@@ -36,23 +36,23 @@ SILENCE_S = 20.0
 KILL_S = 5.0
 
 Message = Callable[[], None]
-"""Handles a message; `collect` calls it, in the coordinator's own thread."""
+"""A call that handles a message from a worker; `collect` makes it in the coordinator's own thread."""
 
 
 @dataclass
 class RemoteProcess:
-    """One load process on a worker."""
+    """One process of the load generator, on a worker of the cluster."""
 
     worker: Worker
     plan: Plan
     """The part of the plan that this process carries out."""
     clock: Offset
-    """The offset of its machine's clock from ours."""
+    """By how much the clock of its machine is ahead of the clock of this one."""
     answers: int = 0
     raw: dict[str, Any] | None = None
     """The counts that the process has sent (`Tally.raw`); None until they have come."""
     late_ns: int = 0
-    """Nanoseconds by which the process began its window after the common instant, by our clock."""
+    """Nanoseconds between the common start instant and the time when the process began to measure, by our clock."""
 
 
 class ClusterCoordinator(Coordinator[RemoteProcess]):
@@ -140,8 +140,8 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
     def _answered(self, worker: Worker, answer: object) -> None:
         """Handle a worker's answer to `worker_side.renew`. Raises LoadLost when the worker has gone.
 
-        False means that the run is not under way there: its counts are on their way, or a new process took the place of
-        the worker; then no counts come, and `_check_silence` raises LoadLost later.
+        If `answer` is False, the run is not under way on the worker. Then its counts are on their way, or a new process
+        has taken the place of the worker; in that case no counts come, and `_check_silence` raises LoadLost later.
         """
         if self._futures[worker.address].done():
             return
@@ -255,8 +255,9 @@ def _merged(raws: Sequence[dict[str, Any]], name: str) -> Histogram:
 
 
 def _shares(processes: Sequence[RemoteProcess]) -> dict[object, float]:
-    """Return the share of one CPU that each process used, by the key of `_cpu_of`: processes bound to one CPU are added
-    up."""
+    """Return how much of its CPU the load generator used, as a share, by the key of `_cpu_of`. Processes that are bound
+    to the same CPU are added up.
+    """
     shares: dict[object, float] = {}
     for process in processes:
         shares[_cpu_of(process)] = shares.get(_cpu_of(process), 0.0) + _cpu_s(process) / _raw(process)["window_s"]

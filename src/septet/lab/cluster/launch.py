@@ -33,7 +33,7 @@ START_S = 60.0
 CONNECT_S = 5.0
 STOP_S = 5.0
 DEATH_S = 20
-"""Seconds after which a worker whose scheduler has gone ends itself."""
+"""A worker whose connection to its scheduler is lost ends itself after this many seconds."""
 POLL_S = 0.05
 WORKER = ("-m", "distributed.cli.dask_worker")
 # The HTTP server of Dask cannot be turned off, but its dashboard can; so its usual port 8787 stays free for others.

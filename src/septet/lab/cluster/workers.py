@@ -37,7 +37,7 @@ class Worker:
 
     @property
     def here(self) -> bool:
-        """True if it runs on this machine, and so takes CPU time from the server."""
+        """True if the worker runs on this machine, as the server does, and so takes CPU time from it."""
         return self.kernel_id == kernel_id()
 
 

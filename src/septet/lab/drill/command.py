@@ -13,7 +13,10 @@ EVERY_S = 1.0
 
 
 def run(name: str, experiment: Experiment, users: int, rate: float, duration_s: float | None) -> int:
-    """Run the drill of each model. Returns 0 if no request was lost; raises Failed if one was."""
+    """Run the drill `name` ("reload", "upgrade", "kill" or "stop") of each model, and print each outcome. Returns 0 if
+    all models have passed: no request was lost but those of killed processes, and the server carried out the order and
+    exited with status 0. Otherwise raises Failed.
+    """
     drill = drills.Drill(
         name=name, users=users, rate=rate, duration_s=duration_s or DURATION_S, every_s=min(EVERY_S, DURATION_S)
     )

@@ -35,7 +35,9 @@ _CARRIED_OUT = {"reload": " serves; generation ", "upgrade": " runs Septet "}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
-    """What is done to each model. `rate`: requests per second of all users together."""
+    """What is done to each model: which order is given (`name`) every `every_s` seconds, and the load meanwhile.
+    `rate`: requests per second of all users together.
+    """
 
     name: str
     users: int
@@ -51,7 +53,7 @@ class Outcome:
     model: str
     tally: Tally
     orders: list[float]
-    """When orders were given, on the clock of the losses."""
+    """When each order was given, in seconds of `time.monotonic`."""
     carried_out: int | None
     """Number of orders that the server has carried out; None if its log does not tell."""
     excused: int
@@ -70,7 +72,9 @@ class Outcome:
 
 
 def run(drill: Drill, experiment: Experiment, model: str) -> Outcome:
-    """Run one drill and return its outcome. Raises Failed if the server does not start, or ends."""
+    """Run the drill with one model and return its outcome. Raises Failed if the server does not start, or ends too
+    early.
+    """
     port = free_port(experiment.host)
     with tempfile.TemporaryDirectory(prefix="septet-drill-") as scratch:
         environment = experiment.environment(Path(scratch)) | SUPERVISED
@@ -93,7 +97,9 @@ def run(drill: Drill, experiment: Experiment, model: str) -> Outcome:
 
 
 def _orders(drill: Drill, server: Server, users: Users, given: list[float]) -> list[tuple[float, Callable[[], None]]]:
-    """Return the orders and their times, in seconds since the beginning."""
+    """Return the orders as functions, each with its time in seconds since the beginning of the drill. The time at which
+    an order is really given is appended to `given`.
+    """
     chance = random.Random(1)
 
     def order() -> None:
@@ -115,14 +121,16 @@ def _orders(drill: Drill, server: Server, users: Users, given: list[float]) -> l
 
 
 def _kill_one(supervisor: int, chance: random.Random) -> None:
-    """Kill a process below the supervisor: a generation or one of its workers."""
+    """Kill a process below the supervisor, drawn by `chance`: a generation or one of its workers."""
     below = [process.pid for process in proc.processes_of(supervisor) if process.alive and process.pid != supervisor]
     if below:
         os.kill(chance.choice(below), signal.SIGKILL)
 
 
 def _died(loss: Loss, kills: list[float]) -> bool:
-    """True if the request was in flight when a process was killed, or was sent to it before its end could be seen."""
+    """True if a lost request was in flight at one of the times `kills`, at which a process was killed, or was sent to
+    it before its end could be seen.
+    """
     return any(loss.began_at <= kill + DYING_S and loss.lost_at >= kill for kill in kills) and (
         not loss.reason.startswith("connecting")
     )

@@ -54,12 +54,14 @@ class Tally:
     closed_idle: int = 0
     """Number of kept connections that the server has closed while they were idle."""
     told: int = 0
-    """Number of kept connections whose end an answer has announced by `Connection: close`."""
+    """Number of kept connections whose end the server has announced, by `Connection: close` in an answer."""
     slowest_s: float = 0.0
 
 
 class Users:
-    """The `keepers` and `newcomers` users, who together begin `rate` requests per second at `address`."""
+    """The users of a drill: `keepers` keep their connections, `newcomers` connect for each request. Together they begin
+    `rate` requests per second at `address`.
+    """
 
     def __init__(
         self, address: tuple[str, int], path: str, keepers: int, newcomers: int, rate: float, seed: int = 0
@@ -77,7 +79,7 @@ class Users:
         self._by_fd: dict[int, User] = {}
         self._due: list[tuple[float, int]] = []
         self._until = float("inf")
-        """When the last request begins; on the clock of `monotonic`."""
+        """The time, of `time.monotonic`, from which on no request begins."""
         self.tally = Tally()
 
     def run(self, duration_s: float, events: list[tuple[float, Callable[[], None]]]) -> Tally:
@@ -113,7 +115,7 @@ class Users:
 
     @staticmethod
     def now() -> float:
-        """The present time on the clock of the losses."""
+        """Return the present time in seconds of `time.monotonic`, as in `Loss`."""
         return time.monotonic()
 
     def close(self) -> None:
