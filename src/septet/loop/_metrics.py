@@ -1,4 +1,6 @@
-"""Measures how busy a loop is, as libuv's uv_metrics_t does: around the poller's wait, from the first call on."""
+"""Measures how busy a loop is, as libuv's uv_metrics_t does, by timing each wait of the poller. It starts with the
+first request for a figure.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,16 +13,18 @@ Wait = Callable[[float | None], Ready]
 
 @dataclass(frozen=True)
 class Metrics:
-    """The activity of a loop since metrics() was first called, or since the last lap()."""
+    """The activity of a loop since `ReadinessLoop.metrics` was first called, or since the last call of
+    `ReadinessLoop.lap`.
+    """
 
     iterations: int = 0
-    """Turns of the loop."""
+    """Turns (iterations) of the loop. A turn is one wait of the poller and the callbacks that run after it."""
     events: int = 0
     """Ready descriptors or completions that the poller has reported."""
     idle_s: float = 0.0
     """Seconds in which the loop waited."""
     busy_s: float = 0.0
-    """Seconds in which it ran callbacks. busy_s / (busy_s + idle_s) is its load."""
+    """Seconds in which the loop ran callbacks. busy_s / (busy_s + idle_s) is the loop's load, from 0 to 1."""
     longest_turn_s: float = 0.0
     """The longest time between two waits, in seconds: the longest that an event may have waited for its callback."""
 
@@ -38,11 +42,11 @@ class Meter:
         self.idle_s = self.busy_s = self.longest_turn_s = 0.0
         self._longest_of_lap_s = 0.0
         self._lap = Metrics()
-        """The counts at the beginning of the lap."""
+        """The counts at the last call of `lap`."""
         self._since = monotonic()
 
     def around(self, wait: Wait) -> Wait:
-        """Return a function that calls `wait`, and counts its duration and its events here."""
+        """Return a function that calls `wait`, and adds its duration and the number of its events to this meter."""
 
         def counted(timeout_s: float | None) -> Ready:
             before = monotonic()
@@ -65,7 +69,7 @@ class Meter:
                 self.longest_turn_s = turn_s
 
     def start_turn(self) -> None:
-        """The loop starts to run. The time since it last ran counts neither as idle nor as busy."""
+        """Called when the loop starts to run. The time since it stopped counts neither as idle nor as busy."""
         self._since = monotonic()
 
     def read(self) -> Metrics:

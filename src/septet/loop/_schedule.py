@@ -118,7 +118,9 @@ def _trim_traceback(handle: AnyHandle) -> AnyHandle:
 
 
 class Schedule(asyncio.SelectorEventLoop):
-    """asyncio's selector loop with a schedule of its own. A subclass dispatches events in `_process_events`."""
+    """asyncio's selector loop, with its own rules for when callbacks run. A subclass dispatches events in
+    `_process_events`.
+    """
 
     # asyncio's attributes, which typeshed does not declare.
     _ready: deque[asyncio.Handle]
@@ -131,8 +133,10 @@ class Schedule(asyncio.SelectorEventLoop):
     _process_events: Callable[[Any], None]
 
     failed: Callable[[], None] | None = None
-    """Called after a callback or a watcher has raised, before the exception handler is: work may have been left undone.
-    None: nothing is called. Unlike the exception handler it is the server's, and not the application's."""
+    """Called after a callback or a watcher has raised, before the exception handler: the server then looks for work
+    that the callback has left undone. None: nothing is called. The exception handler cannot serve for this, because the
+    application may replace it.
+    """
 
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
@@ -214,7 +218,9 @@ class Schedule(asyncio.SelectorEventLoop):
             self._lack_memory(exc)
 
     def _lack_memory(self, exc: MemoryError) -> None:
-        """Report that memory is lacking, and pause. The next turn does what this one has left, so no event is lost."""
+        """Report that memory is lacking, and pause for SHORTAGE_S. What this turn has not done is done in the next one,
+        so no event is lost.
+        """
         self.tell_failed()
         self.call_exception_handler({"message": "The event loop lacks memory, and goes on", "exception": exc})
         sleep(SHORTAGE_S)
@@ -227,9 +233,9 @@ class Schedule(asyncio.SelectorEventLoop):
     """
 
     def _run_with_timers(self, events: Ready) -> None:
-        """The rest of a turn in which timers are due.
+        """Finish a turn in which timers are due: run ready callbacks, events and due timers.
 
-        They are taken first: a timer that is set by a callback of this turn must wait for the next one.
+        The due timers are taken from the heap first: one that is set by a callback of this turn must wait for the next.
         """
         due = self._take_due()
         try:
@@ -244,7 +250,8 @@ class Schedule(asyncio.SelectorEventLoop):
     def _run_ready(self, count: int) -> None:
         """Run the first `count` callbacks in the queue; those that they add run in the next turn.
 
-        Each is taken from the queue without a call: the exception of a signal handler comes at calls.
+        Each is taken from the queue by index, without calling a method: Python runs signal handlers at calls, and an
+        exception raised there would lose the callback.
         """
         if self._debug:
             self._run_ready_timed(count)
@@ -274,12 +281,14 @@ class Schedule(asyncio.SelectorEventLoop):
         self.call_exception_handler({"message": message, "exception": exc, "handle": handle})
 
     def resume_interrupted(self, exc: BaseException) -> None:
-        """Queue the callback that `exc`, which the caller has caught, has kept `call_soon` from queueing, if there is
-        one. For the loop's thread."""
+        """Repair a `call_soon` that was interrupted by `exc`, the exception of a signal handler: queue the callback
+        that it has not queued. Does nothing if `exc` has interrupted none. To be called in the loop's thread, by the
+        code that has caught `exc`.
+        """
         resume_interrupted(self, exc, None)
 
     def tell_failed(self) -> None:
-        """Call `failed`, if it is set."""
+        """Call the function in `failed`, if there is one, because a callback has raised."""
         if self.failed is not None:
             self.failed()
 
@@ -290,7 +299,7 @@ class Schedule(asyncio.SelectorEventLoop):
                 self._run_handle(handle)
 
     def _run_handle(self, handle: asyncio.Handle) -> None:
-        """Run a handle; in debug mode log it if it is slow."""
+        """Run a handle; in debug mode, log it if it takes longer than `slow_callback_duration`."""
         if self._debug:
             self._current_handle = handle
             self._timed(handle._run, handle)

@@ -78,7 +78,9 @@ class StreamTransport(StreamConnection):
             self._loop.watch(self._sock_fd, mask, self.ready)
 
     def ready(self, mask: int) -> None:
-        """Called by the loop when the socket is ready, or broken: then recv(2) or send(2) fails with the reason."""
+        """Receive or send, as `mask` (READABLE, WRITABLE, ERROR, HANGUP) says. Called by the loop. On a broken socket,
+        recv(2) or send(2) fails and gives the reason.
+        """
         if mask != READABLE and self._backlog:
             self._receive_and_send(mask)
             return

@@ -5,7 +5,8 @@ One multishot receive per connection stays in the kernel, and its completions ca
 cannot be stopped at once. Data that the kernel had received before it learned of a pause, or of an upgrade to TLS, is
 held, and delivered when reading is resumed.
 
-For TCP only; `receive_multishot` says what unix sockets would miss.
+Unix sockets do not use it: the kernel may never report the end of their stream to a multishot receive
+(`receive_multishot`).
 """
 
 import asyncio
@@ -22,7 +23,9 @@ from septet.pollers.ring import MORE, Ring
 from septet.pollers.ring_poll import RingPoll
 
 PLACEHOLDER: Ready = [(-1, 0)]
-"""Stands for one completion in the list of events: the loop counts it, but takes its contents from the queue later."""
+"""Stands for one completion in the list that `_SplitRingPoll.wait` returns: the loop counts its entries as events, and
+takes the contents of the completions from the ring later.
+"""
 
 RETRIABLE = (-errno.ENOBUFS, -errno.ECANCELED)
 """Results of a receive after which it is prepared again when data is wanted: no buffer was free; or we cancelled it."""
@@ -69,12 +72,20 @@ class RingStreamTransport(StreamTransport):
                 self._loop.unwatch(self._sock_fd)
 
     def ready(self, mask: int) -> None:
-        """Called by the loop when the socket is writable, or broken: then send(2) fails with the reason."""
+        """Send what waits. Called by the loop when the socket is writable; also when it is broken: then send(2) fails
+        and gives the reason.
+        """
         if self._backlog:
             self._run(self._send_backlog)
 
     def _completed(self, res: int, flags: int, data: bytes) -> None:
-        """Called by the ring for each completion of the receive."""
+        """Called by the ring for each completion of the receive.
+
+        Args:
+            res: number of bytes received; 0: end of the stream; negative: an error number.
+            flags: MORE is set if further completions will follow.
+            data: the received bytes.
+        """
         if flags & MORE and self._reading and not self._buffered and not self._held:  # nearly always
             try:
                 self._run(self._protocol.data_received, data)
@@ -143,7 +154,9 @@ class RingStreamTransport(StreamTransport):
 
 
 class _SplitRingPoll(RingPoll):
-    """Waits without calling back the completions: the loop runs ready callbacks first, then calls `collect`."""
+    """A poller over io_uring whose `wait` calls no callbacks: the loop first runs the callbacks that were ready before,
+    then has those of the completions called by `collect`.
+    """
 
     def wait(self, timeout_s: float | None) -> Ready:
         self.enter(timeout_s)
