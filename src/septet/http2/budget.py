@@ -1,10 +1,10 @@
 """Bounds the useless work that a client can ask for, so that a flood of frames ends the connection.
 
 A frame that costs the server work but brings no request and no content (PING, SETTINGS, PRIORITY, empty DATA, a reset
-of a request that was just begun) takes one from an allowance. Useful activity gives back: requests that are answered,
-content that moves, and time. So an ordinary client may send such frames for ever, and a flood ends after a known number
-of frames of any kind: CVE-2019-9512 (ping), 9513 (priority), 9515 (settings), 9518 (empty frames), CVE-2023-44487
-(rapid reset), CVE-2025-8671 (resets that the server is made to send).
+of a request that was just begun) takes one from an allowance. Useful activity gives back: requests, content that moves,
+and time. So an ordinary client may send such frames for ever, and a flood ends after a known number of frames of any
+kind: CVE-2019-9512 (ping), 9513 (priority), 9515 (settings), 9518 (empty frames), CVE-2023-44487 (rapid reset),
+CVE-2025-8671 (resets that the server is made to send).
 """
 
 

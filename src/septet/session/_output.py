@@ -1,7 +1,7 @@
 """The output queue of a session: bytes and parts of files that are not sent yet, in order.
 
-An application may give output faster than its client takes it, as far as the carrier lets it. What it gives while other
-output is unsent goes to the end of the queue. A base class of `Session`, which creates the attributes.
+An application may give output faster than its client takes it, as far as the process model allows. What it gives while
+other output is unsent goes to the end of the queue. A base class of `Session`, which creates the attributes.
 """
 
 from collections import deque
@@ -16,8 +16,9 @@ is not copied."""
 
 
 class OutputQueue:
-    """Unsent output, in the order `output`, `file`, `later`; and the connection's phase, which depends on whether there
-    is any."""
+    """Output that was not sent yet, in the order `output`, `file`, `later`; and the connection's phase, which depends
+    on whether there is any output.
+    """
 
     __slots__ = ("file", "later", "lost", "output", "phase", "since")
 
@@ -96,8 +97,9 @@ class OutputQueue:
         return WRITE
 
     def _enqueue(self, data: bytes, body: Part) -> None:
-        """Append to `later`, as `_queue` does. Small pieces in memory are joined, since an application may give very
-        many."""
+        """Append `data` to `later`, and then `body` if it is a FileRegion. Small pieces in memory are joined, since an
+        application may give very many.
+        """
         later = self.later
         if later is None:
             later = self.later = deque()

@@ -24,13 +24,16 @@ RETRY_AFTER_S = 1
 class Session(Http1Exchange):
     """One client connection, and its current request. Implements `protocol.ServerProtocol` and `exchange.Exchange`.
 
-    client, server: see `exchange.Exchange`. Not thread-safe: one carrier uses it at a time.
+    `client`, `server`: see `exchange.Exchange`. Not thread-safe: only the thread that moves the connection's bytes may
+    use it, or threads that share a lock.
     """
 
     __slots__ = ("_admitted", "_discarded", "_draining", "_pace", "ended", "exchange", "tunnel")
 
     tunnel: Any
-    """The messages of a WebSocket, set by `upgrade`; None in HTTP/1.1. See `session.websocket`."""
+    """The messages of a WebSocket, set by `upgrade` (see `session.websocket`), or the session of HTTP/2 that takes the
+    calls (see `session.prior_knowledge`). Not set as long as the connection speaks HTTP/1.1.
+    """
 
     def __init__(
         self, rules: Rules, client: tuple[str, int] | None, server: tuple[str, int | None], scheme: str = "http"
@@ -64,7 +67,7 @@ class Session(Http1Exchange):
         """True if `rules.admission` counts the current request as in flight."""
         self._discarded = 0
         self._draining = False
-        """`drain` was called, and not `stop`."""
+        """True if the server has a successor (`drain` was called) and need not stop at once (`stop` was not called)."""
 
     # What the carrier reads and calls
 
@@ -236,14 +239,16 @@ class Session(Http1Exchange):
         return self._rules.websocket.open(self, subprotocol, fields)
 
     def refused_websocket(self) -> None:
-        """The request asked for a WebSocket, and is answered otherwise."""
+        """Called when the application answers a request for a WebSocket with an ordinary answer: count that."""
         if self._rules.traffic is not None:
             self._rules.traffic.websocket_refused()
 
     # From one request to the next
 
     def _next_request(self) -> Want:
-        """Begin the next request if its head has come, and return the next want. A malformed one is refused."""
+        """Begin the next request if its head has come, and return the next want. A malformed head is answered with an
+        error.
+        """
         http = self.http
         if not http.pending:
             return self._await_request()
@@ -276,8 +281,9 @@ class Session(Http1Exchange):
         return self._enter(phase)
 
     def _read_proxy_header(self) -> Want:
-        """Decode the header of the PROXY protocol, if it has all come. From then on `client` and `server` are those
-        that the proxy names. Returns the next want."""
+        """Decode the header of the PROXY protocol, if all of it has come, and use the `client` and `server` that it
+        names. Returns the next want.
+        """
         try:
             header = decode(self.http.inbox)
         except ProtocolError as fault:
@@ -324,7 +330,7 @@ class Session(Http1Exchange):
         return True
 
     def _release(self) -> None:
-        """No longer count the request as in flight."""
+        """Report to `rules.admission` that the request is no longer in flight."""
         assert self._rules.admission is not None
         self._rules.admission.leave()
         self._admitted = False

@@ -46,9 +46,11 @@ from septet.session.observed import ObservedSession
 from septet.session.phases import LINGER, OVER, Pace
 
 EARNED_PER_S = 50
-"""Useless frames that the client may send in addition for each second."""
+"""Number of useless frames that the client may send in addition for each second that passes."""
 RESETS_PER_S = 5
-"""Streams that the client may reset in addition for each second: clients cancel what their users do not wait for."""
+"""Number of streams that the client may reset in addition for each second that passes: clients cancel requests whose
+answer their user does not wait for.
+"""
 
 SERVED_BEFORE_OTHERS = 1000
 """Number of requests after which a connection is ended if other clients wait for its thread, in models with a thread
@@ -57,12 +59,16 @@ for each client. nginx ends a connection after as many requests in any case (kee
 
 
 def _unknown() -> None:
-    """Return None: the time that a request lay unread, in a model that does not ask the kernel."""
+    """The `unread_ms` of a session whose model does not ask the kernel how long a request lay unread. Returns None: not
+    known.
+    """
 
 
 class Http2Session(Http2Input, Http2Output):
-    """One client connection, and its streams. Implements `protocol.ServerProtocol`, and `_http2_exchange.Connection`
-    for its exchanges. Not thread-safe: one carrier uses it at a time."""
+    """One client connection that speaks HTTP/2, and its streams. Implements `protocol.ServerProtocol`, and
+    `_http2_body.Connection` for its exchanges. Not thread-safe: only the thread that moves the connection's bytes may
+    use it, or threads that share a lock.
+    """
 
     __slots__ = ()
 
@@ -72,7 +78,9 @@ class Http2Session(Http2Input, Http2Output):
 
     @classmethod
     def instead_of(cls, session: Session) -> "Http2Session":
-        """Return the HTTP/2 session that replaces a session of HTTP/1.1 without a request (`rules.Rules.http2`)."""
+        """Return the HTTP/2 session that takes the place of `session`, which speaks HTTP/1.1 and has had no request. It
+        serves as `rules.Rules.http2`.
+        """
         unread_ms = session.unread_ms if isinstance(session, ObservedSession) else _unknown
         own = cls(session.rules, session.client, session.server, session.peer, session.http.scheme, unread_ms)
         own.delivery = session.delivery
@@ -92,8 +100,9 @@ class Http2Session(Http2Input, Http2Output):
 
     @property
     def yields(self) -> bool:
-        """True if the model may end this connection for clients that wait: after SERVED_BEFORE_OTHERS requests. Clients
-        of HTTP/1.1 simply connect again; some of HTTP/2 report an error.
+        """True after SERVED_BEFORE_OTHERS requests: from then on the model may end this connection when other clients
+        wait for its thread. Not earlier, because some clients of HTTP/2 report an error, where those of HTTP/1.1
+        connect again.
         """
         return self._served >= SERVED_BEFORE_OTHERS
 
@@ -104,7 +113,7 @@ class Http2Session(Http2Input, Http2Output):
     # What exchanges say
 
     def has_turn(self, exchange: Http2Exchange) -> None:
-        """Note that the application must be called for the exchange, or be told that something has come."""
+        """Note that the application of `exchange` must be called or, if it runs, woken: something has changed."""
         if exchange.turn_due or (exchange.begun and not self._concurrent):
             return
         exchange.turn_due = True
@@ -135,8 +144,10 @@ class Http2Session(Http2Input, Http2Output):
     # What the carrier has to do next
 
     def go_on(self) -> Want:
-        """Enter the phase that follows from what waits, and return its want: a turn, if several exchanges may run; then
-        output; then what `_waiting` finds. Called after everything that may have changed something."""
+        """Enter the phase that follows from what waits, and return its want. First come applications to be called or
+        woken, if the model runs several exchanges at the same time; then output; then what `_waiting` returns. Called
+        after every change.
+        """
         current = self._current
         if current is not None and current.answered:
             self._current = current = None
@@ -149,7 +160,9 @@ class Http2Session(Http2Input, Http2Output):
         return self._enter(OVER if self.lost else self._waiting(current))
 
     def _waiting(self, current: Http2Exchange | None) -> Phase:
-        """Return the phase if there is nothing to send."""
+        """Return the phase of a connection that has nothing to send. `current`: the exchange that runs, in a model that
+        runs one at a time.
+        """
         if self._closing:
             return OVER
         if current is None and not self._concurrent and self._has_turn():
@@ -167,7 +180,9 @@ class Http2Session(Http2Input, Http2Output):
         return HEAD if self.codec.in_head else IDLE
 
     def _has_turn(self) -> bool:
-        """True if an exchange is due. Exchanges that were answered or cancelled meanwhile are dropped."""
+        """True if there is an exchange whose application must be called or woken. Removes those from the front of the
+        queue that were answered or cancelled meanwhile.
+        """
         turns = self._turns
         while len(turns):
             first = turns.first
@@ -182,7 +197,9 @@ class Http2Session(Http2Input, Http2Output):
         return exchange
 
     def _next_turn(self) -> Http2Exchange:
-        """Remove the exchange whose turn it is from the turns, and return it. The first turn begins it."""
+        """Remove the most urgent exchange from the queue of those whose application must be called or woken, mark it as
+        begun, and return it.
+        """
         exchange = self._turns.pop()
         exchange.turn_due = False
         if not exchange.begun:
@@ -225,8 +242,9 @@ class Http2Session(Http2Input, Http2Output):
         return due
 
     def _deadline_of_exchanges(self, now: float, due: float | None) -> float | None:
-        """Return the earliest deadline: `due`, that of an exchange, or the end of the time in which a client that was
-        told of the end may still open streams."""
+        """Return the earliest of these deadlines, in seconds on the clock of `now`: `due`, those of the exchanges, and
+        after `drain` the end of the time in which the client may still open streams. None if there is none.
+        """
         self._announcement_ends = False
         for exchange in self._exchanges.values():
             at = exchange.deadline(now)
@@ -282,7 +300,9 @@ class Http2Session(Http2Input, Http2Output):
         return self.go_on()
 
     def _refuse_from_now_on(self) -> None:
-        """Send GOAWAY with the last stream that is answered; streams that are opened later are refused."""
+        """Send the last GOAWAY, which names the last stream that is answered; streams that are opened later are
+        refused.
+        """
         self._draining = False
         if not self._refusing:
             self._refusing = True
@@ -323,7 +343,9 @@ class Http2Session(Http2Input, Http2Output):
         return True
 
     def refuse(self, fault: ProtocolError) -> Want:
-        """For TLS: never called, because a client that speaks HTTP/2 speaks TLS already."""
+        """Cut the connection. Needed only for the interface `_around.Inner`: TLS does not call it, because a client
+        that speaks HTTP/2 has completed the handshake.
+        """
         return self.lose()
 
     def introduce(self, header: Any) -> None:

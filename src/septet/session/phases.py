@@ -28,10 +28,12 @@ OVER = Phase("over", CLOSE, None)
 """The connection is to be closed."""
 
 LINGER_BYTES = 1 << 20
-"""Bytes that are discarded at most after our last answer; then the connection is closed all the same."""
+"""Bytes of the client's that are discarded in the phase LINGER; after more, the connection is closed at once."""
 
 FILE_CHANGED = "the file at %s changed while it was sent"
-"""The beginning of the log's sentence about an answer that is cut; %s is the request's target."""
+"""The beginning of the message that is logged when an answer is cut because its file has changed; %s is the request's
+target.
+"""
 
 FOLLOWS: dict[Phase, tuple[Phase, ...]] = {
     PROXY_HEADER: (IDLE, ANSWER, OVER),
