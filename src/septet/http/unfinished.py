@@ -38,8 +38,8 @@ def _refused(data: bytes | bytearray, position: int, reason: str) -> ProtocolErr
 
 
 class UnfinishedFields:
-    """Checks the field lines of an incomplete head or trailer section. They begin at index `start` of what `scan` is
-    given.
+    """Checks the field lines of an incomplete head or trailer section. `start` is the index at which they begin in the
+    bytes that `scan` is given.
 
     `check` is called with each complete line and raises ProtocolError; `most` is the largest number of lines.
     """
@@ -114,7 +114,7 @@ class UnfinishedHead:
         self._scanned = 0
         """Index of the first byte that was not scanned yet."""
         self._fields: UnfinishedFields | None = None
-        """None while the request line is not complete."""
+        """Checks the field lines; None while the request line is not complete."""
 
     def scan(self, data: bytes | bytearray) -> None:
         """Scan what has come since the last call. Raises ProtocolError as for a complete head."""
@@ -188,8 +188,9 @@ class UnfinishedSize:
         self._scanned = 0
 
     def scan(self, line: bytes) -> None:
-        """Scan the bytes of `line` that have come since the last call. The caller has made sure that it does not end in
-        CR. Raises ProtocolError(400)."""
+        """Scan the bytes that have been added to `line` since the last call. `line` must not end in CR. Raises
+        ProtocolError(400).
+        """
         if not self._state:
             digits = _hexadecimal_run(line)
             assert digits is not None, "a run of no bytes is one"

@@ -13,14 +13,16 @@ class FloodError(Exception):
 
 
 class Allowance:
-    """A number of useless frames: `spend` lowers it, `earn` raises it, up to its initial value `most`."""
+    """A number of useless frames that may still come: `spend` lowers it, `earn` raises it, up to its initial value
+    `most`. `what` names what is counted, in the plural, for the log message.
+    """
 
     __slots__ = ("_left", "_most", "_what")
 
     def __init__(self, most: int, what: str) -> None:
         self._most = self._left = most
         self._what = what
-        """What is bounded, for the sentence in the log."""
+        """What is counted, in the plural, such as "streams that were reset"; for the log message."""
 
     def spend(self, count: int = 1) -> None:
         """Take `count` from the allowance. Raises FloodError if it is not enough."""

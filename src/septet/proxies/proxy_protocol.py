@@ -60,14 +60,13 @@ class Header(NamedTuple):
     """The two ends of the client's connection; None if the proxy does not give them: then those of this connection are
     used (sections 2.1 and 2.2)."""
     secure: bool = False
-    """The client speaks TLS with the proxy."""
+    """True if the client speaks TLS with the proxy."""
     local: bool = False
-    """There is no client: the connection is the proxy's own, for a health check."""
+    """True if there is no client: the connection is the proxy's own, for a health check."""
 
     @property
     def names_client(self) -> bool:
-        """True if the header says from which address the following bytes come. If not, any client may have sent
-        them."""
+        """True if the header gives the address from which the bytes after it come. If not, they may be any client's."""
         return self.local or (self.endpoints is not None and self.endpoints.client is not None)
 
 

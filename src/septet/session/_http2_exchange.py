@@ -92,7 +92,7 @@ class Http2Exchange(Answering):
 
     @property
     def phase(self) -> Phase:
-        """The phase of the connection. `--request-timeout` reads it to tell who is waited for."""
+        """The phase of the HTTP/2 connection to which the exchange belongs."""
         return self._session.phase
 
     @property
