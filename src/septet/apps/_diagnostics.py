@@ -14,11 +14,12 @@ from septet.websocket.handshake import asks_for_websocket
 log = logging.getLogger("septet")
 
 _warned = mmap.mmap(-1, 1)
-"""One byte, 1 after the warning. Shared with all forked processes: under `forking` each client has a process of its
-own, and a page that asks again every second would fill the log."""
+"""One byte of memory: 1 once the warning about WebSockets was logged. Shared with all forked processes: under `forking`
+each client has a process of its own, and a page that asks again every second would fill the log.
+"""
 
 _MAX_PATH_SHOWN = 100
-"""Characters of the path in the warning."""
+"""Most characters of a request's path that the warning about WebSockets shows."""
 
 
 WITH_WSGI = "an application that speaks WSGI has none"

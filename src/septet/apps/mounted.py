@@ -24,7 +24,7 @@ from septet.exchange import Request
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The part of the URL's path that comes before an application's own, as percent-decoded bytes."""
+    """What comes before an application's own part of the URL's path, as percent-decoded bytes."""
 
     added: bytes = b""
     """The part that a proxy has removed: it is in no request, and is put back for the application."""
@@ -33,7 +33,7 @@ class Prefix:
 
     @property
     def whole(self) -> bytes:
-        """Both parts: the beginning of the application's URLs as its clients write them."""
+        """`added` and `received`, joined: the beginning of the application's URLs as its clients write them."""
         return self.added + self.received
 
 

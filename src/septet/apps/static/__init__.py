@@ -45,7 +45,7 @@ class Static:
     ) -> None:
         self._route = os.fsencode(route.rstrip("/")) + b"/"
         self.received = self._route[:-1]
-        """The beginning of the paths that it serves, without a slash at its end."""
+        """The beginning of the paths that this directory serves: its route without the slash at the end."""
         self._before = quote_from_bytes(before).encode("ascii")
         self._files = Files(Tree(directory), cache_control.encode("ascii"), clock)
 
@@ -81,7 +81,7 @@ class Static:
         return plain(503, ((b"Retry-After", b"1"),))
 
     def _read(self, request: Request) -> FileRequest | Response:
-        """Return the parsed request, or its answer if that does not depend on the files."""
+        """Return the parsed request; or the answer to it, if that does not depend on the files."""
         if request.method == "OPTIONS":
             return response_head(204, b"No Content", ALLOW), b"", None
         if request.method not in ("GET", "HEAD"):

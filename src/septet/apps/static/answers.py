@@ -11,7 +11,7 @@ from septet.exchange import Fields, FileRegion, Part, Response, ResponseHead
 from septet.http.head import reason_phrase, response_head
 
 Open = Callable[[Representation], OwnedDescriptor]
-"""Opens the file in the state in which it was found. Raises OSError, and `files.Changed` if it has changed."""
+"""A function that opens a file found before. Raises OSError, and `files.Changed` if the file has changed since."""
 
 _BOUNDARY_BYTES = 16
 """Random bytes in the boundary of a multipart answer."""
@@ -67,8 +67,9 @@ def _parts(found: Representation, spans: list[Span], open_file: Open) -> Respons
 
 
 def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], open_file: Open) -> Response:
-    """Return an answer with these pieces as its content: joined if the file is in memory, else the file's by
-    sendfile(2)."""
+    """Return an answer with these pieces as its content. If the file is in memory they are joined; else they are sent
+    one by one, parts of the file by sendfile(2).
+    """
     content = found.content
     if content is not None:
         return head, b"".join(piece if isinstance(piece, bytes) else content[slice(*piece)] for piece in pieces), None
@@ -78,7 +79,9 @@ def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], 
 
 
 class _Pieces:
-    """The parts of an answer from an open file (a `ResponseParts`), which is closed when the last has been sent."""
+    """The parts of an answer from an open file, as a `ResponseParts`. The file is closed when the last part has been
+    sent.
+    """
 
     whole = False
 

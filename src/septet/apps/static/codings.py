@@ -48,7 +48,9 @@ class Accepted:
 
 
 read_accepted = lru_cache(64)(Accepted)
-"""Parses a value once: there are about as many different ones as there are browsers."""
+"""`Accepted(value)`, cached for the last 64 values of Accept-Encoding: there are about as many different ones as there
+are browsers.
+"""
 
 
 def _weights(value: bytes) -> dict[bytes, float]:

@@ -31,5 +31,7 @@ def media_type(name: str) -> str:
 
 
 def own_coding(name: str) -> str:
-    """Return the content coding of the file itself; empty for none. SVG 2, section 1.3, requires it for .svgz."""
+    """Return the content coding that the file itself has by its name, such as gzip for .svgz (SVG 2, section 1.3);
+    empty for none.
+    """
     return "gzip" if name.lower().endswith(".svgz") else ""
