@@ -1,7 +1,8 @@
 """`receive` and `send` of an ASGI application, for one request.
 
-A channel never touches a socket: it calls its exchange, and its `Carrier` moves the bytes as far as the socket allows.
-When something changes (more of the body, room for output, the client gone) the carrier calls `wake()`.
+A channel never touches a socket: it calls its exchange, and its `Carrier`, a part of the process model, moves the bytes
+as far as the socket allows. When something changes (more of the body, room for output, the client gone) the carrier
+calls `wake()`.
 
 The parts that an application sends without waiting for anything in between are buffered, and sent together when it
 waits: a stream whose parts are ready costs one send(2), and no part waits for one that is not ready. Before the
@@ -92,7 +93,8 @@ class Channel:
 
     def uncork(self) -> None:
         """Give the exchange what is buffered; the caller then has the exchange's output sent. Called when the
-        application waits for the first time, or has ended. From then on the channel calls the carrier itself.
+        application waits for the first time, or has ended. From then on the channel has output sent itself, by
+        `Carrier.drive`.
         """
         self._corked = False
         if self._buffered and not self.answered:
@@ -277,7 +279,7 @@ class Channel:
         return self._push(content)
 
     def _push(self, content: bytes | FileRegion) -> Any:
-        """Give the exchange a part of the answer that is not the last; returns the exchange's next want."""
+        """Give the exchange a part of the answer that is not the last; returns what the exchange wants next."""
         exchange = self._exchange
         if exchange.responding:
             want = exchange.push(content, False)
@@ -319,8 +321,8 @@ class Channel:
         self._end(want)
 
     def _end(self, want: Any) -> None:
-        """Called when the application has given its whole answer: have the carrier do `want`, and wake everything that
-        waits.
+        """Called when the application has given its whole answer: have it sent (`Carrier.drive(want)`), and wake
+        everything that waits.
         """
         self.answered = True
         if not self._corked:

@@ -43,7 +43,7 @@ class TransportLoop(Protocol):
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """As in asyncio: call `callback` in the loop's next turn."""
+        """As in asyncio: call `callback` in the loop's next iteration."""
 
     def call_later(self, delay: float, callback: Callable[[*Ts], object], *args: *Ts) -> asyncio.TimerHandle:
         """As in asyncio: call `callback` after `delay` seconds."""

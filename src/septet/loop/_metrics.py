@@ -30,7 +30,9 @@ class Metrics:
 
     @property
     def mean_latency_s(self) -> float:
-        """Mean duration of a turn in seconds, which an event that arrives during the turn waits at most."""
+        """Mean time between two waits, in seconds. An event that arrives between them waits for its callback at most as
+        long, on average.
+        """
         return self.busy_s / self.iterations if self.iterations else 0.0
 
 
@@ -73,11 +75,11 @@ class Meter:
         self._since = monotonic()
 
     def read(self) -> Metrics:
-        """Return the counts up to the present turn."""
+        """Return the counts up to the last wait."""
         return Metrics(self.iterations, self.events, self.idle_s, self.busy_s, self.longest_turn_s)
 
     def lap(self) -> Metrics:
-        """Return the counts since the last call, or since the beginning."""
+        """Return the counts since the last call of `lap`, or since this meter was made."""
         was, now = self._lap, self.read()
         longest_s, self._longest_of_lap_s = self._longest_of_lap_s, 0.0
         self._lap = now

@@ -91,9 +91,9 @@ class ReadinessLoop(SocketCalls):
         return self._interest.unwatch(fd)
 
     def metrics(self) -> Metrics:
-        """Return the activity of the loop since the first call, which starts the counting.
+        """Return the activity of the loop since the first call of this method, which starts the counting.
 
-        From then on, every turn of the loop reads the clock twice more.
+        From then on, every iteration of the loop reads the clock twice more.
         """
         return self._interest.measure().read()
 

@@ -150,7 +150,7 @@ class Schedule(asyncio.SelectorEventLoop):
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """As in asyncio: call `callback` in the next turn of the loop."""
+        """As in asyncio: call `callback` in the loop's next iteration."""
         if self._closed or self._debug:
             return _trim_traceback(super().call_soon(callback, *args, context=context))
         try:
@@ -199,7 +199,9 @@ class Schedule(asyncio.SelectorEventLoop):
     # -- one turn
 
     def _run_once(self) -> None:
-        """Ask the poller; then run ready callbacks, events and due timers, in this order (see the module's top)."""
+        """Run one iteration of the loop, called a turn here: ask the poller; then run ready callbacks, events and due
+        timers, in this order (see the module's top).
+        """
         try:
             ready, timers, interest = self._ready, self._scheduled, self._interest
             interest.changed.clear()
@@ -226,10 +228,10 @@ class Schedule(asyncio.SelectorEventLoop):
         sleep(SHORTAGE_S)
 
     turn = _run_once
-    """One turn, in the calling thread, without setting asyncio's running loop.
+    """Run one iteration of the loop in the calling thread, without setting asyncio's running loop.
 
-    For a server whose threads run the loop in turn: never two at once, and not while `run_forever` runs. Code that is
-    called from here sees no running loop, and may start one of its own.
+    For a server whose threads run the loop alternately: never two at once, and not while `run_forever` runs. Code that
+    is called from here sees no running loop, and may start one of its own.
     """
 
     def _run_with_timers(self, events: Ready) -> None:
@@ -248,7 +250,7 @@ class Schedule(asyncio.SelectorEventLoop):
         self._run_ready(len(due))
 
     def _run_ready(self, count: int) -> None:
-        """Run the first `count` callbacks in the queue; those that they add run in the next turn.
+        """Run the first `count` callbacks in the queue; those that they add run in the next iteration.
 
         Each is taken from the queue by index, without calling a method: Python runs signal handlers at calls, and an
         exception raised there would lose the callback.

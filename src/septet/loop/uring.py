@@ -107,7 +107,7 @@ class RingStreamTransport(StreamTransport):
             self._deliver_held()
 
     def resume_reading(self) -> None:
-        """As in asyncio. Data that came during the pause goes to the protocol in the loop's next turn."""
+        """As in asyncio. Data that came during the pause goes to the protocol in the loop's next iteration."""
         if self._held and self._paused and not self._closing:
             self._loop.call_soon(self._deliver_held)
         super().resume_reading()
@@ -191,8 +191,8 @@ class UringLoop(ReadinessLoop):
     def arm_anew(self) -> None:
         """Submit every poll request that is missing in the ring, so that all watched descriptors are watched again.
 
-        To be called after an exception that another thread raised in this one in the middle of a turn, because that
-        may have kept requests from being submitted.
+        To be called after an exception that another thread raised in this one in the middle of an iteration, because
+        that may have kept requests from being submitted.
         """
         self._ring_poll.arm_anew()
 

@@ -64,7 +64,9 @@ def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:
 
 def hops(fields: Fields) -> Iterator[Hop]:
     """Yield the hops in `fields` (of one kind, see `select_kind`), nearest proxy first. They are parsed one by one as
-    they are asked for, because the rest may be the client's own. Raises ProtocolError(400)."""
+    they are asked for, because the entries before those of trusted proxies may be made up by the client. Raises
+    ProtocolError(400).
+    """
     named: dict[bytes, list[bytes]] = {}
     for name, value in fields:
         named.setdefault(name, []).append(value)

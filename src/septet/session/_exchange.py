@@ -150,8 +150,9 @@ class Http1Exchange(OutputQueue):
             raise
 
     def want_body(self) -> Want:
-        """Ask for more of the body, and return the next want. Sends 100 Continue first if the client expects it (RFC
-        9110 section 10.1.1)."""
+        """Ask the client for more of the body, and return what the connection wants next. Sends 100 Continue first if
+        the client expects it (RFC 9110 section 10.1.1).
+        """
         if self.output or self.file:
             return WRITE
         if self.http.wants_continue:
@@ -168,8 +169,8 @@ class Http1Exchange(OutputQueue):
         return part
 
     def _continue_sent(self) -> Want:
-        """Called when 100 Continue has been sent: enter the phase in which the body is read, and return its want. Some
-        of the body may have come already.
+        """Called when 100 Continue has been sent: enter the phase in which the body is read, and return what the
+        connection wants in it. Some of the body may have come already.
         """
         self.http.continued = True
         if self.collects:
@@ -177,9 +178,10 @@ class Http1Exchange(OutputQueue):
         return self._enter(TURN if self.http.pending or self.http.ended else BODY)
 
     def _fill_spool(self) -> Want:
-        """Store what has come of the body, and return the next want: RUN when it is complete. For models that collect
-        the body before they call the application. A body that is malformed or cannot be stored is answered with an
-        error."""
+        """Store what has come of the body, for models that collect the body before they call the application. Returns
+        what the connection wants next: RUN when the body is complete. A body that is malformed or cannot be stored is
+        answered with an error.
+        """
         try:
             while part := self.http.read_body():
                 if self.body is None:

@@ -76,8 +76,8 @@ class Answering(RequestBody):
         return self._queue(b"", True)
 
     def _queue(self, part: Part, last: bool) -> Want:
-        """Queue a part of the content, tell the session that there is output, and return the next want. `last`: no
-        other part follows.
+        """Queue a part of the content, and tell the session that there is output. Returns what the connection wants
+        next. `last`: no other part follows.
         """
         queue = self.later
         if isinstance(part, FileRegion):
@@ -107,7 +107,7 @@ class Answering(RequestBody):
         return self.later
 
     def _end(self, last: bool) -> Want:
-        """Note, if `last`, that the application has given its whole answer. Returns the next want of the connection."""
+        """Note, if `last`, that the application has given its whole answer. Returns what the connection wants next."""
         if last and not self.answered:
             self.answered = True
             self.answered_ns = self._session.rules.clock()

@@ -35,7 +35,7 @@ class Connection(Protocol):
     def ended(self) -> bool: ...
 
     def go_on(self) -> Want:
-        """Enter the phase that fits after an exchange has changed, and return its want, for the carrier."""
+        """Enter the phase that fits after an exchange has changed, and return what the connection wants in it."""
 
     def has_output(self, exchange: Any) -> None:
         """Note that the exchange has queued output for the client."""

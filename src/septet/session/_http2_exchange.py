@@ -52,7 +52,7 @@ class Http2Exchange(Answering):
         self.status = 0
         self.answered = False
         self.begun = False
-        """True if the application was called, or is about to be because the carrier has taken the exchange."""
+        """True if the application was called, or is about to be because the model has taken the exchange."""
         self.over = False
         """True if the stream has ended: the answer is complete, or the stream was reset."""
         self.lost = False

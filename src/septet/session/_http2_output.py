@@ -43,8 +43,8 @@ class Http2Output(Http2State):
         return bool(self.output) or self.file is not None
 
     def _make_frames(self) -> None:
-        """Make frames of at most SEND_BYTES of what exchanges have queued; or ask the carrier (the model's code that
-        owns the socket) to read a piece of a file.
+        """Make frames of at most SEND_BYTES of what exchanges have queued; or set `file`, so that the model reads a
+        piece of a file for the next frame.
         """
         senders, codec, made = self._senders, self.codec, 0
         while len(senders) and made < SEND_BYTES:
@@ -71,8 +71,8 @@ class Http2Output(Http2State):
             self._senders.add(exchange.urgency, exchange)
 
     def _offer(self, exchange: Http2Exchange, region: FileRegion, room: int) -> None:
-        """Set `file`, by which the carrier (the model's code that owns the socket) is asked to read at most `room`
-        bytes of an exchange's file.
+        """Set `file` to at most `room` bytes of `region`, the file that the exchange sends next, so that the model
+        reads them.
         """
         count = min(room, region.count)
         self.file = FileRegion(region.descriptor, region.offset, count, region.version, region.owner)

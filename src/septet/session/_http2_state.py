@@ -144,8 +144,8 @@ class Http2State:
         """The exchange whose deadline was returned last; None if it was the connection's own."""
 
     def go_on(self) -> Want:
-        """Enter the phase that follows from what waits, and return its want. This method and those below are
-        implemented by the parts of `Http2Session`.
+        """Enter the phase that follows from what waits, and return what the connection wants in it. This method and
+        those after it are implemented by the parts of `Http2Session`.
         """
         raise NotImplementedError
 

@@ -29,7 +29,7 @@ STOPPING = "the server stops"
 def open_websocket(
     exchange: Http2Exchange, subprotocol: str | None, fields: Fields, options: TunnelOptions, make_state: Any
 ) -> Want:
-    """Accept a WebSocket: answer 200, and make the exchange a `Http2WebSocket`. Returns the next want.
+    """Accept a WebSocket: answer 200, and make the exchange a `Http2WebSocket`. Returns what the connection wants next.
 
     Args:
         subprotocol: the one that the application has chosen, or None.

@@ -29,15 +29,17 @@ class OutputQueue:
     """Output that is sent after `file`, in this order; None if there is none, which is the usual case."""
     phase: Phase
     since: float | None
-    """When the phase began, in seconds on the carrier's clock; None until the carrier has asked for the deadline."""
+    """When the phase began, in seconds on the clock of `deadline`; None until `deadline` is called in the phase."""
     lost: bool
 
     def _flushed(self) -> Want:
-        """Called when all output has been sent: enter the next phase, and return its want. `Session` implements it."""
+        """Called when all output has been sent: enter the next phase, and return what the connection wants in it.
+        `Session` implements it.
+        """
         raise NotImplementedError
 
     def _enter(self, phase: Phase) -> Want:
-        """Enter a phase, so that its time begins, and return its want."""
+        """Enter a phase, so that its time begins, and return what the connection wants in it."""
         self.phase = phase
         self.since = None
         return phase.want
@@ -80,8 +82,9 @@ class OutputQueue:
         return WRITE
 
     def _queue(self, data: bytes, body: Part) -> Want:
-        """Append `data` to the queue, and then `body` if it is a FileRegion (bytes are in `data` already). Returns the
-        next want."""
+        """Append `data` to the queue, and then `body` if it is a FileRegion (bytes are in `data` already). Returns what
+        the connection wants next.
+        """
         if self.lost:
             return CLOSE
         if self.file is not None or self.later is not None or len(self.output) > JOINED_BYTES:

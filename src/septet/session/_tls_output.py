@@ -155,7 +155,7 @@ class TlsOutput(Around):
 
     def _wrote_some(self) -> Want:
         """Called when a part of the encrypted output was sent: report the same fraction of its plaintext to the inner
-        protocol as sent. Returns the next want.
+        protocol as sent. Returns what the connection wants next.
         """
         gone = self._record_bytes - len(self._record)
         progress = self._plain_bytes * gone // self._record_bytes - self._reported

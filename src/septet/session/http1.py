@@ -61,8 +61,9 @@ class Session(Http1Exchange):
         self.observer_state = None
         self._fault = None
         self._pace: Pace | None = None
-        """The time that the client has left in paced phases of this exchange; None until the carrier has asked for the
-        deadline in one."""
+        """Computes the deadline in phases that the client's progress extends (`Phase.paced`), for this exchange. None
+        until `deadline` is called in such a phase.
+        """
         self._admitted = False
         """True if `rules.admission` counts the current request as in flight."""
         self._discarded = 0
@@ -131,8 +132,9 @@ class Session(Http1Exchange):
         raise AssertionError("HTTP/1.1 has one exchange, and never says TURN")
 
     def _flushed(self) -> Want:
-        """Enter the next phase after all output has been sent, and return its want. If the answer is complete, that is
-        the phase of the next request, or the end of the connection."""
+        """Called when all output has been sent: enter the next phase, and return what the connection wants in it. If
+        the answer is complete, that is the phase of the next request, or the end of the connection.
+        """
         http = self.http
         if not http.answered:
             return self._continue_sent() if http.continued is CONTINUE_PENDING else self._enter(TURN)
@@ -220,8 +222,10 @@ class Session(Http1Exchange):
         return self.phase.want
 
     def drain(self) -> Want:
-        """Take no request after the one whose answer says that the connection ends: the present one, or the next one if
-        the head of this answer has been sent already. An idle connection ends after DRAINING_S."""
+        """Called when the server has a successor: take no further request once an answer has told the client that the
+        connection ends. That is the answer to the present request, or to the next one if the head of the present answer
+        has been sent already. An idle connection ends after DRAINING_S.
+        """
         self.http.stopping = self._draining = True
         if self.phase.idle:
             self.since = None
@@ -246,8 +250,8 @@ class Session(Http1Exchange):
     # From one request to the next
 
     def _next_request(self) -> Want:
-        """Begin the next request if its head has come, and return the next want. A malformed head is answered with an
-        error.
+        """Begin the next request if its head has come, and return what the connection wants next. A malformed head is
+        answered with an error.
         """
         http = self.http
         if not http.pending:
@@ -282,7 +286,7 @@ class Session(Http1Exchange):
 
     def _read_proxy_header(self) -> Want:
         """Decode the header of the PROXY protocol, if all of it has come, and use the `client` and `server` that it
-        names. Returns the next want.
+        names. Returns what the connection wants next.
         """
         try:
             header = decode(self.http.inbox)
@@ -360,7 +364,9 @@ class Session(Http1Exchange):
         return True
 
     def _discard(self, data: bytes) -> Want:
-        """Drop input in LINGER, up to LINGER_BYTES, and return the next want."""
+        """Drop what the client still sends in the phase LINGER, up to LINGER_BYTES. Returns what the connection wants
+        next.
+        """
         self._discarded += len(data)
         if not data or self._discarded > LINGER_BYTES:
             return self._enter(OVER)

@@ -4,31 +4,32 @@ Who owns what:
 
     http2.connection    frames, windows, the states of streams (over the library `h2`)
     Http2Exchange       one stream: the request, its body as it comes, the answer as it is queued (`_http2_exchange`)
-    Http2Session        the connection (this file): whose turn it is, whose output goes next, deadlines, floods, the end
+    Http2Session        the connection (this file): which application runs, what is sent next, deadlines, the end
 
-Whose turn. A request that is complete enough joins the turns, by urgency (RFC 9218) and then in order. A carrier that
-can run several exchanges at the same time (a loop, whose applications are tasks or threads; `rules.concurrent`) is told
-TURN and takes one after the other by `take_turn`: an exchange that it does not know is begun, one that it knows has
-news (content, room for more, the client gone). Any other carrier is told RUN for one exchange, as with HTTP/1.1, and
-for the next when the application has given the answer: its `exchange` stays the same in between, and READ and EITHER
-are about that exchange as well: they end with RUN when it can go on.
+Which application runs. When a request's head has come (and its body, if that is collected), its exchange joins a queue,
+by urgency (RFC 9218) and then in order. A model that can run several exchanges of a connection at the same time (on a
+loop, whose applications are tasks or threads; `rules.concurrent`) is told TURN and takes one after the other by
+`take_turn`. For a new exchange it calls the application; for one that runs already it wakes the application, because
+something has changed: content has come, there is room for more output, or the client is gone. Any other model is told
+RUN for one exchange, as with HTTP/1.1, and for the next when the application has given the answer: `exchange` stays the
+same in between, and READ and EITHER concern that exchange as well: they end with RUN when it can go on.
 
-Whose output. Frames of content are made only when the output is empty, SEND_BYTES at a time, by urgency and then in
-turn; so no stream waits behind another one's megabytes, and nothing is copied that the client may cancel. A stream
-without room in its window stands aside (`_stalled`) until a WINDOW_UPDATE for it comes. A piece of a file is read by
-the carrier, as under TLS (`reads_files`).
+What is sent next. Frames of content are made only when the output is empty, SEND_BYTES at a time, by urgency and then
+in turn; so no stream waits behind another one's megabytes, and nothing is copied that the client may cancel. A stream
+without room in its window is left out (`_stalled`) until a WINDOW_UPDATE for it comes. A piece of a file is read by the
+model, as under TLS (`reads_files`).
 
 What waits, and its bounds:
 
-    bodies that nobody reads    the stream's window (64 KiB), and no more than STREAMS streams
-    answers not taken           the application is held back (`blocked`), stream by stream
-    frames of control           Allowance: a client that asks for much and does nothing of use is told so, and ends
+    bodies that are not read    the stream's window (64 KiB), and no more than STREAMS streams
+    answers not sent            the application is held back (`blocked`), stream by stream
+    frames of control           Allowance: a client that sends too many of no use is told so, and the connection ends
     resets                      the same; and a stream that was reset counts among STREAMS until its application ends
 
 What ends a stream leaves the others alone; only what breaks the connection's state (HPACK, frames, the library's
-judgement) ends all. GOAWAY on `stop` names the last stream that is answered, so that a client knows what to send
-again. `drain` says first that the end is near (RFC 9113 section 6.8), with a PING; when its answer shows that the
-client knows, or after DRAINING_S, the last GOAWAY follows.
+judgement) ends all. GOAWAY on `stop` names the last stream that is answered, so that a client knows what to send again.
+`drain` says first that the end is near (RFC 9113 section 6.8), with a PING; when its answer shows that the client
+knows, or after DRAINING_S, the last GOAWAY follows.
 """
 
 from typing import Any
@@ -137,16 +138,16 @@ class Http2Session(Http2Input, Http2Output):
             self._to_report.append(exchange)
 
     def _abort(self, exchange: Http2Exchange) -> None:
-        """Report that the answer to a request was not sent to its end."""
+        """Report to the observer that the answer to a request was not sent to its end."""
         if self.rules.observer:
             self.rules.observer.closed(exchange)
 
     # What the carrier has to do next
 
     def go_on(self) -> Want:
-        """Enter the phase that follows from what waits, and return its want. First come applications to be called or
-        woken, if the model runs several exchanges at the same time; then output; then what `_waiting` returns. Called
-        after every change.
+        """Enter the phase that follows from what waits, and return what the connection wants in it. First come
+        applications to be called or woken, if the model runs several exchanges at the same time; then output; then what
+        `_waiting` returns. Called after every change.
         """
         current = self._current
         if current is not None and current.answered:
@@ -208,7 +209,9 @@ class Http2Session(Http2Input, Http2Output):
         return exchange
 
     def _enter(self, phase: Phase) -> Want:
-        """Enter a phase, and return its want. Its time begins, unless the session is in it already."""
+        """Enter a phase, and return what the connection wants in it. The time of the phase begins, unless the session
+        is in it already.
+        """
         if phase is not self.phase:
             self.phase = phase
             self.since = None

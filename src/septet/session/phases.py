@@ -49,8 +49,9 @@ FOLLOWS: dict[Phase, tuple[Phase, ...]] = {
 
 MAX_INTERVAL_S = 1.0
 """Seconds. Of the time between two calls of `deadline`, at most this much counts against the client: a longer interval
-shows that the carrier was busy, not that the client was slow. A carrier that waits for one client alone calls `waited`,
-which counts all of it."""
+shows that the server was busy, not that the client was slow. A thread that waits for one client alone calls `waited`,
+which counts all of the time.
+"""
 
 
 class Pace:

@@ -268,7 +268,9 @@ class Tls(TlsOutput):
         return False
 
     def _decrypt_rest(self) -> Want:
-        """Decrypt what came with the end of the handshake, usually the first request. Returns the next want."""
+        """Decrypt what came with the end of the handshake, usually the first request. Returns what the connection wants
+        next.
+        """
         rest = self._incoming.read()
         return self._decrypt(rest)
 
@@ -355,7 +357,7 @@ class Tls(TlsOutput):
 
 @cache
 def _writing_too(phase: Phase) -> Phase:
-    """Return `phase`, in which the inner protocol reads, changed so that the carrier also writes (EITHER): TLS has
-    messages of its own to send.
+    """Return a phase like `phase`, in which the inner protocol reads, but with the want EITHER: TLS has messages of its
+    own to send meanwhile.
     """
     return phase._replace(want=EITHER, idle=False, interruptible=False)

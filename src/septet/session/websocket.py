@@ -121,7 +121,7 @@ class WebSocketSession(Session):
         return self._next()
 
     def _next(self) -> Want:
-        """Enter the phase that follows from what waits (see the module), and return its want."""
+        """Enter the phase that follows from what waits (see the module), and return what the connection wants in it."""
         tunnel = self.tunnel
         if self.lost:
             return CLOSE

@@ -21,7 +21,7 @@ from septet.http.head import response_head
 __all__ = ["ALLOW", "IN_MEMORY", "Static", "plain"]
 
 ATTEMPTS = 3
-"""Most attempts to examine and open a file that changes meanwhile; after that the answer is 503."""
+"""Most attempts to examine and open a file that changes while this is done; after that the answer is 503."""
 
 ALLOW = ((b"Allow", b"GET, HEAD, OPTIONS"),)
 
