@@ -66,8 +66,9 @@ class Call:
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange: Exchange | None = exchange
-        """None when the answer is complete. Then the session is at the next request, and `write` and `wsgi.input` raise
-        if the application has kept them."""
+        """The exchange that the application answers. None when the answer is complete, because the session then goes on
+        to the connection's next request: `write` and `wsgi.input` raise if the application still uses them.
+        """
         self.head: ResponseHead | None = None
         self.wrote = False
         """True once `write` was called with content."""

@@ -18,8 +18,9 @@ from septet.exchange import ClientGone, Exchange, FileRegion, ResponseHead, octe
 from septet.http.head import check_trailers, with_length
 
 BUFFER_BYTES = 65536
-"""Bytes of parts that are buffered at most; then `send` waits. One receive takes as many bytes, so both directions of a
-busy connection need the same memory."""
+"""Most bytes of an answer that are buffered; when there are as many, `send` waits until they are sent. One receive
+takes as many bytes, so both directions of a busy connection need the same memory.
+"""
 
 HALF_CLOSED_S = 5.0
 """Seconds after which the application receives `http.disconnect` for a client that has half-closed its connection.
@@ -39,7 +40,9 @@ class Carrier(Protocol):
 
 
 class Channel:
-    """`receive` and `send` of one request. All methods are for the thread of the loop that runs the application."""
+    """`receive` and `send` of one request. All methods may be called only in the thread of the loop that runs the
+    application.
+    """
 
     __slots__ = (
         "_all_read",
@@ -149,8 +152,9 @@ class Channel:
     # What the application receives
 
     async def receive(self) -> Message:
-        """The next piece of the body (`http.request`); `http.disconnect` after the answer, or when the client is
-        gone."""
+        """Return the next message for the application: a piece of the request's body (`http.request`), or
+        `http.disconnect` after the answer, or when the client is gone. Waits until there is one.
+        """
         exchange = self._exchange
         while not (self.answered or self._all_read or exchange.lost):
             try:
@@ -353,8 +357,7 @@ class Channel:
             raise AssertionError(f"{kind} is offered, and not implemented")
 
     async def _send_region(self, region: FileRegion, last: bool) -> None:
-        """Send a stretch of a file. Returns when it was written to the socket; a cancellation does not stop the
-        sending."""
+        """Send a part of a file. Returns when it was written to the socket; cancelling does not stop the sending."""
         if last and not self._buffered and self._head is not None and self._head.content_length is None:
             self._head = with_length(self._head, region.count)
         if self._buffered:

@@ -27,8 +27,8 @@ WITH_WSGI = "an application that speaks WSGI has none"
 
 
 def warn_of_websocket(request: Request, why: str) -> None:
-    """Log a warning if the request asks for a WebSocket; only the first call in all processes of the server does. `why`
-    says in words why there is no WebSocket.
+    """Log a warning if the request asks for a WebSocket, once for all processes of the server. `why` says in words why
+    there is no WebSocket.
     """
     if _warned[0] or not asks_for_websocket(request):
         return
@@ -45,8 +45,8 @@ def log_raised(request: Request, error: BaseException, client_left: bool = False
     """Log an exception that came out of the application. Call it in the `except` block that caught the exception.
 
     The level depends on the cause: debug or info if the client left, else error. `client_left`: the application has
-    received `http.disconnect`, after which frameworks raise exceptions of their own. For a request of a WebSocket where
-    there is none (not `in_websocket`) the message is one line without a traceback.
+    received `http.disconnect`, after which frameworks raise exceptions of their own. `in_websocket`: the application
+    was called for a WebSocket. If not, and the request asks for one, the message is one line without a traceback.
     """
     at = f"{request.method} {request.target.decode('ascii')}"
     try:

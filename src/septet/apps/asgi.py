@@ -98,8 +98,8 @@ def takes_websocket(asgi: Asgi, request: Request) -> bool:
 
 
 def cycle_of_upgrade(asgi: Asgi, exchange: Exchange, carrier: Carrier) -> "Cycle | WebSocketCycle":
-    """Return the cycle that answers a request with an Upgrade field: a `WebSocketCycle` if it opens a WebSocket, else a
-    `Cycle`.
+    """Return the object that runs the application for a request with an Upgrade field: a `WebSocketCycle` if the
+    request opens a WebSocket, else a `Cycle`.
     """
     if takes_websocket(asgi, exchange.request):
         return WebSocketCycle(cast(WebSocketExchange, exchange), carrier)

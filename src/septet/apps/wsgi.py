@@ -22,8 +22,9 @@ Environ = dict[str, Any]
 READ_SIZE = 65536
 
 REMEMBERED_SERVERS = 64
-"""Most addresses of the server for which one head keeps templates of the environment. A wildcard listener accepts
-clients at every address of the machine, and these may be a whole network's."""
+"""Most addresses of this server for which the environment of one request head is cached. A listener on all addresses
+accepts clients at every address of the machine, and these may be a whole network's.
+"""
 
 REMEMBERED_FIELDS = 1024
 REMEMBERED_FIELD = 256

@@ -223,7 +223,7 @@ class Http1Codec(Incoming):
         return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status).encode("ascii"), _lines(kept))
 
     def switch(self, head: ResponseHead) -> bytes:
-        """The bytes of an answer 101, after which the connection speaks another protocol (RFC 9110 section 7.8)."""
+        """Return the bytes of an answer 101; after it, another protocol is spoken (RFC 9110 section 7.8)."""
         self.status = head.status
         self.keep_alive = False
         return serialise(head) + self._date_and_server(not head.has_date, not head.has_server) + CRLF

@@ -32,7 +32,7 @@ MAX_OUTLINED_BYTES = 4096
 REMEMBERED_LINES = 1024
 """Most entries of each cache in this module: of field lines, of names, of untrusted fields."""
 REMEMBERED_LINE = 256
-"""Bytes. Longer lines and names are not cached."""
+"""Most bytes of a field line or of a field name that is cached."""
 
 VALUES_TO_DIFFER = 16
 """Number of different lines with one field name after which values of that name are left out of outlines, because they

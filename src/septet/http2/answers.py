@@ -18,7 +18,9 @@ _lowered: BoundedCache[Fields, Fields] = BoundedCache(256)
 
 
 def lowered(fields: Fields) -> Fields:
-    """Return an application's fields with names in lower case, without the connection fields of HTTP/1.1."""
+    """Return an application's fields with names in lower case, without those that only HTTP/1.1 has, such as
+    Connection.
+    """
     known = _lowered.get(fields)
     if known is None:
         known = tuple(

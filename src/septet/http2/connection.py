@@ -49,7 +49,7 @@ own windows bound the memory.
 
 CREDIT_BYTES = 32768
 """Least number of bytes by which a window is opened, because each WINDOW_UPDATE costs 13 bytes and some work. Half of a
-window is still open then.
+stream's window is still open then.
 """
 
 PIECE_BYTES = 8192

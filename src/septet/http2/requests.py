@@ -66,8 +66,8 @@ def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels
 
 
 def check_trailers(fields: Fields) -> None:
-    """Raise Malformed if trailers break the rules of fields, or contain a pseudo-field (section 8.1). Valid trailers
-    are ignored, as in HTTP/1.1.
+    """Raise Malformed if trailers break the rules of fields, or contain a pseudo-field (RFC 9113 section 8.1). Valid
+    trailers are ignored, as in HTTP/1.1.
     """
     for name, value in fields:
         if name[:1] == b":":

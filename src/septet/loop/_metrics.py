@@ -48,7 +48,9 @@ class Meter:
         self._since = monotonic()
 
     def around(self, wait: Wait) -> Wait:
-        """Return a function that calls `wait`, and adds its duration and the number of its events to this meter."""
+        """Return a function that calls `wait`, and counts here how often, how long each call took, and how many events
+        it returned.
+        """
 
         def counted(timeout_s: float | None) -> Ready:
             before = monotonic()

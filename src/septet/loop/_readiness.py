@@ -232,7 +232,7 @@ class ReadinessLoop(SocketCalls):
         self._internal_fds = 1
 
     def _ensure_self_pipe(self) -> bool:
-        """Make the self-pipe, if there is none. True if no callback is ready, so that the loop may block.
+        """Make the self-pipe, if there is none. Returns True if no callback is ready, so that the loop may block.
 
         call_soon_threadsafe, in another thread, appends to `_ready` and then writes to the pipe if there is one. Here
         the pipe is made first and `_ready` is checked afterwards. Whichever runs first, the other one notices it.

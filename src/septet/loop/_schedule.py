@@ -71,7 +71,7 @@ MIN_CANCELLED_TIMERS = 100
 """Cancelled timers are removed from the heap if they are more than this, and more than half of all, as in asyncio."""
 
 SHORTAGE_S = 0.01
-"""Pause after a MemoryError of the loop's own, before it goes on."""
+"""Seconds that the loop pauses after it has run out of memory itself, before it goes on."""
 
 Ts = TypeVarTuple("Ts")
 Callback = Callable[..., object]
@@ -235,9 +235,10 @@ class Schedule(asyncio.SelectorEventLoop):
     """
 
     def _run_with_timers(self, events: Ready) -> None:
-        """Finish a turn in which timers are due: run ready callbacks, events and due timers.
+        """Finish an iteration in which timers are due: run ready callbacks, events and due timers.
 
-        The due timers are taken from the heap first: one that is set by a callback of this turn must wait for the next.
+        The due timers are taken from the heap first: one that is set by a callback of this iteration must wait for the
+        next.
         """
         due = self._take_due()
         try:

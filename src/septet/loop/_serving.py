@@ -30,7 +30,9 @@ class ServingLoop(TransportLoop, Protocol):
     def stream(
         self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
     ) -> StreamTransport:
-        """Make the transport of a connected stream socket; the caller must start it with `begin`."""
+        """Make the transport of a connected stream socket; the caller must start it with `begin`. `extra`: for
+        get_extra_info(). `server`: the asyncio.Server.
+        """
 
     def _make_ssl_transport(self, *args: Any, **kwargs: Any) -> asyncio.Transport:
         """As in asyncio: a TLS transport, whose handshake has begun."""

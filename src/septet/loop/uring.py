@@ -28,7 +28,9 @@ takes the contents of the completions from the ring later.
 """
 
 RETRIABLE = (-errno.ENOBUFS, -errno.ECANCELED)
-"""Results of a receive after which it is prepared again when data is wanted: no buffer was free; or we cancelled it."""
+"""Results of a receive after which it is submitted again when data is wanted: no buffer was free; or the receive was
+cancelled during a pause.
+"""
 
 Received = bytes | OSError
 """The result of a receive; b"" is the end of the stream."""
@@ -49,9 +51,9 @@ class RingStreamTransport(StreamTransport):
     ) -> None:
         self._ring = loop.ring
         self._token = 0
-        """The token of the receive in the ring; 0: there is none."""
+        """The ring's number for the receive of this socket that is in the ring; 0: there is none."""
         self._cancelled = False
-        """True if that receive was cancelled; its last completion is still to come."""
+        """True if the receive of this socket was cancelled and its last completion has not come."""
         self._held: deque[Received] = deque()
         """Data, errors and the end of the stream that came while reading was paused; `_deliver_held` delivers them."""
         super().__init__(loop, sock, protocol, extra, server)
@@ -164,11 +166,12 @@ class _SplitRingPoll(RingPoll):
 
 
 class UringLoop(ReadinessLoop):
-    """asyncio over io_uring, which also completes operations; see `ReadinessLoop` for its interface.
+    """asyncio over io_uring, which not only waits for descriptors but also carries out operations; see `ReadinessLoop`
+    for its interface.
 
-    TCP transports receive through the ring. `watch` and the rest of asyncio use poll requests. Your code may prepare
-    operations with `ring`: their callbacks run in the loop's thread, before the watched descriptors of the same turn,
-    and their exceptions go to the loop's exception handler.
+    TCP transports receive through the ring. For `watch` and the rest of asyncio the ring waits for descriptors to
+    become ready. Your code may submit operations of its own by `ring`: their callbacks run in the loop's thread, before
+    those of watched descriptors in the same iteration, and their exceptions go to the loop's exception handler.
 
     The loop belongs to the thread that first runs it, and must be closed there.
 

@@ -14,8 +14,8 @@ FRAME_BYTES = 16384
 """Most bytes of one exchange's content that are sent before the next exchange's content."""
 
 OUTPUT_BYTES = 1 << 20
-"""Bytes of waiting output at which the connection is cut. What is above SEND_BYTES are answers to control frames, of a
-client that does not read them.
+"""Bytes of waiting output at which the connection is cut. Output beyond SEND_BYTES consists of answers to control
+frames, of a client that does not read them.
 """
 
 

@@ -107,7 +107,9 @@ class Http2WebSocket(Http2Exchange):
                 self._session.codec.used(self.stream, count)
 
     def ends_input(self) -> None:
-        """Handle the end of the client's stream. Without a Close frame before it, that is an abnormal end."""
+        """Handle the end of the client's stream. Without a Close frame before it, the WebSocket's close code is then
+        1006, which stands for an abnormal end.
+        """
         self.input_ended = True
         while self.tunnel.behind:  # a close frame may be in it
             self.tunnel.parse()
@@ -164,7 +166,7 @@ class Http2WebSocket(Http2Exchange):
             Http2Exchange._queue(self, data, False)
 
     def _end_if_over(self) -> None:
-        """End our side of the stream when close frames have been exchanged and the application has gone."""
+        """End our side of the stream when Close frames have been exchanged and the application has ended."""
         if self.tunnel.over and not self.tunnel.listening and not (self._end_queued or self.over or self.lost):
             self._end_queued = True
             self._session.has_output(self)

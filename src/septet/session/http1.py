@@ -189,8 +189,9 @@ class Session(Http1Exchange):
         return self.http.moved - unsent
 
     def expire(self) -> Want:
-        """The deadline has passed: answer 408 (503 when the server stops), or close the connection. If the application
-        waits for the body, it is told that the client is gone."""
+        """Called when the deadline has passed: answer 408 (503 when the server stops), or close the connection. If the
+        application waits for the body, it is told that the client is gone.
+        """
         stops = self.http.stopping and not self._draining
         if stops and self.phase is HEAD:
             return self.lose()

@@ -1,6 +1,6 @@
 """The syntax of the options that say what is served where: `--static` ROUTE=DIR and `--mount` ROUTE=APP, a path of the
-URL and the directory or the application that answers there; `--root-path`, which a proxy has put before all of them;
-and `--static-cache-control`, the Cache-Control field of static files.
+URL and the directory or the application that answers there; `--root-path`, the path of the URL under which a proxy
+publishes the server; and `--static-cache-control`, the Cache-Control field of static files.
 """
 
 import re

@@ -44,7 +44,7 @@ _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class TunnelOptions:
-    """Options that all tunnels of a server share."""
+    """Options that all WebSockets of a server share."""
 
     max_message: int = 16 << 20
     """Most bytes of a client's message, after expansion."""
@@ -185,7 +185,7 @@ class Tunnel:
         self.closed, self._closed_behind = self._closed_behind, None
 
     def end(self) -> None:
-        """Called when the client's stream has ended. Without a Close frame before it, that is an abnormal end."""
+        """Called when the client's stream has ended. Without a Close frame before it, the close code is 1006."""
         if self.closed is None:
             self.closed = self._closed_behind or (ABNORMAL, "")
         self._closed_behind = None

@@ -30,9 +30,12 @@ class Static:
     """Serves the files below `directory` at the paths below `route`, which begins and ends with a slash.
 
     Paths are compared percent-decoded: otherwise `/st%61tic/x` would reach the application, which sees it as
-    `/static/x` (RFC 3986 section 6.2.2.2). So `route` must be decoded as well. `cache_control` is the value of
-    Cache-Control, empty for none; `clock` returns nanoseconds since 1970; `before` is what a proxy has taken off the
-    beginning of the paths, percent-decoded, and what redirects begin with.
+    `/static/x` (RFC 3986 section 6.2.2.2). So `route` must be decoded as well.
+
+    Args:
+        cache_control: value of the field Cache-Control; "" for none.
+        clock: returns nanoseconds since 1970.
+        before: the beginning of the URL's path that a proxy has removed, percent-decoded; redirects put it back.
     """
 
     def __init__(

@@ -58,8 +58,9 @@ def _part(found: Representation, span: Span, open_file: Open) -> Response:
 
 
 def _parts(found: Representation, spans: list[Span], open_file: Open) -> Response:
-    """Return the answer with several ranges (section 15.3.7.2). The boundary is random, so that no file can contain
-    it."""
+    """Return the answer with several ranges (RFC 9110 section 15.3.7.2). The boundary is random, so that no file can
+    contain it.
+    """
     boundary = os.urandom(_BOUNDARY_BYTES).hex().encode("ascii")
     frame = Multipart(boundary, found.media_type, spans, found.size)
     head = found.head(206, b"Partial Content", frame.length, frame.content_type)
@@ -98,7 +99,7 @@ class _Pieces:
         return FileRegion(owner.number, piece.start, piece.stop - piece.start, self._version, owner)
 
     def detach(self) -> None:
-        """Nothing to do: no application has kept anything of the exchange."""
+        """Do nothing: unlike the parts of an application's answer, these refer to nothing of the exchange."""
 
     def close(self) -> None:
         self._owner = None

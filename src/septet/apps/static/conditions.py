@@ -24,12 +24,14 @@ _dates = (
     re.compile(_LONG_DAY + rb", (?P<day>[0-9]{2})-" + _MONTH + rb"-(?P<year>[0-9]{2}) " + _TIME + rb" GMT").fullmatch,
     re.compile(_DAY + b" " + _MONTH + rb" (?P<day>[ 0-9][0-9]) " + _TIME + rb" (?P<year>[0-9]{4})").fullmatch,
 )
-"""The three forms of HTTP-date, section 5.6.7: the one that is sent, and two obsolete ones that must be accepted."""
+"""The three forms of HTTP-date, RFC 9110 section 5.6.7: the one that is sent, and two obsolete ones that must be
+accepted.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """The fields that identify one state of a representation (section 8.8)."""
+    """The fields that identify one state of a file (RFC 9110 section 8.8)."""
 
     tag: bytes
     """The value of ETag: a strong entity tag."""
@@ -98,9 +100,8 @@ class Conditions:
 
 
 def read_conditions(said: Mapping[bytes, bytes]) -> Conditions | None:
-    """Return the conditions in a head, given its fields by their names in lower case; None if there are none.
-
-    A malformed date is ignored (sections 13.1.3 and 13.1.4).
+    """Return the conditions in a head, given its fields by their names in lower case; None if there are none. A
+    malformed date is ignored (RFC 9110 sections 13.1.3 and 13.1.4).
     """
     found = Conditions(
         _read_tags(said.get(b"if-match")),
@@ -144,7 +145,7 @@ def seconds(date: bytes) -> int | None:
 
 
 def _year(digits: bytes) -> int:
-    """Return the year; two digits stand for one that is at most 50 years ahead (section 5.6.7)."""
+    """Return the year; two digits stand for one that is at most 50 years ahead (RFC 9110 section 5.6.7)."""
     year = int(digits)
     if len(digits) == 4:
         return year

@@ -111,7 +111,7 @@ class Resource:
 
 
 class Files:
-    """The files of a tree, and a cache of them. May be used by several threads."""
+    """The files below a directory (a `tree.Tree`), and a cache of them. May be used by several threads."""
 
     def __init__(self, tree: Tree, cache_control: bytes, clock: Clock) -> None:
         self._tree = tree

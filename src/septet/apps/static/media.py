@@ -3,7 +3,9 @@
 import mimetypes
 
 _types = mimetypes.MimeTypes()
-"""Python's own table, so that a type does not depend on the machine, and types that older Pythons lack."""
+"""The media types by suffix: Python's own table, not the machine's, so that a type does not depend on the machine; and
+types that older versions of Python lack.
+"""
 
 for _suffix, _type in {
     ".avif": "image/avif",

@@ -22,7 +22,7 @@ MAX_READ = 1 << 30
 
 
 class RingFiles:
-    """The files of one `UringLoop`. If a task is cancelled, its operation is cancelled in the ring, too."""
+    """The file backend of one `UringLoop`. If a task is cancelled, its operation is cancelled in the ring, too."""
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
