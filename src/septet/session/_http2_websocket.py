@@ -2,8 +2,8 @@
 
 The frames of WebSocket are the content of the stream in both directions, and the flow-control windows of HTTP/2 bound
 them. As in `session.websocket`, the object stays the same and changes its class, so the model need not check. When
-messages have come, the session has the carrier wake the application, which then calls `noticed`. In models that serve
-one exchange after the other, the connection serves only the WebSocket until it ends.
+messages have come, the session has the model tell the application's interface, after which `noticed` is called. In
+models that serve one exchange after the other, the connection serves only the WebSocket until it ends.
 
 The stream's window opens as messages are taken, so what the application has not taken is bounded by QUEUE_BYTES and the
 window. A ping is sent when nothing has come for `Timeouts.ping` seconds, as on a connection of HTTP/1.1.

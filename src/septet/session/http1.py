@@ -1,9 +1,9 @@
 """One client that speaks HTTP/1.1: a `ServerProtocol`, and the `Exchange` of its current request.
 
 Requests follow each other on a connection, and an answer is complete before the next request is handled. So one object
-is enough for both: the connection, for the carrier that moves its bytes, and the exchange, for the application that
-answers. This file has the connection: what the carrier calls, deadlines, the step from one request to the next, and the
-end. `_exchange` has the request and its answer, `_output` the queue of what waits for the client.
+is enough for both: the connection, for the process model that moves its bytes, and the exchange, for the application
+that answers. This file has the connection: what the model calls, deadlines, the step from one request to the next, and
+the end. `_exchange` has the request and its answer, `_output` the queue of what waits for the client.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """The phases of an HTTP/1.1 connection, which may follow which, and how long a slow client may take.
 
-Each phase says what the connection wants of its carrier, how long the phase may last, and what happens when that time
-is up. The picture in the documentation is drawn from `FOLLOWS`, and a test holds every session to it.
+Each phase says what the connection wants of the process model, how long the phase may last, and what happens when that
+time is up. The picture in the documentation is drawn from `FOLLOWS`, and a test holds every session to it.
 """
 
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase

@@ -1,7 +1,8 @@
 """TLS (RFC 8446, RFC 5246) around another protocol: one client, without a socket or a clock.
 
 `Tls` is a `ServerProtocol` whose bytes are those of another one, encrypted. OpenSSL reads and writes memory
-(`ssl.MemoryBIO`), so this one file serves the blocking models, the loops, and io_uring's completions:
+(`ssl.MemoryBIO`), so this one file serves the blocking models, the loops, and io_uring's completions. The carrier is
+the part of a process model that owns the socket; WRITE, EITHER and CLOSE are what a protocol asks of it (`protocol`):
 
     carrier --- receive(ciphertext) ---> Tls --- receive(plaintext) ---> inner protocol ---> exchange
     carrier <--- output: ciphertext ---- Tls <--- output, file: plaintext --- inner protocol
@@ -30,9 +31,9 @@ depends on progress. So part of a record counts as the same part of its plaintex
 the record has gone.
 
 Truncation: the end of the TCP stream without close_notify may be an attacker's doing (RFC 8446 section 6.1). It counts
-as a client that is lost, never as the end of what it sends. Ours is sent whenever the connection ends in order, and is
-left out when an answer is cut, so that the client sees that, too. The client's answer to it is not waited for, which
-RFC 9112 section 9.8 allows; where the inner protocol lingers, all that comes is discarded, and that among it.
+as a client that is lost, never as the end of what it sends. Our close_notify is sent whenever the connection ends in
+order, and is left out when an answer is cut, so that the client sees that, too. The client's own is not waited for,
+which RFC 9112 section 9.8 allows; where the inner protocol lingers, it is discarded like all else that comes.
 
 Memory: OpenSSL's state is made when the first bytes of a client come, and freed at the end; OpenSSL gives back its
 record buffers while a connection is idle (SSL_MODE_RELEASE_BUFFERS, which Python sets). A MemoryBIO keeps the memory of
