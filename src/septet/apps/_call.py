@@ -34,8 +34,9 @@ def _checked_head(status: str, headers: Headers) -> ResponseHead:
 
 
 _heads: BoundedCache[tuple[str, Headers], ResponseHead] = BoundedCache(256)
-"""Heads by what `start_response` was given. Only plain strings are kept: an object of the application's would live on
-here, and its `__eq__` would run in other requests."""
+"""Cache of checked heads, by the status and headers that `start_response` was given. Only plain strings are kept: an
+object of the application's would live on here, and its `__eq__` would run in other requests.
+"""
 
 
 def _new_head(status: str, headers: tuple[tuple[str, str], ...]) -> ResponseHead:
@@ -65,8 +66,9 @@ class Call:
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange: Exchange | None = exchange
-        """None when the answer is complete. Then the session is at the next request, and `write` and `wsgi.input` raise
-        if the application has kept them."""
+        """The exchange that the application answers. None when the answer is complete, because the session then goes on
+        to the connection's next request: `write` and `wsgi.input` raise if the application still uses them.
+        """
         self.head: ResponseHead | None = None
         self.wrote = False
         """True once `write` was called with content."""
@@ -92,8 +94,9 @@ class Call:
         return self.write
 
     def early_hints(self, headers: Headers) -> None:
-        """`wsgi.early_hints`, as in gunicorn and puma: send an interim answer 103 with these header fields (RFC
-        8297)."""
+        """The environment's `wsgi.early_hints`, as in gunicorn and puma: send an interim answer 103 with these header
+        fields (RFC 8297). Raises RuntimeError if the answer has begun.
+        """
         exchange = self.exchange
         if exchange is None or exchange.responding:
             raise RuntimeError("early hints come before the answer")
@@ -161,7 +164,9 @@ class Call:
 
 
 def delivery_of(exchange: Exchange) -> Delivery:
-    """Return the exchange's delivery. Every exchange that a WSGI application answers has one."""
+    """Return `exchange.delivery`, through which a WSGI application sends and receives before it has returned. Every
+    exchange that a WSGI application answers has one.
+    """
     assert exchange.delivery is not None, "an application that is called has a delivery"
     return exchange.delivery
 
@@ -218,8 +223,9 @@ class FileWrapper:
         return block
 
     def response(self, parts: IterableParts, head: ResponseHead) -> Response | None:
-        """Return the answer: the file from its position to its end, by sendfile(2). None if it is not a regular
-        file."""
+        """Return the answer whose content is the file from its position to its end, sent by sendfile(2). None if it is
+        not a regular file.
+        """
         region = region_of_rest(self.filelike)
         if region is None:
             return None

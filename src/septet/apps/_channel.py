@@ -1,7 +1,8 @@
 """`receive` and `send` of an ASGI application, for one request.
 
-A channel never touches a socket: it calls its exchange, and its `Carrier` moves the bytes as far as the socket allows.
-When something changes (more of the body, room for output, the client gone) the carrier calls `wake()`.
+A channel never touches a socket: it calls its exchange, and its `Carrier`, a part of the process model, moves the bytes
+as far as the socket allows. When something changes (more of the body, room for output, the client gone) the carrier
+calls `wake()`.
 
 The parts that an application sends without waiting for anything in between are buffered, and sent together when it
 waits: a stream whose parts are ready costs one send(2), and no part waits for one that is not ready. Before the
@@ -17,8 +18,9 @@ from septet.exchange import ClientGone, Exchange, FileRegion, ResponseHead, octe
 from septet.http.head import check_trailers, with_length
 
 BUFFER_BYTES = 65536
-"""Bytes of parts that are buffered at most; then `send` waits. One receive takes as many bytes, so both directions of a
-busy connection need the same memory."""
+"""Most bytes of an answer that are buffered; when there are as many, `send` waits until they are sent. One receive
+takes as many bytes, so both directions of a busy connection need the same memory.
+"""
 
 HALF_CLOSED_S = 5.0
 """Seconds after which the application receives `http.disconnect` for a client that has half-closed its connection.
@@ -27,14 +29,20 @@ is sent. Other servers treat the client as gone at once."""
 
 
 class Carrier(Protocol):
-    """Moves the bytes of a channel's exchange: the connection, on a loop or in another thread."""
+    """Moves the bytes between a channel's exchange and the client's socket. The process model implements it: a
+    connection on a loop, or in another thread.
+    """
 
     def drive(self, want: Any) -> None:
-        """Do what the exchange wants, as far as the socket allows, and continue by itself when it allows more."""
+        """Do `want`, what the exchange wants next, as far as the socket allows; continue without another call when it
+        allows more.
+        """
 
 
 class Channel:
-    """`receive` and `send` of one request. All methods are for the thread of the loop that runs the application."""
+    """`receive` and `send` of one request. All methods may be called only in the thread of the loop that runs the
+    application.
+    """
 
     __slots__ = (
         "_all_read",
@@ -67,9 +75,14 @@ class Channel:
         self._buffered_bytes = 0
         self._trailers: Trailers | None = None
         self._surplus: int | None = None
-        """Bytes that the application has sent after the channel had ended its answer; None: it has not ended it."""
+        """Bytes that the application has sent after the client had its whole answer, which is then ended here: the
+        request allows no content, or the Content-Length was reached. None before, and after the application's last
+        part.
+        """
         self._promised: int | None = None
-        """The Content-Length that the answer has reached, until content beyond it has been logged, once; else None."""
+        """The answer's Content-Length, once it was reached and as long as no content beyond it has been logged; else
+        None.
+        """
         self._all_read = False
         self._half_closed_at: float | None = None
         """When `receive` noticed that the client sends no more, on the loop's clock (seconds)."""
@@ -82,15 +95,18 @@ class Channel:
         """True if the application received `http.disconnect` before its answer was complete."""
 
     def uncork(self) -> None:
-        """Give the exchange what is buffered; the caller then drives it. Called when the application waits for the
-        first time, or has ended. From now on the channel calls the carrier itself."""
+        """Give the exchange what is buffered; the caller then has the exchange's output sent. Called when the
+        application waits for the first time, or has ended. From then on the channel has output sent itself, by
+        `Carrier.drive`.
+        """
         self._corked = False
         if self._buffered and not self.answered:
             self._push_buffered()
 
     def fail(self) -> None:
-        """End the answer after a failure of the application: 500 if no byte is out, else what was sent and a cut
-        connection."""
+        """End the answer after a failure of the application: with 500 if no answer has begun, else by cutting the
+        connection after what was sent before.
+        """
         if self._buffered and not self._exchange.lost:
             self._carrier.drive(self._push_buffered())
             if self.answered:
@@ -136,8 +152,9 @@ class Channel:
     # What the application receives
 
     async def receive(self) -> Message:
-        """The next piece of the body (`http.request`); `http.disconnect` after the answer, or when the client is
-        gone."""
+        """Return the next message for the application: a piece of the request's body (`http.request`), or
+        `http.disconnect` after the answer, or when the client is gone. Waits until there is one.
+        """
         exchange = self._exchange
         while not (self.answered or self._all_read or exchange.lost):
             try:
@@ -205,7 +222,8 @@ class Channel:
             await self._send_other(kind, message)
 
     def _check_turn(self, kind: str) -> bool:
-        """True if content may follow now; False if it must be discarded, because the client has its whole answer.
+        """Return True if content may follow now, and False if it must be discarded because the client has its whole
+        answer. `kind`: the type of the message that brings it.
 
         Raises RuntimeError if the application must not send content now, ClientGone if the client is gone.
         """
@@ -220,7 +238,9 @@ class Channel:
         return True
 
     async def _discard(self, count: int, last: bool) -> None:
-        """Drop content that follows a complete answer. Raises ClientGone after SURPLUS_BYTES."""
+        """Drop `count` bytes of content that follow a complete answer; `last`: the application sends no more. Raises
+        ClientGone after SURPLUS_BYTES.
+        """
         assert self._surplus is not None, "the answer has ended"
         if count and self._promised is not None:
             self._exchange.complain_of_excess(self._request, self._promised + count, self._promised)
@@ -242,8 +262,9 @@ class Channel:
         self._buffered_bytes += len(content) or PART_BYTES  # endless empty parts must yield to other tasks, too
 
     def _flush(self) -> None:
-        """Send what is buffered, because the application waits. If earlier output still waits to be sent, it is queued
-        behind that."""
+        """Send what is buffered, because the application waits. If earlier output still waits to be sent, the buffered
+        parts are queued behind it.
+        """
         if self._buffered and not (self.answered or self._exchange.lost):
             self._carrier.drive(self._push_buffered())
 
@@ -262,7 +283,7 @@ class Channel:
         return self._push(content)
 
     def _push(self, content: bytes | FileRegion) -> Any:
-        """Give the exchange a part of the answer that is not the last; returns the exchange's next want."""
+        """Give the exchange a part of the answer that is not the last; returns what the exchange wants next."""
         exchange = self._exchange
         if exchange.responding:
             want = exchange.push(content, False)
@@ -281,7 +302,9 @@ class Channel:
         return want
 
     def _finish(self, content: bytes) -> None:
-        """Give the exchange the last part of the content. If trailers were announced, they are due now."""
+        """Give the exchange the last part of the content. If trailers were announced, the answer ends when they have
+        come.
+        """
         exchange = self._exchange
         if self._trailers is not None:
             self._buffer(content)
@@ -302,7 +325,9 @@ class Channel:
         self._end(want)
 
     def _end(self, want: Any) -> None:
-        """Called when the application has given its whole answer: drive `want`, and wake everything that waits."""
+        """Called when the application has given its whole answer: have it sent (`Carrier.drive(want)`), and wake
+        everything that waits.
+        """
         self.answered = True
         if not self._corked:
             self._carrier.drive(want)
@@ -332,8 +357,7 @@ class Channel:
             raise AssertionError(f"{kind} is offered, and not implemented")
 
     async def _send_region(self, region: FileRegion, last: bool) -> None:
-        """Send a stretch of a file. Returns when it was written to the socket; a cancellation does not stop the
-        sending."""
+        """Send a part of a file. Returns when it was written to the socket; cancelling does not stop the sending."""
         if last and not self._buffered and self._head is not None and self._head.content_length is None:
             self._head = with_length(self._head, region.count)
         if self._buffered:

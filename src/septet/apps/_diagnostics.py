@@ -1,8 +1,8 @@
 """Log messages about requests whose application raised, and requests that ask for a WebSocket where there is none.
 
 Such a request reaches the application as an ordinary GET, as RFC 9110 section 7.8 allows for an Upgrade field that is
-ignored. Most frameworks have no such page and answer 404, WebSocket libraries raise, and the client keeps asking; so
-the cause is logged once, and what the application raises in one line.
+ignored. Most frameworks have no page at a WebSocket's path and answer 404, WebSocket libraries raise, and the client
+keeps asking; so the cause is logged once, and what the application raises in one line.
 """
 
 import logging
@@ -14,11 +14,12 @@ from septet.websocket.handshake import asks_for_websocket
 log = logging.getLogger("septet")
 
 _warned = mmap.mmap(-1, 1)
-"""One byte, 1 after the warning. Shared with all forked processes: under `forking` each client has a process of its
-own, and a page that asks again every second would fill the log."""
+"""One byte of memory: 1 once the warning about WebSockets was logged. Shared with all forked processes: under `forking`
+each client has a process of its own, and a page that asks again every second would fill the log.
+"""
 
 _MAX_PATH_SHOWN = 100
-"""Characters of the path in the warning."""
+"""Most characters of a request's path that the warning about WebSockets shows."""
 
 
 WITH_WSGI = "an application that speaks WSGI has none"
@@ -26,8 +27,8 @@ WITH_WSGI = "an application that speaks WSGI has none"
 
 
 def warn_of_websocket(request: Request, why: str) -> None:
-    """Log a warning if the request asks for a WebSocket; only the first call in all processes of the server does. `why`
-    says in words why there is no WebSocket.
+    """Log a warning if the request asks for a WebSocket, once for all processes of the server. `why` says in words why
+    there is no WebSocket.
     """
     if _warned[0] or not asks_for_websocket(request):
         return
@@ -44,8 +45,8 @@ def log_raised(request: Request, error: BaseException, client_left: bool = False
     """Log an exception that came out of the application. Call it in the `except` block that caught the exception.
 
     The level depends on the cause: debug or info if the client left, else error. `client_left`: the application has
-    received `http.disconnect`, after which frameworks raise exceptions of their own. For a request of a WebSocket where
-    there is none (not `in_websocket`) the message is one line without a traceback.
+    received `http.disconnect`, after which frameworks raise exceptions of their own. `in_websocket`: the application
+    was called for a WebSocket. If not, and the request asks for one, the message is one line without a traceback.
     """
     at = f"{request.method} {request.target.decode('ascii')}"
     try:

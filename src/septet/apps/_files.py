@@ -1,8 +1,8 @@
 """Open files that are part of an answer: which of them sendfile(2) may send, and how long they stay open.
 
-sendfile(2) sends the bytes of the descriptor. A file object that decompresses, decodes or counts reads others, and must
-not be sent so. A stretch of a file may wait for its client long after the application has closed the file, so it has a
-descriptor of its own.
+sendfile(2) sends the bytes of the descriptor. The `read` of a file object that decompresses, decodes or counts returns
+others, so such a file must not be sent by sendfile(2). A part of a file may wait for its client long after the
+application has closed the file, so it has a descriptor of its own.
 """
 
 import io
@@ -28,7 +28,9 @@ class OwnedDescriptor:
 
 
 def owned(descriptor: int) -> OwnedDescriptor:
-    """Make the owner of a descriptor that was just opened. If that raises, the descriptor is closed."""
+    """Return the owner of a descriptor that was just opened, which closes the descriptor when it is freed. If this
+    raises, the descriptor is closed.
+    """
     try:
         owner = OwnedDescriptor()
     except BaseException:

@@ -61,7 +61,7 @@ class Lifespan:
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._event_received = False
-        """True once the application has received an event."""
+        """True once the application has received `lifespan.startup`."""
         self._error: BaseException | None = None
         """The exception that the application raised before it answered `lifespan.startup`."""
         self.supported = False
@@ -79,7 +79,9 @@ class Lifespan:
             raise Refused(f"{self._asgi.name} did not start: {answer.get('message') or 'its startup failed'}")
 
     def _raise_failure(self, error: BaseException) -> None:
-        """Raise Failed, unless the error means that the application has no lifespan."""
+        """Raise Failed for an exception of the application's startup. Do nothing if it means that the application has
+        no lifespan: it was raised before the application received an event.
+        """
         if isinstance(error, SystemExit):
             raise Failed(f"{self._asgi.name} did not start: {exit_message(error)}")
         if isinstance(error, Exception) and not self._event_received:

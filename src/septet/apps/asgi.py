@@ -41,7 +41,7 @@ class Asgi:
         self.no_websocket = no_websocket
         """Why there are no WebSockets, in words for `warn_of_websocket`; empty if there are."""
         self.extensions = frozenset(extensions)
-        """Full names, such as `http.response.trailers`."""
+        """The extensions that the application is offered, by their full names, such as `http.response.trailers`."""
         self._without_extended = self.extensions.difference(EXTENDED)
         self.state: dict[str, Any] = {}
 
@@ -80,7 +80,9 @@ class Asgi:
 
 
 TOO_LATE = "it has exceeded --request-timeout"
-"""The message with which the server cancels the task of such a request (asyncio.Task.cancel), for the log."""
+"""The message with which the server cancels the task of a request that has exceeded `--request-timeout`
+(asyncio.Task.cancel); it is logged.
+"""
 
 
 def takes_websocket(asgi: Asgi, request: Request) -> bool:
@@ -96,8 +98,8 @@ def takes_websocket(asgi: Asgi, request: Request) -> bool:
 
 
 def cycle_of_upgrade(asgi: Asgi, exchange: Exchange, carrier: Carrier) -> "Cycle | WebSocketCycle":
-    """Return the cycle that answers a request with an Upgrade field: a `WebSocketCycle` if it opens a WebSocket, else a
-    `Cycle`.
+    """Return the object that runs the application for a request with an Upgrade field: a `WebSocketCycle` if the
+    request opens a WebSocket, else a `Cycle`.
     """
     if takes_websocket(asgi, exchange.request):
         return WebSocketCycle(cast(WebSocketExchange, exchange), carrier)

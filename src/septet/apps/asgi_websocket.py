@@ -29,8 +29,8 @@ accepted (RFC 6455 section 7.4.1).
 DENIAL = "websocket.http.response"
 
 MESSAGE_BYTES = 64
-"""Bytes that each sent message counts in addition to its content. After a number of bytes the cycle yields to other
-tasks, so an application that sends many small messages yields as well.
+"""Bytes that each sent message counts in addition to its content. After BUFFER_BYTES the application's task yields to
+others, even if it sends many messages that are nearly empty.
 """
 
 
@@ -45,13 +45,13 @@ class WebSocketCycle(Channel):
         super().__init__(exchange, carrier)
         self._socket = exchange
         self._connect_received = False
-        """The application has received `websocket.connect`."""
+        """True once the application has received `websocket.connect`."""
         self._accepted = False
         self._catches_up = False
-        """`_catch_up` is in the loop's queue."""
+        """True if `_catch_up`, which parses frames that came too many at once, is in the loop's queue."""
         self._close_sent = False
         self._unyielded = 0
-        """Bytes that were sent since other tasks could run."""
+        """Bytes that were sent since other tasks were last allowed to run."""
 
     async def run(self, asgi: Any) -> None:
         """Run the application to its end. An exception is logged; the client gets a 500, or the close code 1011 if the
@@ -104,8 +104,8 @@ class WebSocketCycle(Channel):
     # The end
 
     def _returned(self) -> None:
-        """Called when the application has returned: close the WebSocket, or refuse it, unless the application has done
-        so.
+        """Called when the application has returned: close the WebSocket if it was accepted and is open; answer 500 if
+        the application has neither accepted nor refused it.
         """
         if self._accepted:
             self._end_socket(NORMAL)

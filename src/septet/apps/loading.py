@@ -13,7 +13,7 @@ from septet.errors import Failed, SeptetError, UsageError
 
 
 def load(name: str, app_dir: str, factory: bool, called: str = "") -> Any:
-    """Import the application that `name` (`module:attribute`) names; `app_dir` is searched first.
+    """Import the application that `name` (`module:attribute`) names; the directory `app_dir` is searched first.
 
     `factory`: the attribute is called without arguments to get the application. `called`: how error messages call the
     application, in place of "APP 'module:attribute'". Raises UsageError if there is no such module or attribute, or the
@@ -57,8 +57,8 @@ def _call_factory(called: str, factory: Callable[[], Any]) -> Any:
 
 
 def exit_message(error: SystemExit) -> str:
-    """Return the text that the application gave to sys.exit, as Python would print it, or a sentence with its status;
-    and the file and line of the application or its libraries where that was.
+    """Return the text that was given to sys.exit, or a sentence with the status that was given; then the file and line
+    of the application or its libraries that called it, if known.
     """
     what = error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
     calls = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
@@ -127,11 +127,11 @@ _ARGUMENTS = {"wsgi": ("environ", "start_response"), "asgi": ("scope", "receive"
 
 
 def check_callable(called: str, application: Any, kind: str, factory_cure: str = "--factory") -> None:
-    """Raise UsageError if `application` does not take the arguments of its interface. Otherwise every request would be
-    answered 500.
+    """Raise UsageError if `application` does not take the arguments of its interface, `kind` ("wsgi" or "asgi").
+    Otherwise every request would be answered 500.
 
-    `called`: how the error message calls the application. `factory_cure`: how the user says that it is a factory, for a
-    hint in the message.
+    `called`: how the error message calls the application. `factory_cure`: the option that the message proposes if the
+    application looks like a factory.
     """
     try:
         # The decorator is what is called, so its own signature counts, not that of the function it wraps.
@@ -156,8 +156,9 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
 
 
 def has_websocket_routes(application: Any) -> bool:
-    """Whether an ASGI application is known to have routes for WebSockets: those of Starlette and FastAPI, which have
-    classes with that word in their names, and a router of Django Channels, which names its protocols."""
+    """True if an ASGI application is known to have routes for WebSockets: those of Starlette and FastAPI, which have
+    classes with that word in their names, and a router of Django Channels, which names its protocols.
+    """
     if "websocket" in (getattr(application, "application_mapping", None) or ()):
         return True
     routes = getattr(application, "routes", None)

@@ -24,16 +24,18 @@ from septet.exchange import Request
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The part of the URL's path that comes before an application's own, as percent-decoded bytes."""
+    """What comes before an application's own part of the URL's path, as percent-decoded bytes."""
 
     added: bytes = b""
-    """The part that a proxy has removed: it is in no request, and is put back for the application."""
+    """The part that a proxy has removed (`--root-path`): it is in no request, and is put back for the application."""
     received: bytes = b""
-    """The part that follows `added`, and is in every request for the application."""
+    """The part that follows `added`, and is in every request for the application: the path of `--root-path` if the
+    proxy leaves it there (`--root-path-kept`), and the route of `--mount`.
+    """
 
     @property
     def whole(self) -> bytes:
-        """Both parts: the beginning of the application's URLs as its clients write them."""
+        """`added` and `received`, joined: the beginning of the application's URLs as its clients write them."""
         return self.added + self.received
 
 

@@ -22,12 +22,13 @@ Environ = dict[str, Any]
 READ_SIZE = 65536
 
 REMEMBERED_SERVERS = 64
-"""Most addresses of the server for which one head keeps templates of the environment. A wildcard listener accepts
-clients at every address of the machine, and these may be a whole network's."""
+"""Most addresses of this server for which the environment of one request head is cached. A listener on all addresses
+accepts clients at every address of the machine, and these may be a whole network's.
+"""
 
 REMEMBERED_FIELDS = 1024
 REMEMBERED_FIELD = 256
-"""Longest header field whose variable is remembered, in bytes of name and value together."""
+"""Most bytes of a header field, name and value together, whose environment variable is cached."""
 
 _UNIX = "localhost", "80"
 """SERVER_NAME and SERVER_PORT on a unix socket: PEP 3333 forbids empty values."""
@@ -89,8 +90,9 @@ class Wsgi:
             raise
 
     def _template(self, request: Request, server: tuple[str, int | None]) -> Environ:
-        """Return the part of an environment that depends on the request's head and on where it came in (PEP 3333, CGI
-        1.1)."""
+        """Return the part of an environment that depends on the request's head and on `server`, the address that the
+        client connected to (PEP 3333, CGI 1.1).
+        """
         section = request.section
         for derived in (request.derived, section.derived if section else {}):
             if len(derived) > REMEMBERED_SERVERS:
@@ -132,8 +134,9 @@ class Wsgi:
 
 
 def _joined(fields: Fields) -> Environ:
-    """Return the variables of header fields, some of which come more than once: their values are joined by a comma (RFC
-    9110 section 5.3), those of cookies by a semicolon (RFC 6265 section 5.4)."""
+    """Return the environment variables of header fields, some of which come more than once: their values are joined by
+    a comma (RFC 9110 section 5.3), those of cookies by a semicolon (RFC 6265 section 5.4).
+    """
     variables: Environ = {}
     for field in fields:
         key, text = _variables[field]
@@ -144,7 +147,9 @@ def _joined(fields: Fields) -> Environ:
 
 
 class _Variables(BoundedCache[tuple[bytes, bytes], tuple[str, str]]):
-    """CGI variables by header field; made when they are looked up for the first time."""
+    """Cache of environment variables (name, value) by header field; each is made when it is looked up for the first
+    time.
+    """
 
     def __missing__(self, field: tuple[bytes, bytes]) -> tuple[str, str]:
         name, value = field

@@ -59,9 +59,9 @@ class ChunkedDecoder:
         self._scanned = 0
         """Bytes of the trailer section that were searched for its end already."""
         self._unfinished_size: UnfinishedSize | None = None
-        """The check of a size line that is not complete yet."""
+        """Checks a size line that has not all come; None if there is none."""
         self._unfinished: UnfinishedFields | None = None
-        """The check of a trailer section that is not complete yet."""
+        """Checks a trailer section that has not all come; None if there is none."""
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the content of the chunks in `data`, joined, and the bytes that are not used yet. Raises

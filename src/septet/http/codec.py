@@ -19,7 +19,7 @@ _EXCESS_REPORTED = -1
 
 
 def _ignore(complaint: str) -> None:
-    """The default of `complain`: drop the sentence."""
+    """The default of the argument `complain`: does nothing with the sentence."""
 
 
 class Http1Codec(Incoming):
@@ -153,8 +153,10 @@ class Http1Codec(Incoming):
         return end + b"0\r\n\r\n" if self._chunked else b""
 
     def _begin_chunk(self, count: int) -> bytes:
-        """Return the size line of a chunk of `count` bytes from a file, after the CRLF of the last such chunk. The CRLF
-        of this chunk is sent with the next part."""
+        """Return the size line of a chunk of `count` bytes from a file, after the CRLF that ends an earlier chunk from
+        a file, if that is still due. The CRLF of this chunk is sent with the next part. `b""` if the answer is not
+        chunked, or `count` is 0.
+        """
         if not self._chunked or not count:
             return b""
         begin = b"%b%x\r\n" % (self._chunk_end, count)
@@ -176,7 +178,9 @@ class Http1Codec(Incoming):
         return count
 
     def _within(self, remaining: int, count: int, last: bool) -> int:
-        """Return how many of `count` more bytes may be sent when `remaining` bytes are left of the Content-Length."""
+        """Return how many of `count` more bytes may be sent when `remaining` bytes are left of the Content-Length.
+        Reports an excess and, after the last part, a lack of content; after a lack the connection is closed.
+        """
         if count <= remaining:
             self._remaining = remaining - count
             if last and self._remaining:
@@ -219,7 +223,7 @@ class Http1Codec(Incoming):
         return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status).encode("ascii"), _lines(kept))
 
     def switch(self, head: ResponseHead) -> bytes:
-        """The bytes of an answer 101, after which the connection speaks another protocol (RFC 9110 section 7.8)."""
+        """Return the bytes of an answer 101; after it, another protocol is spoken (RFC 9110 section 7.8)."""
         self.status = head.status
         self.keep_alive = False
         return serialise(head) + self._date_and_server(not head.has_date, not head.has_server) + CRLF
@@ -240,5 +244,5 @@ def _lines(fields: Fields) -> bytes:
 
 
 def describe(request: Request) -> str:
-    """Return method and target of a request, for a sentence in the log."""
+    """Return method and target of a request, for a log message."""
     return f"{request.method} {request.target.decode('ascii')}"

@@ -41,7 +41,8 @@ is_host = re.compile(
     rb"|\[(?:[0-9A-Fa-f:.]++|[vV][0-9A-Fa-f]++\.[0-9A-Za-z\-._~!$&'()*+,;=:]++)\])(?::[0-9]{0,5})?)?"
 ).fullmatch
 """Match the value of Host, uri-host [ ":" port ] of RFC 9110 section 7.2, or nothing. It also matches a port without a
-host, which the caller refuses where section 4.2.1 does."""
+host (":80"); callers that must refuse this (section 4.2.1) look for the colon themselves.
+"""
 
 split_absolute = re.compile(rb"((?i:https?))://([^/?]+)([^?]*)(\?.*)?").fullmatch
 """Match absolute-form of RFC 9112 section 3.2.2. Groups: scheme, authority, path, query with its question mark."""
@@ -60,7 +61,9 @@ a byte that field-content excludes (RFC 9110 section 5.5). `translate` is faster
 
 TOKEN_RUN = _TCHAR + rb"*+"
 TARGET_RUN = rb"[!\"$-~]*+"
-"""Expressions for `match`: as many bytes of a token, or of a request-target, as there are, perhaps none."""
+"""Two expressions, TOKEN_RUN and TARGET_RUN: they match as many bytes of a token, or of a request-target, as follow
+each other, perhaps none. For lines that are not complete yet.
+"""
 
 TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 """The bytes that a request-target may hold, for `translate`: visible ASCII without "#", as a fragment is never sent

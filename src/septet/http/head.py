@@ -81,8 +81,10 @@ def interim_fields(fields: Fields) -> Fields:
 
 
 def upgrade_head(ours: Fields, fields: Fields) -> ResponseHead:
-    """The head of an answer 101: our fields about the other protocol, then the application's, checked. Raises
-    ValueError like `response_head`, and for a field that is among ours."""
+    """Return the head of an answer 101: `ours`, the server's fields about the protocol that follows, then the
+    application's `fields`, checked. Raises ValueError like `response_head`, and for a field that the server sets
+    itself.
+    """
     head = response_head(200, b"Switching Protocols", fields)
     taken = {name.lower() for name, _ in ours}
     for name, _ in head.fields:
@@ -120,7 +122,9 @@ def with_length(head: ResponseHead, length: int) -> ResponseHead:
 
 
 def with_fields(head: ResponseHead, more: Fields) -> ResponseHead:
-    """A copy of `head` with fields of the server's own, which are valid. One that the application has given stays."""
+    """Return a copy of `head` with `more`, fields of the server's own, which are not checked. Where the application has
+    given a field of the same name, the application's is kept.
+    """
     names = {name.lower() for name, _ in head.fields}
     added = tuple(field for field in more if field[0].lower() not in names)
     fields = (*added, *head.fields)

@@ -92,9 +92,9 @@ class Incoming:
         self._inbox: bytes | bytearray = b""
         """Bytes that were received and not used yet."""
         self._scanned = 0
-        """Bytes of the inbox that were already searched for the end of the head."""
+        """Number of bytes of `_inbox` that were already searched for the end of the head."""
         self._unfinished: UnfinishedHead | None = None
-        """The check of a head that is not complete yet."""
+        """Checks a head that has not all come, so that a malformed one is refused at once; None if there is none."""
         self.ended = False
         """True if the client sends no more: its FIN was received."""
         self.stopping = False
@@ -116,8 +116,9 @@ class Incoming:
         self.answered = False
         self._chunked = False
         self.content_ended = self._contentless = False
-        """No more content of the answer may be sent: its request or status allows none, or the application has given
-        more than its Content-Length."""
+        """True if no more content of the answer may be sent: the request's method or the status allows none, or the
+        application has given more than its Content-Length.
+        """
         self._remaining: int | None = None
         """Bytes of content to come until the answer's Content-Length is reached; None if it has no Content-Length.
         `codec._EXCESS_REPORTED` (-1): the application gave more, and has been told so."""
@@ -157,7 +158,9 @@ class Incoming:
         return self._received + self.sent
 
     def receive(self, data: bytes) -> None:
-        """Take the bytes that the client sent; `b""` means that it sends no more."""
+        """Store bytes that the client has sent, for `next_request` and `read_body`. `b""` means that the client sends
+        no more.
+        """
         if not data:
             self.ended = True
         elif not self._inbox:
@@ -176,7 +179,9 @@ class Incoming:
         return self._inbox
 
     def take_inbox(self) -> bytes:
-        """Remove and give what was received and is not used yet, because the connection speaks another protocol now."""
+        """Remove and return the bytes that were received and are not used yet, because the connection speaks another
+        protocol from now on.
+        """
         data, self._inbox = bytes(self._inbox), b""
         return data
 
@@ -268,7 +273,9 @@ class Incoming:
             raise ProtocolError(431, f"the header block is larger than {limits.header_block} bytes")
 
     def _too_long(self, line: bytes | bytearray) -> ProtocolError:
-        """Return the refusal of a request line that begins with `line` (RFC 9112 section 3)."""
+        """Return the error for a request line that is too long and begins with `line`: 501 if the method alone is too
+        long, else 414 (RFC 9112 section 3).
+        """
         most = self._limits.request_line
         if len(line) > most and line.find(b" ", 0, most + 1) < 0:
             return ProtocolError(501, f"the method is longer than {most} bytes")

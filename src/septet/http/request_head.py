@@ -91,7 +91,8 @@ def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     """Return path and query of a request target in any of the four forms of RFC 9112 section 3.2; the query without its
     question mark. Raises ProtocolError(400).
 
-    `*` is accepted with any method: the first line of HTTP/2 has it, and is refused for its version (505).
+    `*` is accepted with any method here, so that the first line of HTTP/2, `PRI * HTTP/2.0`, is refused for its version
+    (505).
     """
     if target[:1] == b"/":
         path, _, query = target.partition(b"?")

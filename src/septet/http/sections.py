@@ -22,28 +22,33 @@ from septet.http.grammar import (
 )
 
 MAX_OUTLINES = 32
-"""Outlines kept for each version of HTTP; the least recently used is dropped first."""
+"""Most outlines that are kept for each version of HTTP; the least recently used is dropped first. An outline is a
+header section without the values that differ from request to request.
+"""
 
 MAX_OUTLINED_BYTES = 4096
-"""Bytes. Longer sections leave no outline, and are parsed line by line each time."""
+"""Most bytes of a header section of which an outline is kept; longer sections are parsed line by line each time."""
 
 REMEMBERED_LINES = 1024
-"""Entries of each cache below."""
+"""Most entries of each cache in this module: of field lines, of names, of untrusted fields."""
 REMEMBERED_LINE = 256
-"""Bytes. Longer lines and names are not cached."""
+"""Most bytes of a field line or of a field name that is cached."""
 
 VALUES_TO_DIFFER = 16
-"""After this many different lines with one name, its value is left out of outlines."""
+"""Number of different lines with one field name after which values of that name are left out of outlines, because they
+seem to differ from request to request.
+"""
 
 MAX_DIFFERING = 8
-"""At most this many names have their values left out."""
+"""Most field names whose values are left out of outlines."""
 
 Field = tuple[bytes, bytes]
 
 
 def read_section(block: bytes, version: str, most_fields: int) -> tuple[Section, list[bytes]]:
-    """Return the section whose lines are `block`, each with CRLF before it, and the values at its varying positions,
-    for `fill`; [] if it has none.
+    """Return the section whose lines are `block`, each with CRLF before it, and the values of the fields at the
+    positions `Section.varying`, which differ from request to request; [] if there are none. `fill` puts the two
+    together.
 
     Raises ProtocolError: 400, 417 or 501, and 431 for more than `most_fields` lines, before it parses them: parsing
     costs a hundred times what sending them costs. A section that fits an outline may have more lines than that; the
@@ -67,8 +72,9 @@ def read_section(block: bytes, version: str, most_fields: int) -> tuple[Section,
 
 
 def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
-    """Return all fields of a section, with `values` at its varying positions, and the varying fields alone. Raises
-    ProtocolError(400) for a control byte in a value."""
+    """Return all fields of a section, with `values` at the positions `section.varying`, and the fields at these
+    positions alone. Raises ProtocolError(400) for a control byte in a value.
+    """
     fields = list(section.fields)
     changed = []
     for place, value in zip(section.varying, values, strict=True):
@@ -112,7 +118,9 @@ def _read(block: bytes, version: str, most_fields: int) -> Section:
 
 
 class _Outline:
-    """The bytes of a section without its varying values: the pieces before, between and after them."""
+    """The bytes of a section without the values that differ from request to request: the pieces before, between and
+    after these.
+    """
 
     __slots__ = ("_first", "_others", "section")
 
@@ -122,7 +130,9 @@ class _Outline:
         self._others = pieces[1:]
 
     def values(self, block: bytes) -> list[bytes] | None:
-        """Return the varying values in a block of lines; None if the block does not fit the outline."""
+        """Return the values that `block`, the lines of a section, has where the outline leaves them out; None if the
+        block does not fit the outline.
+        """
         if not block.startswith(self._first):
             return None
         values = []
@@ -140,8 +150,9 @@ class _Outline:
 
 
 class _Outlines:
-    """All outlines, and the names, as clients spell them, whose values they leave out (`differing`). Another name needs
-    a new object, because the old outlines have its values."""
+    """All outlines, and `differing`: the names, as clients spell them, whose values the outlines leave out. When a name
+    is added to these, a new object replaces this one, because the old outlines contain the name's values.
+    """
 
     def __init__(self, differing: frozenset[bytes] = frozenset()) -> None:
         self.differing = differing
@@ -149,8 +160,9 @@ class _Outlines:
         self._new_lines: dict[bytes, int] = {}
 
     def make_outline(self, block: bytes, section: Section) -> _Outline:
-        """Return the outline of a section that was just parsed, and set `section.varying`. Values of a name that occurs
-        twice are not left out."""
+        """Return the outline of a section that was just parsed, and set `section.varying`. The values of a field that
+        occurs twice are not left out.
+        """
         names = [name for name, _ in section.fields]
         pieces = [b""]
         varying = []
@@ -167,8 +179,9 @@ class _Outlines:
         return _Outline(section, pieces)
 
     def count_new_line(self, name: bytes) -> None:
-        """Count a line that was not in the cache. At VALUES_TO_DIFFER outlines begin to leave out the values of its
-        name."""
+        """Count a line with this field name that was not in the cache. The VALUES_TO_DIFFER-th makes outlines leave out
+        the values of the name from then on.
+        """
         global _outlines
         count = self._new_lines[name] = self._new_lines.get(name, 0) + 1
         if count >= VALUES_TO_DIFFER and name not in self.differing:
@@ -262,8 +275,9 @@ _names = _Names(REMEMBERED_LINES)
 
 def _named_fields(fields: Fields) -> dict[bytes, bytes]:
     """Return values by name. If a field that the server reads itself came more than once, its values are joined by
-    commas (RFC 9110 section 5.3), with two exceptions: two Host fields raise ProtocolError(400), and equal lengths are
-    one. Of other fields that came more than once, the last value is returned."""
+    commas (RFC 9110 section 5.3), with two exceptions: two Host fields raise ProtocolError(400), and several equal
+    Content-Length fields count as one. Of other fields that came more than once, the last value is returned.
+    """
     named = dict(fields)
     if len(named) == len(fields):
         return named
@@ -286,8 +300,9 @@ def check_trailer(line: bytes) -> None:
 
 
 def check_field_line(line: bytes) -> None:
-    """Raise ProtocolError(400) for a line that is malformed, or whose Host, Content-Length or Transfer-Encoding is: no
-    header section with it can be valid."""
+    """Raise ProtocolError(400) for a field line that no valid header section can contain: it is malformed, or it is a
+    Host, Content-Length or Transfer-Encoding with a malformed value.
+    """
     name, value = _field(line)
     if name == b"host":
         _check_host(value, "1.1")

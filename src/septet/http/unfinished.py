@@ -38,8 +38,8 @@ def _refused(data: bytes | bytearray, position: int, reason: str) -> ProtocolErr
 
 
 class UnfinishedFields:
-    """Checks the field lines of an incomplete head or trailer section. They begin at index `start` of what `scan` is
-    given.
+    """Checks the field lines of an incomplete head or trailer section. `start` is the index at which they begin in the
+    bytes that `scan` is given.
 
     `check` is called with each complete line and raises ProtocolError; `most` is the largest number of lines.
     """
@@ -49,15 +49,15 @@ class UnfinishedFields:
     def __init__(self, start: int, most: int, check: Callable[[bytes], object] = check_field_line) -> None:
         self._check = check
         self._line_start = start
-        """Index at which the current line begins."""
+        """Index at which the current field line begins in the bytes that `scan` is given."""
         self._scanned = start
-        """Index of the first byte that was not scanned yet."""
+        """Index of the first byte, of those that `scan` is given, that was not scanned yet."""
         self._colon_found = False
         """True if the colon of the current line was found."""
         self._most = most
 
     def scan(self, data: bytes | bytearray) -> None:
-        """Scan what has come since the last call. Raises ProtocolError(400 or 431)."""
+        """Scan what has been added to `data` since the last call. Raises ProtocolError(400 or 431)."""
         while (end := data.find(CRLF, self._scanned)) >= 0:
             self._check_line(data, end)
             self._most -= 1
@@ -110,14 +110,14 @@ class UnfinishedHead:
         self._words: list[bytes] = []
         """The complete words of the request line."""
         self._word_start = 0
-        """Index at which the current word begins."""
+        """Index at which the current word of the request line begins."""
         self._scanned = 0
-        """Index of the first byte that was not scanned yet."""
+        """Index of the first byte, of those that `scan` is given, that was not scanned yet."""
         self._fields: UnfinishedFields | None = None
-        """None while the request line is not complete."""
+        """Checks the field lines; None while the request line is not complete."""
 
     def scan(self, data: bytes | bytearray) -> None:
-        """Scan what has come since the last call. Raises ProtocolError as for a complete head."""
+        """Scan what has been added to `data` since the last call. Raises ProtocolError as for a complete head."""
         if self._fields is None:
             self._scan_request_line(data)
         if self._fields is not None:
@@ -188,8 +188,9 @@ class UnfinishedSize:
         self._scanned = 0
 
     def scan(self, line: bytes) -> None:
-        """Scan the bytes of `line` that have come since the last call. The caller has made sure that it does not end in
-        CR. Raises ProtocolError(400)."""
+        """Scan the bytes that have been added to `line` since the last call. `line` must not end in CR. Raises
+        ProtocolError(400).
+        """
         if not self._state:
             digits = _hexadecimal_run(line)
             assert digits is not None, "a run of no bytes is one"

@@ -1,7 +1,8 @@
 """Answers in HTTP/2: the fields of a head (RFC 9113 section 8.3.2), and the count of content against Content-Length.
 
-A session's exchange asks `Content` how much of each part may be sent. It is the rule of HTTP/1.1: content beyond the
-Content-Length is left out and reported, and too little of it makes the answer invalid, which the client is to see.
+A session's exchange asks `Content` how much of each part may be sent. As in HTTP/1.1, content beyond the Content-Length
+is left out and reported. If there is too little of it, the stream is reset, so that the client sees that the answer is
+incomplete.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,9 @@ _lowered: BoundedCache[Fields, Fields] = BoundedCache(256)
 
 
 def lowered(fields: Fields) -> Fields:
-    """Return an application's fields with names in lower case, without the connection fields of HTTP/1.1."""
+    """Return an application's fields with names in lower case, without those that only HTTP/1.1 has, such as
+    Connection.
+    """
     known = _lowered.get(fields)
     if known is None:
         known = tuple(
@@ -32,7 +35,9 @@ _server_lines: tuple[bytes, Fields] = b"", ()
 
 
 def server_fields(lines: bytes) -> Fields:
-    """Return the server's own fields, given as lines with CRLF. The lines of the last call are kept."""
+    """Return the fields Date and Server as HTTP/2 sends them, given as `lines`, each with CRLF. The last result is
+    cached, because the lines change only once a second.
+    """
     global _server_lines
     known, fields = _server_lines
     if known is not lines:
@@ -53,15 +58,15 @@ class Content:
         self.request = request
         self._complain = complain
         self.sent = 0
-        """Bytes of content that were given and may be sent."""
+        """Bytes of content that the application has given, without those that must not be sent."""
         self.remaining: int | None = None
-        """Bytes to come until the Content-Length is reached; None without one."""
+        """Bytes of content to come until the Content-Length is reached; None if the answer has no Content-Length."""
         self.forbidden = False
-        """The request's method or the status allows no content."""
+        """True if the request's method or the answer's status allows no content."""
         self.ended = False
-        """No more content may follow."""
+        """True if no more content may be sent: none is allowed, or the Content-Length was exceeded."""
         self._excess = False
-        """Content that must not be sent was given, and has been reported."""
+        """True once content that must not be sent was reported; it is reported once for each answer."""
 
     def begin(self, head: ResponseHead) -> None:
         self.remaining = head.content_length
@@ -104,7 +109,7 @@ class Content:
         return bool(self.remaining) and not self.forbidden
 
     def complain_of_lack(self) -> None:
-        """Report that an answer that is complete has less content than its Content-Length."""
+        """Log that an answer has ended with less content than its Content-Length says."""
         self._complain(
             f"the answer to {described(self.request)} has {self.sent} bytes, but its Content-Length is "
             f"{self.sent + (self.remaining or 0)}: the stream is reset"

@@ -1,8 +1,8 @@
 """HPACK (RFC 7541) by the library `hpack`, with a cache of recent results.
 
-Clients send the same fields again and again, and are answered with the same ones. While a connection's table has not
-changed, the same block decodes to the same fields, and the same fields encode to the same block. So each connection
-keeps the last few of both, and forgets them when its table changes.
+Clients send the same fields again and again, and are answered with the same ones. While a connection's dynamic table
+has not changed, the same header block decodes to the same fields, and the same fields encode to the same block. So each
+connection keeps the last few of both, and forgets them when its table changes.
 """
 
 from collections.abc import Iterable
@@ -14,42 +14,52 @@ from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 KEPT = 16
-"""Number of blocks that a connection keeps in each direction."""
+"""Number of encoded header blocks that a connection caches in each direction."""
 
 KEPT_BYTES = 256
-"""Longest block that is kept. A field that is in the table takes one or two bytes of a block."""
+"""Bytes of the longest encoded header block that is cached. A field that is in the dynamic table takes one or two bytes
+of a block.
+"""
 
 
 TABLE_BYTES = 4096
-"""Most that our own table may hold, whatever the client allows: it would be searched for each field, and kept for each
-connection."""
+"""Most bytes that the encoder's dynamic table may hold, even if the client allows more: each field is searched for in
+it, and each connection keeps one.
+"""
 
 SIZES = 16
-"""Most changes of the table's size with which a block may begin (RFC 7541 section 4.2 knows of two)."""
+"""Most changes of the dynamic table's size with which a header block may begin (RFC 7541 section 4.2 knows of two)."""
 
 WORDS = 200
-"""Characters of the library's words about a broken block: they may quote all of it."""
+"""Most characters of the library's error message about a broken header block that are logged: the message may quote the
+whole block.
+"""
 
 
 class CompressionError(ProtocolError):
-    """The client's block cannot be decoded. Raised in place of the library's error, whose code in the GOAWAY is another
-    than RFC 9113 section 4.3 wants."""
+    """The client's header block cannot be decoded. It ends the connection with COMPRESSION_ERROR, as RFC 9113 section
+    4.3 demands; the library's own error would give another code.
+    """
 
     error_code = ErrorCodes.COMPRESSION_ERROR
 
 
 class RememberingEncoder(Encoder):
-    """The encoder of one connection, with a cache."""
+    """The HPACK encoder of one connection, with a cache of header blocks by their fields."""
 
     def __init__(self) -> None:
         super().__init__()
         self._known: dict[Any, bytes] = {}
         self._newest: Any = None
-        """The newest entry of the table; another one means that the table has changed."""
+        """The newest entry of the dynamic table after the last call. If the newest is another one, the table has
+        changed, and the cache is emptied.
+        """
 
     @property
     def header_table_size(self) -> int:
-        """Bytes that the table may hold. The library sets it to what the client's SETTINGS allow."""
+        """Bytes that the dynamic table may hold, at most TABLE_BYTES. The library sets it to what the client's SETTINGS
+        allow.
+        """
         return int(self.header_table.maxsize)
 
     @header_table_size.setter
@@ -73,7 +83,7 @@ class RememberingEncoder(Encoder):
 
 
 class RememberingDecoder(Decoder):
-    """The decoder of one connection, with a cache."""
+    """The HPACK decoder of one connection, with a cache of fields by their header block."""
 
     def __init__(self, max_header_list_size: int) -> None:
         super().__init__(max_header_list_size)
@@ -103,8 +113,9 @@ def _is_size(first: int) -> bool:
 
 
 def _check_sizes(block: bytes) -> None:
-    """Raise CompressionError if a block begins with more than SIZES changes of the table's size: each takes time, and
-    none counts against the size of the fields."""
+    """Raise CompressionError if a header block begins with more than SIZES changes of the dynamic table's size: each
+    takes time, and none counts against the limit on the size of the fields.
+    """
     position = count = 0
     while position < len(block) and _is_size(block[position]):
         count += 1
@@ -118,7 +129,9 @@ def _check_sizes(block: bytes) -> None:
 
 
 def _remember(known: dict[Any, Any], key: Any, value: Any, block: bytes, entries: Any, newest: Any) -> Any:
-    """Store a result, or empty the cache if it has changed the table. Returns the table's newest entry."""
+    """Add `key: value` to the cache `known`, unless `block` is longer than KEPT_BYTES; or empty the cache if `block`
+    has changed the dynamic table. Returns the newest of the table's `entries`, which is `newest` at the next call.
+    """
     now = entries[0] if entries else None
     if now is not newest or (block and _is_size(block[0])):  # the second begins with another size of the table
         known.clear()

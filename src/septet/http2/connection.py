@@ -1,18 +1,20 @@
-"""One client's connection in HTTP/2, over `h2.connection.H2Connection`: what is configured, and where we differ.
+"""One client's connection in HTTP/2, over `h2.connection.H2Connection`: its settings, and where it differs from the
+library.
 
-- A client that says GOAWAY still wants the answers to what it has asked (RFC 9113 section 6.8). The library takes that
+- A client that sends GOAWAY still wants the answers to what it has asked (RFC 9113 section 6.8). The library takes that
   for the end of the connection; here it is only reported.
+- A GOAWAY of ours does not change the states in the library, so that streams can still be answered. So the frame is
+  made here.
 - A client may open more streams than we allow before it has read our SETTINGS. Up to MOST_STREAMS it can be refused
   stream by stream, so that only those requests are sent again; more end the connection.
-- A stream that is reset before it was opened breaks the protocol, and so does content on one that the client itself has
-  ended, once the answer has ended, too.
+- A reset of a stream that was never opened breaks the protocol. So does content on a stream that the client itself has
+  ended, if the answer has ended, too.
 - A frame that is too long ends the connection when its length has come, and a header block when it has grown too long:
-  the library buffers all of both first. Settings that nobody knows are forgotten; the library keeps them.
-- Our own GOAWAY leaves the library's states alone for the same reason, so its frame is made here.
+  the library buffers all of both first. Unknown settings are dropped; the library keeps them.
 - Input is handled in pieces of PIECE_BYTES, so that the caller can count frames before there are too many of them.
-- The library knows the states of all streams at the end of a piece, the caller learns of them event by event. What is
-  sent on a stream that has been reset meanwhile is dropped: the event that says so comes next.
-- Of streams that are closed few are remembered (CLOSED_STREAMS), so that a long connection does not grow.
+- The library knows the states of all streams at the end of a piece, and the caller learns of them event by event. What
+  is sent on a stream that has been reset meanwhile is dropped: the event that reports the reset comes next.
+- Few of the streams that are closed are remembered (CLOSED_STREAMS), so that a long connection does not grow.
 """
 
 from collections.abc import Iterator
@@ -47,13 +49,13 @@ own windows bound the memory.
 
 CREDIT_BYTES = 32768
 """Least number of bytes by which a window is opened, because each WINDOW_UPDATE costs 13 bytes and some work. Half of a
-window is still open then.
+stream's window is still open then.
 """
 
 PIECE_BYTES = 8192
 CLOSED_STREAMS = 256
 FRAME_HEAD = 9
-"""Bytes in front of the content of every frame."""
+"""Bytes of the header of every frame, before its content."""
 LAST_STREAM = 2**31 - 1
 
 NO_RFC7540_PRIORITIES = 9
@@ -84,7 +86,7 @@ class _Connection(H2Connection):
     MAX_CLOSED_STREAMS = CLOSED_STREAMS
 
     longest_block = 0
-    """Bytes of a compressed header block that come in several frames."""
+    """Most bytes of a compressed header block that comes in several frames; a longer one ends the connection."""
 
     def receive_data(self, data: Any) -> list[Event]:
         events = super().receive_data(data)
@@ -159,9 +161,11 @@ class Http2Connection:
         connection.encoder = RememberingEncoder()
         connection.increment_flow_control_window(WINDOW - STREAM_WINDOW)
         self._ours: list[bytes] = []
-        """Frames that were not made by the library, and those that it made before them."""
+        """Frames to be sent, in order: those that were made here, and those that the library made before them. Frames
+        that it makes later are still in the library.
+        """
         self._credit = 0
-        """Bytes by which the connection's window is to be opened."""
+        """Bytes received since the connection's window was last opened."""
         self._stream_credit: dict[int, int] = {}
         self.over = False
 
@@ -223,7 +227,7 @@ class Http2Connection:
         """Send content, no more than `window` permits, in as many frames as needed. `last`: the stream ends.
 
         All frames but the last are made here, because they change nothing but the windows. A frame of 16 KiB takes 4 us
-        in this way and 22 us in the library (which also counts bytes of copies).
+        in this way and 22 us in the library.
         """
         h2 = self._h2
         most, count = h2.max_outbound_frame_size, len(data)
@@ -253,15 +257,17 @@ class Http2Connection:
             pass
 
     def took(self, count: int) -> None:
-        """Note that `count` bytes of content, padding included, have come on the connection."""
+        """Count `count` bytes of content, padding included, that have come on the connection; open the connection's
+        window by CREDIT_BYTES or more when as many have come.
+        """
         self._credit += count
         if self._credit >= CREDIT_BYTES:
             self._h2.increment_flow_control_window(self._credit)
             self._credit = 0
 
     def used(self, stream: int, count: int) -> None:
-        """Note that the application has read `count` bytes of a stream's content, so that the client may send as many
-        more.
+        """Count `count` bytes of a stream's content that need no longer be kept, so that the client may send as many
+        more; open the stream's window when there are CREDIT_BYTES of them.
         """
         credit = self._stream_credit.get(stream, 0) + count
         if credit >= CREDIT_BYTES:
@@ -274,11 +280,13 @@ class Http2Connection:
             self._stream_credit[stream] = credit
 
     def forget(self, stream: int) -> None:
-        """Forget a stream that has ended."""
+        """Drop what is counted for a stream that has ended."""
         self._stream_credit.pop(stream, None)
 
     def go_away(self, last_stream: int, code: ErrorCodes = NO_ERROR, why: bytes = b"") -> None:
-        """Send GOAWAY: the client must open no more streams. Those up to `last_stream` are still answered."""
+        """Send GOAWAY with the error `code`: the client must open no more streams. Those up to number `last_stream` are
+        still answered. `why`: text for the client's developers.
+        """
         frame = GoAwayFrame(0, last_stream_id=last_stream, error_code=int(code), additional_data=why)
         self._ours += self._h2.data_to_send(), frame.serialize()
 

@@ -1,7 +1,7 @@
 """The urgency of a request: the field `priority` and the frame PRIORITY_UPDATE (RFC 9218).
 
-Of the two parameters the urgency (`u`) is used; `i` (incremental) is read by none, because answers of one urgency take
-turns in any case.
+Of the two parameters the urgency (`u`) is used. The other, `i` (incremental), is ignored, because answers of one
+urgency take turns in any case.
 """
 
 import re
@@ -16,7 +16,9 @@ USUAL = 3
 _urgency = re.compile(rb"(?:^|,)[ \t]*u=([0-7])[ \t]*(?=[,;]|$)").search
 
 PRIORITY_UPDATE = 0x10
-"""Type of the frame (RFC 9218 section 7.1). It is sent on stream 0, and begins with the number of another stream."""
+"""Type of the frame PRIORITY_UPDATE (RFC 9218 section 7.1). It is sent on stream 0, and its content begins with the
+number of the stream that it concerns.
+"""
 
 
 def urgency_of(value: bytes) -> int:

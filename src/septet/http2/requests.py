@@ -1,8 +1,9 @@
 """The fields of an HTTP/2 request, checked, as the `Request` that applications know (RFC 9113 section 8.3).
 
-Two kinds of refusal. What section 8.1.1 calls malformed raises `Malformed`, and the stream is reset: such a request has
-no meaning, and half of these rules exist so that nothing is smuggled to servers that speak HTTP/1.1. What is
-well-formed HTTP/2 but beyond a limit, or not done here, raises `ProtocolError` with a status, as HTTP/1.1 answers it.
+There are two kinds of refusal. What section 8.1.1 calls malformed raises `Malformed`, and the stream is reset: such a
+request has no meaning, and half of these rules exist so that nothing is smuggled to servers that speak HTTP/1.1. A
+well-formed request that exceeds a limit, or asks for something that the server does not do, raises `ProtocolError` with
+a status, and is answered as in HTTP/1.1.
 
 `:authority` becomes the field `host`, which comes first, as ASGI asks for. Several `cookie` fields become one (section
 8.2.3).
@@ -44,10 +45,11 @@ class Malformed(Exception):
 
 
 def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels: bool) -> Request:
-    """Return the request with these pseudo-fields and fields. Requests with equal fields are one object.
+    """Return the request with these pseudo-fields and fields. Requests with equal fields may be one object.
 
-    `ended`: the request has no body. `scheme`: the connection's; the client's `:scheme` is checked but not believed.
-    `tunnels`: WebSockets are offered (RFC 8441). Raises Malformed, and ProtocolError (400, 414, 417, 431, 501).
+    `ended`: the request has no body. `scheme`: that of the request, "http" or "https"; the client's `:scheme` is only
+    checked. `tunnels`: WebSockets are offered (RFC 8441). Raises Malformed, and ProtocolError (400, 414, 417, 431,
+    501).
     """
     known = _known[scheme]
     try:
@@ -64,8 +66,8 @@ def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels
 
 
 def check_trailers(fields: Fields) -> None:
-    """Raise Malformed if trailers break the rules of fields, or contain a pseudo-field (section 8.1). Valid trailers
-    are ignored, as in HTTP/1.1.
+    """Raise Malformed if trailers break the rules of fields, or contain a pseudo-field (RFC 9113 section 8.1). Valid
+    trailers are ignored, as in HTTP/1.1.
     """
     for name, value in fields:
         if name[:1] == b":":
@@ -146,7 +148,9 @@ class _Reader:
         )
 
     def _pseudo_fields(self, tunnels: bool) -> tuple[bytes, bytes, bytes | None]:
-        """Return method, path, and the protocol that an extended CONNECT asks for (RFC 8441 section 4)."""
+        """Return method, path, and the protocol that an extended CONNECT asks for (RFC 8441 section 4), or None.
+        `tunnels`: True if extended CONNECT was offered. Raises Malformed, and ProtocolError (400 or 501).
+        """
         pseudo = self.pseudo
         method, path, protocol = pseudo.get(b":method"), pseudo.get(b":path"), pseudo.get(b":protocol")
         if method is None or not is_token(method):

@@ -4,9 +4,10 @@
     asyncio.Runner(loop_factory=septet.loop.EpollLoop).run(main())
     uvicorn app:app --loop septet.loop:new_event_loop
 
-They are asyncio's selector loop with its own turn, timers, stream transports and listeners, over the pollers of
-`septet.pollers`. Three methods are added: `watch`, `rewatch` and `unwatch`, with which the callback of a descriptor is
-called directly from the poller. `septet.loop.fs` reads and writes files without blocking the loop.
+They are asyncio's selector loop, in which the iteration, timers, stream transports and listeners are replaced, over the
+pollers of `septet.pollers`. Three methods are added, `watch`, `rewatch` and `unwatch`: they register a callback for a
+descriptor, which the loop calls for each event without making an asyncio.Handle. `septet.loop.fs` reads and writes
+files without blocking the loop.
 """
 
 import asyncio

@@ -43,7 +43,7 @@ class TransportLoop(Protocol):
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """As in asyncio: call `callback` in the loop's next turn."""
+        """As in asyncio: call `callback` in the loop's next iteration."""
 
     def call_later(self, delay: float, callback: Callable[[*Ts], object], *args: *Ts) -> asyncio.TimerHandle:
         """As in asyncio: call `callback` after `delay` seconds."""
@@ -68,9 +68,10 @@ def set_nodelay(sock: socket.socket) -> None:
 
 
 class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's sendfile and TLS require
-    """A connected stream socket and its protocol. All callbacks of the protocol run in one context.
+    """A connected stream socket and its asyncio Protocol. All callbacks of the protocol run in one `contextvars`
+    context.
 
-    It belongs to the thread of its loop.
+    Its methods may be called only in the thread of its loop.
     """
 
     __slots__ = (
@@ -120,7 +121,9 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
         self._reading = False
         """True if received data is wanted: neither paused, nor closing, nor at the end of the stream."""
         self._may_send = True
-        """True if write() may send at once: there is no backlog, and no reason to refuse."""
+        """True if write() may call send(2) at once: no earlier data waits, and neither write_eof(), sendfile nor the
+        end of the connection forbids it.
+        """
         self._paused = self._closing = self._eof = False
         self._conn_lost = 0
         self._backlog: deque[Buffer] = deque()
@@ -160,11 +163,11 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
         return self._protocol  # type: ignore[no-any-return]
 
     def _update_watch(self) -> None:
-        """Make the loop watch the socket for the events that are needed now."""
+        """Make the loop watch the socket for the events that are needed now. Subclasses implement it."""
         raise NotImplementedError
 
     def get_write_buffer_size(self) -> int:
-        """Bytes in the backlog."""
+        """As in asyncio: the number of bytes given to write() that the kernel has not accepted yet."""
         return self._backlog_size
 
     # -- closing

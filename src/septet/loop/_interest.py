@@ -1,4 +1,5 @@
-"""The loop's interest list: which descriptors are watched, for asyncio and for us, over one poller.
+"""The loop's interest list: which descriptors it watches, over one poller; some for asyncio's code, the others for
+`watch`.
 
 asyncio sees this as its selector. It registers a pair of Handles (reader, writer) per descriptor; this class stores
 them and informs the poller. Its select() returns the poller's own pairs (fd, mask), which the loop dispatches itself,
@@ -28,8 +29,9 @@ class Interest(selectors.BaseSelector):
         self.keys: dict[int, selectors.SelectorKey] = {}
         self.watchers: dict[int, Watcher] = {}
         self.changed: set[int] = set()
-        """Descriptors added or changed since the loop last asked the poller: events it reported may be of files that
-        had the same number before."""
+        """Descriptors that were added or changed since the loop last called the poller's wait. An event that this wait
+        reported for one of them may be of a file that had the same number before.
+        """
         self._poller = poller
         self._map = _KeyMap(self)
         self._before_blocking = before_blocking
@@ -46,7 +48,7 @@ class Interest(selectors.BaseSelector):
         return self._poll(timeout_s if self._before_blocking() else 0)
 
     def measure(self) -> Meter:
-        """Return the meter of the loop's waits. The first call installs it, and counting starts."""
+        """Return the `Meter` that counts and times the loop's waits. The first call makes it, and counting starts."""
         if self.meter is None:
             self.meter = Meter()
             self.wait = self.meter.around(self._poll)
@@ -65,7 +67,8 @@ class Interest(selectors.BaseSelector):
         return key
 
     def watch(self, fd: int, mask: int, watcher: Watcher) -> None:
-        """Add a descriptor, whose watcher is called with the bits that are set. If this raises, nothing has changed.
+        """Add a descriptor, for whose events `watcher` is called; `mask`: READABLE, WRITABLE or both. If this raises,
+        nothing has changed.
 
         Raises:
             RuntimeError: the descriptor is watched already.

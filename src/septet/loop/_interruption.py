@@ -19,7 +19,7 @@ def resume_interrupted(loop: Any, error: BaseException, handle: Handle | None) -
     """Queue again what the exception `error` has prevented: a callback that `call_soon` has not queued, or the callback
     of `handle` if it was called and has not begun.
 
-    Called by the code that has caught `error`, in the thread of `loop`, a `_schedule.Schedule`.
+    To be called by the code that has caught `error`, in the thread of `loop`, which is a `_schedule.Schedule`.
     """
     if not (loop._closed or loop._debug):
         _call_soon_again(loop, error)

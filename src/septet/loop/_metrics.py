@@ -1,4 +1,6 @@
-"""Measures how busy a loop is, as libuv's uv_metrics_t does: around the poller's wait, from the first call on."""
+"""Measures how busy a loop is, as libuv's uv_metrics_t does, by timing each wait of the poller. It starts with the
+first request for a figure.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,22 +13,26 @@ Wait = Callable[[float | None], Ready]
 
 @dataclass(frozen=True)
 class Metrics:
-    """The activity of a loop since metrics() was first called, or since the last lap()."""
+    """The activity of a loop since `ReadinessLoop.metrics` was first called, or since the last call of
+    `ReadinessLoop.lap`.
+    """
 
     iterations: int = 0
-    """Turns of the loop."""
+    """Turns (iterations) of the loop. A turn is one wait of the poller and the callbacks that run after it."""
     events: int = 0
     """Ready descriptors or completions that the poller has reported."""
     idle_s: float = 0.0
     """Seconds in which the loop waited."""
     busy_s: float = 0.0
-    """Seconds in which it ran callbacks. busy_s / (busy_s + idle_s) is its load."""
+    """Seconds in which the loop ran callbacks. busy_s / (busy_s + idle_s) is the loop's load, from 0 to 1."""
     longest_turn_s: float = 0.0
     """The longest time between two waits, in seconds: the longest that an event may have waited for its callback."""
 
     @property
     def mean_latency_s(self) -> float:
-        """Mean duration of a turn in seconds, which an event that arrives during the turn waits at most."""
+        """Mean time between two waits, in seconds. An event that arrives between them waits for its callback at most as
+        long, on average.
+        """
         return self.busy_s / self.iterations if self.iterations else 0.0
 
 
@@ -38,11 +44,13 @@ class Meter:
         self.idle_s = self.busy_s = self.longest_turn_s = 0.0
         self._longest_of_lap_s = 0.0
         self._lap = Metrics()
-        """The counts at the beginning of the lap."""
+        """The counts at the last call of `lap`."""
         self._since = monotonic()
 
     def around(self, wait: Wait) -> Wait:
-        """Return a function that calls `wait`, and counts its duration and its events here."""
+        """Return a function that calls `wait`, and counts here how often, how long each call took, and how many events
+        it returned.
+        """
 
         def counted(timeout_s: float | None) -> Ready:
             before = monotonic()
@@ -65,15 +73,15 @@ class Meter:
                 self.longest_turn_s = turn_s
 
     def start_turn(self) -> None:
-        """The loop starts to run. The time since it last ran counts neither as idle nor as busy."""
+        """Called when the loop starts to run. The time since it stopped counts neither as idle nor as busy."""
         self._since = monotonic()
 
     def read(self) -> Metrics:
-        """Return the counts up to the present turn."""
+        """Return the counts up to the last wait."""
         return Metrics(self.iterations, self.events, self.idle_s, self.busy_s, self.longest_turn_s)
 
     def lap(self) -> Metrics:
-        """Return the counts since the last call, or since the beginning."""
+        """Return the counts since the last call of `lap`, or since this meter was made."""
         was, now = self._lap, self.read()
         longest_s, self._longest_of_lap_s = self._longest_of_lap_s, 0.0
         self._lap = now

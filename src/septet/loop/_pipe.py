@@ -119,7 +119,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
         return self._closing
 
     def close(self) -> None:
-        """As in asyncio: stop reading, and close the pipe in the loop's next turn."""
+        """As in asyncio: stop reading, and close the pipe in the loop's next iteration."""
         if not self._closing:
             self._call_connection_lost_soon(None)
 

@@ -91,14 +91,16 @@ class ReadinessLoop(SocketCalls):
         return self._interest.unwatch(fd)
 
     def metrics(self) -> Metrics:
-        """Return the activity of the loop since the first call, which starts the counting.
+        """Return the activity of the loop since the first call of this method, which starts the counting.
 
-        From then on, every turn of the loop reads the clock twice more.
+        From then on, every iteration of the loop reads the clock twice more.
         """
         return self._interest.measure().read()
 
     def lap(self) -> Metrics:
-        """Return the activity of the loop since the last call of `lap`. For one caller, which reports at intervals."""
+        """Return the activity of the loop since the last call of `lap`. Only one caller, which reports at intervals,
+        may use it: a second one would shorten the intervals of the first.
+        """
         return self._interest.measure().lap()
 
     # -- dispatch
@@ -150,7 +152,12 @@ class ReadinessLoop(SocketCalls):
     def stream(
         self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
     ) -> StreamTransport:
-        """Make the transport of a connected stream socket; the caller must start it with `begin` or `begin_soon`."""
+        """Make the transport of a connected stream socket; the caller must start it with `begin` or `begin_soon`.
+
+        Args:
+            extra: asyncio's optional transport information, for get_extra_info().
+            server: the asyncio.Server that accepted the connection, or None.
+        """
         return StreamTransport(self, sock, protocol, extra, server)
 
     def _make_socket_transport(
@@ -216,16 +223,16 @@ class ReadinessLoop(SocketCalls):
         cast(Any, super())._stop_serving(sock)  # since Python 3.13 it also removes the file of a unix socket
 
     def _make_self_pipe(self) -> None:
-        """Called by asyncio to make the self-pipe, with which other threads and signals wake the loop: not made yet.
+        """Called by asyncio to make the self-pipe, with which other threads and signals wake the loop. Does nothing:
+        `_ensure_self_pipe` makes the pipe when the loop first waits.
 
-        `_ensure_self_pipe` makes it when the loop first waits. The pipe is two thirds of the cost of making and closing
-        a loop, and a loop that never waits does not need it.
+        The pipe is two thirds of the cost of making and closing a loop, and a loop that never waits does not need it.
         """
         self._ssock = self._csock = None
         self._internal_fds = 1
 
     def _ensure_self_pipe(self) -> bool:
-        """Make the self-pipe, if there is none. True if no callback is ready, so that the loop may block.
+        """Make the self-pipe, if there is none. Returns True if no callback is ready, so that the loop may block.
 
         call_soon_threadsafe, in another thread, appends to `_ready` and then writes to the pipe if there is one. Here
         the pipe is made first and `_ready` is checked afterwards. Whichever runs first, the other one notices it.
@@ -266,8 +273,10 @@ class ReadinessLoop(SocketCalls):
             ) from None
 
     def forget_run(self) -> None:
-        """Undo what a run of the loop has left behind if a signal handler has raised just when it ended: asyncio would
-        say that the loop is running. For the loop's thread, while the loop does not run."""
+        """Clear asyncio's record that the loop is running. A signal handler that raises just when a run ends can keep
+        asyncio from doing so, and the loop could not be run again. To be called in the loop's thread, while the loop
+        does not run.
+        """
         asyncio._set_running_loop(None)
         cast(Any, self)._thread_id = None
 

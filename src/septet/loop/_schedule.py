@@ -71,7 +71,7 @@ MIN_CANCELLED_TIMERS = 100
 """Cancelled timers are removed from the heap if they are more than this, and more than half of all, as in asyncio."""
 
 SHORTAGE_S = 0.01
-"""Pause after a MemoryError of the loop's own, before it goes on."""
+"""Seconds that the loop pauses after it has run out of memory itself, before it goes on."""
 
 Ts = TypeVarTuple("Ts")
 Callback = Callable[..., object]
@@ -118,7 +118,9 @@ def _trim_traceback(handle: AnyHandle) -> AnyHandle:
 
 
 class Schedule(asyncio.SelectorEventLoop):
-    """asyncio's selector loop with a schedule of its own. A subclass dispatches events in `_process_events`."""
+    """asyncio's selector loop, with its own rules for when callbacks run. A subclass dispatches events in
+    `_process_events`.
+    """
 
     # asyncio's attributes, which typeshed does not declare.
     _ready: deque[asyncio.Handle]
@@ -131,8 +133,10 @@ class Schedule(asyncio.SelectorEventLoop):
     _process_events: Callable[[Any], None]
 
     failed: Callable[[], None] | None = None
-    """Called after a callback or a watcher has raised, before the exception handler is: work may have been left undone.
-    None: nothing is called. Unlike the exception handler it is the server's, and not the application's."""
+    """Called after a callback or a watcher has raised, before the exception handler: the server then looks for work
+    that the callback has left undone. None: nothing is called. The exception handler cannot serve for this, because the
+    application may replace it.
+    """
 
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
@@ -146,7 +150,7 @@ class Schedule(asyncio.SelectorEventLoop):
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """As in asyncio: call `callback` in the next turn of the loop."""
+        """As in asyncio: call `callback` in the loop's next iteration."""
         if self._closed or self._debug:
             return _trim_traceback(super().call_soon(callback, *args, context=context))
         try:
@@ -195,7 +199,9 @@ class Schedule(asyncio.SelectorEventLoop):
     # -- one turn
 
     def _run_once(self) -> None:
-        """Ask the poller; then run ready callbacks, events and due timers, in this order (see the module's top)."""
+        """Run one iteration of the loop, called a turn here: ask the poller; then run ready callbacks, events and due
+        timers, in this order (see the module's top).
+        """
         try:
             ready, timers, interest = self._ready, self._scheduled, self._interest
             interest.changed.clear()
@@ -214,22 +220,25 @@ class Schedule(asyncio.SelectorEventLoop):
             self._lack_memory(exc)
 
     def _lack_memory(self, exc: MemoryError) -> None:
-        """Report that memory is lacking, and pause. The next turn does what this one has left, so no event is lost."""
+        """Report that memory is lacking, and pause for SHORTAGE_S. What this turn has not done is done in the next one,
+        so no event is lost.
+        """
         self.tell_failed()
         self.call_exception_handler({"message": "The event loop lacks memory, and goes on", "exception": exc})
         sleep(SHORTAGE_S)
 
     turn = _run_once
-    """One turn, in the calling thread, without setting asyncio's running loop.
+    """Run one iteration of the loop in the calling thread, without setting asyncio's running loop.
 
-    For a server whose threads run the loop in turn: never two at once, and not while `run_forever` runs. Code that is
-    called from here sees no running loop, and may start one of its own.
+    For a server whose threads run the loop alternately: never two at once, and not while `run_forever` runs. Code that
+    is called from here sees no running loop, and may start one of its own.
     """
 
     def _run_with_timers(self, events: Ready) -> None:
-        """The rest of a turn in which timers are due.
+        """Finish an iteration in which timers are due: run ready callbacks, events and due timers.
 
-        They are taken first: a timer that is set by a callback of this turn must wait for the next one.
+        The due timers are taken from the heap first: one that is set by a callback of this iteration must wait for the
+        next.
         """
         due = self._take_due()
         try:
@@ -242,9 +251,10 @@ class Schedule(asyncio.SelectorEventLoop):
         self._run_ready(len(due))
 
     def _run_ready(self, count: int) -> None:
-        """Run the first `count` callbacks in the queue; those that they add run in the next turn.
+        """Run the first `count` callbacks in the queue; those that they add run in the next iteration.
 
-        Each is taken from the queue without a call: the exception of a signal handler comes at calls.
+        Each is taken from the queue by index, without calling a method: Python runs signal handlers at calls, and an
+        exception raised there would lose the callback.
         """
         if self._debug:
             self._run_ready_timed(count)
@@ -274,12 +284,14 @@ class Schedule(asyncio.SelectorEventLoop):
         self.call_exception_handler({"message": message, "exception": exc, "handle": handle})
 
     def resume_interrupted(self, exc: BaseException) -> None:
-        """Queue the callback that `exc`, which the caller has caught, has kept `call_soon` from queueing, if there is
-        one. For the loop's thread."""
+        """Repair a `call_soon` that was interrupted by `exc`, the exception of a signal handler: queue the callback
+        that it has not queued. Does nothing if `exc` has interrupted none. To be called in the loop's thread, by the
+        code that has caught `exc`.
+        """
         resume_interrupted(self, exc, None)
 
     def tell_failed(self) -> None:
-        """Call `failed`, if it is set."""
+        """Call the function in `failed`, if there is one, because a callback has raised."""
         if self.failed is not None:
             self.failed()
 
@@ -290,7 +302,7 @@ class Schedule(asyncio.SelectorEventLoop):
                 self._run_handle(handle)
 
     def _run_handle(self, handle: asyncio.Handle) -> None:
-        """Run a handle; in debug mode log it if it is slow."""
+        """Run a handle; in debug mode, log it if it takes longer than `slow_callback_duration`."""
         if self._debug:
             self._current_handle = handle
             self._timed(handle._run, handle)

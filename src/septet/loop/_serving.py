@@ -1,4 +1,5 @@
-"""A listener of an asyncio Server: accepts connections when the poller reports it, and makes transport and protocol.
+"""Accepts the connections of an asyncio Server's listener when the poller reports it, and makes each client's transport
+and protocol.
 
 asyncio starts a Task for every client, which awaits `connection_made`. Here `connection_made` is an ordinary call; only
 a TLS handshake is waited for.
@@ -29,7 +30,9 @@ class ServingLoop(TransportLoop, Protocol):
     def stream(
         self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
     ) -> StreamTransport:
-        """Make the transport of a connected stream socket; the caller must start it with `begin`."""
+        """Make the transport of a connected stream socket; the caller must start it with `begin`. `extra`: for
+        get_extra_info(). `server`: the asyncio.Server.
+        """
 
     def _make_ssl_transport(self, *args: Any, **kwargs: Any) -> asyncio.Transport:
         """As in asyncio: a TLS transport, whose handshake has begun."""
@@ -39,6 +42,8 @@ class StreamAcceptor:
     """Accepts the clients of one listener until the loop stops watching it.
 
     Args:
+        factory: makes the asyncio Protocol of a client.
+        server: the asyncio.Server to which the listener belongs.
         backlog: connections to accept at most for each event, as in asyncio.
         tls: asyncio's keyword arguments for a TLS transport, or None.
     """
@@ -62,7 +67,7 @@ class StreamAcceptor:
         self._context = copy_context()
 
     def start(self) -> None:
-        """Make the loop watch the listener, unless that was closed in the meantime."""
+        """Make the loop watch the listener, unless the listener was closed during a `pause`."""
         if self._listener.fileno() >= 0:
             set_nodelay(self._listener)
             self._loop.watch(self._listener.fileno(), READABLE, self._ready)

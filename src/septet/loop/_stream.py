@@ -42,7 +42,9 @@ class StreamTransport(StreamConnection):
     __slots__ = ()
 
     def begin(self, waiter: "asyncio.Future[None] | None" = None) -> None:
-        """Call connection_made, and start reading. To be called once, in the transport's context."""
+        """Call connection_made, and start reading. To be called once, in the transport's context. `waiter`, if given,
+        gets its result then.
+        """
         try:
             self._protocol.connection_made(self)
         except (SystemExit, KeyboardInterrupt):
@@ -56,7 +58,9 @@ class StreamTransport(StreamConnection):
             futures._set_result_unless_cancelled(waiter, None)  # type: ignore[attr-defined]
 
     def begin_soon(self, waiter: "asyncio.Future[None] | None") -> None:
-        """Call `begin` in the loop's next turn, as asyncio does for connections that are awaited."""
+        """Call `begin` in the loop's next iteration, as asyncio does for connections that are awaited. `waiter` gets
+        its result when reading has started.
+        """
         self._loop.call_soon(self.begin, waiter, context=self._context)
 
     # -- the poller
@@ -78,7 +82,9 @@ class StreamTransport(StreamConnection):
             self._loop.watch(self._sock_fd, mask, self.ready)
 
     def ready(self, mask: int) -> None:
-        """Called by the loop when the socket is ready, or broken: then recv(2) or send(2) fails with the reason."""
+        """Receive or send, as `mask` (READABLE, WRITABLE, ERROR, HANGUP) says. Called by the loop. On a broken socket,
+        recv(2) or send(2) fails and gives the reason.
+        """
         if mask != READABLE and self._backlog:
             self._receive_and_send(mask)
             return
@@ -156,7 +162,7 @@ class StreamTransport(StreamConnection):
             self._log_debug("pauses reading")
 
     def resume_reading(self) -> None:
-        """As in asyncio: end a pause; data that waits in the kernel is received from the next turn on."""
+        """As in asyncio: end a pause; data that waits in the kernel is received from the next iteration on."""
         if self._paused and not self._closing:
             self._paused = False
             self._reading = True

@@ -5,7 +5,8 @@ One multishot receive per connection stays in the kernel, and its completions ca
 cannot be stopped at once. Data that the kernel had received before it learned of a pause, or of an upgrade to TLS, is
 held, and delivered when reading is resumed.
 
-For TCP only; `receive_multishot` says what unix sockets would miss.
+Unix sockets do not use it: the kernel may never report the end of their stream to a multishot receive
+(`receive_multishot`).
 """
 
 import asyncio
@@ -22,10 +23,14 @@ from septet.pollers.ring import MORE, Ring
 from septet.pollers.ring_poll import RingPoll
 
 PLACEHOLDER: Ready = [(-1, 0)]
-"""Stands for one completion in the list of events: the loop counts it, but takes its contents from the queue later."""
+"""Stands for one completion in the list that `_SplitRingPoll.wait` returns: the loop counts its entries as events, and
+takes the contents of the completions from the ring later.
+"""
 
 RETRIABLE = (-errno.ENOBUFS, -errno.ECANCELED)
-"""Results of a receive after which it is prepared again when data is wanted: no buffer was free; or we cancelled it."""
+"""Results of a receive after which it is submitted again when data is wanted: no buffer was free; or the receive was
+cancelled during a pause.
+"""
 
 Received = bytes | OSError
 """The result of a receive; b"" is the end of the stream."""
@@ -46,9 +51,9 @@ class RingStreamTransport(StreamTransport):
     ) -> None:
         self._ring = loop.ring
         self._token = 0
-        """The token of the receive in the ring; 0: there is none."""
+        """The ring's number for the receive of this socket that is in the ring; 0: there is none."""
         self._cancelled = False
-        """True if that receive was cancelled; its last completion is still to come."""
+        """True if the receive of this socket was cancelled and its last completion has not come."""
         self._held: deque[Received] = deque()
         """Data, errors and the end of the stream that came while reading was paused; `_deliver_held` delivers them."""
         super().__init__(loop, sock, protocol, extra, server)
@@ -69,12 +74,20 @@ class RingStreamTransport(StreamTransport):
                 self._loop.unwatch(self._sock_fd)
 
     def ready(self, mask: int) -> None:
-        """Called by the loop when the socket is writable, or broken: then send(2) fails with the reason."""
+        """Send what waits. Called by the loop when the socket is writable; also when it is broken: then send(2) fails
+        and gives the reason.
+        """
         if self._backlog:
             self._run(self._send_backlog)
 
     def _completed(self, res: int, flags: int, data: bytes) -> None:
-        """Called by the ring for each completion of the receive."""
+        """Called by the ring for each completion of the receive.
+
+        Args:
+            res: number of bytes received; 0: end of the stream; negative: an error number.
+            flags: MORE is set if further completions will follow.
+            data: the received bytes.
+        """
         if flags & MORE and self._reading and not self._buffered and not self._held:  # nearly always
             try:
                 self._run(self._protocol.data_received, data)
@@ -96,7 +109,7 @@ class RingStreamTransport(StreamTransport):
             self._deliver_held()
 
     def resume_reading(self) -> None:
-        """As in asyncio. Data that came during the pause goes to the protocol in the loop's next turn."""
+        """As in asyncio. Data that came during the pause goes to the protocol in the loop's next iteration."""
         if self._held and self._paused and not self._closing:
             self._loop.call_soon(self._deliver_held)
         super().resume_reading()
@@ -143,7 +156,9 @@ class RingStreamTransport(StreamTransport):
 
 
 class _SplitRingPoll(RingPoll):
-    """Waits without calling back the completions: the loop runs ready callbacks first, then calls `collect`."""
+    """A poller over io_uring whose `wait` calls no callbacks: the loop first runs the callbacks that were ready before,
+    then has those of the completions called by `collect`.
+    """
 
     def wait(self, timeout_s: float | None) -> Ready:
         self.enter(timeout_s)
@@ -151,11 +166,12 @@ class _SplitRingPoll(RingPoll):
 
 
 class UringLoop(ReadinessLoop):
-    """asyncio over io_uring, which also completes operations; see `ReadinessLoop` for its interface.
+    """asyncio over io_uring, which not only waits for descriptors but also carries out operations; see `ReadinessLoop`
+    for its interface.
 
-    TCP transports receive through the ring. `watch` and the rest of asyncio use poll requests. Your code may prepare
-    operations with `ring`: their callbacks run in the loop's thread, before the watched descriptors of the same turn,
-    and their exceptions go to the loop's exception handler.
+    TCP transports receive through the ring. For `watch` and the rest of asyncio the ring waits for descriptors to
+    become ready. Your code may submit operations of its own by `ring`: their callbacks run in the loop's thread, before
+    those of watched descriptors in the same iteration, and their exceptions go to the loop's exception handler.
 
     The loop belongs to the thread that first runs it, and must be closed there.
 
@@ -178,8 +194,8 @@ class UringLoop(ReadinessLoop):
     def arm_anew(self) -> None:
         """Submit every poll request that is missing in the ring, so that all watched descriptors are watched again.
 
-        To be called after an exception that another thread raised in this one in the middle of a turn, because that
-        may have kept requests from being submitted.
+        To be called after an exception that another thread raised in this one in the middle of an iteration, because
+        that may have kept requests from being submitted.
         """
         self._ring_poll.arm_anew()
 

@@ -22,11 +22,12 @@ Findings = tuple[Fields, Hop]
 
 
 class UntrustedFieldFilter:
-    """Called with a request that has untrusted fields; returns it with those fields that its peer may send.
+    """Called with a request that has untrusted fields; returns it with those of them that its peer may send.
 
     `trusts` returns True if the peer at an address (or "unix:", for all peers on unix sockets) is a trusted proxy.
     `trusted_headers` names the fields that such a proxy writes: "x-forwarded", "forwarded", or "either". `underscores`
-    is what happens to names with an underscore: "drop", "refuse" (400) or "allow". Any thread may call it.
+    says what happens to fields whose names have an underscore: "drop", "refuse" (400) or "allow". Any thread may call
+    it.
     """
 
     def __init__(

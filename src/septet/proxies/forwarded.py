@@ -45,11 +45,11 @@ class Hop(NamedTuple):
 
 
 def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:
-    """Return what is known about the client: the first hop, nearest proxy first, whose address is not trusted; if all
-    are trusted, the last.
+    """Return what is known about the client, given the hops, nearest proxy first: the first hop whose address is not
+    trusted; if all are trusted, the last one.
 
-    trusts: True for the address of a trusted proxy. If a hop does not give an address, the walk ends there, and the
-    nearest known address stands for the client. Without any hop all three values are None.
+    trusts: returns True for the address of a trusted proxy. The walk ends at a hop that gives no address; then the
+    address is that of the hop before it. Without any hop all three values are None.
     """
     node, scheme, host = None, None, None
     for hop in hops:
@@ -64,7 +64,9 @@ def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:
 
 def hops(fields: Fields) -> Iterator[Hop]:
     """Yield the hops in `fields` (of one kind, see `select_kind`), nearest proxy first. They are parsed one by one as
-    they are asked for, because the rest may be the client's own. Raises ProtocolError(400)."""
+    they are asked for, because the entries before those of trusted proxies may be made up by the client. Raises
+    ProtocolError(400).
+    """
     named: dict[bytes, list[bytes]] = {}
     for name, value in fields:
         named.setdefault(name, []).append(value)
@@ -88,7 +90,9 @@ def select_kind(fields: Fields, kind: str) -> Fields:
 
 
 _SAYING = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
-"""The X-Forwarded-* fields that the server reads itself, without -port, which says nothing alone."""
+"""The X-Forwarded-* fields by which the server tells that a proxy uses this kind. X-Forwarded-Port is not among them:
+it is read only beside X-Forwarded-Host.
+"""
 
 
 def _malformed(name: str) -> ProtocolError:
@@ -139,8 +143,8 @@ def _x_forwarded(named: dict[bytes, list[bytes]]) -> Iterator[Hop]:
 def _entries(named: dict[bytes, list[bytes]], name: bytes, count: int = 0) -> list[bytes]:
     """Return the entries of the list field `name`, which may come in several fields (RFC 9110 section 5.6.1).
 
-    count: return that many entries or none; a single value is repeated, and ProtocolError(400) is raised for other
-    numbers. 0: return as many as there are.
+    count: the number of entries to return. If there is another number of them and all are equal, the entry is repeated;
+    if they differ, ProtocolError(400) is raised; if there are none, [] is returned. 0: return as many as there are.
     """
     title = name.decode("ascii").title()
     values = named.get(name, [])

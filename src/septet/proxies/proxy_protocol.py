@@ -15,10 +15,10 @@ from septet.exchange import ProtocolError
 from septet.proxies.addresses import canonical_ip
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-"""The first 12 bytes of a version 2 header, section 2.2."""
+"""The first 12 bytes of a version 2 header (section 2.2 of the PROXY protocol's specification)."""
 
 MAX_LINE = 107
-"""Most bytes of a version 1 header with its CRLF, section 2.1."""
+"""Most bytes of a version 1 header with its CRLF (section 2.1 of the PROXY protocol's specification)."""
 
 MAX_HEADER = 4096
 """Most bytes of a version 2 header. Its length field allows 64 KiB; nginx takes this much, and senders use a few
@@ -57,17 +57,17 @@ class Header(NamedTuple):
     length: int
     """Bytes of the header; the connection's own bytes follow."""
     endpoints: Endpoints | None = None
-    """The two ends of the client's connection; None if the proxy does not give them: then those of this connection are
-    used (sections 2.1 and 2.2)."""
+    """The two ends of the client's connection; None if the proxy does not give them: then those of the proxy's own
+    connection are used.
+    """
     secure: bool = False
-    """The client speaks TLS with the proxy."""
+    """True if the client speaks TLS with the proxy."""
     local: bool = False
-    """There is no client: the connection is the proxy's own, for a health check."""
+    """True if there is no client: the connection is the proxy's own, for a health check."""
 
     @property
     def names_client(self) -> bool:
-        """True if the header says from which address the following bytes come. If not, any client may have sent
-        them."""
+        """True if the header gives the address from which the bytes after it come. If not, they may be any client's."""
         return self.local or (self.endpoints is not None and self.endpoints.client is not None)
 
 
@@ -87,7 +87,9 @@ def _malformed(what: str) -> ProtocolError:
 
 
 def _decode_line(data: bytes) -> Header | None:
-    """Decode a version 1 header (section 2.1). Returns None if it is not complete yet. Raises ProtocolError(400)."""
+    """Decode a version 1 header (section 2.1 of the PROXY protocol's specification). Returns None if it is not complete
+    yet. Raises ProtocolError(400).
+    """
     end = data.find(b"\r\n")
     if end < 0:
         if len(data) == MAX_LINE:
@@ -159,8 +161,9 @@ def _check_kind(data: bytes | bytearray) -> None:
 
 
 def _decode_binary(data: bytes) -> Header | None:
-    """Decode a version 2 header of at least 16 bytes (section 2.2). Returns None if it is not complete yet. Raises
-    ProtocolError(400)."""
+    """Decode a version 2 header of at least 16 bytes (section 2.2 of the PROXY protocol's specification). Returns None
+    if it is not complete yet. Raises ProtocolError(400).
+    """
     command, family = data[12], data[13] >> 4
     transport = data[13] & 0xF
     length = 16 + int.from_bytes(data[14:16])
@@ -191,7 +194,8 @@ def _read_vectors(header: bytes, position: int) -> bool:
     """Read the type-length-value vectors, which begin at `position` after the addresses. Returns True if one says that
     the client speaks TLS.
 
-    A checksum is verified (section 2.2.3); other vectors have no meaning here. Raises ProtocolError(400).
+    A checksum is verified (section 2.2.3 of the PROXY protocol's specification); other vectors have no meaning here.
+    Raises ProtocolError(400).
     """
     vectors: dict[int, tuple[int, int]] = {}
     while position < len(header):

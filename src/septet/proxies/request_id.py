@@ -15,14 +15,18 @@ _GOOD = re.compile(rb"[A-Za-z0-9._~+/=@:-]{1,128}")
 
 
 class RequestId:
-    """Gives requests an id in a header field. name: of that field, in lower case."""
+    """Gives each request an id in the header field `name` (in lower case). `trusts` returns True if the peer at an
+    address is a trusted proxy, whose ids are kept.
+    """
 
     def __init__(self, name: bytes, trusts: Callable[[str], bool]) -> None:
         self.name = name
         self._trusts = trusts
 
     def __call__(self, request: Request, peer: str) -> tuple[Request, str]:
-        """The request as the application is to see it, and its id."""
+        """Return the request as the application is to see it, and its id. `peer`: the peer's address, "unix:", or "" if
+        unknown.
+        """
         given = [value for name, value in request.fields if name == self.name]
         if len(given) == 1 and _GOOD.fullmatch(given[0]) and self._trusts(peer):
             return request, given[0].decode("ascii")

@@ -62,7 +62,7 @@ class Trust:
         return self._remembered(peer)
 
     def _covers(self, peer: str) -> bool:
-        """True if the peer is trusted; without the cache."""
+        """Find out whether the peer is trusted, without the cache: returns True if it is."""
         if self._all or not peer:
             return self._all
         if peer == UNIX:

@@ -1,10 +1,10 @@
 """The session: one client connection that speaks HTTP/1.1, without a socket, a clock or an application in it.
 
-It implements `protocol.ServerProtocol` for the carrier that moves its bytes, and `exchange.Exchange` for the
-application that answers the current request. Read the files in this order:
+It implements `protocol.ServerProtocol` for the carrier, the part of a process model that owns the socket and moves the
+bytes, and `exchange.Exchange` for the application that answers the current request. Read the files in this order:
 
     phases       where a connection stands, what may follow, and how long a client may take
-    _output      what waits for the client, in order: bytes and stretches of files
+    _output      what waits for the client, in order: bytes and parts of files
     _exchange    the current request, its body and its answer
     http1        the connection: from one request to the next, deadlines, the end
 

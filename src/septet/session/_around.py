@@ -1,4 +1,4 @@
-"""The part of a protocol around another one that it passes on unchanged. `session.tls.Tls` inherits from it."""
+"""What a protocol that wraps another one (TLS around HTTP) passes on unchanged. `session.tls.Tls` inherits from it."""
 
 from typing import Protocol
 
@@ -8,12 +8,12 @@ from septet.proxies.proxy_protocol import Header
 
 
 class Inner(ServerProtocol, Protocol):
-    """The attributes and methods that TLS uses of the protocol inside of it, in addition to those of
-    `protocol.ServerProtocol`.
+    """The attributes and methods that TLS uses of the protocol that it encrypts (HTTP/1.1 or HTTP/2), in addition to
+    those of `protocol.ServerProtocol`.
     """
 
     tls: TlsInfo | None
-    """What the handshake agreed on; set when it is over."""
+    """What the TLS handshake agreed on: version, cipher, certificates. None until the handshake is complete."""
 
     @property
     def peer(self) -> str:
@@ -24,14 +24,16 @@ class Inner(ServerProtocol, Protocol):
         """True if the present output is the last, and the connection is closed when it has been sent."""
 
     def introduce(self, header: Header) -> None:
-        """Set the client's and the server's address: a proxy has named them before TLS began."""
+        """Set the client's and the server's address to those in `header`, the PROXY header that came before TLS."""
 
     def refuse(self, fault: ProtocolError) -> Want:
-        """Answer a client that does not speak TLS, and close."""
+        """Answer with the status of `fault`, and close. Called if the client does not speak TLS, has sent a malformed
+        PROXY header, or has not chosen HTTP/2 where only HTTP/2 is spoken.
+        """
 
 
 class Around:
-    """The members of `protocol.ServerProtocol` that are those of the inner protocol, unchanged."""
+    """The members of `protocol.ServerProtocol` whose values are those of the wrapped protocol, `_inner`."""
 
     __slots__ = ("_inner",)
 

@@ -49,19 +49,22 @@ class Http1Exchange(OutputQueue):
     _rules: Rules
     http: Http1Codec
     request: Request
-    """`http.request`, kept here because it is read several times in each exchange."""
+    """The current request: `http.request`, stored here as well because it is read several times in each exchange."""
     client: tuple[str, int] | None
     server: tuple[str, int | None]
     tls: TlsInfo | None
     _peer_unnamed: bool
-    """True if the connection began with a PROXY header that does not name the client, so any client may have sent these
-    bytes."""
+    """True if the connection began with a PROXY header that does not name the client. Then the requests may be any
+    client's, and `peer` is unknown.
+    """
     body: Any
     collects: bool
     """True if the body of the request is collected (`Rules.spool`) before the application is called."""
     delivery: Delivery | None
     observer_state: Any
-    """Reserved for the observer (`rules.Observer`)."""
+    """Anything that the observer (`rules.Observer`) keeps here while the request is in flight; the session does not
+    read it.
+    """
     _fault: ProtocolError | None
     """The error by which the client broke the protocol after the application was called; None if it did not."""
 
@@ -147,8 +150,9 @@ class Http1Exchange(OutputQueue):
             raise
 
     def want_body(self) -> Want:
-        """Ask for more of the body, and return the next want. Sends 100 Continue first if the client expects it (RFC
-        9110 section 10.1.1)."""
+        """Ask the client for more of the body, and return what the connection wants next. Sends 100 Continue first if
+        the client expects it (RFC 9110 section 10.1.1).
+        """
         if self.output or self.file:
             return WRITE
         if self.http.wants_continue:
@@ -165,16 +169,19 @@ class Http1Exchange(OutputQueue):
         return part
 
     def _continue_sent(self) -> Want:
-        """Go on after 100 Continue has been sent. Some of the body may have come already."""
+        """Called when 100 Continue has been sent: enter the phase in which the body is read, and return what the
+        connection wants in it. Some of the body may have come already.
+        """
         self.http.continued = True
         if self.collects:
             return self._fill_spool()
         return self._enter(TURN if self.http.pending or self.http.ended else BODY)
 
     def _fill_spool(self) -> Want:
-        """Store what has come of the body, and return the next want: RUN when it is complete. For models that collect
-        the body before they call the application. A body that is malformed or cannot be stored is answered with an
-        error."""
+        """Store what has come of the body, for models that collect the body before they call the application. Returns
+        what the connection wants next: RUN when the body is complete. A body that is malformed or cannot be stored is
+        answered with an error.
+        """
         try:
             while part := self.http.read_body():
                 if self.body is None:
@@ -245,8 +252,9 @@ class Http1Exchange(OutputQueue):
         self.http.keep_alive = False
 
     def refuse(self, fault: ProtocolError) -> Want:
-        """Answer with the status of `fault`, and close the connection after it; cut the connection if an answer has
-        begun."""
+        """Answer with the status of `fault`, and close the connection after the answer; cut the connection if an answer
+        has begun.
+        """
         self._fault = fault
         self.http.keep_alive = False
         self._rules.refused(f"a request from {self.peer or 'an unknown client'} is answered {fault.status}: {fault}")

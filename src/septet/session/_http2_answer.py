@@ -12,7 +12,7 @@ from septet.http2.connection import INTERNAL, NO_ERROR, Http2Connection
 from septet.session._http2_body import RequestBody
 
 JOINED_BYTES = 65536
-"""While small parts of an answer wait, they are joined into pieces of about this size."""
+"""Bytes. Small parts of an answer that wait to be sent are joined into pieces of about this size."""
 
 
 class Answering(RequestBody):
@@ -76,7 +76,9 @@ class Answering(RequestBody):
         return self._queue(b"", True)
 
     def _queue(self, part: Part, last: bool) -> Want:
-        """Queue a part of the content, and have the session send what it can."""
+        """Queue a part of the content, and tell the session that there is output. Returns what the connection wants
+        next. `last`: no other part follows.
+        """
         queue = self.later
         if isinstance(part, FileRegion):
             if part.count:
@@ -105,7 +107,7 @@ class Answering(RequestBody):
         return self.later
 
     def _end(self, last: bool) -> Want:
-        """Note that the application has given its whole answer, if `last`."""
+        """Note, if `last`, that the application has given its whole answer. Returns what the connection wants next."""
         if last and not self.answered:
             self.answered = True
             self.answered_ns = self._session.rules.clock()
@@ -121,7 +123,7 @@ class Answering(RequestBody):
         return self._session.go_on()
 
     def refused_websocket(self) -> None:
-        """Count that the request for a WebSocket gets an ordinary answer instead."""
+        """Called when the application answers a request for a WebSocket with an ordinary answer: count that."""
         traffic = self._session.rules.traffic
         if traffic is not None:
             traffic.websocket_refused()
@@ -166,12 +168,12 @@ class Answering(RequestBody):
 
     @property
     def sends_end(self) -> bool:
-        """True if nothing is left to send but the end of the stream."""
+        """True if all content has been sent and only the end of the stream (END_STREAM) has not."""
         return self._end_queued and self.later is None
 
     def send_some(self, room: int) -> int:
-        """Send at most `room` bytes of the first piece in the queue in one frame, which also ends the stream if nothing
-        follows. The piece is not a part of a file. Returns the number of bytes.
+        """Make one frame of at most `room` bytes of the first piece in the queue. If nothing follows it, the frame also
+        ends the stream. The piece must not be a part of a file. Returns the number of bytes in the frame.
         """
         codec, queue = self._session.codec, self.later
         if queue is None:
@@ -225,8 +227,8 @@ class Answering(RequestBody):
         self._output_ended()
 
     def _output_ended(self) -> None:
-        """Called when the whole answer is in the output. If the request has not ended, the client need not send more of
-        it (RFC 9113 section 8.1).
+        """Called when frames were made of the whole answer. If the request has not ended, the client need not send the
+        rest of it (RFC 9113 section 8.1): a little is still received, else the stream is reset.
         """
         self._end_queued = False
         self.over = True

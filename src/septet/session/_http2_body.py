@@ -15,7 +15,7 @@ from septet.session.phases import Pace
 
 
 class Connection(Protocol):
-    """The methods of the session that its exchanges call."""
+    """What an exchange uses of its HTTP/2 session. `session.http2.Http2Session` implements it."""
 
     rules: Rules
     codec: Http2Connection
@@ -35,26 +35,30 @@ class Connection(Protocol):
     def ended(self) -> bool: ...
 
     def go_on(self) -> Want:
-        """Find the session's phase after an exchange has changed, and return its want."""
+        """Enter the phase that fits after an exchange has changed, and return what the connection wants in it."""
 
     def has_output(self, exchange: Any) -> None:
         """Note that the exchange has queued output for the client."""
 
     def has_turn(self, exchange: Any) -> None:
-        """Note that the application must be begun for the exchange, or told that something has changed."""
+        """Note that the application of `exchange` must be called or, if it runs, woken: something has changed."""
 
     def finished(self, exchange: Any) -> None:
         """Called when the exchange's stream and its application have both ended."""
 
     def answered_early(self, stream: int) -> None:
-        """The whole answer is in the output, and the little that may be left of the request is to be discarded."""
+        """Called when the whole answer on `stream` is in the output before the request has ended. The little that may
+        still come of the request is discarded.
+        """
 
     def lose(self) -> Want: ...
 
 
 LATE_BYTES = 16384
-"""Bytes of a request that are still taken, and discarded, after its answer: what is as small as this is mostly on its
-way. A client that has more to send is told to stop by a reset of the stream, which not every client takes well."""
+"""Most bytes of a request that are still received, and discarded, once its answer is complete: as little as this is
+usually on its way already. A client with more to send is told to stop by a reset of the stream, which not every client
+handles well.
+"""
 
 
 class RequestBody:
@@ -91,7 +95,9 @@ class RequestBody:
         raise NotImplementedError
 
     def took(self, data: bytes) -> None:
-        """Take content that has come on the stream. Called by the session."""
+        """Add content that has come on the stream to the body, or discard it if the answer is complete. Called by the
+        session.
+        """
         self._received += len(data)
         if self.answered or self.lost:
             self._session.codec.used(self.stream, len(data))
@@ -122,7 +128,9 @@ class RequestBody:
         self._session.has_turn(self)
 
     def _break(self, fault: ProtocolError) -> None:
-        """End the body with an error: the client has broken a rule in the middle of it, or is late with it."""
+        """End the body with the error `fault`, because the client has broken a rule or was too slow. The application is
+        told of it; if it was not called yet, the client is answered.
+        """
         if self.collects or not self.begun:
             self.collects = False
             self.drop_body()
@@ -165,12 +173,14 @@ class RequestBody:
         return part
 
     def collect(self) -> None:
-        """Begin to collect the body, in models in which the application must not wait for it."""
+        """Begin to collect the whole body, for models that do so before they call the application. Sends 100 Continue
+        if the client expects it.
+        """
         self._continue()
         self._collect()
 
     def _collect(self) -> None:
-        """Store what has come of the body; when it is complete, let the application have its turn."""
+        """Store what has come of the body; when it is complete, have the application called."""
         rules = self._session.rules
         whole = self.input_ended
         try:
@@ -204,8 +214,10 @@ class RequestBody:
 
     @property
     def ends_soon(self) -> bool:
-        """True if the client may send the rest of its request after the answer: it was not refused, does not wait to be
-        told that it may send, and there seems to be little."""
+        """True if the client may send the rest of its request after the answer: the request was not refused, the client
+        does not wait for 100 Continue, and neither what has come of the body nor what is missing by its Content-Length
+        is more than LATE_BYTES.
+        """
         request = self.request
         asks_first = request.expects_continue and not (self._continued or self._received)
         largest = max(self._received, request.content_length - self._received)

@@ -1,10 +1,11 @@
 """One stream of HTTP/2: a request and its answer, as `exchange.Exchange` and `protocol.ServerExchange`.
 
-The session (`session.http2`) gives it what comes on its stream, and takes from its queue (`later`) what the client's
-windows permit. The exchange decides which frames its answer consists of; the session decides when they are made.
+The session (`session.http2`) gives the exchange what comes on its stream, and takes from its queue (`later`) what the
+client's flow-control windows permit. The exchange decides which frames its answer consists of; the session decides when
+they are made.
 
-An exchange may outlive its stream: when the client resets the stream, the application is told (`lost`), and the
-exchange stays one of the connection's until the application has ended.
+An exchange may outlive its stream: when the client resets the stream, the application is told (`lost`), and the session
+keeps the exchange until the application has ended.
 """
 
 from collections import deque
@@ -23,12 +24,14 @@ from septet.session.phases import FILE_CHANGED, Pace
 
 
 class Http2Exchange(Answering):
-    """A request and its answer. `ended`: True if the request has no body, or all of it has come."""
+    """One request of an HTTP/2 connection and its answer. `stream`: the stream's number. `ended`: True if the request
+    has no body.
+    """
 
     __slots__ = ()
 
     tunnel: Any
-    """The messages of a WebSocket, set by `upgrade`; else None. See `session._http2_websocket`."""
+    """The messages of a WebSocket; set by `upgrade`, and not before. See `session._http2_websocket`."""
 
     file: FileRegion | None = None
     extended = True
@@ -45,39 +48,39 @@ class Http2Exchange(Answering):
         self.delivery: Delivery | None = None
         self.observer_state: Any = None
         self.later: deque[bytes | bytearray | FileRegion] | None = None
-        """Content that waits for the windows, in order; None if there is none."""
+        """Content that waits for room in the client's flow-control windows, in order; None if there is none."""
         self.status = 0
         self.answered = False
         self.begun = False
-        """The application was called, or is about to be: the carrier has taken the exchange."""
+        """True if the application was called, or is about to be because the model has taken the exchange."""
         self.over = False
-        """The stream has ended, for both sides."""
+        """True if the stream has ended: the answer is complete, or the stream was reset."""
         self.lost = False
         self.admitted = False
-        """`rules.admission` counts this request."""
+        """True if `rules.admission` counts this request as in flight."""
         self.turn_due = False
-        """It is among the turns of the session."""
+        """True if the exchange is in the session's queue of those whose application must be called or woken."""
         self.input_ended = ended
         collects = session.rules.collects
         self.collects = session.rules.spool is not None and not ended and (collects is None or collects(request))
-        """The body is collected before the application is called."""
+        """True if the whole body is to be collected before the application is called."""
         self.waits_for_body = False
-        """The application waits for more of the body."""
+        """True if the application waits for more of the body."""
         self.queued = False
-        """It is among those for which the session makes frames."""
+        """True if the exchange is in the session's queue of those that have content to send, or waits for a window."""
         self.due_at: float | None = None
-        """The deadline that `deadline` has returned last."""
+        """What `deadline` returned last: when the client's time is up, in seconds; None if there was no deadline."""
         self.called_ns = self.answered_ns = 0
         self.request_id: str | None = None
         self.response_head: ResponseHead | None = None
         self._content = Content(request, session.rules.complain)
         self._pieces: list[bytes] = []
         self._received = 0
-        """Bytes of the body so far."""
+        """Bytes of the body that have come so far."""
         self._continued = False
         self._fault: ProtocolError | None = None
         self._end_queued = False
-        """The stream ends when the queue is empty."""
+        """True if the stream is to be ended when all content in `later` has been sent."""
         self._trailers: Fields = ()
         self._pace: Pace | None = None
 
@@ -89,7 +92,7 @@ class Http2Exchange(Answering):
 
     @property
     def phase(self) -> Phase:
-        """The phase of the connection, which `--request-timeout` reads."""
+        """The phase of the HTTP/2 connection to which the exchange belongs."""
         return self._session.phase
 
     @property
@@ -151,18 +154,20 @@ class Http2Exchange(Answering):
             self._session.has_turn(self)
 
     def reset(self, code: Any) -> None:
-        """End the stream without the rest of its answer."""
+        """Send RST_STREAM with the error `code`, so that the stream ends without the rest of its answer."""
         if not self.over:
             self._session.codec.reset(self.stream, code)
             self.was_reset()
 
     def cut_short(self) -> None:
-        """Called when the file at the head of the queue has changed since its answer began: reset the stream."""
+        """Called when the file that is being sent has changed since the answer began: reset the stream."""
         self._session.rules.complain(f"{FILE_CHANGED % self.request.target.decode('ascii')}; the stream is reset")
         self.reset(INTERNAL)
 
     def lose(self) -> Want:
-        """Cut the connection. Called for `--request-timeout` if the application's thread cannot be ended."""
+        """Cut the whole connection. Called if the application exceeds `--request-timeout` and its thread cannot be
+        ended.
+        """
         return self._session.lose()
 
     # Deadlines
@@ -174,7 +179,9 @@ class Http2Exchange(Answering):
         return self._received + self.sent - queued
 
     def deadline(self, now: float) -> float | None:
-        """Return when the client's time is up; None if the server waits for nothing from it on this stream."""
+        """Return when the client's time is up, on the clock of `now` (seconds); None if the server waits for nothing
+        from the client on this stream.
+        """
         session, self.due_at = self._session, None
         if self.over:
             return None

@@ -31,10 +31,10 @@ from septet.session._http2_state import Http2State
 from septet.session.phases import LINGER, LINGER_BYTES, OVER
 
 EARNED_BY_REQUEST = 10
-"""Useless frames that the client may send in addition for each answered request."""
+"""Number of useless frames that the client may send in addition for each request that it makes."""
 EARNED_BY_CONTENT = 4
-"""Useless frames that the client may send in addition for each frame of content, in either direction: some clients open
-both windows for each one.
+"""Number of useless frames that the client may send in addition for each frame of content, in either direction: for
+each one, some clients send WINDOW_UPDATE both for the stream and for the connection.
 """
 
 RETRY_AFTER_S = 1
@@ -43,7 +43,7 @@ DRAIN_PING = b"septet.."
 """Content of the PING by which a session finds out that the client has read its GOAWAY."""
 
 _INVALID = Request("GET", b"", b"", b"", VERSION, ())
-"""Stands for the request in an exchange that refuses a malformed one."""
+"""The request of an exchange that answers an invalid head with an error, since there is no valid request."""
 
 
 class Http2Input(Http2State):
@@ -77,7 +77,9 @@ class Http2Input(Http2State):
         return self.go_on()
 
     def _end_input(self) -> Want:
-        """Handle the end of the client's stream of bytes: complete requests are answered, as the windows permit."""
+        """Handle the end of what the client sends: requests that are complete are still answered, as far as the
+        client's windows permit.
+        """
         self.ended = self._leaving = True
         for exchange in list(self._exchanges.values()):
             if not exchange.input_ended and not exchange.begun:
@@ -87,7 +89,9 @@ class Http2Input(Http2State):
         return self.go_on()
 
     def _break_off(self) -> None:
-        """End the connection when the GOAWAY about the client's error has been sent."""
+        """End all streams now, and the connection when its output has been sent: a GOAWAY that says what the client did
+        wrong.
+        """
         self._closing = self._lingers = True
         for exchange in list(self._exchanges.values()):
             exchange.was_reset()
@@ -124,7 +128,9 @@ class Http2Input(Http2State):
         return exchange
 
     def _admit(self, exchange: Http2Exchange) -> None:
-        """Let the application be called for a request when its turn comes; or answer it 400 or 503."""
+        """Queue the exchange, whose head is complete, to have its application called, or its body collected first.
+        Answer 400 if its untrusted fields are malformed, 503 if too many requests are in flight.
+        """
         rules, request = self.rules, exchange.request
         if rules.identify is not None:
             request, exchange.request_id = rules.identify(request, self.peer)
@@ -270,4 +276,6 @@ _HANDLERS: dict[type[Event], Callable[[Http2Input, Any], None]] = {
     PingAckReceived: Http2Input._ping_answered,
     ConnectionTerminated: Http2Input._client_leaves,
 }
-"""The method for each event of the library. Every other event takes one from the client's allowance."""
+"""The method for each event of the library. Every other event counts as a useless frame, of which a client may send
+only so many.
+"""

@@ -8,14 +8,14 @@ from septet.session._http2_input import EARNED_BY_CONTENT
 from septet.session._http2_state import Http2State
 
 SEND_BYTES = 65536
-"""Bytes of content for which frames are made at once."""
+"""Bytes of content of which frames are made in one go, when all earlier output has been sent."""
 
 FRAME_BYTES = 16384
-"""Bytes of one exchange's content that are sent before the next exchange has its turn."""
+"""Most bytes of one exchange's content that are sent before the next exchange's content."""
 
 OUTPUT_BYTES = 1 << 20
-"""Most bytes of output that may wait. Beyond SEND_BYTES these are answers to control frames of a client that does not
-read.
+"""Bytes of waiting output at which the connection is cut. Output beyond SEND_BYTES consists of answers to control
+frames, of a client that does not read them.
 """
 
 
@@ -43,8 +43,8 @@ class Http2Output(Http2State):
         return bool(self.output) or self.file is not None
 
     def _make_frames(self) -> None:
-        """Make frames of at most SEND_BYTES of what exchanges have queued; or ask the carrier (the model's code that
-        owns the socket) to read a piece of a file.
+        """Make frames of at most SEND_BYTES of what exchanges have queued; or set `file`, so that the model reads a
+        piece of a file for the next frame.
         """
         senders, codec, made = self._senders, self.codec, 0
         while len(senders) and made < SEND_BYTES:
@@ -71,7 +71,9 @@ class Http2Output(Http2State):
             self._senders.add(exchange.urgency, exchange)
 
     def _offer(self, exchange: Http2Exchange, region: FileRegion, room: int) -> None:
-        """Ask the carrier to read a piece of an exchange's file."""
+        """Set `file` to at most `room` bytes of `region`, the file that the exchange sends next, so that the model
+        reads them.
+        """
         count = min(room, region.count)
         self.file = FileRegion(region.descriptor, region.offset, count, region.version, region.owner)
         self._file_of = exchange

@@ -21,23 +21,25 @@ HEAD = Phase("http2-head", READ, lambda timeouts: timeouts.header, interruptible
 OPEN = Phase("http2-open", READ, lambda timeouts: timeouts.write, paced=True, interruptible=True)
 """Phase: streams are open; applications run, or the client is expected to send or read something."""
 DUE = Phase("http2-due", TURN, None)
-"""Phase: an exchange has its turn, in a model that runs several at the same time."""
+"""Phase: an exchange's application must be called or woken; in a model that runs several exchanges at the same time."""
 RUNNING = Phase("http2-running", RUN, None)
 """Phase: the application runs for one exchange, in a model that runs one at a time."""
 OUTPUT = Phase("http2-output", EITHER, lambda timeouts: timeouts.write, paced=True)
 """Phase: output waits for the client."""
 
 RESETS = 100
-"""Number of streams that may be reset without an answered one, in addition to those that answered requests and time
-permit. Go's server allows 4 for each stream that may be open, hyper 20.
+"""Number of streams that may be reset in quick succession; one more ends the connection. Answered requests and time
+(RESETS_PER_S) win the number back. Go's server allows 4 for each stream that may be open, hyper 20.
 """
 
 CONTROL_FRAMES = 1000
-"""Number of useless frames that may come at once: PING, SETTINGS, WINDOW_UPDATE and others."""
+"""Number of useless frames (PING, SETTINGS, WINDOW_UPDATE and others) that may come in quick succession; one more ends
+the connection. Requests, content and time win the number back (EARNED_BY_REQUEST, EARNED_BY_CONTENT, EARNED_PER_S).
+"""
 
 
 class Http2State:
-    """The attributes of a session."""
+    """The attributes of an HTTP/2 session. `rules`: what all sessions of the server share."""
 
     __slots__ = (
         *(
@@ -70,9 +72,9 @@ class Http2State:
         self.client = client
         self.server = server
         self.peer = peer
-        """As in `session.http1.Session`."""
+        """The peer, as lists of trusted proxies name it: its IP address, or "unix:" on a unix socket; "" if unknown."""
         self.unread_ms = unread_ms
-        """Milliseconds since the client's last bytes came; None if not known."""
+        """Returns how many milliseconds ago the client's last bytes came; None if that is not known."""
         self.tls: TlsInfo | None = None
         self.delivery: Delivery | None = None
         self.codec = Http2Connection(rules.limits.header_block, rules.websocket is not None)
@@ -83,52 +85,67 @@ class Http2State:
         self.output: bytes | memoryview = b""
         self.file: FileRegion | None = None
         self._file_of: Http2Exchange | None = None
-        """The exchange whose content `file` is."""
+        """The exchange to whose answer the bytes in `file` belong; None if there is no file."""
         self.exchange: Any = None
         self._current: Http2Exchange | None = None
-        """The exchange that runs alone, where several cannot; None if there is none."""
+        """In a model that runs one exchange at a time: the one that runs; None if there is none."""
         self._exchanges: dict[int, Http2Exchange] = {}
-        """Those whose stream or application has not ended, by their stream."""
+        """The exchanges whose stream or application has not ended, by the stream's number."""
         self._turns: ByUrgency[Http2Exchange] = ByUrgency()
         self._senders: ByUrgency[Http2Exchange] = ByUrgency()
         self._stalled: dict[int, Http2Exchange] = {}
-        """Exchanges with content for which a window, their own or the connection's, has no room."""
+        """Exchanges that have content to send and no room for it in the client's flow-control windows, by the stream's
+        number.
+        """
         self._unfinished: dict[int, int] = {}
-        """Streams that are answered and whose requests have not ended: the bytes that have come since."""
+        """Streams whose answer is complete and whose request is not: the number of bytes that have come since, by the
+        stream's number.
+        """
         self._to_report: list[Http2Exchange] = []
-        """Exchanges whose answer ends in the output."""
+        """Exchanges whose whole answer is in `output`. When that has been sent, the observer is told that they have
+        ended.
+        """
         self._served = 0
-        """Requests that were answered."""
+        """Number of requests that were answered."""
         self.lost = self.ended = self.stopping = False
         self._draining = False
-        """The client was told that the end is near, and may still open streams."""
+        """True from `drain` until the last GOAWAY: the client was told that the connection will end, and may still open
+        streams.
+        """
         self._refusing = False
-        """The last GOAWAY was sent: new streams are refused."""
+        """True once the last GOAWAY was sent: new streams are refused."""
         self._leaving = False
-        """The client opens no more streams."""
+        """True if the client has sent GOAWAY or the end of its input, so that it opens no more streams."""
         self._closing = False
-        """The connection ends when the output has gone."""
+        """True if the connection is to be closed as soon as all output has been sent."""
         self._lingers = False
-        """Our side is shut down first, and what the client still sends is discarded: closing at once could destroy
-        what it was sent last."""
+        """True if, at the end, only the sending side is shut down at first, and what the client still sends is
+        discarded. Closing at once could destroy what the client was sent last.
+        """
         self._discarded = 0
         self._control = Allowance(CONTROL_FRAMES, "frames without use")
         self._resets = Allowance(RESETS, "streams that were reset")
         self._pace: Pace | None = None
         self._sent = 0
-        """Bytes of output that have gone."""
+        """Bytes of output that the socket has taken."""
         self._earned_at: float | None = None
-        """When time has last given something back to `_control` and `_resets`."""
+        """When `_control` and `_resets` were last raised for the time that had passed, in seconds on the clock of
+        `deadline`; None before the first call.
+        """
         self._announced_at: float | None = None
-        """When the time for a client that was told of the end has begun."""
+        """When `deadline` was first called after `drain`, in seconds on its clock. DRAINING_S later the client may open
+        no more streams.
+        """
         self._announcement_ends = False
-        """The deadline is the end of that time."""
+        """True if the deadline that was returned last is the one of `_announced_at`: when it has passed, the last
+        GOAWAY is sent.
+        """
         self._late: Http2Exchange | None = None
-        """The exchange to which the deadline belongs; None: it is the connection's."""
+        """The exchange whose deadline was returned last; None if it was the connection's own."""
 
     def go_on(self) -> Want:
-        """Enter the phase that follows from what waits, and return its want. This method and those below are
-        implemented by the parts of `Http2Session`.
+        """Enter the phase that follows from what waits, and return what the connection wants in it. This method and
+        those after it are implemented by the parts of `Http2Session`.
         """
         raise NotImplementedError
 

@@ -1,9 +1,9 @@
 """One WebSocket over HTTP/2 (RFC 8441): what an exchange becomes when the application accepts an extended CONNECT.
 
-The frames of WebSocket are the content of the stream in both directions, and the windows of HTTP/2 bound them. As in
-`session.websocket`, the object stays the same and changes its class, so the model need not check. The application is
-told of messages by a turn, after which `noticed` is called. In models that serve one exchange after the other, the
-connection belongs to the WebSocket until it ends.
+The frames of WebSocket are the content of the stream in both directions, and the flow-control windows of HTTP/2 bound
+them. As in `session.websocket`, the object stays the same and changes its class, so the model need not check. When
+messages have come, the session has the model tell the application's interface, after which `noticed` is called. In
+models that serve one exchange after the other, the connection serves only the WebSocket until it ends.
 
 The stream's window opens as messages are taken, so what the application has not taken is bounded by QUEUE_BYTES and the
 window. A ping is sent when nothing has come for `Timeouts.ping` seconds, as on a connection of HTTP/1.1.
@@ -29,7 +29,13 @@ STOPPING = "the server stops"
 def open_websocket(
     exchange: Http2Exchange, subprotocol: str | None, fields: Fields, options: TunnelOptions, make_state: Any
 ) -> Want:
-    """Accept a WebSocket: answer 200, make the exchange a `Http2WebSocket`. `make_state`: its tunnel's class."""
+    """Accept a WebSocket: answer 200, and make the exchange a `Http2WebSocket`. Returns what the connection wants next.
+
+    Args:
+        subprotocol: the one that the application has chosen, or None.
+        fields: the application's header fields for the answer.
+        make_state: class of the tunnel, `session.websocket.State`.
+    """
     handshake = opening(exchange.request)
     tunnel = make_state(options, handshake.extensions)
     ours = handshake.accepted_on_stream(subprotocol, tunnel.accepted_extensions)
@@ -65,7 +71,9 @@ class Http2WebSocket(Http2Exchange):
 
     @property
     def waits(self) -> bool:
-        """True, in models that serve one exchange after the other, if there is nothing to tell the application."""
+        """True if there is nothing to tell the application, so that the client is waited for. Used in models that serve
+        one exchange after the other.
+        """
         return not self.tunnel.news and not self.lost
 
     @property
@@ -88,7 +96,9 @@ class Http2WebSocket(Http2Exchange):
         self._give_back()
 
     def _give_back(self) -> None:
-        """Open the stream's window by the bytes that were taken, unless too many messages wait."""
+        """Let the client send as many bytes more as were received (WINDOW_UPDATE), unless too many bytes of messages
+        wait for the application.
+        """
         tunnel = self.tunnel
         if tunnel.queued + len(tunnel.unparsed) <= QUEUE_BYTES and not self.input_ended:
             count = self._received - tunnel.given_back
@@ -97,7 +107,9 @@ class Http2WebSocket(Http2Exchange):
                 self._session.codec.used(self.stream, count)
 
     def ends_input(self) -> None:
-        """Handle the end of the client's stream. Without a Close frame before it, that is an abnormal end."""
+        """Handle the end of the client's stream. Without a Close frame before it, the WebSocket's close code is then
+        1006, which stands for an abnormal end.
+        """
         self.input_ended = True
         while self.tunnel.behind:  # a close frame may be in it
             self.tunnel.parse()
@@ -154,7 +166,7 @@ class Http2WebSocket(Http2Exchange):
             Http2Exchange._queue(self, data, False)
 
     def _end_if_over(self) -> None:
-        """End our side of the stream when close frames have been exchanged and the application has gone."""
+        """End our side of the stream when Close frames have been exchanged and the application has ended."""
         if self.tunnel.over and not self.tunnel.listening and not (self._end_queued or self.over or self.lost):
             self._end_queued = True
             self._session.has_output(self)

@@ -1,7 +1,7 @@
 """The output queue of a session: bytes and parts of files that are not sent yet, in order.
 
-An application may give output faster than its client takes it, as far as the carrier lets it. What it gives while other
-output is unsent goes to the end of the queue. A base class of `Session`, which creates the attributes.
+An application may give output faster than its client takes it, as far as the process model allows. What it gives while
+other output is unsent goes to the end of the queue. A base class of `Session`, which creates the attributes.
 """
 
 from collections import deque
@@ -16,8 +16,9 @@ is not copied."""
 
 
 class OutputQueue:
-    """Unsent output, in the order `output`, `file`, `later`; and the connection's phase, which depends on whether there
-    is any."""
+    """Output that was not sent yet, in the order `output`, `file`, `later`; and the connection's phase, which depends
+    on whether there is any output.
+    """
 
     __slots__ = ("file", "later", "lost", "output", "phase", "since")
 
@@ -28,15 +29,17 @@ class OutputQueue:
     """Output that is sent after `file`, in this order; None if there is none, which is the usual case."""
     phase: Phase
     since: float | None
-    """When the phase began, in seconds on the carrier's clock; None until the carrier has asked for the deadline."""
+    """When the phase began, in seconds on the clock of `deadline`; None until `deadline` is called in the phase."""
     lost: bool
 
     def _flushed(self) -> Want:
-        """Called when all output has been sent: enter the next phase, and return its want. `Session` implements it."""
+        """Called when all output has been sent: enter the next phase, and return what the connection wants in it.
+        `Session` implements it.
+        """
         raise NotImplementedError
 
     def _enter(self, phase: Phase) -> Want:
-        """Enter a phase, so that its time begins, and return its want."""
+        """Enter a phase, so that its time begins, and return what the connection wants in it."""
         self.phase = phase
         self.since = None
         return phase.want
@@ -79,8 +82,9 @@ class OutputQueue:
         return WRITE
 
     def _queue(self, data: bytes, body: Part) -> Want:
-        """Append `data` to the queue, and then `body` if it is a FileRegion (bytes are in `data` already). Returns the
-        next want."""
+        """Append `data` to the queue, and then `body` if it is a FileRegion (bytes are in `data` already). Returns what
+        the connection wants next.
+        """
         if self.lost:
             return CLOSE
         if self.file is not None or self.later is not None or len(self.output) > JOINED_BYTES:
@@ -96,8 +100,9 @@ class OutputQueue:
         return WRITE
 
     def _enqueue(self, data: bytes, body: Part) -> None:
-        """Append to `later`, as `_queue` does. Small pieces in memory are joined, since an application may give very
-        many."""
+        """Append `data` to `later`, and then `body` if it is a FileRegion. Small pieces in memory are joined, since an
+        application may give very many.
+        """
         later = self.later
         if later is None:
             later = self.later = deque()

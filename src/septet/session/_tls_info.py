@@ -7,11 +7,13 @@ from septet.exchange import TlsInfo
 from septet.http.cache import BoundedCache
 
 _infos: BoundedCache[tuple[Any, ...], TlsInfo] = BoundedCache(256)
-"""Cache of what was agreed on with clients without a certificate; there are few different values."""
+"""Cache for `info_of`, for clients without a certificate: many connections agree on the same few combinations of
+version, cipher and server name.
+"""
 
 
 def info_of(tls: ssl.SSLObject) -> TlsInfo:
-    """Return what was agreed on in a handshake that has just ended."""
+    """Return what was agreed on in a TLS handshake that has just ended."""
     name, _, bits = tls.cipher() or ("", "", 0)
     server_name: str | None = getattr(tls, "server_name", None)
     resumed = bool(tls.session_reused)

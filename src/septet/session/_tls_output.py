@@ -1,6 +1,7 @@
 """The output of a TLS connection: the inner protocol's output and files, encrypted in records, and TLS's own messages.
 
-A base class of `session.tls.Tls`, which creates the attributes. That module's docstring says how bytes are counted.
+A base class of `session.tls.Tls`, which creates the attributes. The docstring of `session.tls` says how the bytes that
+were sent are counted.
 """
 
 import ssl
@@ -13,7 +14,8 @@ from septet.session._around import Around
 from septet.session.phases import FILE_CHANGED, OVER
 
 PIECE_BYTES = 8192
-"""Bytes that a MemoryBIO is given at a time. It keeps memory for a third more than that for the rest of the connection.
+"""Bytes that are written to a MemoryBIO (OpenSSL's buffer) at a time. For as long as the connection lasts, a MemoryBIO
+keeps memory for a third more than the most that was written to it.
 """
 
 SEND_BYTES = 65536
@@ -28,7 +30,7 @@ CLOSING = Phase("closing", WRITE, lambda timeouts: timeouts.linger)
 
 
 class TlsOutput(Around):
-    """The encrypted bytes that wait for the client, and the count of the inner protocol's bytes in them."""
+    """The encrypted bytes that wait to be sent, and how many bytes of the inner protocol's output are in them."""
 
     __slots__ = (
         "_notified",
@@ -122,7 +124,7 @@ class TlsOutput(Around):
         self._reported = 0
 
     def _notify(self) -> None:
-        """Append OpenSSL's close_notify to the output."""
+        """Have OpenSSL make our close_notify, which goes to the end of the output."""
         self._notified = True
         assert self._tls is not None, "there is a handshake before"
         try:
@@ -152,7 +154,9 @@ class TlsOutput(Around):
         return self.phase.want
 
     def _wrote_some(self) -> Want:
-        """Called when a part of the output was sent: count the same part of the plaintext."""
+        """Called when a part of the encrypted output was sent: report the same fraction of its plaintext to the inner
+        protocol as sent. Returns what the connection wants next.
+        """
         gone = self._record_bytes - len(self._record)
         progress = self._plain_bytes * gone // self._record_bytes - self._reported
         if progress:

@@ -20,20 +20,24 @@ _REASONS = (
     ("NO_SUITABLE", "no agreement"),
     ("HTTP", "plain HTTP"),
 )
-"""Parts of OpenSSL's error names, and the class of failures to which each belongs."""
+"""Parts of OpenSSL's error names, each with the reason under which the failed handshake is counted
+(`metrics.lanes.TLS_FAILURES`).
+"""
 
 
 class CountedTls(Tls):
-    """A TLS connection that is counted. Implements `protocol.ServerProtocol`."""
+    """A TLS connection that counts handshakes and closed connections. Implements `protocol.ServerProtocol`."""
 
     __slots__ = ("_failure", "_is_open")
 
     def __init__(self, inner: Inner, wrap: Wrap, rules: Rules) -> None:
         super().__init__(inner, wrap, rules)
         self._is_open = False
-        """The handshake is complete, and the connection has not ended."""
+        """True from the end of the handshake to the end of the connection."""
         self._failure = "incomplete"
-        """Why the handshake has failed, if the connection ends now; empty: it is counted already."""
+        """The reason under which a failed handshake is counted if the connection ends now, one of
+        `metrics.lanes.TLS_FAILURES`; "" once it was counted.
+        """
 
     def _shake_hands(self, data: bytes) -> Want:
         want = super()._shake_hands(data)
@@ -68,7 +72,9 @@ class CountedTls(Tls):
 
 
 class CountedMessages:
-    """The counting part of a WebSocket's session. It must come before `WebSocketSession` among the base classes."""
+    """The part of a WebSocket's session that counts messages and bytes (`rules.Traffic`). It must come before
+    `WebSocketSession` among the base classes.
+    """
 
     __slots__ = ()
 

@@ -1,9 +1,9 @@
 """One client that speaks HTTP/1.1: a `ServerProtocol`, and the `Exchange` of its current request.
 
 Requests follow each other on a connection, and an answer is complete before the next request is handled. So one object
-is enough for both: the connection, for the carrier that moves its bytes, and the exchange, for the application that
-answers. This file has the connection: what the carrier calls, deadlines, the step from one request to the next, and the
-end. `_exchange` has the request and its answer, `_output` the queue of what waits for the client.
+is enough for both: the connection, for the process model that moves its bytes, and the exchange, for the application
+that answers. This file has the connection: what the model calls, deadlines, the step from one request to the next, and
+the end. `_exchange` has the request and its answer, `_output` the queue of what waits for the client.
 """
 
 from typing import Any
@@ -24,13 +24,16 @@ RETRY_AFTER_S = 1
 class Session(Http1Exchange):
     """One client connection, and its current request. Implements `protocol.ServerProtocol` and `exchange.Exchange`.
 
-    client, server: see `exchange.Exchange`. Not thread-safe: one carrier uses it at a time.
+    `client`, `server`: see `exchange.Exchange`. Not thread-safe: only the thread that moves the connection's bytes may
+    use it, or threads that share a lock.
     """
 
     __slots__ = ("_admitted", "_discarded", "_draining", "_pace", "ended", "exchange", "tunnel")
 
     tunnel: Any
-    """The messages of a WebSocket, set by `upgrade`; None in HTTP/1.1. See `session.websocket`."""
+    """The messages of a WebSocket, set by `upgrade` (see `session.websocket`), or the session of HTTP/2 that takes the
+    calls (see `session.prior_knowledge`). Not set as long as the connection speaks HTTP/1.1.
+    """
 
     def __init__(
         self, rules: Rules, client: tuple[str, int] | None, server: tuple[str, int | None], scheme: str = "http"
@@ -58,13 +61,14 @@ class Session(Http1Exchange):
         self.observer_state = None
         self._fault = None
         self._pace: Pace | None = None
-        """The time that the client has left in paced phases of this exchange; None until the carrier has asked for the
-        deadline in one."""
+        """Computes the deadline in phases that the client's progress extends (`Phase.paced`), for this exchange. None
+        until `deadline` is called in such a phase.
+        """
         self._admitted = False
         """True if `rules.admission` counts the current request as in flight."""
         self._discarded = 0
         self._draining = False
-        """`drain` was called, and not `stop`."""
+        """True if the server has a successor (`drain` was called) and need not stop at once (`stop` was not called)."""
 
     # What the carrier reads and calls
 
@@ -128,8 +132,9 @@ class Session(Http1Exchange):
         raise AssertionError("HTTP/1.1 has one exchange, and never says TURN")
 
     def _flushed(self) -> Want:
-        """Enter the next phase after all output has been sent, and return its want. If the answer is complete, that is
-        the phase of the next request, or the end of the connection."""
+        """Called when all output has been sent: enter the next phase, and return what the connection wants in it. If
+        the answer is complete, that is the phase of the next request, or the end of the connection.
+        """
         http = self.http
         if not http.answered:
             return self._continue_sent() if http.continued is CONTINUE_PENDING else self._enter(TURN)
@@ -184,8 +189,9 @@ class Session(Http1Exchange):
         return self.http.moved - unsent
 
     def expire(self) -> Want:
-        """The deadline has passed: answer 408 (503 when the server stops), or close the connection. If the application
-        waits for the body, it is told that the client is gone."""
+        """Called when the deadline has passed: answer 408 (503 when the server stops), or close the connection. If the
+        application waits for the body, it is told that the client is gone.
+        """
         stops = self.http.stopping and not self._draining
         if stops and self.phase is HEAD:
             return self.lose()
@@ -217,8 +223,10 @@ class Session(Http1Exchange):
         return self.phase.want
 
     def drain(self) -> Want:
-        """Take no request after the one whose answer says that the connection ends: the present one, or the next one if
-        the head of this answer has been sent already. An idle connection ends after DRAINING_S."""
+        """Called when the server has a successor: take no further request once an answer has told the client that the
+        connection ends. That is the answer to the present request, or to the next one if the head of the present answer
+        has been sent already. An idle connection ends after DRAINING_S.
+        """
         self.http.stopping = self._draining = True
         if self.phase.idle:
             self.since = None
@@ -236,14 +244,16 @@ class Session(Http1Exchange):
         return self._rules.websocket.open(self, subprotocol, fields)
 
     def refused_websocket(self) -> None:
-        """The request asked for a WebSocket, and is answered otherwise."""
+        """Called when the application answers a request for a WebSocket with an ordinary answer: count that."""
         if self._rules.traffic is not None:
             self._rules.traffic.websocket_refused()
 
     # From one request to the next
 
     def _next_request(self) -> Want:
-        """Begin the next request if its head has come, and return the next want. A malformed one is refused."""
+        """Begin the next request if its head has come, and return what the connection wants next. A malformed head is
+        answered with an error.
+        """
         http = self.http
         if not http.pending:
             return self._await_request()
@@ -276,8 +286,9 @@ class Session(Http1Exchange):
         return self._enter(phase)
 
     def _read_proxy_header(self) -> Want:
-        """Decode the header of the PROXY protocol, if it has all come. From then on `client` and `server` are those
-        that the proxy names. Returns the next want."""
+        """Decode the header of the PROXY protocol, if all of it has come, and use the `client` and `server` that it
+        names. Returns what the connection wants next.
+        """
         try:
             header = decode(self.http.inbox)
         except ProtocolError as fault:
@@ -324,7 +335,7 @@ class Session(Http1Exchange):
         return True
 
     def _release(self) -> None:
-        """No longer count the request as in flight."""
+        """Report to `rules.admission` that the request is no longer in flight."""
         assert self._rules.admission is not None
         self._rules.admission.leave()
         self._admitted = False
@@ -354,7 +365,9 @@ class Session(Http1Exchange):
         return True
 
     def _discard(self, data: bytes) -> Want:
-        """Drop input in LINGER, up to LINGER_BYTES, and return the next want."""
+        """Drop what the client still sends in the phase LINGER, up to LINGER_BYTES. Returns what the connection wants
+        next.
+        """
         self._discarded += len(data)
         if not data or self._discarded > LINGER_BYTES:
             return self._enter(OVER)

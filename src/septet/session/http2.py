@@ -4,31 +4,32 @@ Who owns what:
 
     http2.connection    frames, windows, the states of streams (over the library `h2`)
     Http2Exchange       one stream: the request, its body as it comes, the answer as it is queued (`_http2_exchange`)
-    Http2Session        the connection (this file): whose turn it is, whose output goes next, deadlines, floods, the end
+    Http2Session        the connection (this file): which application runs, what is sent next, deadlines, the end
 
-Whose turn. A request that is complete enough joins the turns, by urgency (RFC 9218) and then in order. A carrier that
-can run several exchanges at the same time (a loop, whose applications are tasks or threads; `rules.concurrent`) is told
-TURN and takes one after the other by `take_turn`: an exchange that it does not know is begun, one that it knows has
-news (content, room for more, the client gone). Any other carrier is told RUN for one exchange, as with HTTP/1.1, and
-for the next when the application has given the answer: its `exchange` stays the same in between, and READ and EITHER
-are about that exchange as well: they end with RUN when it can go on.
+Which application runs. When a request's head has come (and its body, if that is collected), its exchange joins a queue,
+by urgency (RFC 9218) and then in order. A model that can run several exchanges of a connection at the same time (on a
+loop, whose applications are tasks or threads; `rules.concurrent`) is told TURN and takes one after the other by
+`take_turn`. For a new exchange it calls the application; for one that runs already it wakes the application, because
+something has changed: content has come, there is room for more output, or the client is gone. Any other model is told
+RUN for one exchange, as with HTTP/1.1, and for the next when the application has given the answer: `exchange` stays the
+same in between, and READ and EITHER concern that exchange as well: they end with RUN when it can go on.
 
-Whose output. Frames of content are made only when the output is empty, SEND_BYTES at a time, by urgency and then in
-turn; so no stream waits behind another one's megabytes, and nothing is copied that the client may cancel. A stream
-without room in its window stands aside (`_stalled`) until a WINDOW_UPDATE for it comes. A piece of a file is read by
-the carrier, as under TLS (`reads_files`).
+What is sent next. Frames of content are made only when the output is empty, SEND_BYTES at a time, by urgency and then
+in turn; so no stream waits behind another one's megabytes, and nothing is copied that the client may cancel. A stream
+without room in its window is left out (`_stalled`) until a WINDOW_UPDATE for it comes. A piece of a file is read by the
+model, as under TLS (`reads_files`).
 
 What waits, and its bounds:
 
-    bodies that nobody reads    the stream's window (64 KiB), and no more than STREAMS streams
-    answers not taken           the application is held back (`blocked`), stream by stream
-    frames of control           Allowance: a client that asks for much and does nothing of use is told so, and ends
+    bodies that are not read    the stream's window (64 KiB), and no more than STREAMS streams
+    answers not sent            the application is held back (`blocked`), stream by stream
+    frames of control           Allowance: a client that sends too many of no use is told so, and the connection ends
     resets                      the same; and a stream that was reset counts among STREAMS until its application ends
 
 What ends a stream leaves the others alone; only what breaks the connection's state (HPACK, frames, the library's
-judgement) ends all. GOAWAY on `stop` names the last stream that is answered, so that a client knows what to send
-again. `drain` says first that the end is near (RFC 9113 section 6.8), with a PING; when its answer shows that the
-client knows, or after DRAINING_S, the last GOAWAY follows.
+judgement) ends all. GOAWAY on `stop` names the last stream that is answered, so that a client knows what to send again.
+`drain` says first that the end is near (RFC 9113 section 6.8), with a PING; when its answer shows that the client
+knows, or after DRAINING_S, the last GOAWAY follows.
 """
 
 from typing import Any
@@ -46,9 +47,11 @@ from septet.session.observed import ObservedSession
 from septet.session.phases import LINGER, OVER, Pace
 
 EARNED_PER_S = 50
-"""Useless frames that the client may send in addition for each second."""
+"""Number of useless frames that the client may send in addition for each second that passes."""
 RESETS_PER_S = 5
-"""Streams that the client may reset in addition for each second: clients cancel what their users do not wait for."""
+"""Number of streams that the client may reset in addition for each second that passes: clients cancel requests whose
+answer their user does not wait for.
+"""
 
 SERVED_BEFORE_OTHERS = 1000
 """Number of requests after which a connection is ended if other clients wait for its thread, in models with a thread
@@ -57,12 +60,16 @@ for each client. nginx ends a connection after as many requests in any case (kee
 
 
 def _unknown() -> None:
-    """Return None: the time that a request lay unread, in a model that does not ask the kernel."""
+    """The `unread_ms` of a session whose model does not ask the kernel how long a request lay unread. Returns None: not
+    known.
+    """
 
 
 class Http2Session(Http2Input, Http2Output):
-    """One client connection, and its streams. Implements `protocol.ServerProtocol`, and `_http2_exchange.Connection`
-    for its exchanges. Not thread-safe: one carrier uses it at a time."""
+    """One client connection that speaks HTTP/2, and its streams. Implements `protocol.ServerProtocol`, and
+    `_http2_body.Connection` for its exchanges. Not thread-safe: only the thread that moves the connection's bytes may
+    use it, or threads that share a lock.
+    """
 
     __slots__ = ()
 
@@ -72,7 +79,9 @@ class Http2Session(Http2Input, Http2Output):
 
     @classmethod
     def instead_of(cls, session: Session) -> "Http2Session":
-        """Return the HTTP/2 session that replaces a session of HTTP/1.1 without a request (`rules.Rules.http2`)."""
+        """Return the HTTP/2 session that takes the place of `session`, which speaks HTTP/1.1 and has had no request. It
+        serves as `rules.Rules.http2`.
+        """
         unread_ms = session.unread_ms if isinstance(session, ObservedSession) else _unknown
         own = cls(session.rules, session.client, session.server, session.peer, session.http.scheme, unread_ms)
         own.delivery = session.delivery
@@ -92,8 +101,9 @@ class Http2Session(Http2Input, Http2Output):
 
     @property
     def yields(self) -> bool:
-        """True if the model may end this connection for clients that wait: after SERVED_BEFORE_OTHERS requests. Clients
-        of HTTP/1.1 simply connect again; some of HTTP/2 report an error.
+        """True after SERVED_BEFORE_OTHERS requests: from then on the model may end this connection when other clients
+        wait for its thread. Not earlier, because some clients of HTTP/2 report an error, where those of HTTP/1.1
+        connect again.
         """
         return self._served >= SERVED_BEFORE_OTHERS
 
@@ -104,7 +114,7 @@ class Http2Session(Http2Input, Http2Output):
     # What exchanges say
 
     def has_turn(self, exchange: Http2Exchange) -> None:
-        """Note that the application must be called for the exchange, or be told that something has come."""
+        """Note that the application of `exchange` must be called or, if it runs, woken: something has changed."""
         if exchange.turn_due or (exchange.begun and not self._concurrent):
             return
         exchange.turn_due = True
@@ -128,15 +138,17 @@ class Http2Session(Http2Input, Http2Output):
             self._to_report.append(exchange)
 
     def _abort(self, exchange: Http2Exchange) -> None:
-        """Report that the answer to a request was not sent to its end."""
+        """Report to the observer that the answer to a request was not sent to its end."""
         if self.rules.observer:
             self.rules.observer.closed(exchange)
 
     # What the carrier has to do next
 
     def go_on(self) -> Want:
-        """Enter the phase that follows from what waits, and return its want: a turn, if several exchanges may run; then
-        output; then what `_waiting` finds. Called after everything that may have changed something."""
+        """Enter the phase that follows from what waits, and return what the connection wants in it. First come
+        applications to be called or woken, if the model runs several exchanges at the same time; then output; then what
+        `_waiting` returns. Called after every change.
+        """
         current = self._current
         if current is not None and current.answered:
             self._current = current = None
@@ -149,7 +161,9 @@ class Http2Session(Http2Input, Http2Output):
         return self._enter(OVER if self.lost else self._waiting(current))
 
     def _waiting(self, current: Http2Exchange | None) -> Phase:
-        """Return the phase if there is nothing to send."""
+        """Return the phase of a connection that has nothing to send. `current`: the exchange that runs, in a model that
+        runs one at a time.
+        """
         if self._closing:
             return OVER
         if current is None and not self._concurrent and self._has_turn():
@@ -167,7 +181,9 @@ class Http2Session(Http2Input, Http2Output):
         return HEAD if self.codec.in_head else IDLE
 
     def _has_turn(self) -> bool:
-        """True if an exchange is due. Exchanges that were answered or cancelled meanwhile are dropped."""
+        """True if there is an exchange whose application must be called or woken. Removes those from the front of the
+        queue that were answered or cancelled meanwhile.
+        """
         turns = self._turns
         while len(turns):
             first = turns.first
@@ -182,7 +198,9 @@ class Http2Session(Http2Input, Http2Output):
         return exchange
 
     def _next_turn(self) -> Http2Exchange:
-        """Remove the exchange whose turn it is from the turns, and return it. The first turn begins it."""
+        """Remove the most urgent exchange from the queue of those whose application must be called or woken, mark it as
+        begun, and return it.
+        """
         exchange = self._turns.pop()
         exchange.turn_due = False
         if not exchange.begun:
@@ -191,7 +209,9 @@ class Http2Session(Http2Input, Http2Output):
         return exchange
 
     def _enter(self, phase: Phase) -> Want:
-        """Enter a phase, and return its want. Its time begins, unless the session is in it already."""
+        """Enter a phase, and return what the connection wants in it. The time of the phase begins, unless the session
+        is in it already.
+        """
         if phase is not self.phase:
             self.phase = phase
             self.since = None
@@ -225,8 +245,9 @@ class Http2Session(Http2Input, Http2Output):
         return due
 
     def _deadline_of_exchanges(self, now: float, due: float | None) -> float | None:
-        """Return the earliest deadline: `due`, that of an exchange, or the end of the time in which a client that was
-        told of the end may still open streams."""
+        """Return the earliest of these deadlines, in seconds on the clock of `now`: `due`, those of the exchanges, and
+        after `drain` the end of the time in which the client may still open streams. None if there is none.
+        """
         self._announcement_ends = False
         for exchange in self._exchanges.values():
             at = exchange.deadline(now)
@@ -282,7 +303,9 @@ class Http2Session(Http2Input, Http2Output):
         return self.go_on()
 
     def _refuse_from_now_on(self) -> None:
-        """Send GOAWAY with the last stream that is answered; streams that are opened later are refused."""
+        """Send the last GOAWAY, which names the last stream that is answered; streams that are opened later are
+        refused.
+        """
         self._draining = False
         if not self._refusing:
             self._refusing = True
@@ -323,7 +346,9 @@ class Http2Session(Http2Input, Http2Output):
         return True
 
     def refuse(self, fault: ProtocolError) -> Want:
-        """For TLS: never called, because a client that speaks HTTP/2 speaks TLS already."""
+        """Cut the connection. Needed only for the interface `_around.Inner`: TLS does not call it, because a client
+        that speaks HTTP/2 has completed the handshake.
+        """
         return self.lose()
 
     def introduce(self, header: Any) -> None:

@@ -1,4 +1,4 @@
-"""Sessions for observers that want to know more of a request than when it began and ended.
+"""Sessions that keep more of a request than when it began and ended, for access logs, metrics and request ids.
 
 They are made in place of `Session` only when an option asks for it (`Service.accepted`), so that other servers pay
 nothing.
@@ -13,7 +13,9 @@ from septet.session.http1 import Session
 
 
 class ObservedSession(Session):
-    """A session that knows how long its last bytes lay unread, where the kernel tells."""
+    """A session that can tell how long the client's last bytes lay in the kernel before they were read, where the
+    kernel says so.
+    """
 
     __slots__ = ("unread_ms",)
 
@@ -27,12 +29,13 @@ class ObservedSession(Session):
     ) -> None:
         super().__init__(rules, client, server, scheme)
         self.unread_ms = unread_ms
-        """Milliseconds since the client's last bytes came; None if not known."""
+        """Returns how many milliseconds ago the client's last bytes came; None if that is not known."""
 
 
 class NotingSession(ObservedSession):
-    """A session that notes when its application was called and when it had answered (`rules.clock`), that gives
-    requests an id, and that adds fields to answers."""
+    """A session that records when its application was called and when the answer was complete (on `rules.clock`), gives
+    each request an id (`rules.identify`), and adds header fields to answers (`rules.more_fields`).
+    """
 
     __slots__ = ("answered_ns", "called_ns", "request_id", "response_head")
 
@@ -49,9 +52,9 @@ class NotingSession(ObservedSession):
 
     def _forget_notes(self) -> None:
         self.called_ns = 0
-        """When the application was called; 0 if it was not. `apps` sets it."""
+        """When the application was called, in ns on `rules.clock`; 0 if it was not. Set by the modules in `apps`."""
         self.answered_ns = 0
-        """When the whole answer was given."""
+        """When the application had given its whole answer, in ns on `rules.clock`; 0 before."""
         self.request_id: str | None = None
         self.response_head: ResponseHead | None = None
 

@@ -1,37 +1,41 @@
 """The phases of an HTTP/1.1 connection, which may follow which, and how long a slow client may take.
 
-Each phase says what the connection wants of its carrier, how long the phase may last, and what happens when that time
-is up. The picture in the documentation is drawn from `FOLLOWS`, and a test holds every session to it.
+Each phase says what the connection wants of the process model, how long the phase may last, and what happens when that
+time is up. The picture in the documentation is drawn from `FOLLOWS`, and a test holds every session to it.
 """
 
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 
 PROXY_HEADER = Phase("preface", READ, lambda timeouts: timeouts.header, idle=True)
-"""The peer is a proxy that begins its connection with a header of the PROXY protocol; the header is not complete
-yet."""
+"""Phase: the peer is a proxy that begins its connection with a header of the PROXY protocol; the header is not complete
+yet.
+"""
 IDLE = Phase("idle", READ, lambda timeouts: timeouts.keep_alive, idle=True)
-"""No byte of the next request has come."""
+"""Phase: no byte of the next request has come."""
 HEAD = Phase("head", READ, lambda timeouts: timeouts.header, answers=True, interruptible=True)
-"""Some of a head has come; the deadline runs from its first byte."""
+"""Phase: some of a request's head has come; the deadline runs from its first byte."""
 BODY = Phase("body", READ, lambda timeouts: timeouts.body, answers=True, paced=True)
-"""The application, or the session on its behalf, waits for more of the body."""
+"""Phase: the application, or the session on its behalf, waits for more of the request's body."""
 TURN = Phase("turn", RUN, None)
-"""The application runs."""
+"""Phase: the application runs."""
 ANSWER = Phase("answer", WRITE, lambda timeouts: timeouts.write, paced=True)
-"""Output is queued, and the client has to take it."""
+"""Phase: output is queued, and the client has to take it."""
 DRAIN = Phase("drain", READ, lambda timeouts: timeouts.body, paced=True, interruptible=True)
-"""The answer has been sent; what the application left of the request's body is discarded."""
+"""Phase: the answer has been sent; what the application left of the request's body is discarded."""
 LINGER = Phase("linger", READ, lambda timeouts: timeouts.linger, interruptible=True)
-"""Our side is closed; what the client still sends is discarded. Closing at once would answer it with RST, which can
-destroy our last answer (RFC 9112 section 9.6)."""
+"""Phase: our side of the connection is closed; what the client still sends is discarded. Closing at once would answer
+it with RST, which can destroy our last answer (RFC 9112 section 9.6).
+"""
 OVER = Phase("over", CLOSE, None)
-"""The connection is to be closed."""
+"""Phase: the connection is to be closed."""
 
 LINGER_BYTES = 1 << 20
-"""Bytes that are discarded at most after our last answer; then the connection is closed all the same."""
+"""Bytes of the client's that are discarded in the phase LINGER; after more, the connection is closed at once."""
 
 FILE_CHANGED = "the file at %s changed while it was sent"
-"""The beginning of the log's sentence about an answer that is cut; %s is the request's target."""
+"""The beginning of the message that is logged when an answer is cut because its file has changed; %s is the request's
+target.
+"""
 
 FOLLOWS: dict[Phase, tuple[Phase, ...]] = {
     PROXY_HEADER: (IDLE, ANSWER, OVER),
@@ -47,12 +51,13 @@ FOLLOWS: dict[Phase, tuple[Phase, ...]] = {
 
 MAX_INTERVAL_S = 1.0
 """Seconds. Of the time between two calls of `deadline`, at most this much counts against the client: a longer interval
-shows that the carrier was busy, not that the client was slow. A carrier that waits for one client alone calls `waited`,
-which counts all of it."""
+shows that the server was busy, not that the client was slow. A thread that waits for one client alone calls `waited`,
+which counts all of the time.
+"""
 
 
 class Pace:
-    """Computes the deadline of a paced phase from the client's progress.
+    """Computes the deadline of a phase that the client's progress extends (`Phase.paced`).
 
     `timeout` is in seconds, `rate` in bytes/s. Waiting uses the time up and progress wins it back: each second of
     waiting costs one second, and each `rate` bytes give one back, up to the full timeout. With `rate` 0 any progress

@@ -21,7 +21,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 class PriorKnowledge(Session):
-    """A session whose client may speak HTTP/2; its first bytes tell."""
+    """A session whose client's first bytes will show whether it speaks HTTP/1.1 or HTTP/2."""
 
     __slots__ = ()
 
@@ -123,25 +123,29 @@ class Forwarding(Session):
 
 
 class PriorKnowledgeObserved(PriorKnowledge, ObservedSession):
-    """A session whose client may speak HTTP/2, with the attributes for observers."""
+    """A `PriorKnowledge` with the attributes of `ObservedSession`."""
 
     __slots__ = ()
 
 
 class PriorKnowledgeNoting(PriorKnowledge, NotingSession):
-    """A session whose client may speak HTTP/2, and which notes instants if it does not."""
+    """A `PriorKnowledge` which, if its client speaks HTTP/1.1, becomes a `NotingSession`."""
 
     __slots__ = ()
 
 
 class ForwardingObserved(Forwarding, ObservedSession):
-    """What an observed session becomes for HTTP/2; it has the attributes of that class."""
+    """The class that an `ObservedSession` takes when its client speaks HTTP/2. It inherits from both, since an object
+    may change its class only to one with the same slots.
+    """
 
     __slots__ = ()
 
 
 class ForwardingNoting(Forwarding, NotingSession):
-    """What a session that notes instants becomes for HTTP/2; it has the attributes of that class."""
+    """The class that a `NotingSession` takes when its client speaks HTTP/2. It inherits from both, since an object may
+    change its class only to one with the same slots.
+    """
 
     __slots__ = ()
 
@@ -151,7 +155,7 @@ LOOKING: dict[type[Session], type[PriorKnowledge]] = {
     ObservedSession: PriorKnowledgeObserved,
     NotingSession: PriorKnowledgeNoting,
 }
-"""The class that takes the place of each class of session at first."""
+"""By each class of HTTP/1.1 session: the class with which a connection begins if its client may speak HTTP/2."""
 
 _PLAIN: dict[type[Session], type[Session]] = {looking: plain for plain, looking in LOOKING.items()}
 

@@ -1,7 +1,8 @@
 """TLS (RFC 8446, RFC 5246) around another protocol: one client, without a socket or a clock.
 
 `Tls` is a `ServerProtocol` whose bytes are those of another one, encrypted. OpenSSL reads and writes memory
-(`ssl.MemoryBIO`), so this one file serves the blocking models, the loops, and io_uring's completions:
+(`ssl.MemoryBIO`), so this one file serves the blocking models, the loops, and io_uring's completions. The carrier is
+the part of a process model that owns the socket; WRITE, EITHER and CLOSE are what a protocol asks of it (`protocol`):
 
     carrier --- receive(ciphertext) ---> Tls --- receive(plaintext) ---> inner protocol ---> exchange
     carrier <--- output: ciphertext ---- Tls <--- output, file: plaintext --- inner protocol
@@ -30,9 +31,9 @@ depends on progress. So part of a record counts as the same part of its plaintex
 the record has gone.
 
 Truncation: the end of the TCP stream without close_notify may be an attacker's doing (RFC 8446 section 6.1). It counts
-as a client that is lost, never as the end of what it sends. Ours is sent whenever the connection ends in order, and is
-left out when an answer is cut, so that the client sees that, too. The client's answer to it is not waited for, which
-RFC 9112 section 9.8 allows; where the inner protocol lingers, all that comes is discarded, and that among it.
+as a client that is lost, never as the end of what it sends. Our close_notify is sent whenever the connection ends in
+order, and is left out when an answer is cut, so that the client sees that, too. The client's own is not waited for,
+which RFC 9112 section 9.8 allows; where the inner protocol lingers, it is discarded like all else that comes.
 
 Memory: OpenSSL's state is made when the first bytes of a client come, and freed at the end; OpenSSL gives back its
 record buffers while a connection is idle (SSL_MODE_RELEASE_BUFFERS, which Python sets). A MemoryBIO keeps the memory of
@@ -60,8 +61,8 @@ RECORD_BYTES = 16384
 """Most bytes of plaintext in a record (RFC 8446 section 5.1)."""
 
 OWN_BYTES = 16384
-"""Most bytes of TLS's own messages that may wait for the client. Each KeyUpdate (RFC 8446 section 4.6.3) must be
-answered by one, and a client could send them without reading.
+"""Most bytes of TLS's own messages that may wait for the client; with more, the connection is cut. Each KeyUpdate of
+the client (RFC 8446 section 4.6.3) must be answered by one, and a client could send them without reading.
 """
 
 _PLAIN_HTTP = ProtocolError(400, "this port speaks TLS, and the request came without: use https:// in place of http://")
@@ -70,7 +71,10 @@ _PLAIN_HTTP = ProtocolError(400, "this port speaks TLS, and the request came wit
 class Tls(TlsOutput):
     """One client that speaks TLS. Implements `protocol.ServerProtocol`.
 
-    `inner`: the protocol that is encrypted, with the same rules and in its first phase.
+    Args:
+        inner: the protocol that is encrypted, before it has received anything.
+        wrap: makes OpenSSL's object for the connection.
+        rules: what all sessions of the server share; the same as those of `inner`.
     """
 
     __slots__ = (
@@ -95,25 +99,29 @@ class Tls(TlsOutput):
         self._incoming: Any = None
         self._outgoing: Any = None
         self._own: Phase | None = HANDSHAKE
-        """None: the phase is the inner protocol's."""
+        """The phase, while it is one of TLS's own (handshake, closing); None: the phase is the inner protocol's."""
         self._since: float | None = None
-        """When the handshake or the end began."""
+        """When the present phase of TLS's own began, in seconds on the clock of `deadline`; None until `deadline` is
+        called.
+        """
         self._preface = b""
-        """What came before it was clear whether this is TLS."""
+        """Bytes received before it was clear whether the client speaks TLS."""
         self._record: bytes | memoryview = b""
-        """Ciphertext that waits for the client."""
+        """Encrypted bytes that wait to be sent."""
         self._record_bytes = 0
-        """Bytes of the record when it was whole."""
+        """Length of `_record` in bytes before any of it was sent."""
         self._plain_bytes = self._reported = 0
-        """Bytes of the inner protocol's output or file in the record, and how many of them it knows to have gone."""
+        """Bytes of the inner protocol's output or file that `_record` encrypts. `_reported`: how many of them the inner
+        protocol was told are sent.
+        """
         self._of_file = False
-        """The record has bytes of the inner protocol's file."""
+        """True if `_record` encrypts bytes of the inner protocol's `file`."""
         self._input_ended = False
-        """The client has sent close_notify, or has ended without."""
+        """True if the client sends no more: it has sent close_notify, or its TCP stream has ended without."""
         self._notified = False
-        """close_notify is in the record, or has gone."""
+        """True if our close_notify was made: it is in `_record`, or was sent."""
         self._lingers = False
-        """An alert was sent: close only when the client has had time to read it."""
+        """True if an alert was made and the connection must not be closed before the client has had time to read it."""
         self._discarded = 0
 
     # What the carrier reads
@@ -219,7 +227,9 @@ class Tls(TlsOutput):
         return self.phase.want
 
     def _choose_version(self, protocol: str | None) -> None:
-        """The client has chosen a protocol by ALPN; None: it has not."""
+        """Act on the client's choice by ALPN (`protocol`; None if it made none): for "h2", replace the inner protocol
+        by HTTP/2; else refuse the client if the server speaks HTTP/2 only.
+        """
         if protocol == "h2":
             assert self._rules.http2 is not None, "the caller has looked"
             self._inner = self._rules.http2(self._inner)
@@ -227,7 +237,9 @@ class Tls(TlsOutput):
             self._inner.refuse(ProtocolError(505, "only HTTP/2 is spoken here, and the client has not chosen it"))
 
     def _begin(self, data: bytes) -> bool:
-        """Look at the first bytes of a connection. Return True if they are TLS; they are kept for the handshake."""
+        """Look at `data`, all bytes of the connection so far: read the PROXY header if one is due, and make OpenSSL's
+        object if TLS follows. Returns True in that case; the bytes for the handshake are in `_preface` then.
+        """
         inner = self._inner
         self._preface = b""
         if inner.phase is PROXY_HEADER:
@@ -248,14 +260,18 @@ class Tls(TlsOutput):
         return True
 
     def _answer_in_plain(self, fault: ProtocolError) -> bool:
-        """Pass the inner protocol's bytes unchanged from now on: the client does not speak TLS. Returns False."""
+        """Send the answer to `fault` unencrypted, because the client does not speak TLS or its PROXY header is
+        malformed. Returns False, as `_begin` does then.
+        """
         self._preface = b""
         self._own = None
         self._inner.refuse(fault)
         return False
 
     def _decrypt_rest(self) -> Want:
-        """Decrypt what came together with the end of the handshake: usually the first request."""
+        """Decrypt what came with the end of the handshake, usually the first request. Returns what the connection wants
+        next.
+        """
         rest = self._incoming.read()
         return self._decrypt(rest)
 
@@ -342,5 +358,7 @@ class Tls(TlsOutput):
 
 @cache
 def _writing_too(phase: Phase) -> Phase:
-    """Return the phase in which the inner protocol reads while TLS has its own messages to send."""
+    """Return a phase like `phase`, in which the inner protocol reads, but with the want EITHER: TLS has messages of its
+    own to send meanwhile.
+    """
     return phase._replace(want=EITHER, idle=False, interruptible=False)

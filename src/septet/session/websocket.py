@@ -36,7 +36,7 @@ CLOSE_S = 5.0
 """Seconds in which a client must answer our Close frame."""
 
 QUIET = Phase("websocket", READ, lambda timeouts: timeouts.ping)
-"""Phase: the WebSocket is open, and nothing waits."""
+"""Phase: the WebSocket is open, and there is neither output for the client nor news for the application."""
 NEWS = Phase("websocket-news", RUN, lambda timeouts: timeouts.ping)
 """Phase: the application must be told of messages or of the end; or nothing is read, because too many messages wait for
 it.
@@ -77,8 +77,8 @@ class WebSockets:
 
 
 class State(Tunnel):
-    """What a session keeps for its WebSocket: the tunnel, which has the messages and frames, and what the application
-    is told.
+    """What a session keeps for its WebSocket: the tunnel, which has the messages and frames, and a record of what the
+    application has been told.
     """
 
     __slots__ = ("closed_told", "given_back", "heard_at", "listening", "news", "pinged", "room_awaited", "told")
@@ -86,21 +86,23 @@ class State(Tunnel):
     def __init__(self, options: TunnelOptions, offered_extensions: tuple[str, ...]) -> None:
         super().__init__(options, offered_extensions)
         self.heard_at: float | None = None
-        """When something came last, on the clock of `deadline`; None until `deadline` is called after that."""
+        """When the client's last bytes came, in seconds on the clock of `deadline`. None after bytes have come, until
+        `deadline` is called.
+        """
         self.pinged = False
-        """A ping was sent since then."""
+        """True if a ping was sent and nothing has come from the client since."""
         self.given_back = 0
-        """Over HTTP/2: bytes received by which the stream's window was opened again."""
+        """Over HTTP/2: number of received bytes for which the stream's window was opened again (WINDOW_UPDATE)."""
         self.told = 0
-        """Over HTTP/2: messages of which the application was told, and that it has not taken."""
+        """Over HTTP/2: number of waiting messages that the application was told of and has not taken."""
         self.news = False
-        """The application is to be told of something."""
+        """True if the application must be told of something: messages, room for more output, or the end."""
         self.listening = True
-        """There is an application that takes messages."""
+        """True until the application has ended: it still takes messages."""
         self.room_awaited = False
-        """The application is to be told when all output is gone."""
+        """True if the application waits until all output has been sent."""
         self.closed_told = False
-        """The application was told of the end."""
+        """True if the application was told that the WebSocket has ended."""
 
 
 class WebSocketSession(Session):
@@ -119,7 +121,7 @@ class WebSocketSession(Session):
         return self._next()
 
     def _next(self) -> Want:
-        """Return the want of the phase that follows from what waits."""
+        """Enter the phase that follows from what waits (see the module), and return what the connection wants in it."""
         tunnel = self.tunnel
         if self.lost:
             return CLOSE
@@ -136,7 +138,7 @@ class WebSocketSession(Session):
         return phase.want
 
     def _send(self, data: bytes) -> None:
-        """Queue output, and count it."""
+        """Queue bytes for the client, and add them to the number of bytes sent."""
         self.http.sent += len(data)
         if not self.output:
             self.output = data
@@ -189,8 +191,9 @@ class WebSocketSession(Session):
             tunnel.unparsed += data
 
     def _after_input(self, known: int | None = None) -> None:
-        """Send what the library answers, and have the application told of what has come: messages, if there are more
-        than the `known`, or the end."""
+        """Send what the library answers to received frames, and note whether the application has to be told something:
+        of messages, if more than `known` wait (None: do not look), or of the end.
+        """
         tunnel = self.tunnel
         if tunnel.frames.writes and (output := tunnel.output()):
             self._send(output)
@@ -387,13 +390,13 @@ STOPPING = "the server stops"
 
 
 class ObservedWebSocketSession(CountedMessages, WebSocketSession, ObservedSession):
-    """What an observed session becomes; it has the attributes of that class."""
+    """The class that an `ObservedSession` takes when a WebSocket is opened. It also counts messages."""
 
     __slots__ = ()
 
 
 class NotingWebSocketSession(CountedMessages, WebSocketSession, NotingSession):
-    """What a session that notes instants becomes; it has the attributes of that class."""
+    """The class that a `NotingSession` takes when a WebSocket is opened. It also counts messages."""
 
     __slots__ = ()
 

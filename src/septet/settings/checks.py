@@ -1,7 +1,7 @@
 """Checks of a configuration: each value by the rule of its option, and several values together by the rules here.
 
-A wrong value raises UsageError, with one sentence that names the value's source. A value without effect is allowed; see
-`hints`.
+A wrong value raises UsageError, with one sentence that names the value's source. A value that has no effect is not an
+error; `hints` warns of it.
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ def check_serves_something(config: Config) -> None:
 
 
 def refuse(called: str, value: object, why: ValueError) -> NoReturn:
-    """Raise UsageError for a wrong value: "NAME is VALUE, but must be ..."; `why` has the part after "but"."""
+    """Raise UsageError for a wrong value: "CALLED is VALUE, but WHY", where the text of `why` begins with "must be"."""
     raise UsageError(f"{called} is {value!r}, but {why}") from None
 
 
@@ -73,7 +73,9 @@ def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
 
 
 def _processes_can_be_replaced(config: Config, called: Mapping[str, str]) -> None:
-    """Refuse limits on a process's life where nothing could replace it: there is neither a supervisor nor workers."""
+    """Raise UsageError for limits on a process's requests, memory, age or silence if there is neither a supervisor nor
+    workers, so that nothing could replace the process.
+    """
     for name in ("max_requests", "max_worker_memory", "max_worker_age", "worker_timeout"):
         value = getattr(config, name)
         if value and not (config.supervisor or config.workers or inventory.concurrency(config.model) == "processes"):
@@ -125,7 +127,7 @@ def _routes_differ(config: Config, called: Mapping[str, str]) -> None:
 
 
 def no_proxy_is_trusted(config: Config) -> bool:
-    """True if `--forwarded-allow-ips` is none: no peer is believed about its client."""
+    """True if `--forwarded-allow-ips` is "none": what proxies say about their clients is not believed."""
     return {word for text in config.forwarded_allow_ips for word in parse_peers(text)} <= {"none"}
 
 

@@ -1,5 +1,6 @@
-"""The command line, on top of click: options made from `Config`, help in sections, verbs that are imported when used,
-and errors of one sentence."""
+"""The command line, on top of click: options made from `Config`, help in sections, verbs (such as `serve`) whose
+modules are imported only when used, and errors of one sentence.
+"""
 
 import importlib
 import re
@@ -17,7 +18,8 @@ from septet.settings.other_servers import hint
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _EXTRAS = dict.fromkeys(("altair", "vl_convert", "rich", "jinja2"), "lab") | {"cryptography": "tls"}
-"""The extra of Septet that installs each package."""
+"""For packages that need not be installed: the extra of Septet (`pip install "septet[lab]"`) that installs the package.
+"""
 
 
 def run(command: click.Command, arguments: list[str]) -> int:
@@ -47,7 +49,9 @@ def _complain(sentence: str, status: int) -> int:
 
 
 def _sentence(error: click.ClickException) -> str:
-    """Rewrite click's message like ours: one sentence, no capital, no full stop, and the command that shows help."""
+    """Rewrite click's error message in the form of Septet's: one sentence, no capital, no full stop, and the command
+    that shows help.
+    """
     message = re.sub(r"\.? \(?Did you mean (one of: )?(.+?)\?\)?$", r" (did you mean \1\2?)", error.format_message())
     message = message.rstrip(".").replace(". ", "; ")
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -56,7 +60,9 @@ def _sentence(error: click.ClickException) -> str:
 
 
 class Verbs(click.Group):
-    """The verbs. For `septet module:app` the error says that `septet serve module:app` is probably meant."""
+    """The command `septet`, whose subcommands are its verbs. For `septet module:app` the error says that `septet serve
+    module:app` is probably meant.
+    """
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -108,7 +114,9 @@ class ServeCommand(click.Command):
 
 
 class _ConfigOption(click.Option):
-    """One field of `Config` as an option of click. Its value stays text, since `Option` parses that of all sources."""
+    """One field of `Config` as an option of click. Its value stays text: `Option` converts text from all sources in the
+    same way.
+    """
 
     def __init__(self, option: Option) -> None:
         switch = option.kind is bool
@@ -123,7 +131,7 @@ class _ConfigOption(click.Option):
 
 
 def default_of(option: Option) -> str:
-    """Return an option's default in words."""
+    """Return an option's default in words, for the help: "default: 30.0"."""
     if option.default in (None, ()):
         return f"default: {option.unset}"
     if isinstance(option.default, tuple):
@@ -132,8 +140,9 @@ def default_of(option: Option) -> str:
 
 
 def config_parameters() -> list[click.Parameter]:
-    """Return the parameters of `septet serve` for click: APP, and every option of `Config`. `typed` reads their
-    values."""
+    """Return the parameters of `septet serve` for click: APP, and every option of `Config`. After parsing, `typed`
+    returns their values.
+    """
     app = click.Argument(["app"], metavar="[APP]", required=False)
     return [app if option.name == "app" else _ConfigOption(option) for option in OPTIONS]
 

@@ -90,7 +90,7 @@ def _socket_path(text: str) -> None:
 
 
 _PLAIN = SPELLINGS.replace("https://HOST:PORT, ", "")
-"""The forms of an address at which TLS cannot be asked for, in words."""
+"""The forms that the address of a listener without TLS may have, in words, for help and error messages."""
 
 
 def _plain_address(text: str) -> None:

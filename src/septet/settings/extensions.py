@@ -10,11 +10,11 @@ _PREFIX = "http.response."
 NAMES = ("early_hint", "trailers", "pathsend", "zerocopysend")
 
 OFFERED = ("early_hint", "trailers")
-"""The default: extensions that an application uses only on purpose.
+"""The extensions that are offered by default: those that an application uses only on purpose.
 
-The other two change the answers of applications that do not ask for them by themselves. Where path send is offered,
-Starlette's FileResponse uses it, and its GZipMiddleware then sends the file uncompressed: 1300 bytes instead of 44.
-asgikit uses zero copy send in the same way, and Starlette's GZipMiddleware drops these messages.
+The other two, path send and zero copy send, change answers of applications that do not ask for them. Where path send is
+offered, Starlette's FileResponse uses it, and its GZipMiddleware then sends the file uncompressed: 1300 bytes instead
+of 44. asgikit uses zero copy send in the same way, and Starlette's GZipMiddleware drops these messages.
 """
 
 SYNTAX = f"none, or some of {', '.join(NAMES)} (or with {_PREFIX} before the name), separated by commas"

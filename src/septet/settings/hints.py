@@ -18,8 +18,10 @@ _PREFIX = "SEPTET_"
 _KNOWN = {option.variable.removeprefix(_PREFIX) for option in OPTIONS} | {"CONFIG"}
 
 _of_kubernetes = re.compile(r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT\w*|PORT_[0-9]+_[A-Z]+\w*)").fullmatch
-"""Variables that Kubernetes sets in every container for each service, by the service's name: SEPTET_SERVICE_HOST for a
-service septet, SEPTET_WEB_PORT_80_TCP for septet-web. Its SEPTET_PORT is recognised by its value, tcp://..."""
+"""Matches the names of variables, without SEPTET_, that Kubernetes sets in every container for each service, by the
+service's name: SEPTET_SERVICE_HOST for a service septet, SEPTET_WEB_PORT_80_TCP for septet-web. Its SEPTET_PORT is
+recognised by its value, tcp://...
+"""
 
 _CLOSE = 0.75
 """Least ratio of difflib at which a name is taken for a misspelt one: WROKERS and WORKERS have 0.86. HEADER and
@@ -27,7 +29,7 @@ HEADER_TIMEOUT, which need not have to do with each other, have 0.6."""
 
 
 def of_environment(environ: Mapping[str, str]) -> Iterator[str]:
-    """Warnings about variables that are no options, but look like an option of ours or of another server."""
+    """Yield warnings about variables that are no options, but look like an option of Septet or of another server."""
     for variable, value in environ.items():
         name = variable.removeprefix(_PREFIX)
         if name == variable or name in _KNOWN or _of_kubernetes(name) or value.startswith("tcp://"):
@@ -38,7 +40,9 @@ def of_environment(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def of_config(config: Config, called: Mapping[str, str]) -> Iterator[str]:
-    """Warnings about options that have no effect beside the others. `called` maps a field to its name in sentences."""
+    """Yield warnings about options that have no effect beside the others. `called` maps a field to the name that the
+    warning uses, such as "--tls-key" or "SEPTET_TLS_KEY".
+    """
     for option in OPTIONS:
         needed = option.needs.split()
         if needed and getattr(config, option.name) != option.default and not any(getattr(config, n) for n in needed):
@@ -54,7 +58,7 @@ def of_config(config: Config, called: Mapping[str, str]) -> Iterator[str]:
 
 
 def of_application(config: Config, kind: str) -> Iterator[str]:
-    """Warnings about options without effect on an application with the interface `kind`, "wsgi" or "asgi"."""
+    """Yield warnings about options that have no effect on an application with this interface ("wsgi" or "asgi")."""
     if config.asgi_extensions != Config().asgi_extensions and kind == "wsgi":
         yield "--asgi-extensions has no effect, because the application speaks WSGI"
     sockets = [option for option in OPTIONS if option.name.split("_")[0] == "ws"]

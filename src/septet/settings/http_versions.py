@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 NAMES = {"h1": "http/1.1", "h2": "h2"}
-"""The values of the option, and the names of the same versions in ALPN (RFC 7301)."""
+"""The values of `--http`, each with the name of the same version of HTTP in ALPN (RFC 7301)."""
 
 OLDEST = (4, 4)
-"""The oldest version of the package `h2` that is supported, as in the extra `http2`."""
+"""The oldest version, (major, minor), of the package `h2` that is supported."""
 
 SYNTAX = "auto, or h1, h2 or both, separated by a comma"
 

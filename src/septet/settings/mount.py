@@ -1,6 +1,6 @@
 """The syntax of the options that say what is served where: `--static` ROUTE=DIR and `--mount` ROUTE=APP, a path of the
-URL and the directory or the application that answers there; `--root-path`, which a proxy has put before all of them;
-and `--static-cache-control`, the Cache-Control field of static files.
+URL and the directory or the application that answers there; `--root-path`, the path of the URL under which a proxy
+publishes the server; and `--static-cache-control`, the Cache-Control field of static files.
 """
 
 import re
@@ -21,12 +21,12 @@ CACHE_SYNTAX = "cache directives such as public, max-age=3600"
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _DIRECTIVE = rf'{_TOKEN}(?:=(?:{_TOKEN}|"(?:[ !#-\[\]-~]|\\[ -~])*"))?'
 _DIRECTIVES = re.compile(rf"{_DIRECTIVE}(?:, *{_DIRECTIVE})*")
-"""Cache-Control of RFC 9111 section 5.2, on one line and in ASCII."""
+"""Matches a value of Cache-Control (RFC 9111 section 5.2), on one line and in ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A directory whose files are served under a route.
+    """A directory whose files are served under a route, as `--static` describes it.
 
     The route begins and ends with a slash, even if it was given without: then one `startswith` tells its paths from
     those of a route with the same beginning (`/static/` and `/static-old/`). It is percent-decoded: `/a b` and `/a%20b`

@@ -20,10 +20,10 @@ _TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", 
 
 
 class Rule(Protocol):
-    """A check of an option's value, once that has the right type."""
+    """A check of an option's value, which is called when the value has the right type."""
 
     def allowed(self) -> str:
-        """Return the allowed values in words: completes "must be"."""
+        """Return the allowed values in words, to follow "must be"."""
 
     def check(self, value: Any) -> object:
         """Raise ValueError("must be ...") if `value` is not allowed. What it returns is not used."""
@@ -48,7 +48,9 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """A rule: one of several names. `names` is called only when needed: that of models reads a directory."""
+    """A rule: one of several names. `names` returns them; it is called only when they are needed, because that of the
+    models reads a directory.
+    """
 
     names: Callable[[], tuple[str, ...]]
 
@@ -64,7 +66,7 @@ class OneOf:
 class Spelled:
     """A rule: text that `parse` accepts. `parse` raises ValueError("must be ...") for other texts.
 
-    `syntax` completes "must be" in the help and on the reference page.
+    `syntax` describes the texts in the help and on the reference page, to follow "must be".
     """
 
     syntax: str
@@ -78,9 +80,8 @@ class Spelled:
 
 
 def did_you_mean(word: str, words: Iterable[str], prefix: str = "", ratio: float = 0.6) -> str:
-    """Return ` (did you mean X?)` for the word X that is closest to `word`, upper and lower case ignored.
-
-    Empty if none has a similarity (difflib) of `ratio`. `prefix` goes before X.
+    """Return ` (did you mean X?)` for the word X among `words` that is closest to `word`, upper and lower case ignored.
+    Empty if no word has a similarity (difflib) of `ratio` or more. `prefix` is put before X.
     """
     import difflib  # takes 3 ms to import, and only mistakes need it
 
@@ -101,7 +102,7 @@ class Option:
     rule: Rule | None
     metavar: str
     unset: str
-    """The meaning of the default None or (), in words."""
+    """What it means if the option is not given, in words. For options whose default is None or ()."""
     needs: str
     """Names of options without which this one has no effect, separated by blanks; one of them is enough. "": there are
     none.
@@ -114,7 +115,7 @@ class Option:
         return "APP" if self.name == "app" else "--" + self.name.replace("_", "-")
 
     def placeholder(self) -> str:
-        """Return the placeholder of the value in `--help`: `SECONDS`, `auto|wsgi|asgi`."""
+        """Return what stands for the value in `--help`, such as `SECONDS` or `auto|wsgi|asgi`."""
         return "|".join(self.rule.names()) if isinstance(self.rule, OneOf) else self.metavar
 
     @property
@@ -128,11 +129,15 @@ class Option:
         return self.rule.allowed() if self.rule else "text"
 
     def from_words(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the value of an option that was repeated on the command line. Raises ValueError("must be ...")."""
+        """Return the value of an option that may be repeated, given its words, one for each time. Raises
+        ValueError("must be ...").
+        """
         return tuple(map(_utf8, words))
 
     def from_text(self, text: str) -> Any:
-        """Return the value of a word of the command line or of a variable. Raises ValueError("must be ...")."""
+        """Convert a word of the command line, or the value of a variable, to the option's type. Raises ValueError("must
+        be ...").
+        """
         if self.kind is tuple:
             return self.from_words(tuple(word for word in re.split(r"[,\s]+", text) if word))
         if self.kind is str:
@@ -143,7 +148,7 @@ class Option:
             raise ValueError(f"must be {self.allowed()}") from None
 
     def from_toml(self, value: object) -> Any:
-        """Return the value that TOML gave, in the option's type. Raises ValueError("must be ...")."""
+        """Convert a value from a TOML file to the option's type. Raises ValueError("must be ...")."""
         if self.kind is tuple:
             return self._strings(value)
         if (convert := getattr(self.kind, "from_toml", None)) is not None:
@@ -165,13 +170,17 @@ class Option:
         return tuple(several)
 
     def check(self, value: Any) -> None:
-        """Raise ValueError("must be ...") unless the rule allows `value`, which is one value and not a tuple."""
+        """Raise ValueError("must be ...") unless the option's rule allows `value`: for an option with several values,
+        one of them.
+        """
         if self.rule is not None and value is not None:
             self.rule.check(value)
 
 
 def _utf8(text: str) -> str:
-    """Return `text`. Raises ValueError if it has bytes that are not UTF-8 (PEP 383), which TOML cannot contain."""
+    """Return `text` unchanged. Raises ValueError if it has bytes that are not UTF-8 (PEP 383), which TOML cannot
+    contain.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -189,7 +198,8 @@ def option(
     unset: str = "",
     needs: str = "",
 ) -> T:
-    """Make a field of `Config` with its metadata. The result is typed as `T`, so that the annotation is checked.
+    """Make a field of `Config` with its metadata. The return type is that of `default`, so that type checkers compare
+    it with the field's annotation.
 
     The arguments are the fields of `Option`.
     """
@@ -207,7 +217,9 @@ def options_of(config: type) -> tuple[Option, ...]:
 
 
 def _kind(hint: Any) -> type:
-    """`int` for `int | None`, `tuple` for `tuple[str, ...]`, and a plain type for itself."""
+    """Return the type of an option by its annotation: `int` for `int | None`, `tuple` for `tuple[str, ...]`, and a
+    plain type for itself.
+    """
     if isinstance(hint, types.UnionType):
         hint = next(member for member in typing.get_args(hint) if member is not types.NoneType)
     kind: type = typing.get_origin(hint) or hint

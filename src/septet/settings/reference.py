@@ -46,7 +46,7 @@ Paths are relative to the working directory. A wrong value ends the command befo
 
 
 def page() -> str:
-    """Return the page, as Markdown."""
+    """Return the reference page of the options, as Markdown."""
     parts = [_HEAD]
     for section, options in groupby(OPTIONS, key=lambda option: option.section):
         parts.append(f"## {section}\n")

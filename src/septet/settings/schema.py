@@ -2,8 +2,8 @@
 
     septet config schema > septet.schema.json
 
-It says what one key may have. What several keys must have together, and whether a file or a user exists, a server says
-at its start, and `septet serve --check` before.
+It says which values each key may have. It does not say which keys must go together, or whether a file or a user exists:
+a server checks that at its start, and `septet serve --check` does so without serving.
 """
 
 import json
@@ -19,13 +19,13 @@ from septet.settings.options import Number, OneOf, Option
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _WORKERS = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]{1,10}(-[0-9]{1,10})?$"}]}
-"""A number of workers, or a range."""
+"""The schema of the key `workers`: a number, or a range such as "2-8"."""
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema of the whole file."""
+    """Return the JSON Schema of septet.toml."""
     return {
         "$schema": DIALECT,
         "title": "septet.toml",

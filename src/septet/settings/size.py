@@ -8,7 +8,7 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30}
 
 
 def parse_size(text: str) -> int:
-    """Bytes; K, M and G are powers of 1024. Raises ValueError("must be ...")."""
+    """Return the number of bytes that `text` gives; K, M and G are powers of 1024. Raises ValueError("must be ...")."""
     found = re.fullmatch(r"([1-9][0-9]{0,15})([KMG]?)B?", text.upper())
     if found is None:
         raise ValueError(f"must be {SYNTAX}")

@@ -3,9 +3,9 @@
 In the environment SEPTET_* variables go before those by which platforms configure any server: PORT, WEB_CONCURRENCY and
 LISTEN_FDS.
 
-Each source becomes a dictionary with a `Found` for every option that it mentions. The first source that has an option
-wins, and the rules are applied once, to the result. `--print-config` prints it as a septet.toml that means the same,
-with the source of each value.
+Each source becomes a dictionary with a `Found` for every option that it mentions. If several sources have an option,
+the first one counts; then the rules are applied to the resulting `Config`. `--print-config` prints it as a septet.toml
+that means the same, with the source of each value.
 """
 
 import json
@@ -31,7 +31,9 @@ _BY_NAME = {option.name: option for option in OPTIONS}
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A value, its source ("command line", "SEPTET_BIND", "septet.toml:3"), and its name there, for error messages."""
+    """A value of an option, its source ("command line", "SEPTET_BIND", "septet.toml:3"), and the option's name in that
+    source, for error messages.
+    """
 
     value: Any
     source: str
@@ -40,19 +42,22 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The resulting configuration, and for each option that a source mentions, which source that is."""
+    """The resulting configuration, and the source of each value, by field. Options that no source mentions have their
+    defaults, and are not in `sources`.
+    """
 
     config: Config
     sources: Mapping[str, str]
     warnings: tuple[str, ...] = ()
-    """Sentences about variables and options that have no effect."""
+    """Sentences that warn of variables and options that have no effect."""
 
 
 def resolve(given: Mapping[str, Any], environ: Mapping[str, str], file: str | None = None) -> Resolved:
     """Read all sources, and return the checked configuration.
 
-    `given` has the options of the command line, by field. `file` is read in place of septet.toml, or else
-    pyproject.toml, of the working directory. Raises UsageError for wrong values and files.
+    `given` has the options of the command line, by field. `environ`: the environment. `file`: the file to read; None:
+    septet.toml in the working directory if it is there, else pyproject.toml. Raises UsageError for wrong values and
+    files.
     """
     ours = _from_environment(environ) | _from_command_line(given)
     filed = _from_file(file)
@@ -82,8 +87,9 @@ def _on_command_line(option: Option, given: Any) -> Found:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Found]:
-    """Return the values of SEPTET_* variables that are options, by field. For other variables of this kind see
-    `hints`."""
+    """Return the values of SEPTET_* variables that are options, by field. Variables that only look like options are
+    left to `hints`.
+    """
     return {
         option.name: _said(option, option.variable, environ[option.variable])
         for option in OPTIONS
@@ -102,11 +108,14 @@ def _said(option: Option, variable: str, text: str) -> Found:
 def _from_platform(
     environ: Mapping[str, str], ours: Mapping[str, Found], model: Found | None
 ) -> tuple[dict[str, Found], list[str]]:
-    """Return the variables by which platforms configure any server, and warnings about those without effect.
+    """Return the values from variables by which platforms configure any server, by field, and warnings about such
+    variables that have no effect.
 
-    A variable counts only where `ours` has no value for its option. LISTEN_FDS are sockets that are open already
-    (sd_listen_fds(3)), so they go before PORT. PORT is set by Heroku, Cloud Run and others, which send clients to the
-    container's address; so it is bound on all interfaces, as gunicorn does. An empty variable counts as not set.
+    A variable counts only where `ours`, the command line and SEPTET_*, has no value for its option. LISTEN_FDS are
+    sockets that are open already (sd_listen_fds(3)), so they go before PORT. PORT is set by Heroku, Cloud Run and
+    others, which send clients to the container's address; so it is bound on all interfaces, as gunicorn does.
+    WEB_CONCURRENCY is the number of workers; it has no effect if `model` itself decides that number. An empty variable
+    counts as not set.
     """
     found: dict[str, Found] = {}
     warnings: list[str] = []
@@ -144,7 +153,9 @@ def _on_all_interfaces(port: str) -> str:
 
 
 def _from_file(chosen: str | None) -> dict[str, Found]:
-    """Return the values of the chosen file, or else of septet.toml, or else of [tool.septet] in pyproject.toml."""
+    """Return the values of the file `chosen`, by field. None: those of septet.toml if it exists, else of the table
+    [tool.septet] in pyproject.toml.
+    """
     if chosen is not None:
         if not Path(chosen).is_file():
             raise UsageError(f"--config is {chosen!r}, but must be a file that exists")
@@ -185,9 +196,9 @@ def _in_file(key: str, value: object, place: str) -> Found:
 
 
 def _place(path: Path, text: str, header: str, key: str) -> str:
-    """`septet.toml:3`, or `septet.toml` where the line is not found.
+    """Return where `key` stands in the file: `septet.toml:3`, or `septet.toml` if the line is not found.
 
-    tomllib does not report lines. This looks for `key =` under the table's header, so it does not find a dotted key.
+    tomllib does not report lines. This looks for `key =` under the table's `header`, so it does not find a dotted key.
     """
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -199,7 +210,7 @@ def _place(path: Path, text: str, header: str, key: str) -> str:
 
 
 def as_toml(resolved: Resolved) -> str:
-    """`resolved` as the text of a septet.toml, each value with its source in a comment."""
+    """Return the configuration as the text of a septet.toml, each value with its source in a comment."""
     lines = ["# What `septet serve` uses, and where each value comes from. As septet.toml it means the same."]
     for section in dict.fromkeys(option.section for option in OPTIONS):
         lines += ["", f"# {section}"]
@@ -216,7 +227,7 @@ def _toml_line(option: Option, resolved: Resolved) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """`value` in TOML 1.0, whose strings are those of JSON except for DEL."""
+    """Return `value` as TOML 1.0 writes it. Strings are written as in JSON, except for DEL."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, str):

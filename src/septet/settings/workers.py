@@ -4,11 +4,13 @@ import re
 from typing import Any
 
 MOST_WORKERS = 1_000_000_000
-"""The largest number of workers that is accepted; no machine has the capacity for it."""
+"""A number of workers that is larger than any machine can run."""
 
 
 class WorkerCount(int):
-    """A number of workers; if it is a range, the least of it. `str` returns the text as it was written."""
+    """A number of workers; of a range such as 2-8, the smallest one, with the largest in `most`. `str` returns the text
+    as it was written.
+    """
 
     most: int
     """The largest number of the range; the number itself if there is no range."""

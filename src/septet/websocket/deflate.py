@@ -2,7 +2,7 @@
 
 A compressor with a window of 4 KiB takes 32 KiB, and most connections are idle most of the time. Here the compressor is
 made for the first message, and dropped when the connection has been idle for a while; the next message is compressed
-without the history of earlier ones, as any sender may do. The decompressor is also made for the first message. It has
+without the history of earlier ones, which RFC 7692 permits. The decompressor is also made for the first message. It has
 to stay, because the client may refer to what it sent before.
 """
 
@@ -16,7 +16,7 @@ from websockets.typing import ExtensionParameter
 
 
 class Deflate(PerMessageDeflate):
-    """The extension on one connection."""
+    """permessage-deflate on one connection: compresses and decompresses its messages."""
 
     def __init__(self, negotiated: PerMessageDeflate) -> None:
         super().__init__(
@@ -47,7 +47,7 @@ class Deflate(PerMessageDeflate):
 
 
 class DeflateFactory(ServerPerMessageDeflateFactory):
-    """Negotiates the extension with a client and makes its `Deflate`."""
+    """Negotiates permessage-deflate with a client and makes the connection's `Deflate`."""
 
     def process_request_params(
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]

@@ -50,7 +50,7 @@ class Frames(ServerProtocol):
 
     def take_whole(self, data: bytes, messages: list[str | bytes]) -> int:
         """Append the messages at the beginning of `data` to `messages`, as long as each is one small uncompressed frame
-        that is complete. Returns the number of bytes used; the rest is for `receive_data`.
+        that is complete. Returns the number of bytes used; the caller gives the rest to `parse_some`.
         """
         reader = self.reader
         if reader.buffer or reader.read or self.current_size is not None or self._state is not OPEN:
@@ -114,22 +114,28 @@ class Frames(ServerProtocol):
 
 
 class _CheckingReader(StreamReader):
-    """Reads frames for the library's parser, and checks the text of a frame that is not complete yet."""
+    """Reads frames for the library's parser, and checks that text is UTF-8, even that of a frame that is not complete
+    yet.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.read: list[bytearray] = []
-        """What was read of the frame: its first two bytes, a longer length perhaps, the mask."""
+        """The pieces of the current frame's header that were read: its first two bytes, the extended length if there is
+        one, the mask.
+        """
         self.frames_left = FRAMES_AT_ONCE
-        """Frames that may be begun before `parse_some` is called again. None is begun when there are none left."""
+        """Number of frames that may still be parsed before `parse_some` is called again."""
         self._checked = 0
-        """Bytes of the frame's payload that were checked."""
+        """Bytes of the current frame's payload that were checked."""
         self._of_frame: Any = None
-        """Checks the payload of this frame; None until some of it has come alone."""
+        """Decoder that checks the current frame's payload before the frame is complete; None if nothing of it was
+        checked yet.
+        """
         self._of_message: Any = None
-        """Has checked the fragments of a text before this frame; None if there are none."""
+        """Decoder that has checked the earlier fragments of the current text message; None if there are none."""
         self._compressed = False
-        """That text is compressed."""
+        """True if the current text message, whose fragments have begun to come, is compressed."""
 
     def at_eof(self) -> Generator[None, None, bool]:
         self.read.clear()
@@ -153,7 +159,9 @@ class _CheckingReader(StreamReader):
         return read
 
     def _check_part(self) -> None:
-        """Check the part of a payload that has arrived. Raises UnicodeDecodeError."""
+        """Check what has come of the payload of an incomplete frame, if it is uncompressed text. Raises
+        UnicodeDecodeError.
+        """
         header, mask = self.read[0], self.read[-1]
         opcode = header[0] & _OPCODE
         is_text = opcode == Opcode.TEXT or (opcode == Opcode.CONT and self._of_message is not None)
@@ -170,8 +178,8 @@ class _CheckingReader(StreamReader):
         self._checked += len(part)
 
     def check_frame(self, opcode: Opcode, frame: Frame) -> None:
-        """Check a frame's text together with that of the frames before it in the same message; the text of a single
-        frame becomes a str. Raises UnicodeDecodeError.
+        """Check the text of a complete frame together with the earlier fragments of its message. If the frame is a
+        whole message, its data becomes a str. Raises UnicodeDecodeError.
         """
         decoder = self._of_message
         self._of_frame = None

@@ -23,7 +23,7 @@ _extension_list = re.compile(rb"[ \t,]*%b(?:[ \t]*,[ \t,]*%b)*[ \t,]*" % (_EXTEN
 
 @dataclass(slots=True, frozen=True)
 class Opening:
-    """A valid opening handshake."""
+    """A valid request for a WebSocket: the client's part of the opening handshake."""
 
     key: bytes
     """The value of Sec-WebSocket-Key; empty over HTTP/2, which has no such field."""
@@ -33,7 +33,9 @@ class Opening:
     """The values of Sec-WebSocket-Extensions."""
 
     def accepted(self, subprotocol: str | None, extensions: str | None) -> Fields:
-        """Return the fields of the answer 101 (RFC 6455 section 4.2.2)."""
+        """Return the fields of the answer 101 (RFC 6455 section 4.2.2). `subprotocol` and `extensions`: those that were
+        chosen, None for none.
+        """
         return (
             (b"Upgrade", b"websocket"),
             (b"Connection", b"Upgrade"),
@@ -42,7 +44,9 @@ class Opening:
         )
 
     def accepted_on_stream(self, subprotocol: str | None, extensions: str | None) -> Fields:
-        """Return the fields of the answer 200 over HTTP/2 (RFC 8441 section 5)."""
+        """Return the fields of the answer 200 over HTTP/2 (RFC 8441 section 5). `subprotocol` and `extensions`: those
+        that were chosen, None for none.
+        """
         fields = []
         if subprotocol is not None:
             fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))

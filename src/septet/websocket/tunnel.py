@@ -1,8 +1,8 @@
 """The messages of one WebSocket, and the bytes of its connection (RFC 6455 sections 5 to 7).
 
 A `Tunnel` adds limits to the frames, because clients may be hostile. The bytes of messages that wait for the
-application are bounded, and what comes after them is not parsed before they are taken; the fragments of a message are
-joined as they come; and compressed bytes are expanded in small pieces.
+application are bounded: what comes after them is not parsed until the application has taken some. The fragments of a
+message are joined as they come, and compressed bytes are expanded in small pieces.
 """
 
 import logging
@@ -44,7 +44,7 @@ _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class TunnelOptions:
-    """Options that all tunnels of a server share."""
+    """Options that all WebSockets of a server share."""
 
     max_message: int = 16 << 20
     """Most bytes of a client's message, after expansion."""
@@ -109,29 +109,34 @@ class Tunnel:
         )
         self.frames = protocol
         self.message = protocol.message
-        """Gives the bytes of a message."""
+        """Returns the bytes of a frame that holds a whole message, given as str or bytes."""
         self.accepted_extensions = _negotiate(protocol, offered_extensions) if offered_extensions else None
         self._slices = bool(protocol.extensions)
         self._partial: bytearray | None = None
-        """What has come of a message in fragments."""
+        """What has come of a message whose last fragment has not; None if there is no such message."""
         self._text = False
-        """That message is text."""
+        """True if the message in `_partial` is text, False if it is binary."""
         self.messages: deque[Message] = deque()
         """Whole messages that the application has not taken."""
         self.queued = 0
-        """Their bytes, each at least MESSAGE_BYTES."""
+        """Size of `messages`: the length of each (characters of text, bytes of binary data), and MESSAGE_BYTES for
+        each.
+        """
         self.unparsed = bytearray()
-        """What was received behind them."""
+        """Bytes received that are not parsed yet, because too many messages wait, or too many frames came at once."""
         self.behind = False
-        """`unparsed` has frames only because there were so many at once: `parse` is to be called when others had their
-        turn, whether the application takes messages or not."""
+        """True if more than FRAMES_AT_ONCE frames came at once: `unparsed` has the others, and `parse` must be called
+        after other clients have been served, whether the application takes messages or not.
+        """
         self.closed: tuple[int, str] | None = None
         """Code and reason with which the application is told that the tunnel has ended; None while it is open."""
         self.close_begun = False
-        """We have sent the first close frame."""
+        """True if this side was the first to send a Close frame."""
         self._closed_behind: tuple[int, str] | None = None
-        """`closed`, when the messages before that are taken: the client's close frame, or its error, came behind them,
-        and the application may have something to answer. Until then our close frame is held back."""
+        """The value of `closed` once the application has taken the messages that came before the client's Close frame,
+        or before its error. The application may want to answer those messages, so our Close frame is held back until
+        then.
+        """
 
     # In
 
@@ -145,7 +150,9 @@ class Tunnel:
 
     @property
     def unread(self) -> int:
-        """Bytes of complete messages that were received and not taken by the application."""
+        """Bytes that were received and not taken by the application: waiting messages, and bytes that are not parsed
+        yet.
+        """
         return self.queued + len(self.unparsed)
 
     def take(self) -> Message | None:
@@ -161,7 +168,9 @@ class Tunnel:
         return message
 
     def drop(self) -> None:
-        """Discard messages from now on: the application wants no more."""
+        """Discard all messages that wait, and parse what is in `unparsed` for Close frames and pings: the application
+        takes no more messages. To be called again after more has come.
+        """
         self.messages.clear()
         self.queued = 0
         self.parse()
@@ -176,7 +185,7 @@ class Tunnel:
         self.closed, self._closed_behind = self._closed_behind, None
 
     def end(self) -> None:
-        """Called when the client's stream has ended. Without a Close frame before it, that is an abnormal end."""
+        """Called when the client's stream has ended. Without a Close frame before it, the close code is 1006."""
         if self.closed is None:
             self.closed = self._closed_behind or (ABNORMAL, "")
         self._closed_behind = None
@@ -189,7 +198,7 @@ class Tunnel:
         self.frames.parser.close()
 
     def parse(self) -> None:
-        """Parse what is left, until the queue is full or `behind` is set."""
+        """Parse the bytes in `unparsed`, until more than QUEUE_BYTES of messages wait or `behind` is set."""
         size = SLICE_BYTES if self._slices else QUEUE_BYTES
         self.behind = False
         while self.unparsed and self.queued <= QUEUE_BYTES and not self.behind:
@@ -246,7 +255,7 @@ class Tunnel:
 
     @property
     def over(self) -> bool:
-        """True if nothing is to be sent after the present output: Close frames were exchanged, or the client has broken
+        """True if nothing is to be sent after what is queued now: Close frames were exchanged, or the client has broken
         the protocol.
         """
         return self.frames.eof_sent and self._closed_behind is None
@@ -270,7 +279,9 @@ class Tunnel:
         return writes[0] if len(writes) == 1 else b"".join(writes)
 
     def ping(self) -> bytes:
-        """Return the bytes of a ping, which is sent because the connection is idle."""
+        """Return the bytes of a ping, which is sent because the connection is idle. Also frees the compressor, which
+        takes memory.
+        """
         for extension in self.frames.extensions:
             if isinstance(extension, Deflate):
                 extension.forget()
@@ -291,7 +302,7 @@ class Tunnel:
             self.frames.send_close(code, reason)
 
     def fail(self, code: int, reason: str) -> None:
-        """Close at once: the client has broken the protocol, or does not answer."""
+        """Close at once with this code and reason, because the client has broken the protocol or does not answer."""
         if not self.frames.eof_sent:
             self.frames.fail(code, reason)
         if self.closed is None:

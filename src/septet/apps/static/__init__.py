@@ -21,7 +21,7 @@ from septet.http.head import response_head
 __all__ = ["ALLOW", "IN_MEMORY", "Static", "plain"]
 
 ATTEMPTS = 3
-"""Most attempts to examine and open a file that changes meanwhile; after that the answer is 503."""
+"""Most attempts to examine and open a file that changes while this is done; after that the answer is 503."""
 
 ALLOW = ((b"Allow", b"GET, HEAD, OPTIONS"),)
 
@@ -30,9 +30,12 @@ class Static:
     """Serves the files below `directory` at the paths below `route`, which begins and ends with a slash.
 
     Paths are compared percent-decoded: otherwise `/st%61tic/x` would reach the application, which sees it as
-    `/static/x` (RFC 3986 section 6.2.2.2). So `route` must be decoded as well. `cache_control` is the value of
-    Cache-Control, empty for none; `clock` returns nanoseconds since 1970; `before` is what a proxy has taken off the
-    beginning of the paths, percent-decoded, and what redirects begin with.
+    `/static/x` (RFC 3986 section 6.2.2.2). So `route` must be decoded as well.
+
+    Args:
+        cache_control: value of the field Cache-Control; "" for none.
+        clock: returns nanoseconds since 1970.
+        before: the beginning of the URL's path that a proxy has removed, percent-decoded; redirects put it back.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class Static:
     ) -> None:
         self._route = os.fsencode(route.rstrip("/")) + b"/"
         self.received = self._route[:-1]
-        """The beginning of the paths that it serves, without a slash at its end."""
+        """The beginning of the paths that this directory serves: its route without the slash at the end."""
         self._before = quote_from_bytes(before).encode("ascii")
         self._files = Files(Tree(directory), cache_control.encode("ascii"), clock)
 
@@ -81,7 +84,7 @@ class Static:
         return plain(503, ((b"Retry-After", b"1"),))
 
     def _read(self, request: Request) -> FileRequest | Response:
-        """Return the parsed request, or its answer if that does not depend on the files."""
+        """Return the parsed request; or the answer to it, if that does not depend on the files."""
         if request.method == "OPTIONS":
             return response_head(204, b"No Content", ALLOW), b"", None
         if request.method not in ("GET", "HEAD"):

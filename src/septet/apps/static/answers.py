@@ -11,7 +11,7 @@ from septet.exchange import Fields, FileRegion, Part, Response, ResponseHead
 from septet.http.head import reason_phrase, response_head
 
 Open = Callable[[Representation], OwnedDescriptor]
-"""Opens the file in the state in which it was found. Raises OSError, and `files.Changed` if it has changed."""
+"""A function that opens a file found before. Raises OSError, and `files.Changed` if the file has changed since."""
 
 _BOUNDARY_BYTES = 16
 """Random bytes in the boundary of a multipart answer."""
@@ -58,8 +58,9 @@ def _part(found: Representation, span: Span, open_file: Open) -> Response:
 
 
 def _parts(found: Representation, spans: list[Span], open_file: Open) -> Response:
-    """Return the answer with several ranges (section 15.3.7.2). The boundary is random, so that no file can contain
-    it."""
+    """Return the answer with several ranges (RFC 9110 section 15.3.7.2). The boundary is random, so that no file can
+    contain it.
+    """
     boundary = os.urandom(_BOUNDARY_BYTES).hex().encode("ascii")
     frame = Multipart(boundary, found.media_type, spans, found.size)
     head = found.head(206, b"Partial Content", frame.length, frame.content_type)
@@ -67,8 +68,9 @@ def _parts(found: Representation, spans: list[Span], open_file: Open) -> Respons
 
 
 def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], open_file: Open) -> Response:
-    """Return an answer with these pieces as its content: joined if the file is in memory, else the file's by
-    sendfile(2)."""
+    """Return an answer with these pieces as its content. If the file is in memory they are joined; else they are sent
+    one by one, parts of the file by sendfile(2).
+    """
     content = found.content
     if content is not None:
         return head, b"".join(piece if isinstance(piece, bytes) else content[slice(*piece)] for piece in pieces), None
@@ -78,7 +80,9 @@ def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], 
 
 
 class _Pieces:
-    """The parts of an answer from an open file (a `ResponseParts`), which is closed when the last has been sent."""
+    """The parts of an answer from an open file, as a `ResponseParts`. The file is closed when the last part has been
+    sent.
+    """
 
     whole = False
 
@@ -95,7 +99,7 @@ class _Pieces:
         return FileRegion(owner.number, piece.start, piece.stop - piece.start, self._version, owner)
 
     def detach(self) -> None:
-        """Nothing to do: no application has kept anything of the exchange."""
+        """Do nothing: unlike the parts of an application's answer, these refer to nothing of the exchange."""
 
     def close(self) -> None:
         self._owner = None

@@ -14,8 +14,9 @@ SUFFIXES = {b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"}
 smallest."""
 
 _LEAST = 0.0001
-"""The weight of the identity coding if Accept-Encoding does not name it: acceptable (section 12.5.3, rule 2), but less
-than every weight that can be written."""
+"""The weight of the file without a coding if Accept-Encoding does not name "identity": it is acceptable (RFC 9110
+section 12.5.3, rule 2), but less than every weight that can be written.
+"""
 
 _MOST_CODINGS = 64
 """Most elements of Accept-Encoding that are parsed; there are fewer registered codings."""
@@ -48,7 +49,9 @@ class Accepted:
 
 
 read_accepted = lru_cache(64)(Accepted)
-"""Parses a value once: there are about as many different ones as there are browsers."""
+"""`Accepted(value)`, cached for the last 64 values of Accept-Encoding: there are about as many different ones as there
+are browsers.
+"""
 
 
 def _weights(value: bytes) -> dict[bytes, float]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 _tags = re.compile(rb'((?:W/)?"[!\x23-\x7e\x80-\xff]*")').split
-"""entity-tag, section 8.8.3. It may contain a comma."""
+"""Splits a field's value at its entity tags (RFC 9110 section 8.8.3), which may contain commas: the text between them
+and the tags alternate in the result.
+"""
 
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 _DAY = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
@@ -22,21 +24,25 @@ _dates = (
     re.compile(_LONG_DAY + rb", (?P<day>[0-9]{2})-" + _MONTH + rb"-(?P<year>[0-9]{2}) " + _TIME + rb" GMT").fullmatch,
     re.compile(_DAY + b" " + _MONTH + rb" (?P<day>[ 0-9][0-9]) " + _TIME + rb" (?P<year>[0-9]{4})").fullmatch,
 )
-"""The three forms of HTTP-date, section 5.6.7: the one that is sent, and two obsolete ones that must be accepted."""
+"""The three forms of HTTP-date, RFC 9110 section 5.6.7: the one that is sent, and two obsolete ones that must be
+accepted.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """The fields that identify one state of a representation (section 8.8)."""
+    """The fields that identify one state of a file (RFC 9110 section 8.8)."""
 
     tag: bytes
-    """A strong entity tag."""
+    """The value of ETag: a strong entity tag."""
     modified: bytes
     """The value of Last-Modified."""
     modified_s: int
     """The time in `modified`, in seconds since 1970."""
     settled: bool
-    """The second in `modified` is over, so no other state can have the same value (section 8.8.2.2)."""
+    """True if the second that `modified` names was over when the file was read, so that no later state can have the
+    same date (RFC 9110 section 8.8.2.2).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +53,21 @@ class Tags:
     any: bool = False
 
     def has(self, tag: bytes) -> bool:
-        """True if `tag`, a strong one, matches by strong comparison (section 8.8.3.2)."""
+        """True if the strong tag `tag` is in the list by strong comparison (RFC 9110 section 8.8.3.2)."""
         return self.any or tag in self.listed
 
     def has_weakly(self, tag: bytes) -> bool:
-        """True if `tag`, a strong one, matches by weak comparison (section 8.8.3.2)."""
+        """True if the strong tag `tag` is in the list by weak comparison, which ignores the prefix `W/` (RFC 9110
+        section 8.8.3.2).
+        """
         return self.has(tag) or b"W/" + tag in self.listed
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The preconditions of a request; dates in seconds since 1970. None: the field is missing, or must be ignored."""
+    """The preconditions of a request, a field each; dates in seconds since 1970. None: the request does not have the
+    field, or the field must be ignored.
+    """
 
     match: Tags | None
     unmodified_since: int | None
@@ -66,7 +76,9 @@ class Conditions:
     if_range: bytes | None
 
     def status(self, now: Validators) -> int:
-        """304 or 412 if a condition fails for the file's state `now`, else 200: section 13.2.2, steps 1 to 4."""
+        """Return 304 or 412 if a condition fails for the file, whose present state is `now`, else 200 (RFC 9110 section
+        13.2.2, steps 1 to 4).
+        """
         if self.match is not None:
             if not self.match.has(now.tag):
                 return 412
@@ -79,16 +91,17 @@ class Conditions:
         return 200
 
     def permit_range(self, now: Validators) -> bool:
-        """True if Range applies to the state `now`: If-Range is missing or matches it (section 13.2.2, step 5)."""
+        """True if the field Range is to be honoured for the file, whose present state is `now`: If-Range is missing or
+        matches it (RFC 9110 section 13.2.2, step 5).
+        """
         if self.if_range is None or self.if_range == now.tag:
             return True
         return now.settled and self.if_range == now.modified
 
 
 def read_conditions(said: Mapping[bytes, bytes]) -> Conditions | None:
-    """Return the conditions in a head, given its fields by their names in lower case; None if there are none.
-
-    A malformed date is ignored (sections 13.1.3 and 13.1.4).
+    """Return the conditions in a head, given its fields by their names in lower case; None if there are none. A
+    malformed date is ignored (RFC 9110 sections 13.1.3 and 13.1.4).
     """
     found = Conditions(
         _read_tags(said.get(b"if-match")),
@@ -132,7 +145,7 @@ def seconds(date: bytes) -> int | None:
 
 
 def _year(digits: bytes) -> int:
-    """Return the year; two digits stand for one that is at most 50 years ahead (section 5.6.7)."""
+    """Return the year; two digits stand for one that is at most 50 years ahead (RFC 9110 section 5.6.7)."""
     year = int(digits)
     if len(digits) == 4:
         return year

@@ -61,7 +61,7 @@ class Representation:
     """The fields of a 200 that a 304 repeats (RFC 9110 section 15.4.5)."""
     media_type: bytes
     codings: Fields = ()
-    """Content-Encoding, or nothing."""
+    """The header field Content-Encoding; () if the file is sent without a content coding."""
 
     @property
     def size(self) -> int:
@@ -69,11 +69,13 @@ class Representation:
 
     @property
     def version(self) -> tuple[int, int]:
-        """Size and time that must not change while it is sent: see `FileRegion.version`."""
+        """Size in bytes and time in ns that the file must keep while it is sent: see `FileRegion.version`."""
         return self.identity.size, self.identity.modified_ns
 
     def head(self, status: int, reason: bytes, length: int, kind: bytes, *more: tuple[bytes, bytes]) -> ResponseHead:
-        """Return the head of an answer that sends the file, or `length` bytes in parts of it, as media type `kind`."""
+        """Return the head of an answer with `length` bytes of content: the file, or parts of it. `kind`: the content's
+        media type. `more`: further header fields.
+        """
         framing = ((b"Accept-Ranges", b"bytes"), (b"Content-Length", b"%d" % length))
         return response_head(
             status, reason, (*self.caching_fields, (b"Content-Type", kind), *self.codings, *more, *framing)
@@ -81,7 +83,7 @@ class Representation:
 
     @cached_property
     def whole(self) -> Response:
-        """The answer with the whole file if it is in memory, else with its head alone."""
+        """The answer 200 with the whole file as its content; with the head alone if the file is not in memory."""
         return self.head(200, b"OK", self.size, self.media_type), self.content or b"", None
 
     @cached_property
@@ -109,7 +111,7 @@ class Resource:
 
 
 class Files:
-    """The files of a tree, and a cache of them. May be used by several threads."""
+    """The files below a directory (a `tree.Tree`), and a cache of them. May be used by several threads."""
 
     def __init__(self, tree: Tree, cache_control: bytes, clock: Clock) -> None:
         self._tree = tree
@@ -144,15 +146,17 @@ class Files:
         return self._recall(resolved) or self._examine(resolved)
 
     def open(self, found: Representation) -> OwnedDescriptor:
-        """Open the file in the state in which it was found. Raises OSError, and Changed if its state is another."""
+        """Open a file that `find` has found. Raises OSError, and Changed if the file has changed since."""
         file = owned(self._tree.open(found.name))
         if identity(os.fstat(file.number)) != found.identity:
             raise Changed
         return file
 
     def _examine(self, name: bytes) -> Resource:
-        """Read the file with a plain name and the compressed ones beside it. Raises as `find` does, and OSError with an
-        errno in `LINK_MET` if there is a link on the way."""
+        """Read the file called `name` and the compressed files beside it, and cache them. `name` must be plain
+        (`tree.is_plain`). Raises as `find` does, and OSError with an errno in `LINK_MET` if a component of the name is
+        a link.
+        """
         now_ns = self._clock()
         # Before anything is opened, so that `unchanged` notices a change that comes from now on.
         ancestors = self._tree.ancestors(name)
@@ -210,7 +214,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class _ReadFile:
-    """A regular file in its directory, and its content if it is small."""
+    """A regular file that was read: its name, its state, and its content if it is small enough to be held in memory."""
 
     name: bytes
     identity: Identity
@@ -224,7 +228,9 @@ class _ReadFile:
 
 
 def _read_in(directory: int, name: bytes) -> _ReadFile:
-    """Read a file. Raises OSError, and Changed if it is written to meanwhile."""
+    """Read the file `name`, whose directory has the descriptor `directory`. Raises OSError, and Changed if the file is
+    written to meanwhile.
+    """
     descriptor = open_in(directory, name)
     try:
         found = identity(os.fstat(descriptor))
@@ -243,7 +249,7 @@ def _read_in(directory: int, name: bytes) -> _ReadFile:
 
 
 def _read_beside(directory: int, name: bytes) -> _ReadFile | None:
-    """Read a file; None if there is no regular file of that name."""
+    """Read the file `name` as `_read_in` does; None if there is no regular file of that name."""
     try:
         return _read_in(directory, name)
     except OSError as error:
@@ -258,8 +264,9 @@ def is_absence(error: OSError) -> bool:
 
 
 def _tag(status: Identity, coding: bytes) -> bytes:
-    """Return a strong entity tag of one state of one file. A hash, because inode numbers must not be disclosed
-    (CVE-2003-1418)."""
+    """Return a strong entity tag for one state of a file with a content coding. It is a hash, because inode numbers
+    must not be disclosed (CVE-2003-1418).
+    """
     state = b"%b %d %d %d %d" % (coding, status.inode, status.size, status.modified_ns, status.changed_ns)
     return b'"%b"' % blake2b(state, digest_size=12).hexdigest().encode("ascii")
 

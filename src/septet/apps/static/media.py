@@ -3,7 +3,9 @@
 import mimetypes
 
 _types = mimetypes.MimeTypes()
-"""Python's own table, so that a type does not depend on the machine, and types that older Pythons lack."""
+"""The media types by suffix: Python's own table, not the machine's, so that a type does not depend on the machine; and
+types that older versions of Python lack.
+"""
 
 for _suffix, _type in {
     ".avif": "image/avif",
@@ -31,5 +33,7 @@ def media_type(name: str) -> str:
 
 
 def own_coding(name: str) -> str:
-    """Return the content coding of the file itself; empty for none. SVG 2, section 1.3, requires it for .svgz."""
+    """Return the content coding that the file itself has by its name, such as gzip for .svgz (SVG 2, section 1.3);
+    empty for none.
+    """
     return "gzip" if name.lower().endswith(".svgz") else ""

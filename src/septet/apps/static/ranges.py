@@ -35,7 +35,7 @@ class Span(NamedTuple):
     stop: int
 
     def content_range(self, size: int) -> bytes:
-        """Return the value of Content-Range for this part of `size` bytes (section 14.4)."""
+        """Return the value of Content-Range for this part of a file of `size` bytes (RFC 9110 section 14.4)."""
         return b"bytes %d-%d/%d" % (self.start, self.stop - 1, size)
 
 
@@ -44,10 +44,8 @@ Piece = bytes | Span
 
 
 def read_ranges(value: bytes) -> tuple[Spec, ...] | None:
-    """Parse a Range field; None if it must be ignored: another unit, or a malformed set.
-
-    Empty if there are more than MAX_RANGES: then the answer is 416, as for a set that cannot be satisfied (section
-    15.5.17).
+    """Parse a Range field; None if it must be ignored: another unit, or a malformed set. Empty if there are more than
+    MAX_RANGES: then the answer is 416, as for a set that cannot be satisfied (RFC 9110 section 15.5.17).
     """
     matched = _bytes_unit(value)
     if not matched:
@@ -85,8 +83,8 @@ def _number(digits: bytes) -> int:
 def select(specs: tuple[Spec, ...], size: int) -> list[Span]:
     """Return the parts of a file of `size` bytes that answer these ranges. Parts that overlap or touch are merged.
 
-    They are in the order in which they were asked for (section 15.3.7.2), a merged one in the place of its first. Empty
-    if no range can be satisfied.
+    They are in the order in which they were asked for (RFC 9110 section 15.3.7.2), a merged one in the place of its
+    first. Empty if no range can be satisfied.
     """
     wanted = [span for spec in specs if (span := _span(spec, size)) is not None]
     merged: list[tuple[int, Span]] = []
@@ -99,17 +97,20 @@ def select(specs: tuple[Spec, ...], size: int) -> list[Span]:
 
 
 def _span(spec: Spec, size: int) -> Span | None:
-    """Return the part of the file that a range asks for; None if it cannot be satisfied (section 14.1.2)."""
+    """Return the part of a file of `size` bytes that a range asks for; None if it cannot be satisfied (RFC 9110 section
+    14.1.2).
+    """
     if spec.first is None:
         return Span(max(0, size - spec.last), size) if spec.last and size else None
     return Span(spec.first, min(spec.last + 1, size)) if spec.first < size else None
 
 
 class Multipart:
-    """The body of a multipart/byteranges response (section 14.6): part headers, parts of the file, closing boundary.
+    """The body of a multipart/byteranges response (RFC 9110 section 14.6): part headers, parts of the file, closing
+    boundary.
 
     It holds no data of the file: `pieces` yields a `Span` for each part, and the caller reads those bytes. `size` is
-    that of the whole file.
+    the length of the whole file in bytes.
     """
 
     def __init__(self, boundary: bytes, media_type: bytes, spans: list[Span], size: int) -> None:

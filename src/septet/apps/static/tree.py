@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 LINK_MET = frozenset({errno.ELOOP, errno.ENOTDIR})
-"""The errors of open(2) for a link with O_NOFOLLOW, and for a link with O_DIRECTORY as well."""
+"""The errors by which open(2) reports that a component of a name is a link: ELOOP with O_NOFOLLOW, ENOTDIR with
+O_DIRECTORY as well.
+"""
 
 # Without O_NONBLOCK, opening a FIFO would wait for a writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -86,8 +88,9 @@ class Tree:
 
     @contextmanager
     def directory_of(self, name: bytes) -> Iterator[int]:
-        """Context manager: a descriptor (O_PATH) of the directory that holds `name`, closed at the end. `name` is
-        plain: no component may be a link. Raises OSError, with an errno in `LINK_MET` if a component is a link."""
+        """Context manager: a descriptor (O_PATH) of the directory that holds `name`, closed at the end. `name` must be
+        plain (`is_plain`). Raises OSError, with an errno in `LINK_MET` if a component of the name is a link.
+        """
         descriptor = os.open(self._root, _DIRECTORY)
         try:
             for component in name.split(b"/")[:-1]:
@@ -99,16 +102,19 @@ class Tree:
             os.close(descriptor)
 
     def open(self, name: bytes) -> int:
-        """Open a file by a plain name; returns a descriptor. Raises OSError, with an errno in `LINK_MET` for a link."""
+        """Open the file called `name`, which must be plain (`is_plain`); returns a descriptor. Raises OSError, with an
+        errno in `LINK_MET` if a component of the name is a link.
+        """
         if b"/" not in name:
             return os.open(self._root + name, _FILE)
         with self.directory_of(name) as directory:
             return open_in(directory, name)
 
     def resolve(self, name: bytes) -> bytes:
-        """Return the plain name, without links, to which a name leads.
+        """Return the name, relative to the directory and without links, of the file to which `name` leads.
 
-        Raises FileNotFoundError if that lies outside of the directory, IsADirectoryError if it is the directory itself.
+        Raises FileNotFoundError if that file lies outside of the directory, IsADirectoryError if it is the directory
+        itself.
         """
         # As browsers do: `..` removes a component of the name. A name that leaves the directory and returns
         # (../public/a.txt, ../proc/1/cwd/a.txt) would tell clients what is outside.

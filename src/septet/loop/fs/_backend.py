@@ -9,7 +9,9 @@ from typing import Protocol
 StrPath = str | os.PathLike[str]
 
 FIRST_READ = 64 * 1024
-"""Bytes of the first read of a file: enough for all of most files, so that fstat(2) need not be called first."""
+"""Bytes of the first read of a file: most files end within it, so that their size need not be asked with fstat(2)
+first.
+"""
 
 
 def encoded(path: StrPath) -> bytes:
@@ -49,7 +51,9 @@ class FileBackend(Protocol):
     """The operations of a file backend. All methods raise OSError, with the path if they take one."""
 
     async def open(self, path: StrPath, flags: int, permissions: int) -> int:
-        """Return a descriptor. If the caller is cancelled before, the descriptor is closed."""
+        """Open `path` with these `flags` of open(2), and return the descriptor. If the caller is cancelled before it
+        receives the descriptor, the descriptor is closed.
+        """
 
     async def close(self, fd: int) -> None:
         """Close the descriptor, also if the caller is cancelled."""

@@ -14,8 +14,9 @@ from septet.loop.fs._backend import FIRST_READ, FileBackend, StrPath, encoded, p
 from septet.pollers._uring_abi import OPEN_HOW
 
 ANSWERS_PER_YIELD = 64
-"""After this many operations done from the caches, other tasks get a turn. Otherwise a task that reads a thousand
-cached files would keep them waiting."""
+"""Number of operations done from the caches after which other tasks may run. Otherwise a task that reads a thousand
+cached files would keep them waiting.
+"""
 
 READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 
@@ -62,7 +63,9 @@ class CachedFiles:
         self._answers = 0
 
     def _must_yield(self) -> bool:
-        """Count an operation; True for every ANSWERS_PER_YIELD-th, before which the caller must yield to the loop."""
+        """Count an operation. Returns True for every ANSWERS_PER_YIELD-th: the caller must let other tasks run before
+        it.
+        """
         self._answers += 1
         return not self._answers % ANSWERS_PER_YIELD
 

@@ -10,7 +10,9 @@ from typing import Self
 from septet.loop.fs._backend import FileBackend, StrPath, position
 
 CHUNK = 256 * 1024
-"""Bytes per read beyond the size that fstat(2) gives: files in /proc have none, others may have grown."""
+"""Bytes per read once the size that fstat(2) gave has been read: files in /proc have no size, and others may have
+grown.
+"""
 
 _FLAGS = {
     "r": os.O_RDONLY,

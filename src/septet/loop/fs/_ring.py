@@ -1,4 +1,4 @@
-"""The file backend of `UringLoop`: an operation is prepared, and its completion wakes the task.
+"""The file backend of `UringLoop`: an operation is submitted to io_uring, and its completion wakes the task.
 
 Paths and buffers belong to the kernel until the completion, even after a cancellation; `Ring` keeps them alive.
 """
@@ -22,7 +22,7 @@ MAX_READ = 1 << 30
 
 
 class RingFiles:
-    """The files of one `UringLoop`. If a task is cancelled, its operation is cancelled in the ring, too."""
+    """The file backend of one `UringLoop`. If a task is cancelled, its operation is cancelled in the ring, too."""
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -91,8 +91,9 @@ class RingFiles:
 
 
 def _useful_size(fd: int, size: int, offset: int) -> int:
-    """Return the size of the buffer to allocate: about what the file has left, because allocating fills it with
-    zeros."""
+    """Return the size in bytes of the buffer for a read of `size` bytes at `offset`: for a regular file, not much more
+    than the file still has from there on, because allocating a buffer fills it with zeros.
+    """
     status = os.fstat(fd)
     if S_ISREG(status.st_mode):
         size = min(size, max(status.st_size - offset, FIRST_READ))
@@ -110,7 +111,9 @@ class _Operation:
         self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def completed(self, res: int, flags: int, data: bytes) -> None:
-        """Called by the ring when the operation is complete: sets the future's result, or its OSError."""
+        """Called by the ring when the operation is complete: sets the future's result to `res`, or to an OSError if
+        `res` is a negative error number. `flags` and `data` are not used.
+        """
         if self.future.cancelled():
             if self._gives_fd and res >= 0:
                 os.close(res)  # opened after the task was cancelled
@@ -120,7 +123,9 @@ class _Operation:
             self.future.set_exception(OSError(-res, os.strerror(-res), self._path))
 
     def abandon(self) -> None:
-        """Called when the task is cancelled. If the operation has just opened a descriptor, close that."""
+        """Called when the task is cancelled. If the operation has opened a file, whose descriptor the task will not
+        receive, close the descriptor.
+        """
         future = self.future
         if self._gives_fd and future.done() and not future.cancelled() and future.exception() is None:
             os.close(future.result())

@@ -14,7 +14,9 @@ T = TypeVar("T")
 
 
 class ThreadFiles:
-    """The files of one loop. A thread cannot be stopped: if its task is cancelled, it still finishes its call."""
+    """The file backend of one loop, by threads. A thread cannot be stopped: if its task is cancelled, it still finishes
+    its call.
+    """
 
     def __init__(self) -> None:
         self._locks: dict[int, _DescriptorLock] = {}

@@ -1,8 +1,8 @@
-"""For each option of gunicorn, uvicorn, granian, uWSGI, hypercorn and waitress: our option to use instead, or why there
-is none.
+"""For each option of gunicorn, uvicorn, granian, uWSGI, hypercorn and waitress: the option of Septet to use instead, or
+why there is none.
 
-These names are not accepted as options: each option of ours has one name. The tables of the first three servers are
-complete, which tests check against those servers; the others have the common options. Three places show the tables:
+These names are not accepted as options: each option of Septet has one name. The tables of gunicorn, uvicorn and granian
+are complete, which tests check against those servers; the others have the common options. Three places show the tables:
 error messages, by `hint`; the documentation's pages "from gunicorn" and so on; and `septet migrate`, for settings that
 it leaves out.
 """
@@ -32,7 +32,7 @@ _OTHERS = {
     "script-name": "use --root-path /PREFIX",
     "env-file": "set the variables before (set -a; . FILE), or by EnvironmentFile= of systemd",
 }
-"""Options of hypercorn and waitress, and names that people type by habit."""
+"""For options of hypercorn and waitress, and names that people type by habit: what to use instead."""
 
 
 @cache

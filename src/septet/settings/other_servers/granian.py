@@ -60,4 +60,4 @@ OPTIONS = {
     "pid-file": "use --pid-file FILE",
     "version": "use `septet --version`",
 }
-"""What to use instead, by the option's names, without leading dashes."""
+"""What to use instead of each option of granian, by the option's names without leading dashes, separated by blanks."""

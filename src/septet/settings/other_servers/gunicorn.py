@@ -97,4 +97,6 @@ OPTIONS = {
     "control-socket-mode": "the socket is for the user of the server and for root",
     "control-socket-disable no-control-socket": "there is no control socket without --control",
 }
-"""What to use instead, by the setting's names in the file and on the command line, without leading dashes."""
+"""What to use instead of each setting of gunicorn, by its names in the file and on the command line, without leading
+dashes, separated by blanks.
+"""

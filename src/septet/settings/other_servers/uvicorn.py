@@ -52,4 +52,4 @@ OPTIONS = {
     "reset-contextvars": "each request runs in a context of its own; there is nothing to set",
     "factory": "use --factory",
 }
-"""What to use instead, by the option's names, without leading dashes."""
+"""What to use instead of each option of uvicorn, by the option's names without leading dashes, separated by blanks."""

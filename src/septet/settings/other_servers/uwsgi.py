@@ -78,7 +78,7 @@ OPTIONS = {
     "memory-report": _STATSD,
     "emperor vassals-dir": "one service for each application, by a service manager; or --mount",
 }
-"""What to use instead, by the option's names."""
+"""What to use instead of each option of uWSGI, by the option's names, separated by blanks."""
 
 GROUPS = {
     "route": "routing by rules is for a proxy in front",
@@ -105,4 +105,4 @@ GROUPS = {
     "legion": "use a cluster manager",
     "websocket": "WebSockets are for ASGI applications: see --ws",
 }
-"""What to use instead, for all options whose names begin with these words."""
+"""What to use instead of all options of uWSGI whose names begin with these words, if OPTIONS lacks them."""
