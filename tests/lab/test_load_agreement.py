@@ -63,8 +63,10 @@ def serving(directory: Path, *options: str) -> Iterator[str]:
         os.sched_setaffinity(process.pid, [min(os.sched_getaffinity(0))])
         match = re.search(r"http://\S+", process.stderr.readline())
         assert match is not None
-        yield match[0] + "/"
-        process.terminate()
+        try:
+            yield match[0] + "/"
+        finally:
+            process.terminate()
 
 
 def output(*command: str) -> tuple[str, float]:

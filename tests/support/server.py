@@ -108,6 +108,8 @@ class Server:
         try:
             if kind is None:
                 self.stop()
+            elif error is not None:
+                error.add_note(f"The server's log ended with:\n{self.stderr()[-4000:]}")
         finally:
             self._destroy()
 
