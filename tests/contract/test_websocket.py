@@ -45,7 +45,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 def test_over_tls(model: str, authority: Authority, token: str) -> None:
     """Conversation, back-pressure, and the order to stop."""
-    context = authority.client_context()
+    context = authority.context_for_websockets()
     with TlsServer(authority, APP, "--model", model) as server:
         with dial(server, "/describe", ssl=context) as client:
             scope = json.loads(client.recv(PATIENCE_S))
@@ -69,7 +69,7 @@ def test_over_tls(model: str, authority: Authority, token: str) -> None:
 def test_observed(model: str, authority: Authority, options: tuple[str, ...], token: str) -> None:
     """Options that have other sessions made; and a WebSocket may last for longer than a request. Over TLS."""
     with TlsServer(authority, APP, "--model", model, *options) as server:
-        with dial(server, f"/echo?token={token}", ssl=authority.client_context()) as client:
+        with dial(server, f"/echo?token={token}", ssl=authority.context_for_websockets()) as client:
             assert not becomes_true(lambda: "SEP101" in server.stderr(), 0.6)
             client.send("hello")
             assert client.recv(PATIENCE_S) == "hello"

@@ -50,7 +50,7 @@ def dial(proxy: TlsServer, authority: Authority) -> Any:
     host, port = proxy.address
 
     def dial(target: str, **settings: Any) -> ClientConnection:
-        url, context = f"wss://{host}:{port}{target}", authority.client_context()
+        url, context = f"wss://{host}:{port}{target}", authority.context_for_websockets()
         return connect(url, ssl=context, max_size=None, proxy=None, open_timeout=PATIENCE_S, **settings)
 
     return dial
@@ -101,7 +101,7 @@ def test_server_behind_that_stops(model: str, authority: Authority, token: str) 
         with TlsServer(authority, APP, "--model", model, environment={"UPSTREAM": upstream}) as proxy:
             assert isinstance(proxy.address, tuple)
             url = "wss://{}:{}/echo?token={}".format(*proxy.address, token)
-            with connect(url, ssl=authority.client_context(), proxy=None, open_timeout=PATIENCE_S) as client:
+            with connect(url, ssl=authority.context_for_websockets(), proxy=None, open_timeout=PATIENCE_S) as client:
                 client.send("hello")
                 assert client.recv(PATIENCE_S) == "hello"
                 behind.stop()

@@ -2,11 +2,13 @@
 
 import select
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Self
 
 import trustme
 
@@ -65,6 +67,44 @@ class Authority:
         for name, value in attributes.items():
             setattr(context, name, value)
         return context
+
+    def context_for_websockets(self) -> ssl.SSLContext:
+        """A context for the sync client of the library `websockets`."""
+        return self.client_context(sslsocket_class=TwoThreadsSocket)
+
+
+class TwoThreadsSocket(ssl.SSLSocket):
+    """A client's TLS socket that one thread may read while another writes, as the sync client of `websockets` does.
+
+    OpenSSL's connection is for one thread at a time (openssl-threads(7)), and Python 3.11 takes no lock: about one
+    WebSocket in a thousand stalled in its handshake, with any server.
+    """
+
+    def __new__(cls, *arguments: Any, **settings: Any) -> Self:
+        new = super().__new__(cls, *arguments, **settings)
+        new._in_use = Lock()
+        return new
+
+    def _at_once(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What the call returns. The lock is held while it runs, not while it waits for the other side."""
+        while True:
+            with self._in_use:
+                self.settimeout(0)
+                try:
+                    return call(*arguments)
+                except (ssl.SSLWantReadError, BlockingIOError):
+                    waits_for = ([self], [])
+                except ssl.SSLWantWriteError:
+                    waits_for = ([], [self])
+            select.select(*waits_for, [])
+
+    def recv(self, size: int = 1024, flags: int = 0) -> bytes:
+        return bytes(self._at_once(super().recv, size, flags))
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._at_once(super().send, rest, flags) :]
 
 
 class TlsConnection(Connection):
