@@ -143,7 +143,7 @@ def test_interrupted(tmp_path: Path, app: str) -> None:
     with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "held" in line:
+            if "held" in line or "disturbed" in line:  # the first run is kept; a good one may come late
                 break
         process.send_signal(2)
         said = process.communicate(timeout=60)[1]

@@ -36,7 +36,9 @@ def test_the_pieces_of_the_window_add_up_to_its_figures(rate: float | None, proc
     assert 3 <= len(measured) <= 4 + 1  # a stalled machine may begin a second late, and make one piece of two
     assert {piece["phase"] for piece in pieces} >= {"warm-up", "measured"}
     if rate is not None:
-        assert sum(piece["due"] for piece in measured) == pytest.approx(figures["due"], rel=0.05)
+        due = sum(piece["due"] for piece in measured)
+        # A stalled process tells its last second late, with what was due after the window.
+        assert 0.95 * figures["due"] <= due <= figures["due"] + rate
     assert [piece["number"] for piece in pieces] == sorted(piece["number"] for piece in pieces)
 
 
