@@ -276,12 +276,15 @@ def test_the_library_of_http2_is_optional() -> None:
     importers = {
         module_of(found.path) for found in all_imports() if found.module.split(".")[0] in ("h2", "hpack", "hyperframe")
     }
-    assert importers == {"septet.http2.compression", "septet.http2.connection", "septet.session._http2_input"}
+    load = {"septet.lab.load.http2"}
+    assert importers == {"septet.http2.compression", "septet.http2.connection", "septet.session._http2_input"} | load
     parts = ("_http2_answer", "_http2_body", "_http2_exchange", "_http2_output", "_http2_state", "_http2_websocket")
-    behind = {*importers, "septet.session.http2", *(f"septet.session.{part}" for part in parts)}
+    behind = {*(importers - load), "septet.session.http2", *(f"septet.session.{part}" for part in parts)}
     for found in all_imports():
         if found.module in behind:
             assert module_of(found.path) in {*behind, "septet.service", "septet.session.websocket"}, found
+        if found.module in load | {"septet.lab.load.streams"}:
+            assert module_of(found.path) in ("septet.lab.load.streams", "septet.lab.load.run"), found
 
 
 def test_the_library_of_websocket_is_optional() -> None:

@@ -21,14 +21,17 @@ from support.http2 import (
     DATA,
     END_HEADERS,
     END_STREAM,
+    GOAWAY,
     HEADERS,
     PADDED,
     PREFACE,
     SETTINGS,
+    WINDOW_UPDATE,
     Client,
     Peer,
     block,
     frame,
+    frames_of,
     get,
     head,
 )
@@ -339,15 +342,30 @@ def test_malformed_requests_reset_their_stream(fields: Any) -> None:
     assert len(peer.due) == 1
 
 
+@pytest.mark.parametrize("trailers", [False, True], ids=["", "trailers"])
 @pytest.mark.parametrize("lengths", [(b"4", b"5"), (b"x",), (b"-1",), (b"1, 1",), (b"3",), (b"5",)], ids=repr)
-def test_lengths_that_lie(lengths: tuple[bytes, ...]) -> None:
-    """The library ends the connection; no application sees a body of another length than the head says."""
+def test_lengths_that_lie(lengths: tuple[bytes, ...], trailers: bool) -> None:
+    """The stream is reset (RFC 9113 section 8.1.1), others go on, and no application sees a body of another length than
+    the head says. Nothing is lost of the connection's window.
+    """
     peer = Peer()
     fields = get("/", *((b"content-length", each) for each in lengths), method=b"POST")
-    peer.receive(head(1, fields, END_HEADERS) + frame(DATA, END_STREAM, 1, b"four"))
+    for stream in range(1, 101, 2):
+        peer.receive(head(stream, fields, END_HEADERS))
+        peer.receive(frame(DATA, 0 if trailers else END_STREAM, stream, b"four" * 4000))
+        if trailers:
+            peer.receive(head(stream, [(b"x", b"y")]))
+        assert not any(each.body_complete and not each.lost for each in peer.due)
+        peer.send(told=False)
+        assert frame(3, 0, stream, (1).to_bytes(4)) in peer.said
+    peer.receive(head(101))
+    peer.due[-1].respond(ok(), b"well", True)
     peer.send(told=False)
-    assert not any(each.body_complete and not each.lost for each in peer.due)
-    assert peer.session.phase.want is CLOSE or frame(3, 0, 1, (1).to_bytes(4)) in peer.said
+    assert peer.session.phase.want is not CLOSE
+    assert peer.said.endswith(b"well")
+    sent = frames_of(peer.said)
+    assert GOAWAY not in {kind for kind, _ in sent}
+    assert sum(int.from_bytes(payload) for kind, payload in sent if kind == WINDOW_UPDATE) > 50 * 15000
 
 
 @pytest.mark.parametrize(

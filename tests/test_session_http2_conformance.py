@@ -25,6 +25,7 @@ from support.http2 import (
     Peer,
     block,
     frame,
+    frames_of,
     get,
     head,
 )
@@ -218,9 +219,7 @@ comes is the same as if it were slower."""
 def errors_of(said: bytes) -> tuple[list[int], list[int]]:
     """The codes of the GOAWAY frames and of the RST_STREAM frames that were sent."""
     away, resets = [], []
-    while said:
-        length, kind = int.from_bytes(said[:3]), said[3]
-        payload, said = said[9 : 9 + length], said[9 + length :]
+    for kind, payload in frames_of(said):
         if kind == GOAWAY:
             away.append(int.from_bytes(payload[4:8]))
         elif kind == RST_STREAM:

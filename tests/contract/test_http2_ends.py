@@ -4,7 +4,7 @@ import json
 import os
 import re
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from h2.exceptions import ProtocolError
 
 from contract.test_generations import Versions
 from support.client import Connection as PlainConnection
-from support.http2 import Connection, frame, get, head
+from support.http2 import Client, Connection, frame, get, head
 from support.server import Server, serve
 from support.waiting import wait_until
 
@@ -46,6 +46,50 @@ def is_answered_anew(server: Versions) -> bool:
             if not connection.receive():
                 return False
         return connection.client.went_away is None and answer.body.startswith(b"two")
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["", "after the order"])
+@pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])
+def test_stop_while_the_first_request_of_a_connection_comes(model: str, late: bool, token: str) -> None:
+    """A client that was accepted is answered, even if its first bytes had not been read when the order came, or came
+    while the loop was busy and had not seen the order.
+    """
+    options = ("--http2-cleartext", "--threads", "0", "--no-supervisor")
+    with serve(model, "wsgi", *options, app="support.app_gated:application") as server, ExitStack() as stack:
+        server.journal.open_gate("open")
+        plain, http1 = (stack.enter_context(server.connect()) for _ in range(2))
+        busy = stack.enter_context(Connection(server.address))
+        assert busy.request("/?open").status == 200, "those who connected before are accepted"
+        held = busy.ask(get(f"/?{token}"))
+        server.journal.wait_for(f"at gate {token}")
+        client = Client()
+        streams = [client.ask(get("/?open")) for _ in range(3)]
+
+        def send() -> None:
+            plain.send(client.h2.data_to_send())
+            http1.send(b"GET /?open HTTP/1.1\r\nHost: a\r\n\r\n")
+
+        def stop() -> None:
+            server.send_signal(signal.SIGTERM)
+            begun = sleeps(server.pid)
+            wait_until(lambda: sleeps(server.pid) > begun + 3, "the application has looked at its gate, and at signals")
+
+        for step in (stop, send) if late else (send, stop):
+            step()
+        server.journal.open_gate(token)
+        assert busy.answer(held).status == 200
+        while data := plain.socket.recv(65536):
+            client.take(data)
+        assert [client.answers[stream].body for stream in streams] == [b"done"] * 3
+        assert client.went_away is not None
+        assert http1.read_response().body == b"done"
+        assert server.wait() == 0
+
+
+def sleeps(pid: int) -> int:
+    """How often the main thread of a process has waited."""
+    status = Path(f"/proc/{pid}/task/{pid}/status").read_text()
+    return int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)$", status, re.MULTILINE)[0])
 
 
 @pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("epoll", "wsgi"), ("threaded", "asgi")])

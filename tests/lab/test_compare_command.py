@@ -13,10 +13,10 @@ from support.made_up_results import results_of, valid
 RATES = (1000.0, 1010.0, 990.0)
 
 
-def written(directory: Path, factor: float = 1.0, model: str = "epoll") -> Path:
+def written(directory: Path, factor: float = 1.0, model: str = "epoll", **changes: Any) -> Path:
     directory.mkdir()
     records = [valid(model, 20, rate * factor, repeat=place) for place, rate in enumerate(RATES, 1)]
-    recorded: Any = results_of(*records)
+    recorded: Any = results_of(*records, **changes)
     results.finish(recorded)
     return results.write(recorded, directory)
 
@@ -33,6 +33,18 @@ def test_nothing_got_worse(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("A: septet ")
     assert "epoll, 20 users  0.99 (" in done.stdout
+
+
+def test_protocols_are_not_compared(tmp_path: Path) -> None:
+    written(tmp_path / "a", mode="keep-alive")
+    written(tmp_path / "b", mode="keep-alive", streams=10)
+    written(tmp_path / "c", mode="keep-alive", streams=1)
+    done = septet("compare", "a", "b", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "A was measured over HTTP/1.1 and B over HTTP/2 (10 streams on a connection), which cannot be" in done.stderr
+    done = septet("compare", "b", "c", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "streams on a connection: 10 in A, 1 in B" in done.stdout
 
 
 def test_something_got_worse(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import septet
+from support.http2_server import Http2Server
 from support.scripted_server import ANSWER, Connection, ScriptedServer, answering_status, keep_answering
 
 
@@ -20,6 +21,32 @@ def test_load(mode: str) -> None:
     assert float(rows["requests/s"].replace(",", "")) > 10
     assert {"latency p99", "first byte p50, p99"} <= rows.keys()
     assert "latency p99.99" not in rows  # of so few answers it would say nothing
+
+
+def test_load_over_http2() -> None:
+    with Http2Server(lambda peer, stream: peer.answer(stream)) as server:
+        words = ["--users", "6", "--duration", "0.3", "--warmup", "0", "--http2", "--streams", "4"]
+        result = septet("load", server.url, *words)
+    assert result.returncode == 0, result.stderr
+    rows = dict(line.split("  ", 1) for line in result.stdout.splitlines())
+    assert rows["over HTTP/2"].strip() == "2 connections of 4 streams"
+    assert "requests sent again" not in rows
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--streams", "4"], "--streams: they are those of a connection of --http2"),
+        (["--http2", "--close"], "over HTTP/2 connections are kept: without --close"),
+        (["--http2", "--slow", "3"], "slow clients (--slow) speak HTTP/1.1"),
+        (["--http2"], "does not speak HTTP/2 in clear, by prior knowledge"),
+    ],
+)
+def test_what_does_not_go_with_http2(words: list[str], said: str) -> None:
+    with ScriptedServer(keep_answering) as server:
+        result = septet("load", server.url, *words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
 
 
 def test_load_as_json() -> None:

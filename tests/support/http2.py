@@ -34,6 +34,16 @@ def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> b
     return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
 
 
+def frames_of(data: bytes) -> list[tuple[int, bytes]]:
+    """The type and the payload of each frame."""
+    found = []
+    while data:
+        length = int.from_bytes(data[:3])
+        found.append((data[3], data[9 : 9 + length]))
+        data = data[9 + length :]
+    return found
+
+
 def get(path: str = "/", *fields: tuple[bytes, bytes], method: bytes = b"GET") -> Fields:
     return [
         (b":method", method),

@@ -9,6 +9,8 @@ library.
   stream by stream, so that only those requests are sent again; more end the connection.
 - A reset of a stream that was never opened breaks the protocol. So does content on a stream that the client itself has
   ended, if the answer has ended, too.
+- A request that is malformed, such as one with content of another length than its head says, ends its stream alone
+  (section 8.1.1).
 - A frame that is too long ends the connection when its length has come, and a header block when it has grown too long:
   the library buffers all of both first. Unknown settings are dropped; the library keeps them.
 - Input is handled in pieces of PIECE_BYTES, so that the caller can count frames before there are too many of them.
@@ -21,12 +23,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, Event
-from h2.exceptions import DenialOfServiceError, FrameTooLargeError, ProtocolError, StreamClosedError
+from h2.events import ConnectionTerminated, DataReceived, Event
+from h2.exceptions import (
+    DenialOfServiceError,
+    FrameTooLargeError,
+    InvalidBodyLengthError,
+    ProtocolError,
+    StreamClosedError,
+)
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import DataFrame, Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame
 
 from septet.exchange import Fields
 from septet.http2.compression import RememberingDecoder, RememberingEncoder
@@ -68,6 +76,8 @@ NO_ERROR = ErrorCodes.NO_ERROR
 PROTOCOL = ErrorCodes.PROTOCOL_ERROR
 REFUSED = ErrorCodes.REFUSED_STREAM
 
+CLOSED = ConnectionState.CLOSED
+
 
 class BrokenError(Exception):
     """The client has broken the protocol: a GOAWAY that says so is in the output, and the connection is over."""
@@ -78,6 +88,14 @@ class UselessFrame(Event):
 
 
 _USELESS = UselessFrame()
+
+
+class MalformedStream(Event):
+    """Reported for a malformed request, whose stream has been reset (RFC 9113 section 8.1.1)."""
+
+    def __init__(self, stream_id: int, why: str) -> None:
+        self.stream_id, self.why = stream_id, why
+
 
 _SETTINGS = frozenset(SettingCodes)
 
@@ -109,6 +127,40 @@ class _Connection(H2Connection):
     def _receive_settings_frame(self, frame: SettingsFrame) -> tuple[list[Any], list[Event]]:
         frame.settings = {number: value for number, value in frame.settings.items() if number in _SETTINGS}
         return super()._receive_settings_frame(frame)
+
+    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Any], list[Event]]:
+        stream = self.streams.get(frame.stream_id)
+        expected = None if stream is None else stream._expected_content_length
+        try:
+            found = super()._receive_headers_frame(frame)
+        except ProtocolError as error:
+            stream = self.streams.get(frame.stream_id)
+            if (
+                type(error) is not ProtocolError
+                or stream is None
+                or self.state_machine.state is CLOSED
+                or stream.closed
+            ):
+                raise  # its block, its state or its number are wrong: an error of the connection
+            return self._malformed(frame.stream_id, str(error))
+        if stream is not None and expected not in (None, stream._actual_content_length):  # trailers came too early
+            return self._malformed(frame.stream_id, "the content is shorter than its content-length")
+        return found
+
+    def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Any], list[Event]]:
+        try:
+            return super()._receive_data_frame(frame)
+        except InvalidBodyLengthError as error:
+            frames, events = self._malformed(frame.stream_id, str(error))
+            size = frame.flow_controlled_length
+            return frames, [DataReceived(stream_id=frame.stream_id, data=b"", flow_controlled_length=size), *events]
+
+    def _malformed(self, stream_id: int, why: str) -> tuple[list[Any], list[Event]]:
+        try:
+            self.reset_stream(stream_id, PROTOCOL)
+        except StreamClosedError:  # both sides had ended
+            pass
+        return [], [MalformedStream(stream_id, why)]
 
     def _handle_data_on_closed_stream(
         self, events: list[Event], exc: StreamClosedError, frame: DataFrame

@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, client, cluster, interrupts, output, profiles, tls
+from septet.lab import arguments, client, cluster, http2, interrupts, output, profiles, tls
 from septet.lab.applications import GUESTBOOK_PATH, application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, FILE_OR_DIRECTORY, NOT_NEGATIVE, PERCENT, POSITIVE, SPAN
 from septet.lab.client import Load
@@ -64,6 +64,7 @@ Examples:
   septet bench shop.web:app --models epoll,prethreaded --servers gunicorn,granian,waitress --pool 16
   septet bench shop.web:app --models epoll --pythons python3.11,python3.13
   septet bench wait --models prethreaded,threaded --path '/?ms=20'
+  septet bench shop.web:app --http2 --streams 10 --users 20,100,500
   septet bench --profile seed --users 20,100,1000,5000
   septet bench shop.web:app --host 10.0.0.7 --cluster ssh:anna,berta --users 1000,20000
   septet bench --gate baseline/results.json
@@ -109,6 +110,8 @@ judged.""",
 @click.option("--close", "mode", flag_value="close", help=CLOSE_HELP)
 @click.option("--http10", "mode", flag_value="http10", help="A new HTTP/1.0 connection for every request.")
 @click.option("--keep-alive", "mode", flag_value="keep-alive", help="Each user keeps one connection.")
+@click.option("--http2", is_flag=True, help=http2.HELP)
+@click.option("--streams", type=COUNT, metavar="N", help=http2.STREAMS_HELP)
 @click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first one]")
 @click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Options for `septet serve`.")
 @click.option("--tls", is_flag=True, help=tls.HELP)
@@ -133,6 +136,8 @@ def bench(app: str | None, resume: Path | None, gate: Path | None, **options: An
     Writes results.json, report.html with all pictures, and each of them as SVG, PNG and CSV; prints the table. --drill
     measures nothing: half of the users keep their connection, the others connect anew, and what is lost is told.
     """
+    if resume is None and gate is None:
+        http2.check(options)
     if options["drill"] is not None:
         return _drill(app, options)
     if gate is not None:
@@ -333,7 +338,8 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         app=app.name,
         app_words=app.words,
         path=arguments.path(options["path"], app.path),
-        mode=options["mode"] or (profile.mode if profile else "close"),
+        mode=options["mode"] or (profile.mode if profile else http2.mode(options["http2"])),
+        streams=http2.streams(options["http2"], options["streams"]),
         expect_length=arguments.expect_length(options["expect_length"]),
         scenario=arguments.scenario(options["scenario"]),
         repeats=options["repeats"],
@@ -349,6 +355,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
             *(profile.options if profile else ()),
             *arguments.serve_options(options["serve_options"]),
             *(tls.serve_options(out, host) if options["tls"] else ()),
+            *(("--http2-cleartext",) if options["http2"] and not options["tls"] else ()),
         ),
         model_options=dict(profile.model_options) if profile else {},
         host=host,

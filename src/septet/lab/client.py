@@ -42,7 +42,7 @@ def shell_command(plan: Plan, scenario: Path | None, cluster: str | None) -> lis
     words = command(replace(plan, expect_length=None), scenario)
     words[2:3] = ["septet", "load"]
     mode = words.index("--mode")
-    words[mode : mode + 2] = [f"--{plan.mode}"]
+    words[mode : mode + 2] = [f"--{plan.mode}", *(["--http2"] if plan.streams else [])]
     if plan.expect_length is not None:
         words += ["--expect-length", "any" if plan.expect_length == ANY_LENGTH else str(plan.expect_length)]
     return [*words, "--cluster", cluster]
@@ -56,6 +56,8 @@ def command(plan: Plan, scenario: Path | None = None) -> list[str]:
         words += [f"--{name}", f"{seconds:g}"]
     if plan.warmup_max_s:
         words += ["--warmup-max", f"{plan.warmup_max_s:g}"]
+    if plan.streams:
+        words += ["--streams", str(plan.streams)]
     if plan.rate is not None:
         words += ["--rate", f"{plan.rate:g}"]
     if plan.expect_length is not None:

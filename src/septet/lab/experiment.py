@@ -88,6 +88,8 @@ class Experiment:
     path: str = GUESTBOOK_PATH
     mode: str = "close"
     """How the load generator connects: "close", "http10" or "keep-alive"."""
+    streams: int = 0
+    """Over HTTP/2: users who share a connection, each of them one stream of it; 0: HTTP/1.1."""
     duration_s: float = 1.0
     warmup_s: float = 0.5
     """Seconds that the warm-up lasts at least."""
@@ -265,6 +267,11 @@ class Experiment:
 
     def url(self, port: int) -> str:
         return f"{'https' if self.tls else 'http'}://{self._authority}:{port}{self.path}"
+
+    @property
+    def protocol(self) -> str:
+        """The version of HTTP that users speak."""
+        return "HTTP/2" if self.streams else "HTTP/1.0" if self.mode == "http10" else "HTTP/1.1"
 
     @property
     def tls(self) -> bool:

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, cluster, interrupts, load_series, output
+from septet.lab import arguments, cluster, http2, interrupts, load_series, output
 from septet.lab import load as generator
 from septet.lab.arguments import BYTES_PER_SECOND, COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE, SPAN_OR_0
 from septet.lab.load import ARRIVALS, THINK_TIMES, LoadError, NoListener, Plan
@@ -45,9 +45,12 @@ Examples:
   septet load http://127.0.0.1:8000/ --scenario shop.toml --cpus 2,3
   septet load http://10.0.0.7/ --header 'Accept: text/html' --json
   septet load https://localhost:8443/ --ca localhost.pem
+  septet load https://localhost:8443/ --ca localhost.pem --http2 --users 640 --streams 10
   septet load ws://127.0.0.1:8000/echo --users 1000 --rate 500 --message-size 200
   septet load unix:/run/app.sock:/guestbook
   septet load http://10.0.0.7/ --users 20000 --cluster ssh:anna,berta
+
+With --http2 a user is one stream: --users 640 --streams 10 are 640 requests at a time on 64 connections.
 
 ws:// needs a server that answers every message, as an echo does.
 
@@ -75,6 +78,8 @@ missed at --rate, or is held at no rate.""",
 @click.option("--close", "mode", flag_value="close", help="A new connection for every request.")
 @click.option("--http10", "mode", flag_value="http10", help="A new HTTP/1.0 connection for every request.")
 @click.option("--per-connection", type=COUNT, help="Requests after which a user takes a new connection.")
+@click.option("--http2", is_flag=True, help=http2.LOAD_HELP)
+@click.option("--streams", type=COUNT, metavar="N", help=http2.STREAMS_HELP)
 @click.option("--method", default=Plan.method, show_default=True, help="Method of the requests.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with every request.")
 @click.option("--body", default="", help="Body of every request; @FILE: the content of that file.")
@@ -226,6 +231,7 @@ def _plan(url: str, options: dict[str, Any]) -> Plan:
         timeout_s=options["timeout"],
         mode=options["mode"],
         requests_per_connection=options["per_connection"] or 0,
+        streams=http2.streams(options["http2"], options["streams"]),
         expect_length=arguments.expect_length(options["expect_length"]),
         insecure=options["insecure"],
         ca=generator.read_authorities(options["ca"]) if options["ca"] else "",

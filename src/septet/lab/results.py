@@ -32,6 +32,7 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
         "finished": None,  # stays None when it is interrupted
         "ended": None,  # with a limit in time: "decided" or "time"
         "command": command,
+        "protocol": experiment.protocol,
         "resumed": [],  # the times at which it was resumed
         "machine": machine.describe(),
         "alone": {},  # what a single user found before the first run
@@ -39,6 +40,14 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
         "experiment": experiment.values(),
         "runs": [],
     }
+
+
+def spoken(results: Results) -> str:
+    """Return what the users of an experiment spoke, such as "HTTP/2 (10 streams on a connection)"."""
+    experiment = results["experiment"]
+    if streams := experiment.get("streams"):  # results of older versions have none
+        return f"HTTP/2 ({streams} {'stream' if streams == 1 else 'streams'} on a connection)"
+    return "HTTP/1.0" if experiment["mode"] == "http10" else "HTTP/1.1"
 
 
 def resume(results: Results) -> list[Run]:

@@ -242,9 +242,10 @@ def plan_for(experiment: Experiment, users: int, port: int) -> Plan:
         warmup_s=experiment.warmup_s,
         warmup_max_s=experiment.warmup_max_s,
         mode=experiment.mode,
+        streams=experiment.streams,
         timeout_s=experiment.timeout_s,
         expect_length=experiment.expect_length,
-        cpus=experiment.pinned.client[:users],
+        cpus=experiment.pinned.client[: -(-users // max(1, experiment.streams))],
         insecure=experiment.tls,  # what is measured is not who signed
         overflow=True,  # overflows are counted and shown
         **_targets(experiment.scenario),

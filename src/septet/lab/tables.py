@@ -42,6 +42,7 @@ def load_figures(figures: dict[str, Any]) -> str:
     """Return the table of the figures of one load run."""
     rows = [
         ["requests/s", f"{figures['requests_per_s']:,.0f}"],
+        *_http2(figures),
         *_answers(figures),
         ["statuses", ", ".join(f"{status}: {count:,}" for status, count in figures["statuses"].items()) or "none"],
         ["body bytes", f"{figures['body_bytes']:,}"],
@@ -59,9 +60,22 @@ def load_figures(figures: dict[str, Any]) -> str:
     return aligned(rows)
 
 
+def _http2(figures: dict[str, Any]) -> Iterator[list[str]]:
+    """Return a row about the connections of a run over HTTP/2."""
+    if streams := figures["plan"].get("streams"):
+        connections = -(-figures["plan"]["users"] // streams)
+        yield [
+            "over HTTP/2",
+            f"{connections:,} {'connection' if connections == 1 else 'connections'} of {streams} streams",
+        ]
+
+
 def _broken(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Return a row about connections that the server ended without notice just as a request went out on them."""
-    if figures["retries"]:
+    """Return a row about requests that were sent again: the server ended a connection just as they went out on it, or,
+    over HTTP/2, said that it had not processed them."""
+    if figures["retries"] and figures["plan"].get("streams"):
+        yield ["requests sent again", f"{figures['retries']:,}, which the server had not processed"]
+    elif figures["retries"]:
         what = "by the server before an answer, without notice; their requests were sent again"
         yield ["connections broken", f"{figures['retries']:,}, {what}"]
 

@@ -20,7 +20,7 @@ from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.loop import ReadinessLoop
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
 from septet.models._concurrent_exchange import ConcurrentExchange
-from septet.models._drive import drive, expire
+from septet.models._drive import drive, expire, receive_compactly
 from septet.models._member import Due
 from septet.models._run_ahead import RunAhead, hold_back
 from septet.models._runners import Runner
@@ -228,11 +228,21 @@ class ClientConnection(WatchedConnection):
                 super().check_deadline(now)
 
     def stop(self) -> None:
-        """Close the connection when nothing is in flight: now, or after the answer."""
+        """Close the connection when nothing is in flight: now, or after the answer.
+
+        What the client has sent is looked at first: closing with unread data makes the kernel send RST, and a request
+        that came before the order is answered.
+        """
         with self.lock:
-            want = self.session.stop()
-            if want is not RUN or self.cycle is not None:
+            session = self.session
+            begins = session.phase.want is READ and self.look() is not READ
+            want = session.stop()
+            if begins or want is not RUN or self.cycle is not None:
                 self.drive(want)
+
+    def look(self) -> Want:
+        """Receive what the client has sent, if anything has come, and return the next want."""
+        return receive_compactly(self.session, self.sock)
 
     def drain(self) -> None:
         """Close the connection after an answer that tells the client so, or when it has been idle for

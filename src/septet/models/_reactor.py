@@ -360,14 +360,18 @@ class Reactor:
                 self.accept_last(listener)
         else:
             self.service.close_listeners()
-        for connection in list(self._connections):
-            connection.drain() if draining else connection.stop()
+        self.end_connections(list(self._connections), draining)
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
         self._check_deadlines()
         if self._cut_timer is None:
             self._cut_timer = self.loop.call_later(self.service.graceful_timeout, self._cut)
         self.end_if_done()
+
+    def end_connections(self, connections: list[ClientConnection], draining: bool) -> None:
+        """Tell connections that they end, because the order to stop, or to drain, has come."""
+        for connection in connections:
+            connection.drain() if draining else connection.stop()
 
     def end_if_done(self) -> None:
         """Have the loop end if the order to stop has come and no connection, task or request is left."""

@@ -25,6 +25,7 @@ from socket import AF_UNIX, SHUT_RDWR, SOCK_STREAM, SocketType, socket
 from typing import cast
 
 from septet import forked
+from septet.exchange import Want
 from septet.loop.uring import UringLoop
 from septet.models._beside import BesideConnection
 from septet.models._client_connection import REQUESTS_PER_EVENT, ClientConnection, ConnectionOwner
@@ -126,6 +127,12 @@ class RingConnection(ClientConnection):
         if self.session.unread > UNREAD_LIMIT and self.session.phase.want is RUN:
             self.attend(RUN)  # else the receive would be asked for again when its cancellation is complete
 
+    def look(self) -> Want:
+        """Return what the session wants: what has come is in the ring, and `RingReactor` has waited for that."""
+        if self._receive:
+            return self.session.phase.want
+        return super().look()
+
     def _close_socket(self) -> None:
         self._closing.add(self)  # first: if what follows is interrupted, it is done again
         if self._receive:
@@ -207,6 +214,11 @@ class RingReactor(Reactor):
         if listener not in self._cancelled:
             super().accept_last(listener)
 
+    def end_connections(self, connections: list[ClientConnection], draining: bool) -> None:
+        # The kernel has received for them already. What came before the order is taken out of the ring in the next turn
+        # of the loop, which runs its callbacks first: so this is done in the turn after that one.
+        self.loop.call_soon(self.loop.call_soon, super().end_connections, connections, draining)
+
     def end_if_done(self) -> None:
         if not any(map(self._ring.has, self._cancelled.values())):
             super().end_if_done()
@@ -240,7 +252,8 @@ class RingReactor(Reactor):
             self.end_if_done()
 
     def _adopt(self, listener: Listener, sock: socket) -> None:
-        # The kernel may have accepted the client before the accept was cancelled.
+        # The kernel may have accepted the client before the accept was cancelled. Under other models the client would
+        # have waited in the queue of the listener, and been reset with that.
         if self.service.stop.ordered and not self.service.stop.draining:
             sock.close()
         else:

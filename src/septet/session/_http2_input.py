@@ -21,7 +21,7 @@ from h2.events import (
 
 from septet.exchange import ProtocolError, Request, Want
 from septet.http2.budget import FloodError
-from septet.http2.connection import CALM, NO_ERROR, PROTOCOL, REFUSED, STREAMS, BrokenError
+from septet.http2.connection import CALM, NO_ERROR, PROTOCOL, REFUSED, STREAMS, BrokenError, MalformedStream
 from septet.http2.priority import PRIORITY_UPDATE, read_update, urgency_of
 from septet.http2.requests import VERSION, Malformed, check_trailers, request_of
 from septet.protocol import READ
@@ -224,6 +224,15 @@ class Http2Input(Http2State):
         if exchange is not None:
             exchange.was_reset()
 
+    def _malformed(self, event: MalformedStream) -> None:
+        """Handle a request that has turned out to be malformed; its stream has been reset."""
+        self.rules.refused(f"a request from {self.peer or 'an unknown client'} is malformed: {event.why}")
+        self._resets.spend()
+        self._unfinished.pop(event.stream_id, None)
+        exchange = self._exchanges.get(event.stream_id)
+        if exchange is not None:
+            exchange.was_reset()
+
     def _window_updated(self, event: WindowUpdated) -> None:
         """Let exchanges send that waited for room in a window."""
         self._control.spend()
@@ -270,6 +279,7 @@ _HANDLERS: dict[type[Event], Callable[[Http2Input, Any], None]] = {
     StreamEnded: Http2Input._stream_ended,
     TrailersReceived: Http2Input._trailers,
     StreamReset: Http2Input._stream_reset,
+    MalformedStream: Http2Input._malformed,
     WindowUpdated: Http2Input._window_updated,
     RemoteSettingsChanged: Http2Input._settings_changed,
     UnknownFrameReceived: Http2Input._unknown_frame,

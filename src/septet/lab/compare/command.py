@@ -61,9 +61,10 @@ def compare(a: Path, b: Path, metrics: tuple[str, ...], tolerance: float, judge_
     """Compare two results of `septet bench`, for each contender at each number of users.
 
     A and B are results.json, or the directories that hold them. Shows how many times as large each figure of B is as
-    the one of A, with an interval from the repeats.
+    the one of A, with an interval from the repeats. Results over HTTP/2 are not compared with results over HTTP/1.1.
     """
     before, after = _read(a), _read(b)
+    _check_protocols(before, after)
     believed = BELIEVED | {"noisy"} if judge_noisy else BELIEVED
     found = compared(before, after, tuple(dict.fromkeys(metrics or DEFAULT)), tolerance / 100, believed)
     if not found.rows:
@@ -73,6 +74,15 @@ def compare(a: Path, b: Path, metrics: tuple[str, ...], tolerance: float, judge_
     if worse:
         raise Failed(f"{'1 figure' if worse == 1 else f'{worse} figures'} got worse beyond noise")
     return 0
+
+
+def _check_protocols(a: Results, b: Results) -> None:
+    """Raise UsageError if only one of the two was measured over HTTP/2."""
+    if bool(a["experiment"].get("streams")) != bool(b["experiment"].get("streams")):
+        raise UsageError(
+            f"A was measured over {results.spoken(a)} and B over {results.spoken(b)}, which cannot be compared: a user "
+            "is a stream in the one and a connection in the other"
+        )
 
 
 def _read(path: Path) -> Results:

@@ -29,6 +29,7 @@ EXPERIMENT = {
     "path": "path",
     "scenario": "scenario",
     "mode": "connections",
+    "streams": "streams on a connection",
     "host": "address of the servers",
     "cluster": "where the load comes from",
     "profile": "profile",

@@ -1,10 +1,12 @@
 """The load generator: N users who each wait for the answer before the next request, or a fixed rate.
 
-It needs the standard library alone and imports nothing from outside this package: copied to any host, it runs there as
-`python3 -m load URL`. It uses epoll(7) directly. A generator on asyncio takes four times the CPU of wrk for a request
-and would measure itself; this one takes about as much as wrk, because most of the cost of a request is the kernel's.
+It needs the standard library alone (and the library h2 for HTTP/2) and imports nothing else from outside this package:
+copied to any host, it runs there as `python3 -m load URL`. It uses epoll(7) directly. A generator on asyncio takes four
+times the CPU of wrk for a request and would measure itself; this one takes about as much as wrk, because most of the
+cost of a request is the kernel's.
 
-    plan             the plan of a run; scenario files
+    plan             the plan of a run
+    scenario         scenario files
     limits           checks that this machine can carry it out, and finds the server's address
     listen_queue     length and limit of the queue of a listener on this machine
     requests         the order of the targets, the bytes of requests, cookies
@@ -12,8 +14,10 @@ and would measure itself; this one takes about as much as wrk, because most of t
     state            the state of each user and each target; connections that are closing
     tls              TLS under a connection
     websocket        WebSocket under a connection
+    http2            HTTP/2 on a connection, without I/O, over the library h2
     slow             slow clients beside the users
     connections      all connections over epoll
+    streams          the same where each user is a stream of an HTTP/2 connection
     loop             what the two loops below share
     closed_loop, open_loop    decide when users send requests
     tally, histogram          counts, and figures made of them
@@ -25,7 +29,7 @@ and would measure itself; this one takes about as much as wrk, because most of t
 from __future__ import annotations
 
 from .histogram import Histogram
-from .limits import check_users
+from .limits import check_http2, check_users
 from .listen_queue import ListenQueue, listen_queue
 from .loop import Notify
 from .plan import (
@@ -40,8 +44,8 @@ from .plan import (
     merged,
     read_authorities,
 )
-from .plan import read as read_scenario
 from .processes import bound_to, run
+from .scenario import read as read_scenario
 from .tally import unpacked
 
 __all__ = [
@@ -57,6 +61,7 @@ __all__ = [
     "Plan",
     "Target",
     "bound_to",
+    "check_http2",
     "check_users",
     "listen_queue",
     "merged",

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .plan import ARRIVALS, MODES, THINK_TIMES, LoadError, Plan, merged, read, read_authorities
+from .plan import ARRIVALS, MODES, THINK_TIMES, LoadError, Plan, merged, read_authorities
 from .processes import refuse, run, run_worker_process, say
+from .scenario import read
 
 NUMBERS: dict[str, tuple[type, str]] = {
     "users": (int, "simultaneous users; with a rate: the most requests under way"),
@@ -21,6 +22,7 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "think_s": (float, "without a rate: seconds between an answer and the next request"),
     "slow": (int, "clients beside the users that send and read slowly"),
     "slow_rate": (int, "bytes per second of a slow client"),
+    "streams": (int, "HTTP/2: users that share a connection, each as one stream of it (0: HTTP/1.1)"),
     "timeout_s": (float, "seconds that a request may take"),
     "message_size": (int, "ws: bytes of a message, if there is no body"),
     "requests_per_connection": (int, "then the user takes a new connection"),

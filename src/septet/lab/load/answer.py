@@ -1,4 +1,5 @@
-"""Parses HTTP/1.x answers without I/O: bytes in, the end of the answer out (RFC 9112 section 6).
+"""Answers: parses those of HTTP/1.x without I/O, bytes in, the end of the answer out (RFC 9112 section 6); those of
+HTTP/2 come in parts, which `http2` has parsed.
 
 It reads what a load generator needs: the status, where the answer ends, whether another request may follow. It shares
 no code with the server of this project: a generator that did would share its mistakes.
@@ -7,6 +8,7 @@ no code with the server of this project: a generator that did would share its mi
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
@@ -210,3 +212,56 @@ class Answer:
         self._chunk_left = int(size[1], 16)
         if not self._chunk_left:
             self._place = Place.TRAILERS
+
+
+class StreamAnswer:
+    """One answer over HTTP/2, in parts: its head, then its content, then its end.
+
+    `bodiless` and `keeps_body` are as for `Answer`.
+    """
+
+    __slots__ = ("_bodiless", "_declared", "body", "body_bytes", "first_ns", "framing", "keeps_body", "uncredited")
+
+    def __init__(self, bodiless: bool = False, keeps_body: bool = False) -> None:
+        self.framing: Framing | None = None
+        """None until the head has come."""
+        self.first_ns = 0
+        """When the head came, in ns of the monotonic clock."""
+        self.body_bytes = 0
+        self.keeps_body = keeps_body
+        self.body = bytearray()
+        self.uncredited = 0
+        """Bytes by which the window of the stream is to be opened again."""
+        self._bodiless = bodiless
+        self._declared: int | None = None
+
+    def begin(self, fields: Iterable[tuple[bytes, bytes]], now: int) -> None:
+        """Take the fields of the head, whose names are in lower case. Raises Malformed."""
+        status, lengths, cookies = b"", set(), []
+        for name, value in fields:
+            match name:
+                case b":status":
+                    status = value
+                case b"content-length":
+                    lengths.add(value)
+                case b"set-cookie":
+                    cookies.append(value)
+        if len(status) != 3 or not status.isdigit() or len(lengths) > 1 or not all(map(bytes.isdigit, lengths)):
+            raise Malformed("head")
+        self.framing, self.first_ns = Framing(int(status), UNTIL_CLOSE, True, tuple(cookies)), now
+        if lengths and not self._bodiless and status not in (b"204", b"304"):
+            self._declared = int(lengths.pop())
+
+    def take(self, data: bytes) -> None:
+        """Take the next bytes of the content."""
+        self.body_bytes += len(data)
+        if self.keeps_body:
+            self.body += data
+
+    def ending(self) -> str:
+        """Return the kind of error if the answer ends now: "" if all of it has come."""
+        if self.framing is None:
+            return "malformed"
+        if self._declared is None or self.body_bytes == self._declared:
+            return ""
+        return "short body" if self.body_bytes < self._declared else "malformed"

@@ -15,14 +15,14 @@ from collections import deque
 from itertools import cycle
 from typing import Any
 
-from .answer import Answer, Framing, Malformed
+from .answer import Framing, Malformed
 from .limits import Route, spare_descriptors
 from .plan import NoListener, Plan, split
 from .requests import Encoder, Jar, target_order
-from .state import ClosingConnections, TargetState, User, kind_of
+from .state import AnyAnswer, ClosingConnections, TargetState, User, kind_of
 from .tally import Tally
 from .tls import AwaitsServer, Dialer
-from .websocket import MessageAnswer, MessageEncoder, WebSocketDialer
+from .websocket import MessageEncoder, WebSocketDialer
 
 RECEIVE_BYTES = 65536
 """Bytes to receive at a time. More would cost time in the allocator: glibc maps larger blocks anew each time
@@ -59,8 +59,9 @@ class Connections(ABC):
         ).__next__
         self._limit = plan.limit_per_connection
         self._epoll = select.epoll()
-        self._by_fd: dict[int, User] = {}
-        self._closing = ClosingConnections(spare_descriptors(plan.users + plan.slow))
+        self._by_fd: dict[int, Any] = {}
+        """The user of each connection, by its descriptor; over HTTP/2 the connection itself."""
+        self._closing = ClosingConnections(spare_descriptors(plan.connections + plan.slow))
         self._resting: deque[tuple[int, User]] = deque()
         """Users who rest after an error, each with the instant in ns (monotonic clock) at which the rest ends. They are
         in order of these instants, as all rest for the same time.
@@ -126,7 +127,7 @@ class Connections(ABC):
         user.unsent = (user.requests.keep if user.remaining else user.requests.last)[user.target.index]
         self._send(user)
 
-    def _send(self, user: User) -> None:
+    def _send(self, user: User, /) -> None:
         """Send the part of the user's request that is not sent yet. On loopback the connection is established by now;
         elsewhere the socket may report EAGAIN, and epoll then says when to go on.
         """
@@ -144,12 +145,12 @@ class Connections(ABC):
             self._established(user)
         self._watch(user, select.EPOLLOUT if user.unsent else READABLE)
 
-    def _watch(self, user: User, events: int) -> None:
+    def _watch(self, user: Any, events: int) -> None:
         if events != user.watched:
             (self._epoll.modify if user.watched else self._epoll.register)(user.fd, events)
             user.watched = events
 
-    def _receive(self, user: User, events: int) -> None:
+    def _receive(self, user: User, events: int, /) -> None:
         try:
             data = user.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -185,13 +186,16 @@ class Connections(ABC):
             self._fail(user, "malformed")
             return
         if user.answer.complete:
-            self._judge(user, user.answer, whole, now, events if data else select.EPOLLRDHUP)
+            self._judge(user, user.answer, bool(whole), now, events if data else select.EPOLLRDHUP, whole)
         elif not data:
             self._fail(user, "short body")
 
-    def _judge(self, user: User, answer: Answer | MessageAnswer, whole: bytes, now: int, events: int) -> None:
-        """Check a complete answer that had to be parsed, and count it as right or as an error. `whole`: all of its
-        bytes if they came in one piece, else b"". `events`: what epoll reported for the connection.
+    def _judge(
+        self, user: User, answer: AnyAnswer, in_one_piece: bool, now: int, events: int, known: bytes = b""
+    ) -> None:
+        """Check a complete answer that had to be parsed, and count it as right or as an error. `known`: the bytes of
+        the answer; a later answer of the same bytes is right without being parsed. `events`: what epoll reported for
+        the connection.
         """
         framing = answer.framing
         assert framing is not None, "a complete answer has a head"
@@ -202,7 +206,7 @@ class Connections(ABC):
             self._fail(user, kind)
             return
         series = user.series
-        if whole:
+        if in_one_piece:
             series.whole.append(now - user.started_ns)
         else:
             series.pieces.append(now - user.started_ns)
@@ -211,8 +215,8 @@ class Connections(ABC):
             user.cookies = user.cookies or Jar()
             user.cookies.take(framing.cookies, user.target.path_of(user.number), time.time())
             user.requests = self._encoder.requests_of(user.number, user.cookies)
-        elif whole:
-            user.target.remember(whole, framing, answer.body_bytes)
+        elif known:
+            user.target.remember(known, framing, answer.body_bytes)
         self._complete(user, framing, answer.body_bytes, now, events)
 
     def _complete(self, user: User, framing: Framing, body_bytes: int, now: int, events: int) -> None:
@@ -238,26 +242,38 @@ class Connections(ABC):
         then."""
         user.answer, user.reused = None, False
         user.remaining = self._limit or UNLIMITED
-        sources = self._route.sources
         try:
-            # The C type: the class `socket.socket` around it costs a microsecond and adds nothing that is needed here.
-            new: Any = socket.SocketType(self._route.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            new = self._new_socket(user.number)
             over: Any = new if self._dialer is None else self._dialer.over(new)
             user.socket, user.fd, user.send, user.recv = over, new.fileno(), over.send, over.recv
             self._by_fd[user.fd] = user
-            if sources:
-                new.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-                new.bind((sources[user.number % len(sources)], 0))
             user.connect_ns = clock()
-            code = new.connect_ex(self._route.address)
+            self._connect(new)
         except OSError as error:
-            code = error.errno or errno.EIO
-        if code in (0, errno.EINPROGRESS):
-            return True
-        self._fail(user, kind_of(code))
-        return False
+            self._fail(user, kind_of(error.errno or errno.EIO))
+            return False
+        return True
 
-    def _established(self, user: User) -> None:
+    def _new_socket(self, number: int) -> Any:
+        """Return a socket that does not block, with the source address of the user of this number. Raises OSError."""
+        # The C type: the class `socket.socket` around it costs a microsecond and adds nothing that is needed here.
+        new: Any = socket.SocketType(self._route.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        if sources := self._route.sources:
+            try:
+                new.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                new.bind((sources[number % len(sources)], 0))
+            except OSError:
+                new.close()
+                raise
+        return new
+
+    def _connect(self, sock: Any) -> None:
+        """Begin to connect to the server. Raises OSError where that fails at once."""
+        code = sock.connect_ex(self._route.address)
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, "connect")
+
+    def _established(self, user: Any) -> None:
         self.tally.connects.append(clock() - user.connect_ns)
         user.connect_ns = 0
         self._met = True
@@ -334,7 +350,7 @@ class Connections(ABC):
 
     def _expire(self, now: int) -> None:
         oldest = now - int(self._plan.timeout_s * 1e9)
-        for user in [user for user in self._by_fd.values() if 0 < user.due_ns < oldest]:
+        for user in [user for user in self.users if 0 < user.due_ns < oldest]:
             self._fail(user, "time-out")
         for user in self.users if self._plan.cookies else ():
             if user.cookies and user.cookies.drop_ended(time.time()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import math
 import resource
@@ -43,11 +44,13 @@ class Route(NamedTuple):
 def prepare(plan: Plan) -> Route:
     """Raise the limit of open files, resolve the host, and find the route to the server.
 
-    Raises LoadError when the URL is wrong, or when this machine has too few file descriptors, ports or places in the
-    listen queue for the users.
+    Raises LoadError when the URL is wrong, when this machine has too few file descriptors, ports or places in the
+    listen queue for the users, or when the library for HTTP/2 is needed and missing.
     """
+    if plan.streams:
+        check_http2()
     url, port = split(plan.url)
-    check_descriptors(-(-(plan.users + plan.slow) // max(1, len(plan.cpus))))
+    check_descriptors(-(-(plan.connections + plan.slow) // max(1, len(plan.cpus))))
     path = socket_path(plan.url)
     if path is not None:
         return Route(socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path, (), None)
@@ -74,6 +77,12 @@ def _reachable(host: str, port: int, timeout_s: float) -> tuple[socket.AddressFa
             if probe.connect_ex(address) == 0:
                 return family, address
     return found[0]
+
+
+def check_http2() -> None:
+    """Raise LoadError if the library that HTTP/2 needs is not installed."""
+    if importlib.util.find_spec("h2") is None:
+        raise LoadError("--http2 needs the library h2: pip install 'septet[http2]'")
 
 
 def check_users(users: int) -> None:
@@ -110,7 +119,7 @@ def _sources(plan: Plan, host: str) -> tuple[str, ...]:
 
     Empty when one address is enough, and for all other servers. Raises LoadError when there are too few ports.
     """
-    ports, users = _ports(), plan.users * plan.processes_here
+    ports, users = _ports(), plan.connections * plan.processes_here
     loopback = ipaddress.ip_address(host)
     if not (loopback.version == 4 and loopback.is_loopback):
         if ports and users > ports:
@@ -150,17 +159,18 @@ def _check_queue(plan: Plan, queue: ListenQueue) -> None:
     these delays.
     """
     cure = ", or take --overflow to measure what happens then"
-    if plan.users > queue.backlog:
+    users = plan.connections
+    if users > queue.backlog:
         somaxconn = int(sysctl("net.core.somaxconn") or 0)
         which = "net.core.somaxconn" if queue.backlog >= somaxconn else "its own backlog"
         raise LoadError(
-            f"{plan.users} users who connect anew for every request do not fit into the listener's queue of "
+            f"{users} users who connect anew for every request do not fit into the listener's queue of "
             f"{queue.backlog} ({which}): raise that, keep connections{cure}"
         )
-    half_open = int(sysctl("net.ipv4.tcp_max_syn_backlog") or plan.users * 2)
-    if sysctl("net.ipv4.tcp_syncookies") == "0" and plan.users > half_open * 3 // 4:  # tcp_conn_request()
+    half_open = int(sysctl("net.ipv4.tcp_max_syn_backlog") or users * 2)
+    if sysctl("net.ipv4.tcp_syncookies") == "0" and users > half_open * 3 // 4:  # tcp_conn_request()
         raise LoadError(
-            f"{plan.users} users who connect anew for every request do not fit into net.ipv4.tcp_max_syn_backlog = "
+            f"{users} users who connect anew for every request do not fit into net.ipv4.tcp_max_syn_backlog = "
             f"{half_open}: raise it, turn net.ipv4.tcp_syncookies on{cure}"
         )
 

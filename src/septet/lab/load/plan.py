@@ -1,27 +1,9 @@
-"""The plan of a run of the load generator, and the scenario file that may give its targets.
-
-A scenario is a TOML file:
-
-    cookies = true
-    headers = { Accept = "text/html" }
-
-    [[target]]
-    path = "/guestbook"
-    weight = 9
-
-    [[target]]
-    path = "/guestbook"
-    method = "POST"
-    headers = { Content-Type = "application/x-www-form-urlencoded" }
-    body = "name=user+{user}&remark=hello"
-    status = 303
-"""
+"""The plan of a run of the load generator."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +17,8 @@ ANY_LENGTH = -1
 USER_PLACEHOLDER = "{user}"
 """Replaced by the number of the user in paths, headers and bodies."""
 UNIX = "unix:"
+HTTP1_ONLY = frozenset(("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"))
+"""Header fields that HTTP/2 forbids (RFC 9113 section 8.2.2)."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -125,7 +109,11 @@ class Plan:
     """Bytes per second at which a slow client sends and reads."""
     mode: str = "keep-alive"
     requests_per_connection: int = 0
-    """Requests after which a user takes a new connection, in mode keep-alive; 0: as many as the server allows."""
+    """Requests after which a user takes a new connection, in mode keep-alive; 0: as many as the server allows. Over
+    HTTP/2 they are counted on the connection, over all its streams."""
+    streams: int = 0
+    """Over HTTP/2: users that share a connection, each of which is one stream of it at a time; 0: HTTP/1.1, where each
+    user has a connection of its own."""
     timeout_s: float = 10.0
     """Seconds that a request may take at most, connecting included; one that takes longer counts as an error."""
     method: str = "GET"
@@ -175,12 +163,32 @@ class Plan:
             raise LoadError("the rate must be more than 0")
         if self.requests_per_connection < 0 or (self.requests_per_connection and self.mode != "keep-alive"):
             raise LoadError("requests per connection must be at least 1, and go with kept connections only")
-        if len(self.cpus) > self.users:
-            raise LoadError(f"{self.users} users cannot be spread over {len(self.cpus)} CPUs")
+        if self.streams < 0:
+            raise LoadError("streams must be at least 0")
+        if len(self.cpus) > self.connections:
+            raise LoadError(f"{self._size} cannot be spread over {len(self.cpus)} CPUs")
         check_headers(self.headers)
         self._check_shape()
         if self.websocket and (self.mode != "keep-alive" or self.targets or self.cookies):
             raise LoadError("users of WebSockets keep their connections, have one path, no scenario and no cookies")
+        if self.streams:
+            self._check_http2()
+
+    def _check_http2(self) -> None:
+        """Raise LoadError for what HTTP/2 does not have."""
+        if self.websocket:
+            raise LoadError("WebSockets are loaded over HTTP/1.1, so without --http2")
+        if self.mode != "keep-alive":
+            raise LoadError(f"over HTTP/2 connections are kept: without --{self.mode}, or with --per-connection N")
+        if self.slow:
+            raise LoadError("slow clients (--slow) speak HTTP/1.1, so not with --http2")
+        for headers in (self.headers, *(target.headers for target in self.targets)):
+            for header in headers:
+                name, _, value = header.partition(":")
+                if name.lower() in HTTP1_ONLY or (name.lower() == "te" and value.strip().lower() != "trailers"):
+                    raise LoadError(
+                        f"the header {header!r} is one of HTTP/1.1: HTTP/2 forbids it (RFC 9113 section 8.2.2)"
+                    )
 
     def _check_shape(self) -> None:
         """Raise LoadError where arrivals, ramp, think times and slow clients are out of range or do not go together."""
@@ -209,6 +217,22 @@ class Plan:
         return dataclasses.asdict(self)
 
     @property
+    def connections(self) -> int:
+        """Number of connections of all users."""
+        return -(-self.users // max(1, self.streams))
+
+    @property
+    def _size(self) -> str:
+        return f"{self.users} users" + (f", {self.streams} of whom share a connection," if self.streams else "")
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol: that of a WebSocket, or of a version of HTTP."""
+        if self.streams:
+            return "HTTP/2"
+        return "WebSocket" if self.websocket else "HTTP/1.0" if self.mode == "http10" else "HTTP/1.1"
+
+    @property
     def limit_per_connection(self) -> int:
         """Number of requests after which a user opens a new connection; 0: never."""
         if self.mode != "keep-alive" or all(map(self.closes, self.all_targets())):
@@ -224,18 +248,21 @@ class Plan:
         """Return the part of the plan for process `index` (from 0) of `of` processes: its users, its part of the rate,
         its CPU.
 
-        `here` is the number of these processes that run on the same machine; None: all. Raises LoadError for fewer
-        users than processes.
+        Users who share a connection (HTTP/2) are in one process. `here` is the number of these processes that run on the
+        same machine; None: all. Raises LoadError for fewer users, or connections, than processes.
         """
-        if of > self.users:
-            raise LoadError(f"{self.users} users cannot be spread over {of} processes")
+        whole, shared = self.connections, max(1, self.streams)
+        if of > whole:
+            raise LoadError(f"{self._size} cannot be spread over {of} processes")
+        begin = index * (whole // of) + min(index, whole % of)
+        end = begin + whole // of + (index < whole % of)
         return dataclasses.replace(
             self,
-            users=self.users // of + (index < self.users % of),
+            users=min(end * shared, self.users) - begin * shared,
             rate=None if self.rate is None else self.rate / of,
             slow=self.slow // of + (index < self.slow % of),
             cpus=(self.cpus[index % len(self.cpus)],) if self.cpus else (),
-            first_user=index * (self.users // of) + min(index, self.users % of),
+            first_user=begin * shared,
             processes=of,
             processes_here=of if here is None else here,
         )
@@ -312,72 +339,3 @@ def merged(general: tuple[str, ...], special: tuple[str, ...]) -> tuple[str, ...
     """Return the headers of `general` and `special`; one in `special` replaces all of its name in `general`."""
     names = {header.partition(":")[0].lower() for header in special}
     return (*(header for header in general if header.partition(":")[0].lower() not in names), *special)
-
-
-TYPES: dict[str, type | tuple[type, ...]] = {
-    "path": str,
-    "method": str,
-    "body": str,
-    "body_file": str,
-    "headers": dict,
-    "weight": int,
-    "name": str,
-    "status": int,
-    "length": (int, str),
-    "text": str,
-    "same_body": bool,
-}
-RENAMED = {"length": "expect_length", "text": "expect_text"}
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Read a scenario; returns fields of a Plan: targets, headers, cookies. Raises LoadError if the file cannot be read
-    or is not valid.
-    """
-    try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise LoadError(f"the scenario {path} cannot be read: {error}") from None
-    unknown = sorted(values.keys() - {"target", "headers", "cookies"})
-    if unknown:
-        raise LoadError(f"the scenario {path} has no key {unknown[0]!r}; there are target, headers and cookies")
-    tables = values.get("target")
-    if not isinstance(tables, list) or not tables or not all(isinstance(each, dict) for each in tables):
-        raise LoadError(f"the scenario {path} has no [[target]]")
-    cookies = values.get("cookies", False)
-    if not isinstance(cookies, bool):
-        raise LoadError(f"the scenario {path}: cookies is neither true nor false")
-    return {
-        "targets": tuple(_target(table, path) for table in tables),
-        "headers": _headers(values.get("headers", {}), path),
-        "cookies": cookies,
-    }
-
-
-def _target(table: dict[str, Any], path: Path) -> Target:
-    for name, value in table.items():
-        if name not in TYPES:
-            raise LoadError(f"the scenario {path}: a target has no key {name!r}; there are {', '.join(TYPES)}")
-        if not isinstance(value, TYPES[name]) or (isinstance(value, bool) and TYPES[name] is not bool):
-            raise LoadError(f"the scenario {path}: {name} = {value!r} is of the wrong type")
-    fields = {RENAMED.get(name, name): value for name, value in table.items()}
-    if "body_file" in fields:
-        fields["body"] = _body(path.parent / fields.pop("body_file"))
-    if "expect_length" in fields and not isinstance(fields["expect_length"], int):
-        if fields["expect_length"] != "any":
-            raise LoadError(f"the scenario {path}: length is neither a number of bytes nor 'any'")
-        fields["expect_length"] = ANY_LENGTH
-    return Target(**{**fields, "headers": _headers(fields.get("headers", {}), path)})
-
-
-def _body(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise LoadError(f"the body {path} cannot be read: {error.strerror}") from None
-
-
-def _headers(table: object, path: Path) -> tuple[str, ...]:
-    if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        raise LoadError(f'the scenario {path}: headers are written as {{ Accept = "text/html" }}')
-    return tuple(f"{name}: {value}" for name, value in table.items())

@@ -82,8 +82,7 @@ def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
     be carried out here; and NoListener when nothing listens at the URL.
     """
     route = prepare(plan)
-    kind = OpenLoop if plan.rate is not None else ThinkingLoop if plan.think_s else ClosedLoop
-    loop: Loop = kind(plan, route, notify)
+    loop = _loop_class(plan)(plan, route, notify)
     try:
         interrupted = _phases(loop, plan, notify, start)
         loop.end_phases()
@@ -91,6 +90,15 @@ def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
         return {**loop.raw(), "interrupted": interrupted}
     finally:
         loop.close()
+
+
+def _loop_class(plan: Plan) -> type[Loop]:
+    kind: type[Loop] = OpenLoop if plan.rate is not None else ThinkingLoop if plan.think_s else ClosedLoop
+    if not plan.streams:
+        return kind
+    from . import streams  # it needs the library h2, which no other run does
+
+    return streams.OVER_HTTP2[kind]
 
 
 def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:

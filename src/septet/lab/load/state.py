@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from .answer import Answer, Framing
+from .answer import Answer, Framing, StreamAnswer
 from .plan import ANY_LENGTH, USER_PLACEHOLDER, Target
 from .requests import Jar, Requests
 from .tally import Series
@@ -30,6 +30,8 @@ KNOWN_BYTES_MAX = 65536
 """Longer answers are not remembered to recognise equal ones without parsing: they do not come in one piece."""
 CLOSING_MAX = 1000
 
+AnyAnswer = Answer | MessageAnswer | StreamAnswer
+
 
 def kind_of(code: int | None) -> str:
     """Return the kind of error under which the figures count an errno: a word such as "refused", or else the name of
@@ -43,8 +45,9 @@ class User:
 
     # fmt: off
     __slots__ = (
-        "answer", "arrived", "connect_ns", "cookies", "due_ns", "fd", "first_ns", "number", "recv", "remaining",
-        "requests", "retrying", "reused", "send", "series", "socket", "started_ns", "target", "unsent", "watched",
+        "answer", "arrived", "connect_ns", "connection", "cookies", "due_ns", "fd", "first_ns", "number", "recv",
+        "remaining", "requests", "retrying", "reused", "send", "series", "socket", "started_ns", "stream", "target",
+        "unsent", "watched",
     )
     # fmt: on
 
@@ -68,12 +71,16 @@ class User:
         """The part of the request that is not sent yet; the whole of it while connecting."""
         self.retrying = False
         """True if the request was sent before, on a connection that the server had closed."""
-        self.answer: Answer | MessageAnswer | None = None
-        """The answer so far, when it comes in several pieces or differs from the last right one."""
+        self.answer: Any = None
+        """AnyAnswer, or None: the answer so far, when it comes in several pieces or differs from the last right one."""
         self.first_ns = 0
         """When the first byte of an answer in several pieces came, in ns of the monotonic clock."""
 
-        # The present connection:
+        # The present connection, which others share over HTTP/2: then it is `connection`, and the others are not used.
+        self.connection: Any = None
+        """The connection on which the present request is, over HTTP/2 (see `streams`); None without a request."""
+        self.stream = 0
+        """The number of its stream there; 0 while it waits for one."""
         self.socket: socket.socket | None = None
         self.send: Callable[[bytes], int]
         self.recv: Callable[[int], bytes]
@@ -128,12 +135,21 @@ class TargetState:
         return self.definition.path.replace(USER_PLACEHOLDER, str(user)).encode("ascii")
 
     def new_answer(self) -> Answer | MessageAnswer:
-        target = self.definition
-        if target.status == SWITCHED:
+        if self.definition.status == SWITCHED:
             return MessageAnswer()
-        return Answer(bodiless=target.method == "HEAD", keeps_body=bool(target.expect_text) or target.same_body)
+        return Answer(self.bodiless, self.keeps_body)
 
-    def objection(self, answer: Answer | MessageAnswer) -> str | None:
+    @property
+    def bodiless(self) -> bool:
+        """True if answers have no body, whatever their head says (RFC 9110 section 9.3.2)."""
+        return self.definition.method == "HEAD"
+
+    @property
+    def keeps_body(self) -> bool:
+        """True if the body of an answer is looked at, and not its length alone."""
+        return bool(self.definition.expect_text) or self.definition.same_body
+
+    def objection(self, answer: AnyAnswer) -> str | None:
         """Return the kind of error that a complete answer is counted as; None for a right answer."""
         assert answer.framing is not None, "a complete answer has a head"
         status, target = answer.framing.status, self.definition

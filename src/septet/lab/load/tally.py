@@ -149,6 +149,7 @@ def figures(plan: Plan, raws: list[Raw]) -> dict[str, Any]:
     counts = _added(raws, "counts")
     return {
         "plan": plan.values(),
+        "protocol": plan.protocol,
         "window_s": window_s,
         "answers": latency.count,
         "requests_per_s": sum(raw["completed"] / raw["window_s"] for raw in raws),

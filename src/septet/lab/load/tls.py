@@ -35,10 +35,18 @@ class Dialer:
         if plan.insecure:
             self.context.check_hostname = False
             self.context.verify_mode = ssl.CERT_NONE
-        self.context.set_alpn_protocols(["http/1.1"])
+        self.alpn = "h2" if plan.streams else "http/1.1"
+        self.context.set_alpn_protocols([self.alpn])
 
     def over(self, sock: Any) -> TlsSocket:
         return TlsSocket(self, sock)
+
+    def check_alpn(self, selected: str | None) -> None:
+        """Raise LoadError if HTTP/2 is wanted, and is not what the server has selected."""
+        if self.alpn == "h2" and selected != "h2":
+            raise LoadError(
+                f"{self.url} does not speak HTTP/2: the server did not select h2 in the TLS handshake (ALPN)"
+            )
 
 
 class TlsSocket:
@@ -102,8 +110,11 @@ class TlsSocket:
                     "its authority, and --insecure takes any"
                 ) from None
             except ssl.SSLError as error:
+                if "NO_APPLICATION_PROTOCOL" in str(error.reason):  # the alert of RFC 7301 section 3.2
+                    self._dialer.check_alpn(None)
                 raise OSError(errno.EPROTO, error.reason) from None
             else:
+                self._dialer.check_alpn(self._tls.selected_alpn_protocol())
                 self._open = True
                 return
 

@@ -105,7 +105,8 @@ class Gauger:
         users, duration_s = self._users, self._duration_s
         if users is None:
             needed = math.ceil(rate * (self._objective.least_us or 0) / 1e6)
-            users = max(min(max(CONNECTIONS, needed), CONNECTIONS_MAX), len(self._plan.cpus))
+            least = len(self._plan.cpus) * max(1, self._plan.streams)
+            users = max(min(max(CONNECTIONS, needed), CONNECTIONS_MAX), least)
         if duration_s is None:
             wanted = self._objective.requests_needed / rate
             duration_s = min(max(self._plan.duration_s, wanted), DURATION_MAX_S)

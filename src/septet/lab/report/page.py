@@ -30,7 +30,7 @@ from septet.lab.report import drawing
 from septet.lab.report.drawing import NARROW, WIDE, Section, Specification, Table, inline_svg
 from septet.lab.report.findings import findings, focus
 from septet.lab.report.glance import Page
-from septet.lab.results import Results, run_of
+from septet.lab.results import Results, run_of, spoken
 from septet.lab.trace import captions as trace_captions
 from septet.lab.trace.captions import DIRECTORY, FIGURES, OVERVIEW, ZOOM
 from septet.lab.verdicts import DOUBT_MARK
@@ -226,8 +226,9 @@ def caption(results: Results) -> list[str]:
     if experiment.get("cluster"):
         shared = f"users on {len(results.get('workers', {}))} workers of a cluster"
     pythons = [each["name"] for each in experiment.get("pythons", ())] or [machine["python"].split()[0]]
+    connections = spoken(results) if experiment.get("streams") else MODE_WORDS[experiment["mode"]]
     lines = [
-        f"GET {experiment['path']} of {experiment['app']}; {MODE_WORDS[experiment['mode']]}; "
+        f"GET {experiment['path']} of {experiment['app']}; {connections}; "
         f"{runs} of {experiment['duration_s']:g} s for each point",
         f"{TRADE_MARKS.sub('', machine['cpu'])}, {machine['cpus_usable']} CPUs ({shared}); "
         f"Linux {machine['kernel']}; Python {enumerated(pythons)}; {results['started'][:10]}",
