@@ -138,8 +138,6 @@ class _Reader:
             length or 0,
             expects_continue=self._expects_continue(),
             has_body=not ended,
-            line_length=len(path),
-            field_count=self.count,
             untrusted_fields=untrusted,
             scheme=scheme,
             upgrade=protocol,
