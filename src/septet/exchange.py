@@ -65,6 +65,9 @@ class Request:
     derived: dict[Any, Any] = field(default_factory=dict)
     """Cache: what an application interface or a filter has computed from the head alone, under a key that it chooses.
     Requests with the same head share it."""
+    kept: bool = False
+    """True if this object is kept for the next request with the same head. What is put into `derived` of another one is
+    not used again after this request."""
 
     def with_trusted(self, fields: Fields, scheme: str, client: tuple[str, int] | None) -> "Request":
         """Return a copy with these values and without `untrusted_fields`. (`dataclasses.replace` takes three times as

@@ -59,11 +59,14 @@ class Wsgi:
     def __call__(self, exchange: Exchange) -> Response:
         request = exchange.request
         template = request.derived.get(exchange.server)
-        if template is None:
-            if len(request.derived) > REMEMBERED_SERVERS:
-                request.derived.clear()
-            template = request.derived[exchange.server] = self._template(request, exchange.server)
-        environ: Environ = template.copy()
+        if template is not None:
+            environ: Environ = template.copy()
+        else:
+            environ = self._of_head(request, exchange.server)
+            if request.kept:
+                if len(request.derived) > REMEMBERED_SERVERS:
+                    request.derived.clear()
+                request.derived[exchange.server] = environ.copy()
         client = request.client or exchange.client
         if client:
             environ["REMOTE_ADDR"], port = client
@@ -89,7 +92,7 @@ class Wsgi:
             call.exchange = None
             raise
 
-    def _template(self, request: Request, server: tuple[str, int | None]) -> Environ:
+    def _of_head(self, request: Request, server: tuple[str, int | None]) -> Environ:
         """Return the part of an environment that depends on the request's head and on where it came in (PEP 3333, CGI
         1.1)."""
         base = self._bases.get(server) or self._base_at(server)

@@ -248,7 +248,7 @@ class Incoming:
         if size > limits.request_line:
             self._check_size(head, 0)
         if len(head) <= REMEMBERED_HEAD:
-            self._known.add(head, request)
+            request.kept = self._known.add(head, request)
         return request
 
     def _expect_body(self, request: Request) -> None:

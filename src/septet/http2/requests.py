@@ -59,7 +59,7 @@ def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels
         raise ProtocolError(431, f"the header fields are larger than {limits.header_block} bytes")
     request = _Reader(fields).request(ended, scheme, limits, tunnels)
     if size <= REMEMBERED_HEAD:
-        known.add((limits, ended, tunnels, fields), request)
+        request.kept = known.add((limits, ended, tunnels, fields), request)
     return request
 
 
