@@ -26,36 +26,6 @@ class Want(enum.Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Section:
-    """A parsed header section (RFC 9112 section 5), and what its fields say about the body and the connection.
-
-    One object serves all requests whose sections differ only in the values at `varying`.
-    """
-
-    fields: Fields
-    host: bytes | None
-    """The value of Host; None without that field (HTTP/1.0)."""
-    content_length: int
-    chunked: bool
-    keep_alive: bool
-    expects_continue: bool
-    has_body: bool
-    ordinary: bool
-    """True in HTTP/1.1 if the fields allow another request on the connection. `Request.ordinary` also tests the
-    method."""
-    count: int
-    """Number of field lines as received, which `Limits.header_count` bounds; `untrusted_fields` are counted as well."""
-    untrusted_fields: Fields
-    """Fields that are believed only if a trusted proxy has sent them; see `Request.untrusted_fields`."""
-    varying: tuple[int, ...] = ()
-    """Indices in `fields` of those whose values differ from request to request."""
-    upgrade: bytes | None = None
-    """The value of the Upgrade field; see `Request.upgrade`."""
-    derived: dict[Any, Any] = field(default_factory=dict)
-    """Cache for application interfaces: what one has computed from the fields alone, under a key that it chooses."""
-
-
-@dataclass(slots=True, eq=False)
 class Request:
     """The head of a request (RFC 9112 section 3): everything but its body."""
 
@@ -80,10 +50,6 @@ class Request:
     """The client may wait for 100 Continue before it sends the body (RFC 9110 section 10.1.1)."""
     has_body: bool = False
     """The body is chunked, or has at least one byte."""
-    line_length: int = 0
-    """Bytes of the request line, which `Limits.request_line` bounds."""
-    field_count: int = 0
-    """Number of field lines as received, which `Limits.header_count` bounds; `untrusted_fields` are counted as well."""
     ordinary: bool = False
     """True if it is an HTTP/1.1 request, not HEAD, that lets the connection stay open: the codec can answer it by its
     shortest path."""
@@ -94,16 +60,14 @@ class Request:
     """The scheme that the client used: "https" also if a trusted proxy has ended TLS."""
     client: tuple[str, int] | None = None
     """Address and port (0: not known) of the client, if a trusted proxy has sent the request on its behalf."""
-    section: Section | None = None
-    """The section that `fields` come from: they equal `section.fields` but for the positions in `section.varying`. None
-    if `untrusted_fields` were removed or added."""
-    varying_fields: Fields = ()
-    """The fields at the positions in `section.varying`, in that order."""
     upgrade: bytes | None = None
     """The value of Upgrade: the protocol to which the client would like to switch (RFC 9110 section 7.8)."""
     derived: dict[Any, Any] = field(default_factory=dict)
     """Cache: what an application interface or a filter has computed from the head alone, under a key that it chooses.
     Requests with the same head share it."""
+    kept: bool = False
+    """True if this object is kept for the next request with the same head. What is put into `derived` of another one is
+    not used again after this request."""
 
     def with_trusted(self, fields: Fields, scheme: str, client: tuple[str, int] | None) -> "Request":
         """Return a copy with these values and without `untrusted_fields`. (`dataclasses.replace` takes three times as
@@ -120,8 +84,6 @@ class Request:
             self.keep_alive,
             self.expects_continue,
             self.has_body,
-            self.line_length,
-            self.field_count,
             self.ordinary,
             (),
             scheme,

@@ -158,7 +158,6 @@ def test_memory_of_servers_is_bounded() -> None:
         environ_of(render("GET", "/many-servers"), session)
         request = session.http.request
         assert len(request.derived) <= REMEMBERED_SERVERS + 1
-        assert request.section is None or len(request.section.derived) <= REMEMBERED_SERVERS + 1
 
 
 def test_question_about_the_server_has_a_path() -> None:

@@ -48,11 +48,13 @@ class Asgi:
     def scope(self, exchange: Exchange) -> Scope:
         """Make the scope of a request. The application may change everything in it without effect on other requests."""
         request = exchange.request
-        try:
-            scope: Scope = request.derived[self].copy()
-        except KeyError:
-            template = request.derived[self] = self._from_head(request)
-            scope = template.copy()
+        template = request.derived.get(self)
+        if template is not None:
+            scope: Scope = template.copy()
+        else:
+            scope = self._from_head(request)
+            if request.kept:
+                request.derived[self] = scope.copy()
         scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
         nothing: dict[str, Any] = {}  # no extension has parameters, so one dictionary serves all
         offered = self.extensions if exchange.extended else self._without_extended
@@ -67,12 +69,13 @@ class Asgi:
 
     def _from_head(self, request: Request) -> dict[str, Any]:
         """Make the part of a scope that depends on the request's head alone."""
+        path = request.path.decode("ascii")
         return {
             "type": "http",
             "http_version": request.version,
             "method": request.method,
             "scheme": request.scheme,
-            "path": unquote(request.path.decode("ascii")),
+            "path": unquote(path) if "%" in path else path,
             "raw_path": request.path,
             "query_string": request.query,
             "root_path": "",

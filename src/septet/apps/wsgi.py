@@ -7,7 +7,6 @@ with it, so the usual request costs a copy of a dictionary and the call.
 import io
 import sys
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -26,14 +25,13 @@ REMEMBERED_SERVERS = 64
 accepts clients at every address of the machine, and these may be a whole network's.
 """
 
-REMEMBERED_FIELDS = 1024
-REMEMBERED_FIELD = 256
-"""Most bytes of a header field, name and value together, whose environment variable is cached."""
+REMEMBERED_NAMES = 1024
+"""Names of header fields whose variables' names are cached."""
+REMEMBERED_NAME = 256
+"""Bytes. Longer ones are not cached."""
 
 _UNIX = "localhost", "80"
 """SERVER_NAME and SERVER_PORT on a unix socket: PEP 3333 forbids empty values."""
-
-_UNPREFIXED = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 
 
 class Wsgi:
@@ -57,13 +55,19 @@ class Wsgi:
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
         }
+        self._bases: dict[tuple[str, int | None], Environ] = {}
 
     def __call__(self, exchange: Exchange) -> Response:
         request = exchange.request
         template = request.derived.get(exchange.server)
-        if template is None:
-            template = request.derived[exchange.server] = self._template(request, exchange.server)
-        environ: Environ = template.copy()
+        if template is not None:
+            environ: Environ = template.copy()
+        else:
+            environ = self._of_head(request, exchange.server)
+            if request.kept:
+                if len(request.derived) > REMEMBERED_SERVERS:
+                    request.derived.clear()
+                request.derived[exchange.server] = environ.copy()
         client = request.client or exchange.client
         if client:
             environ["REMOTE_ADDR"], port = client
@@ -89,48 +93,42 @@ class Wsgi:
             call.exchange = None
             raise
 
-    def _template(self, request: Request, server: tuple[str, int | None]) -> Environ:
-        """Return the part of an environment that depends on the request's head and on `server`, the address that the
-        client connected to (PEP 3333, CGI 1.1).
-        """
-        section = request.section
-        for derived in (request.derived, section.derived if section else {}):
-            if len(derived) > REMEMBERED_SERVERS:
-                derived.clear()
-        if section is None:
-            environ = self._of_fields(request.fields, server)
-        else:
-            known = section.derived.get((self, server))
-            if known is None:
-                keys = [_variables[section.fields[index]][0] for index in section.varying]
-                known = section.derived[self, server] = self._of_fields(section.fields, server), keys
-            shared, keys = known
-            environ = shared.copy()
-            for key, (_, value) in zip(keys, request.varying_fields, strict=True):
-                environ[key] = value.decode("latin-1")
+    def _of_head(self, request: Request, server: tuple[str, int | None]) -> Environ:
+        """Return the part of an environment that depends on the request's head and on where it came in (PEP 3333, CGI
+        1.1)."""
+        base = self._bases.get(server) or self._base_at(server)
+        environ = base.copy()
+        fields = request.fields
+        keys = _keys
+        for name, value in fields:
+            environ[keys[name]] = value.decode("latin-1")
+        if len(environ) < len(base) + len(fields):
+            environ.update(_joined(fields))
         if request.upgrade is not None:
             warn_of_websocket(request, WITH_WSGI)
         environ.pop("HTTP_PROXY", None)  # HTTP clients in the application would use it as their proxy (CVE-2016-5385)
         environ["REQUEST_METHOD"] = request.method
-        environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
+        environ["SERVER_PROTOCOL"] = "HTTP/" + request.version
         environ["wsgi.url_scheme"] = request.scheme
         environ["RAW_URI"] = environ["REQUEST_URI"] = request.target.decode("latin-1")
         environ["QUERY_STRING"] = request.query.decode("latin-1")
-        # `OPTIONS *` is about the server as a whole, and its URL has no path (RFC 9112 section 3.2.4).
-        path = request.path if request.path != b"*" else b"/"
-        environ["PATH_INFO"] = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
+        path = request.path
+        if path.find(b"%") >= 0:
+            path = unquote_to_bytes(path)
+        elif path == b"*":  # about the server as a whole: its URL has no path (RFC 9112 section 3.2.4)
+            path = b"/"
+        environ["PATH_INFO"] = path.decode("latin-1")
         return environ
 
-    def _of_fields(self, fields: Fields, server: tuple[str, int | None]) -> Environ:
+    def _base_at(self, server: tuple[str, int | None]) -> Environ:
+        """Return the part of an environment that all requests to one address of the server share."""
         name, port = (server[0], str(server[1])) if server[1] else _UNIX
         if ":" in name:
             name = f"[{name}]"  # RFC 3875 section 4.1.14: it is the host of URLs, which PEP 3333 has applications build
-        environ = self._base | {"SERVER_NAME": name, "SERVER_PORT": port}
-        expected = len(environ) + len(fields)
-        environ.update(map(_variables.__getitem__, fields))
-        if len(environ) < expected:
-            environ.update(_joined(fields))
-        return environ
+        if len(self._bases) >= REMEMBERED_SERVERS:
+            self._bases.clear()
+        base = self._bases[server] = self._base | {"SERVER_NAME": name, "SERVER_PORT": port}
+        return base
 
 
 def _joined(fields: Fields) -> Environ:
@@ -138,37 +136,26 @@ def _joined(fields: Fields) -> Environ:
     a comma (RFC 9110 section 5.3), those of cookies by a semicolon (RFC 6265 section 5.4).
     """
     variables: Environ = {}
-    for field in fields:
-        key, text = _variables[field]
+    for name, value in fields:
+        key, text = _keys[name], value.decode("latin-1")
         if key in variables and key != "CONTENT_LENGTH":
             text = variables[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
         variables[key] = text
     return variables
 
 
-class _Variables(BoundedCache[tuple[bytes, bytes], tuple[str, str]]):
-    """Cache of environment variables (name, value) by header field; each is made when it is looked up for the first
-    time.
-    """
+class _Keys(BoundedCache[bytes, str]):
+    """Cache of the CGI variables' names, by the field's name in lower case."""
 
-    def __missing__(self, field: tuple[bytes, bytes]) -> tuple[str, str]:
-        name, value = field
-        short = len(name) + len(value) <= REMEMBERED_FIELD
-        key = _known_key(name) if short else _key(name)
-        variable = key, value.decode("latin-1")
-        if short:
-            self.add(field, variable)
-        return variable
+    def __missing__(self, name: bytes) -> str:
+        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+        if len(name) <= REMEMBERED_NAME:
+            self.add(name, key)
+        return key
 
 
-_variables = _Variables(REMEMBERED_FIELDS)
-
-
-def _key(name: bytes) -> str:
-    return _UNPREFIXED.get(name) or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-
-
-_known_key = lru_cache(1024)(_key)
+_keys = _Keys(REMEMBERED_NAMES)
+_keys.update({b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"})
 
 
 class _Incoming(io.RawIOBase):

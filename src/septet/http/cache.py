@@ -27,12 +27,14 @@ class BoundedCache(dict[Key, Value]):
         self._capacity = capacity
         self._refused = 0
 
-    def add(self, key: Key, value: Value) -> None:
-        """Add a value whose key was not found, if there is room; else count the refusal."""
+    def add(self, key: Key, value: Value) -> bool:
+        """Add a value whose key was not found, if there is room; else count the refusal. Returns True if it was
+        added."""
         if len(self) < self._capacity:
             self[key] = value
-            return
+            return True
         self._refused += 1
         if self._refused >= MAX_REFUSALS * self._capacity:
             self._refused = 0
             self.clear()
+        return False

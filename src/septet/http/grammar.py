@@ -66,8 +66,11 @@ each other, perhaps none. For lines that are not complete yet.
 """
 
 TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
-"""The bytes that a request-target may hold, for `translate`: visible ASCII without "#", as a fragment is never sent
-(RFC 9112 section 3.2)."""
+"""The bytes that a request-target may hold: visible ASCII without "#", as a fragment is never sent (RFC 9112 section
+3.2)."""
+
+TARGET_BLANKED = bytes(byte if byte in TARGET_BYTES else 0x20 for byte in range(256))
+"""A table for `translate`, like BLANKED, that changes a request-target with a byte that may not stand there."""
 
 MAX_LENGTH = 2**63
 """Lengths in bytes at or above this are refused, so that a length that we accept overflows no signed 64-bit integer, of

@@ -27,6 +27,8 @@ IDLE_REQUEST = Request("GET", b"", b"", b"", "1.1", ())
 CONTINUE_PENDING = 2
 """A value of `continued`: 100 Continue is in the output, but not sent yet."""
 
+END_OF_HEAD = b"\r\n\r\n"
+
 REMEMBERED_HEADS = 256
 REMEMBERED_HEAD = 4096
 """Bytes. Heads up to this length are cached when parsed, up to REMEMBERED_HEADS of them; longer ones are parsed each
@@ -125,19 +127,31 @@ class Incoming:
 
     # Receiving requests
 
-    def begin(self, data: bytes) -> bool:
-        """Shortcut for the usual request: if `data` is exactly one head that is in the cache, and it has no body, begin
-        that request and return True.
+    def begin(self, data: bytes) -> Request | None:
+        """Shortcut for the usual input: if no earlier byte waits and `data` begins with a whole head, begin its request
+        and return it; what follows the head waits in the inbox. Raises ProtocolError like `next_request`.
 
-        Returns False, and does nothing, if `data` is something else; then call `receive` and `next_request`.
+        Returns None, and does nothing, for other input; then call `receive` and `next_request`.
         """
-        if data[-4:] != b"\r\n\r\n":
-            return False  # a cheap test, before a hash of all of `data`
-        request = self._known.get(data)
-        if request is None or request.has_body or self._inbox:
-            return False
+        if self._inbox:
+            return None
+        # A lone head that is in the cache needs no search for its end.
+        end = len(data) if data[-4:] == END_OF_HEAD else data.find(END_OF_HEAD) + 4
+        request = self._known.get(data[:end])
+        if request is None:
+            end = data.find(END_OF_HEAD, 0, end) + 4
+            if end < 4 or data[:2] == CRLF:
+                return None
+            try:
+                request = self._read_head(data[:end])
+            except ProtocolError:
+                self.begin_invalid()
+                raise
+        self._inbox = data[end:]
         self._begin(request)
-        return True
+        if request.has_body:
+            self._expect_body(request)
+        return request
 
     @property
     def input_consumed(self) -> bool:
@@ -217,7 +231,7 @@ class Incoming:
         inbox = self._inbox
         if inbox.startswith(CRLF):
             self._inbox = inbox = _without_empty_lines(inbox)
-        end = inbox.find(b"\r\n\r\n", self._scanned) + 4
+        end = inbox.find(END_OF_HEAD, self._scanned) + 4
         if end < 4:
             self._scan_incomplete(inbox)
             return None
@@ -232,16 +246,14 @@ class Incoming:
     def _read_head(self, head: bytes) -> Request:
         """Parse a complete head that is not in the cache, check the limits, and cache it. Raises ProtocolError."""
         limits = self._limits
-        if len(head) - 4 > limits.header_block:
-            self._check_size(head, len(head) - 4)
-        request = parse_request(head[:-4], limits.header_count)
-        request.scheme = self._scheme
-        if request.line_length > limits.request_line:
-            raise self._too_long(request.method.encode())
-        if request.field_count > limits.header_count:
-            raise ProtocolError(431, f"the request has more than {limits.header_count} header fields")
+        size = len(head) - 4
+        if size > limits.header_block:
+            self._check_size(head, size)
+        request = parse_request(head[:-4], limits.header_count, self._scheme)
+        if size > limits.request_line:
+            self._check_size(head, 0)
         if len(head) <= REMEMBERED_HEAD:
-            self._known.add(head, request)
+            request.kept = self._known.add(head, request)
         return request
 
     def _expect_body(self, request: Request) -> None:

@@ -1,29 +1,54 @@
 """Heads of requests: bytes to `Request` (RFC 9112 sections 2, 3 and 5)."""
 
-from functools import lru_cache
-
-from septet.exchange import ProtocolError, Request
-from septet.http.grammar import TARGET_BYTES, is_host, is_token, is_version, split_absolute
-from septet.http.sections import fill, read_section
+from septet.exchange import Fields, ProtocolError, Request
+from septet.http.grammar import TARGET_BLANKED, is_host, is_token, is_version, split_absolute
+from septet.http.sections import (
+    UNTRUSTED,
+    allows_keep_alive,
+    check_host,
+    expects_continue,
+    framing,
+    join_repeated,
+    read_fields,
+    set_apart,
+    with_one_length,
+)
 
 NO_LIMIT = 2**63
 
-REMEMBERED_LINE = 256
-"""Bytes. Request lines up to this length are cached when parsed; longer ones are parsed each time."""
 
-
-def parse_request(block: bytes, most_fields: int = NO_LIMIT) -> Request:
+def parse_request(block: bytes, most_fields: int = NO_LIMIT, scheme: str = "http") -> Request:
     """Return the request whose head is `block`: request line and field lines, without the empty line that ends them.
+    `scheme` is the connection's.
 
-    Raises ProtocolError: 400, 417, 501 or 505, and 431 for more than `most_fields` field lines, before it reads them.
-    The caller checks the other limits.
+    Raises ProtocolError: 400, 417, 501 or 505, and 431 for more than `most_fields` field lines, before it parses them,
+    because parsing costs a hundred times what sending them costs. The caller checks the other limits.
     """
-    line = block.partition(b"\r\n")[0]
-    method, target, version, path, query = read_request_line(line)
-    section, values = read_section(block[len(line) :], version, most_fields)
-    fields, changed = fill(section, values) if values else (section.fields, ())
-    if target[:1] != b"/" and section.host is not None:
-        _check_authority(target, section.host)
+    lines = block.split(b"\r\n")
+    method, target, version, path, query = read_request_line(lines.pop(0))
+    if len(lines) > most_fields:
+        raise ProtocolError(431, f"the request has more than {most_fields} header fields")
+    fields: Fields = read_fields(lines)
+    untrusted_fields: Fields = ()
+    named = dict(fields)
+    if UNTRUSTED in named:
+        fields, untrusted_fields = set_apart(fields)
+        del named[UNTRUSTED]
+    if len(named) < len(fields):
+        named = join_repeated(fields)
+    host = named.get(b"host")
+    check_host(host, version)
+    length, chunked = 0, False
+    if b"content-length" in named or b"transfer-encoding" in named:
+        length, chunked = framing(version, named)
+        if not chunked and (len(named) < len(fields) or named[b"content-length"].find(b",") >= 0):
+            fields = with_one_length(fields, length)
+    connection = named.get(b"connection")
+    keep_alive = version == "1.1" if connection is None else allows_keep_alive(version, connection)
+    expect = named.get(b"expect")
+    expects = expect is not None and expects_continue(version, expect)
+    if target[:1] != b"/" and host is not None:
+        _check_authority(target, host)
     return Request(
         method,
         target,
@@ -31,20 +56,15 @@ def parse_request(block: bytes, most_fields: int = NO_LIMIT) -> Request:
         query,
         version,
         fields,
-        section.content_length,
-        section.chunked,
-        section.keep_alive,
-        section.expects_continue,
-        section.has_body,
-        len(line),
-        section.count,
-        section.ordinary and method != "HEAD",
-        section.untrusted_fields,
-        "http",
-        None,
-        None if section.untrusted_fields else section,
-        changed,
-        section.upgrade,
+        length,
+        chunked,
+        keep_alive,
+        expects,
+        chunked or length > 0,
+        keep_alive and version == "1.1" and method != "HEAD",
+        untrusted_fields,
+        scheme,
+        upgrade=named.get(b"upgrade"),
     )
 
 
@@ -57,34 +77,43 @@ def read_request_line(line: bytes) -> RequestLine:
 
     The checks for 400 come first, because a malformed line is refused before its end has come (see `unfinished`).
     """
-    return _known_request_line(line) if len(line) <= REMEMBERED_LINE else _request_line(line)
-
-
-def _request_line(line: bytes) -> RequestLine:
-    """Parse a request line, without the cache; see `read_request_line`."""
     words = line.split(b" ")
     if len(words) != 3:
         raise ProtocolError(400, "the request line is not three words with one space between them")
-    method, target, version = words
-    if not is_token(method):
-        raise ProtocolError(400, "the method is not a token")
-    if not target or target.translate(None, TARGET_BYTES):
+    word, target, version = words
+    method = _METHODS.get(word) or _other_method(word)
+    if not target or target.translate(TARGET_BLANKED) != target:
         raise ProtocolError(400, "the request target holds a byte that may not stand there")
-    path, query = split_target(method, target)
+    if target[:1] == b"/":
+        path, _, query = target.partition(b"?")
+    else:
+        path, query = split_target(word, target)
+    minor = "1.1" if version == b"HTTP/1.1" else _minor(version)
+    if method == "CONNECT":
+        raise ProtocolError(501, "tunnels (CONNECT) are not built here")
+    if path == b"*" and method != "OPTIONS":
+        raise ProtocolError(400, "the request target * is for OPTIONS alone")
+    return method, target, minor, path, query
+
+
+_METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+
+
+def _other_method(word: bytes) -> str:
+    if not is_token(word):
+        raise ProtocolError(400, "the method is not a token")
+    return word.decode("ascii")
+
+
+def _minor(version: bytes) -> str:
+    """Return "1.0" or "1.1" for a version. A higher minor version is answered as the highest we know (RFC 9110 section
+    2.5). Raises ProtocolError(400 or 505)."""
     matched = is_version(version)
     if not matched:
         raise ProtocolError(400, "the request line does not end in an HTTP version")
     if matched[1] != b"1":
         raise ProtocolError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-    if method == b"CONNECT":
-        raise ProtocolError(501, "tunnels (CONNECT) are not built here")
-    if target == b"*" and method != b"OPTIONS":
-        raise ProtocolError(400, "the request target * is for OPTIONS alone")
-    # A higher minor version is answered as the highest we know (RFC 9110 section 2.5).
-    return method.decode("ascii"), target, "1.0" if matched[2] == b"0" else "1.1", path, query
-
-
-_known_request_line = lru_cache(256)(_request_line)
+    return "1.0" if matched[2] == b"0" else "1.1"
 
 
 def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:

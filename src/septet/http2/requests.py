@@ -61,7 +61,7 @@ def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels
         raise ProtocolError(431, f"the header fields are larger than {limits.header_block} bytes")
     request = _Reader(fields).request(ended, scheme, limits, tunnels)
     if size <= REMEMBERED_HEAD:
-        known.add((limits, ended, tunnels, fields), request)
+        request.kept = known.add((limits, ended, tunnels, fields), request)
     return request
 
 
@@ -140,8 +140,6 @@ class _Reader:
             length or 0,
             expects_continue=self._expects_continue(),
             has_body=not ended,
-            line_length=len(path),
-            field_count=self.count,
             untrusted_fields=untrusted,
             scheme=scheme,
             upgrade=protocol,

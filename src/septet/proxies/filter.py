@@ -48,6 +48,7 @@ class UntrustedFieldFilter:
         with_trusted: Request | None = request.derived.get((self, trusted))
         if with_trusted is None:
             with_trusted = request.derived[self, trusted] = self._filter(request, trusted)
+            with_trusted.kept = request.kept
         return with_trusted
 
     def _filter(self, request: Request, trusted: bool) -> Request:

@@ -108,13 +108,14 @@ class Session(Http1Exchange):
         if phase is LINGER:
             return self._discard(data)
         http = self.http
-        if phase is IDLE and http.begin(data):
-            self.request = request = http.request
-            if not self._admit(request):
-                return self.phase.want
-            self.phase = TURN
-            self.since = None
-            return RUN
+        if phase is IDLE:
+            try:
+                request = http.begin(data)
+            except ProtocolError as fault:
+                self.request = http.request
+                return self.refuse(fault)
+            if request is not None:
+                return self._go_on_with(request)
         if not data:
             self.ended = True
         http.receive(data)
@@ -264,6 +265,10 @@ class Session(Http1Exchange):
             return self.refuse(fault)
         if request is None:
             return self._await_request()
+        return self._go_on_with(request)
+
+    def _go_on_with(self, request: Request) -> Want:
+        """Go on with a request whose head has come, and return the next want."""
         self.request = request
         if not self._admit(request):
             return self.phase.want
@@ -272,7 +277,9 @@ class Session(Http1Exchange):
                 self.collects = self._rules.collects(request)
             if self.collects:
                 return self._fill_spool()
-        return self._enter(TURN)
+        self.phase = TURN
+        self.since = None
+        return RUN
 
     def _await_request(self) -> Want:
         """Wait for the rest of a head. Re-entering the phase does not restart its deadline, so a head cannot be kept

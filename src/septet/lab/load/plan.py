@@ -248,8 +248,8 @@ class Plan:
         """Return the part of the plan for process `index` (from 0) of `of` processes: its users, its part of the rate,
         its CPU.
 
-        Users who share a connection (HTTP/2) are in one process. `here` is the number of these processes that run on the
-        same machine; None: all. Raises LoadError for fewer users, or connections, than processes.
+        Users who share a connection (HTTP/2) are in one process. `here` is the number of these processes that run on
+        the same machine; None: all. Raises LoadError for fewer users, or connections, than processes.
         """
         whole, shared = self.connections, max(1, self.streams)
         if of > whole:
