@@ -22,6 +22,7 @@ Where applications run is as under epoll.
 """
 
 from septet.loop import PollLoop
+from septet.models._loops import run_on_loops
 from septet.models._reactor import Reactor
 from septet.service import Service
 
@@ -31,4 +32,4 @@ LOOP = True
 
 
 def run(service: Service) -> None:
-    Reactor(service, PollLoop()).run()
+    run_on_loops(service, lambda service: Reactor(service, PollLoop()))
