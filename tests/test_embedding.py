@@ -328,3 +328,41 @@ def test_mounted_applications() -> None:
         septet.Server(mount={"/c": whereabouts, "/c/": asynchronous}).__enter__()
     with pytest.raises(septet.UsageError, match="mount is 'c', but must"):
         septet.Server(mount={"c": whereabouts}).__enter__()
+
+
+def echo_path(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ["PATH_INFO"].encode()]
+
+
+def visit_again_and_again(url: str, name: str, visits: int, wrong: list[str]) -> None:
+    address = urlsplit(url)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=20)
+    for number in range(visits):
+        path = f"/{name}/{number:06}"
+        connection.request("GET", path)
+        found = connection.getresponse().read().decode()
+        if found != path:
+            wrong.append(f"{path} was answered {found}")
+    connection.close()
+
+
+def test_servers_side_by_side_do_not_mix_up_their_clients(model: str) -> None:
+    """The loops of two servers receive at the same time, in two threads."""
+    wrong: list[str] = []
+    interval = sys.getswitchinterval()
+    with septet.Server(echo_path, model=model) as one, septet.Server(echo_path, model=model) as two:
+        clients = [
+            threading.Thread(target=visit_again_and_again, args=(server.url, f"{which}{number}", 300, wrong))
+            for which, server in (("one", one), ("two", two))
+            for number in range(3)
+        ]
+        sys.setswitchinterval(1e-6)
+        try:
+            for client in clients:
+                client.start()
+            for client in clients:
+                client.join()
+        finally:
+            sys.setswitchinterval(interval)
+    assert not wrong

@@ -97,7 +97,7 @@ KEPT: dict[type, dict[str, str]] = {
     },
     Leaders: {
         SERVER: "order capacity on_full _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader "
-        "_loop_ended _watcher",
+        "_loop_ended _watcher _name",
         NUMBER: "_busy_followers _idle_followers _threads _told_full promoting ended _failures",
         EMPTIED: "_due _jobs",
         "paths, as bytes: at most REMEMBERED_PATHS, each forgotten after QUICK_ANSWERS": "_slow",
@@ -106,13 +106,13 @@ KEPT: dict[type, dict[str, str]] = {
     OnLoop: {SERVER: "order _loop _stop _done _repair", NUMBER: "busy _over", EMPTIED: "_due _item"},
     Reactor: {
         SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
-        "_deadline_timer _repair_timer _heap _paused",
+        "peers _deadline_timer _repair_timer _heap _paused _watched _lifespan",
         NUMBER: "stopping draining _ended _deadline_round",
         EMPTIED: "due _connections _tasks",
     },
     RingReactor: {
         SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
-        "_deadline_timer _repair_timer _heap _paused _ring _accepts _cancelled",
+        "peers _deadline_timer _repair_timer _heap _paused _watched _lifespan _ring _accepts _cancelled",
         NUMBER: "stopping draining _ended _deadline_round",
         EMPTIED: "due _connections _tasks closing",
     },

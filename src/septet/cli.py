@@ -2,12 +2,13 @@
 
 import json
 import os
+import platform
 import sys
 from typing import Any
 
 import click
 
-from septet import __version__, streams
+from septet import __version__, interpreter, streams
 from septet import models as process_models
 from septet.settings import sources
 from septet.settings.checks import check_serves_something
@@ -93,7 +94,7 @@ Examples:
 @click.option("--names", is_flag=True, help="Print only the names, one on each line.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known of each model as JSON.")
 def models(names: bool, as_json: bool) -> None:
-    """List the process models, and say which of them this machine can run."""
+    """List the process models, and say which of them this machine can run, and whether this Python has a GIL."""
     if names:
         click.echo("\n".join(process_models.names()))
         return
@@ -106,6 +107,7 @@ def models(names: bool, as_json: bool) -> None:
         click.echo(f"{name:<{width}}  {'no ' if obstacle else 'yes'}  {process_models.description(name)}")
         if obstacle:
             click.echo(f"{'':<{width}}       {obstacle}")
+    click.echo(f"\nThis Python ({platform.python_version()}) {interpreter.gil_state()}.")
 
 
 septet.add_command(

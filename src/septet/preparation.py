@@ -71,8 +71,10 @@ def _absolute(bind: str) -> str:
 
 def _check_capacity(config: Config) -> None:
     """Raise UsageError if the configuration asks for more processes and threads than fit on this machine."""
-    asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
-    why = why_over_capacity(most_workers(config.workers or 1), config.threads or 0) if asked else None
+    asked = [f"--{name} {number}" for name in ("workers", "loops", "threads") if (number := getattr(config, name))]
+    loops = config.loops or 1
+    threads = loops * (config.threads or 0) + (loops if loops > 1 else 0)
+    why = why_over_capacity(most_workers(config.workers or 1), threads) if asked else None
     if why:
         raise UsageError(f"{' '.join(asked)} is too much for this machine: {why}")
 

@@ -18,6 +18,7 @@ from septet.apps.site import Site
 from septet.console import attended
 from septet.console.overseer import Console, count_generation
 from septet.errors import Failed, SeptetError, UsageError
+from septet.interpreter import warn_if_gil_is_turned_on
 from septet.logs import configure
 from septet.metrics.monitor import Monitor
 from septet.net.address import parse_address, speaks_tls
@@ -60,6 +61,7 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     share_heap()
     exit_before_the_interpreter_ends()
     configure(config.log_level, config.log_format, config.log_config)
+    warn_if_gil_is_turned_on()
     if upgrade.is_trial():
         prepared(config)
         upgrade.report_success()

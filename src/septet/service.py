@@ -74,6 +74,8 @@ class Service:
     """The value of `--threads`; None: the model's default."""
     workers: int | None = None
     """The value of `--workers`; None: the model's default."""
+    loops: int = 1
+    """The value of `--loops`: the number of event loops of each process, in models that have them."""
     most_workers: int | None = None
     """The end of the range that `--workers` gives; None if it is not a range."""
     graceful_timeout: float = 30.0
@@ -151,6 +153,7 @@ class Service:
             serves=serves,
             threads=config.threads,
             workers=config.workers and int(config.workers),
+            loops=config.loops or 1,
             most_workers=config.workers and most_workers(config.workers),
             graceful_timeout=config.graceful_timeout,
             worker_timeout=config.worker_timeout,
@@ -189,6 +192,11 @@ class Service:
     ) -> "Service":
         """Return a copy of this service for one of `workers` processes, with its own `stop` and `ready`."""
         return replace(self, stop=stop, ready=ready, workers=workers, retire=retire)
+
+    @property
+    def shares_listeners(self) -> bool:
+        """True if other processes, or other loops of this one, accept from the same listeners."""
+        return (self.workers or 1) > 1 or self.loops > 1
 
     def count_timed_out(self) -> None:
         """Count a request that has exceeded `--request-timeout`."""

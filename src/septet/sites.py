@@ -165,7 +165,7 @@ class _Loader:
 
 def _wsgi(config: Config, application: Any, prefix: Prefix) -> Wsgi:
     concurrency = inventory.concurrency(config.model)
-    multithread = concurrency == "threads" and config.threads not in (0, 1)
+    multithread = concurrency == "threads" and (config.threads not in (0, 1) or (config.loops or 1) > 1)
     multiprocess = concurrency == "processes" or most_workers(config.workers or 1) > 1
     if not prefix.whole:
         plain = NotedWsgi if notes(config) else Wsgi

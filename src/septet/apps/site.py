@@ -1,8 +1,10 @@
 """The site of a server: directories and applications at their routes, and one application for all other paths."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 from septet.apps.asgi import Asgi
 from septet.apps.mounted import Mounted
@@ -12,6 +14,7 @@ from septet.exchange import Exchange, Request, Response
 from septet.http.head import response_head
 
 SyncApplication = Callable[[Exchange], Response]
+App = TypeVar("App", Wsgi, Asgi, Wsgi | Asgi, Wsgi | Asgi | None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,13 @@ class Site:
         """
         return None if self.directories else self.application
 
+    def for_another_loop(self) -> "Site":
+        """Return a copy for another event loop of this process: the same applications and directories, but ASGI
+        applications have a state of their own, which their lifespan on that loop sets up.
+        """
+        states: dict[int, dict[str, Any]] = {}
+        return replace(self, application=_with_own_state(self.application, states))
+
     def find(self, exchange: Exchange) -> SyncApplication | Asgi:
         """Return the directory or application that answers this request."""
         for directory in self.directories:
@@ -70,6 +80,14 @@ class MountedSite(Site):
     def sole(self) -> None:
         return None
 
+    def for_another_loop(self) -> "MountedSite":
+        states: dict[int, dict[str, Any]] = {}  # one for all mounts of an application
+        places = tuple(
+            replace(each, application=_with_own_state(each.application, states)) if isinstance(each, Mounted) else each
+            for each in self.places
+        )
+        return replace(self, application=_with_own_state(self.application, states), places=places)
+
     def find(self, exchange: Exchange) -> SyncApplication | Asgi:
         return self.at(exchange.request)
 
@@ -89,6 +107,16 @@ class MountedSite(Site):
             if place.serves(path):
                 return place.application if isinstance(place, Mounted) else place
         return self.application or _nothing
+
+
+def _with_own_state(application: App, states: dict[int, dict[str, Any]]) -> App:
+    """Return a copy of an ASGI application with an empty state; any other as it is. `states`: the new states, by the
+    identity of the old one."""
+    if not isinstance(application, Asgi):
+        return application
+    found = copy(application)
+    found.state = states.setdefault(id(application.state), {})
+    return found
 
 
 def _nothing(exchange: Exchange) -> Response:

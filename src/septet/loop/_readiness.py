@@ -12,7 +12,7 @@ import signal
 import socket
 from asyncio import constants, selector_events, sslproto
 from collections.abc import Callable, MutableMapping
-from functools import partial
+from functools import cached_property, partial
 from ssl import SSLContext
 from typing import Any, TypeVarTuple, cast
 from weakref import WeakSet
@@ -57,6 +57,13 @@ class ReadinessLoop(SocketCalls):
     _transports: MutableMapping[int, StreamConnection]
     _ssock: socket.socket | None
     _csock: socket.socket | None
+
+    @cached_property
+    def receive_buffer(self) -> memoryview:
+        """64 KiB for data that a callback receives and copies before it calls anything else: the callbacks of one loop
+        run one after the other, so one buffer is enough for it. Loops must not share one, because several may run in
+        threads of one process."""
+        return memoryview(bytearray(RECEIVE_SIZE))
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller

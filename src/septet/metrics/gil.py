@@ -15,6 +15,7 @@ from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread, get_native_id
 from time import monotonic_ns
 
+from septet.interpreter import has_gil
 from septet.metrics.lanes import GIL_WAIT, GIL_WAIT_NS, bucket
 from septet.metrics.table import Table
 
@@ -29,7 +30,8 @@ class GilSampler:
 
     def sample(self, over: Event, after_s: float) -> bool:
         """Sleep for this many seconds, or until `over` is set, and add the time for which the GIL was then waited for
-        to the process's row of the table of metrics. Returns True if `over` is set.
+        to the process's row of the table of metrics; nothing is added if the interpreter has no GIL. Returns True if
+        `over` is set.
         """
         before_ns = _waited_for_cpu_ns()
         due_ns = monotonic_ns() + int(after_s * 1e9)
@@ -37,6 +39,8 @@ class GilSampler:
             return True
         late_ns = monotonic_ns() - due_ns
         wait_ns = max(0, late_ns - (_waited_for_cpu_ns() - before_ns))
+        if not has_gil():  # then there is nothing to wait for
+            return False
         row = self._table.row
         row[GIL_WAIT + bucket(wait_ns)] += 1
         row[GIL_WAIT_NS] += wait_ns

@@ -3,7 +3,7 @@ constant here is the index of a lane, unless its description says something else
 
 A lane below COUNTERS describes the present state of the row's process and ends with it. The lanes from COUNTERS to
 COUNTERS_END only grow, and are added up over all processes, those that have ended included. The lanes after them hold
-text.
+text, and the last ones describe the present state again.
 """
 
 # Of the process that has the row.
@@ -40,7 +40,7 @@ IDLE_KINDS = (SUPERVISOR, GENERATION)
 they have workers.
 """
 
-LAYOUT = 3
+LAYOUT = 4
 """The version of this layout, to be increased by each change of the lanes. At an upgrade (USR2) the table is handed
 over only to a program with the same layout.
 """
@@ -159,6 +159,12 @@ COUNTERS_END = 256
 SLOW = 256
 """The first of the lanes with the text that describes the slowest requests of the process; see `septet.metrics.slow`.
 """
+OTHER_LOOPS = 496
+"""The first of MOST_OTHER_LOOPS lanes with the kernel's ids of threads that run other event loops of the process, as
+LOOP_THREAD has that of the first; 0: there is none.
+"""
+MOST_OTHER_LOOPS = 16
+"""Number of lanes from OTHER_LOOPS on; further event loops of a process are not recorded."""
 ROW_LANES = 512
 ROW_BYTES = ROW_LANES * 8
 """Size of a row in bytes: one page of memory."""

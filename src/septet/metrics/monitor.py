@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
-from threading import Event, Thread, get_native_id
+from threading import Event, Lock, Thread, get_native_id
 from time import monotonic_ns, time
 from typing import Any, Protocol
 
+from septet.interpreter import has_gil
 from septet.metrics.gil import GilSampler, sample_beside
 from septet.metrics.lanes import (
     BEAT_NS,
@@ -23,6 +24,8 @@ from septet.metrics.lanes import (
     LAG_SUM_NS,
     LOOP_THREAD,
     MOST_CERTIFICATES,
+    MOST_OTHER_LOOPS,
+    OTHER_LOOPS,
     PID,
     REASONS,
     RESTARTS,
@@ -32,10 +35,10 @@ from septet.metrics.lanes import (
     WORKER_RANGE,
     bucket,
 )
-from septet.metrics.observer import RequestMetrics, has_gil, request_metrics
+from septet.metrics.observer import RequestMetrics, request_metrics
 from septet.metrics.proc import usage
 from septet.metrics.table import Table
-from septet.metrics.traffic import TrafficMetrics
+from septet.metrics.traffic import TrafficMetrics, traffic_metrics
 
 BEAT_S = 0.25
 """Seconds between two beats. By a beat, the present time in its row of the table, a process shows that it is not stuck.
@@ -71,8 +74,12 @@ class Monitor:
         """
         self.on_beat_s = float("inf")
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None
-        self.traffic = TrafficMetrics(table) if counts else None
+        self.traffic: TrafficMetrics | None = traffic_metrics(table) if counts else None
         self._certificates: Presented | None = None
+        self._beats: dict[AbstractEventLoop, int] = {}
+        """When each loop of this process has beaten last, in nanoseconds of CLOCK_MONOTONIC."""
+        self._beating = Lock()
+        """Held while a loop's beat is recorded: the process may have several, in threads."""
 
     def supervise(self) -> None:
         """Record that this process is a supervisor."""
@@ -137,27 +144,29 @@ class Monitor:
         """Record how many requests this process can run at the same time; 0: there is no bound."""
         self.table.row[CAPACITY] = capacity
 
-    def beat_on(self, loop: AbstractEventLoop, runs_application: bool) -> None:
-        """Show regularly, by a timer of this loop, that the process is not stuck. Called in the thread that runs the
-        loop. `runs_application`: True if the application runs in this thread only; then the process is as busy as this
-        thread.
+    def beat_on(self, loop: AbstractEventLoop, runs_application: bool, number: int = 0) -> None:
+        """Show regularly, by a timer of this loop, that the process is not stuck: it has shown that when all its loops
+        have. Called in the thread that runs the loop. `runs_application`: True if the application runs in this thread
+        only; then the process is as busy as this thread. `number`: which of the process's loops it is, from 0.
         """
-        if runs_application:
-            self.table.row[LOOP_THREAD] = get_native_id()
-        if self.requests is not None and has_gil():
+        if runs_application and number <= MOST_OTHER_LOOPS:
+            self.table.row[OTHER_LOOPS + number - 1 if number else LOOP_THREAD] = get_native_id()
+        if self.requests is not None and number == 0 and has_gil():
             sample_beside(loop, self.table, BEAT_S)
         self._beat(loop, loop.time())
 
     def _beat(self, loop: AbstractEventLoop, due: float) -> None:
-        row = self.table.row
-        row[BEAT_NS] = monotonic_ns()
         self._flush()
         if self.on_beat is not None:
             self.on_beat()
         lag_ns = max(0, int((loop.time() - due) * 1e9))
-        row[LAG_NS] = lag_ns
-        row[LAG + bucket(lag_ns)] += 1
-        row[LAG_SUM_NS] += lag_ns
+        with self._beating:
+            self._beats[loop] = monotonic_ns()
+            row = self.table.row
+            row[BEAT_NS] = min(self._beats.values())
+            row[LAG_NS] = lag_ns
+            row[LAG + bucket(lag_ns)] += 1
+            row[LAG_SUM_NS] += lag_ns
         due = loop.time() + BEAT_S
         loop.call_at(due, self._beat, loop, due)
 

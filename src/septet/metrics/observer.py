@@ -25,6 +25,7 @@ from threading import RLock
 from time import monotonic_ns
 from typing import Any
 
+from septet.interpreter import has_gil
 from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
@@ -244,12 +245,6 @@ class LockedRequestMetrics(RequestMetrics):
 def request_metrics(table: Table) -> RequestMetrics:
     """Return the class of observer that suits this interpreter, with or without a global lock, made for `table`."""
     return RequestMetrics(table) if has_gil() else LockedRequestMetrics(table)
-
-
-def has_gil() -> bool:
-    """Return whether this interpreter has a global interpreter lock (GIL)."""
-    enabled: Any = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
-    return enabled is None or bool(enabled())
 
 
 def unread_ms(sock: socket.socket) -> int | None:

@@ -37,6 +37,8 @@ from septet.metrics.lanes import (
     LOOP_THREAD,
     LOST,
     METHODS,
+    MOST_OTHER_LOOPS,
+    OTHER_LOOPS,
     PID,
     QUEUE_WAIT,
     QUEUE_WAIT_NS,
@@ -141,7 +143,8 @@ class _Seen:
 
     at_s: float
     cpu_s: float
-    loop_s: float | None
+    loops_s: tuple[float | None, ...]
+    """CPU seconds that the thread of each event loop has used, or waited for; None: not known."""
     served_s: float
     """The sum of the durations of the requests that the process has answered, in seconds."""
     answered: int
@@ -152,10 +155,13 @@ class Shares:
     """How busy a process was between two samples. Each share is from 0 to 1."""
 
     cpu: float = 0.0
+    """The CPUs that its threads used on average; more than 1 if they run at the same time."""
     saturation: float = 0.0
     """The busy share of the process's threads, or of its event loop, whichever is larger."""
     serves: bool = True
     """True if the process serves clients; False for a supervisor and for a generation that has workers."""
+    loops: tuple[float, ...] = ()
+    """The busy share of each event loop that runs the application in its own thread."""
 
 
 class Reader:
@@ -227,11 +233,11 @@ class Reader:
         return [row for row in begun if row.lanes[KIND] != CHILD][:DESCRIBED]
 
     def _look_at(self, row: Row, now_s: float) -> _Seen:
-        pid, thread = row.lanes[PID], row.lanes[LOOP_THREAD]
+        pid = row.lanes[PID]
         used = usage(pid)
-        loop_s = wanted_cpu_s(pid, thread) if thread else None
+        loops_s = tuple(wanted_cpu_s(pid, thread) for thread in loop_threads(row.lanes))
         served_s = row.lanes[DURATION_NS] / 1e9
-        return _Seen(now_s, used.cpu_s if used else 0.0, loop_s, served_s, answered(row.lanes))
+        return _Seen(now_s, used.cpu_s if used else 0.0, loops_s, served_s, answered(row.lanes))
 
     def shares(self, pid: int) -> Shares:
         """Return how busy this process was between the last two samples."""
@@ -341,6 +347,7 @@ class Reader:
             "saturation": None if lanes[KIND] in IDLE_KINDS else round(shares.saturation, 3),
             "resident_bytes": used.resident_bytes if used else 0,
             "proportional_bytes": self._proportional(pid),
+            "loops": [round(share, 3) for share in shares.loops] if len(shares.loops) > 1 else None,
             "loop_lag_s": lanes[LAG_NS] / 1e9 if lanes[LOOP_THREAD] else None,
             "beat_age_s": round((now_ns - lanes[BEAT_NS]) / 1e9, 2) if lanes[BEAT_NS] else None,
         }
@@ -368,6 +375,12 @@ def workers(snapshot: Snapshot) -> dict[str, int] | None:
     return {"current": count, "min": wanted & 0xFFFFFFFF, "max": wanted >> 32}
 
 
+def loop_threads(lanes: memoryview) -> list[int]:
+    """Return the kernel's ids of the threads that run the event loops and the application."""
+    others = lanes[OTHER_LOOPS : OTHER_LOOPS + MOST_OTHER_LOOPS].tolist()
+    return [thread for thread in (lanes[LOOP_THREAD], *others) if thread]
+
+
 def row_of(snapshot: Snapshot, pid: int) -> Row:
     return next(row for row in snapshot.rows if row.lanes[PID] == pid)
 
@@ -379,14 +392,19 @@ def connections(snapshot: Snapshot) -> int:
 
 def _shares(before: _Seen, now: _Seen, row: Row) -> Shares:
     took_s = now.at_s - before.at_s
-    cpu = min(1.0, max(0.0, (now.cpu_s - before.cpu_s) / took_s))
+    cpu = max(0.0, (now.cpu_s - before.cpu_s) / took_s)
     busy = [0.0]
-    if now.loop_s is not None and before.loop_s is not None:
-        busy.append((now.loop_s - before.loop_s) / took_s)
+    loops = tuple(
+        min(1.0, max(0.0, (late - early) / took_s))
+        for late, early in zip(now.loops_s, before.loops_s, strict=False)
+        if late is not None and early is not None
+    )
+    if loops:
+        busy.append(sum(loops) / len(loops))
     if capacity := row.lanes[CAPACITY]:
         busy.append((now.served_s - before.served_s) / took_s / capacity)
         if now.answered == before.answered:  # requests that run longer are not in the sum of durations yet
             busy.append(in_flight(row.lanes) / capacity)
-    elif now.loop_s is None:
+    elif not loops:
         busy.append(cpu)
-    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] not in IDLE_KINDS)
+    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] not in IDLE_KINDS, loops)

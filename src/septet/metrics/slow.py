@@ -9,7 +9,7 @@ import json
 import time
 from typing import Any
 
-from septet.metrics.lanes import ROW_BYTES, SLOW
+from septet.metrics.lanes import OTHER_LOOPS, SLOW
 
 KEPT = 8
 """Most slow requests that are kept in a process's row of the table."""
@@ -20,7 +20,7 @@ LONGEST_TARGET = 80
 
 _LENGTH = SLOW * 8
 _TEXT = _LENGTH + 8
-ROOM = ROW_BYTES - _TEXT
+ROOM = OTHER_LOOPS * 8 - _TEXT
 
 Record = dict[str, Any]
 """One slow request: at (seconds since 1970), ms, method, target, status; and queue_ms, app_ms and send_ms if the

@@ -6,10 +6,9 @@ are kept in a list, as in `metrics.observer`, and added to the row at the latest
 last flush are lost.
 """
 
-from contextlib import nullcontext
 from threading import Lock
-from typing import Any
 
+from septet.interpreter import has_gil
 from septet.metrics.lanes import (
     COUNTERS_END,
     HTTP2_CONNECTIONS,
@@ -30,7 +29,6 @@ from septet.metrics.lanes import (
     WS_SENT,
     WS_SENT_BYTES,
 )
-from septet.metrics.observer import has_gil
 from septet.metrics.table import Table
 
 _CLASSES = {
@@ -45,27 +43,25 @@ _CLASSES = {
 
 class TrafficMetrics:
     """Counts TLS handshakes, HTTP/2 streams and WebSockets; implements `rules.Traffic`. All threads of a process may
-    use it, and it goes on working after a fork.
+    use it, and it goes on working after a fork. No addition has a call in it, so under the interpreter's global lock
+    each is one step.
     """
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._lock: Any = nullcontext() if has_gil() else Lock()
         self._counts = [0] * COUNTERS_END
         """Counts that are not yet added to the process's row, by lane."""
 
     def flush(self) -> None:
         """Add what was counted since the last flush to the process's row of the table."""
         row, counts = self._table.row, self._counts
-        with self._lock:
-            for lane in _KEPT:
-                if count := counts[lane]:
-                    counts[lane] -= count
-                    row[lane] += count
+        for lane in _KEPT:
+            if count := counts[lane]:
+                counts[lane] -= count
+                row[lane] += count
 
     def _add(self, lane: int) -> None:
-        with self._lock:
-            self._table.row[lane] += 1
+        self._table.row[lane] += 1
 
     # TLS
 
@@ -116,6 +112,51 @@ class TrafficMetrics:
 
     def bytes_sent(self, count: int) -> None:
         self._counts[WS_SENT_BYTES] += count
+
+
+class LockedTrafficMetrics(TrafficMetrics):
+    """Counts under an interpreter without a global lock: each addition takes a lock."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(table)
+        self._lock = Lock()
+
+    def flush(self) -> None:
+        with self._lock:
+            super().flush()
+
+    def _add(self, lane: int) -> None:
+        with self._lock:
+            super()._add(lane)
+
+    def http2_request(self) -> None:
+        with self._lock:
+            super().http2_request()
+
+    def http2_reset(self) -> None:
+        with self._lock:
+            super().http2_reset()
+
+    def message_received(self) -> None:
+        with self._lock:
+            super().message_received()
+
+    def message_sent(self) -> None:
+        with self._lock:
+            super().message_sent()
+
+    def bytes_received(self, count: int) -> None:
+        with self._lock:
+            super().bytes_received(count)
+
+    def bytes_sent(self, count: int) -> None:
+        with self._lock:
+            super().bytes_sent(count)
+
+
+def traffic_metrics(table: Table) -> TrafficMetrics:
+    """Return the counter that suits this interpreter."""
+    return TrafficMetrics(table) if has_gil() else LockedTrafficMetrics(table)
 
 
 _KEPT = (HTTP2_REQUESTS, HTTP2_RESETS, WS_RECEIVED, WS_SENT, WS_RECEIVED_BYTES, WS_SENT_BYTES)

@@ -97,7 +97,7 @@ def _tell(error: BaseException) -> None:
 
 
 def start_application(loop: ReadinessLoop, lifespan: Lifespans, stop: Stop) -> bool:
-    """Run the applications' lifespan startups on a loop of the main thread. Returns True when they have
+    """Run the applications' lifespan startups on a loop of the calling thread. Returns True when they have
     started. Raises Failed if one fails.
 
     Returns False if the order to stop came first: then the startup was cancelled.
@@ -106,11 +106,12 @@ def start_application(loop: ReadinessLoop, lifespan: Lifespans, stop: Stop) -> b
     async def start() -> None:
         starting = asyncio.current_task(loop)
         assert starting is not None, "a coroutine runs in a task"
-        loop.watch(stop.fileno(), READABLE, lambda mask: stop.drain_and_check() and starting.cancel())
+        order = stop.fileno_here()
+        loop.watch(order, READABLE, lambda mask: stop.drain_and_check() and starting.cancel())
         try:
             await lifespan.startup()
         finally:
-            loop.unwatch(stop.fileno())
+            loop.unwatch(order)
 
     try:
         run_through(loop, start())

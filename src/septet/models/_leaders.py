@@ -31,7 +31,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Event, Lock, Thread, get_ident
+from threading import Event, Lock, Thread, current_thread, get_ident
 
 from septet import forked
 from septet.loop import ReadinessLoop
@@ -42,6 +42,9 @@ from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import ResourceExhaustion, reason
 
 log = logging.getLogger("septet")
+
+LOOP_THREADS = "septet-loop-"
+"""How the names of threads begin that run several loops in one process (`_loops`)."""
 
 MAX_FAILURES = 8
 """The server ends after this many exceptions of the leader in a row: then the loop itself is broken, and not just
@@ -58,8 +61,8 @@ END_S = 1.0
 class Leaders:
     """Runs a loop, and a WSGI application for the requests in `due`, at most `limit` of them at a time.
 
-    Made and run by the main thread. The loop's callbacks put requests into `due`, in the thread that leads; any other
-    thread that does so wakes the loop.
+    Made and run by the main thread, or by the thread of one of several loops (`_loops`). The loop's callbacks put
+    requests into `due`, in the thread that leads; any other thread that does so wakes the loop.
     """
 
     def __init__(
@@ -87,7 +90,8 @@ class Leaders:
         self._job_signal: SimpleQueue[None] = SimpleQueue()
         """A follower that waits takes one element; so each element wakes one follower."""
         self._lock = Lock()
-        """Guards `_jobs` and the three counts that follow."""
+        """Guards `_jobs`, the three counts that follow, who leads, and taking from `due`, which a leader and a follower
+        may do at the same time. Adding to `due`, and looking whether it is empty, needs no lock."""
         self._busy_followers = 0
         """Number of requests given to followers: being answered, or waiting for a follower."""
         self._idle_followers = 0
@@ -113,6 +117,9 @@ class Leaders:
         """Exceptions of the leader in a row, since the loop last completed an iteration."""
         self._failure: BaseException | None = None
         self._watcher = Watcher(self, stop)
+        name = current_thread().name
+        self._name = name if name.startswith(LOOP_THREADS) else "septet"
+        """The beginning of the names of the threads."""
         forked.register(self)
 
     def close_in_child(self) -> None:
@@ -123,9 +130,13 @@ class Leaders:
     # What connections call, from any thread
 
     def leads(self) -> bool:
-        """True if the calling thread is the leader."""
+        """True if the calling thread is the leader, and stays so. False in a call of the application, in which a
+        follower may take the lead at any moment."""
         member = self._members.get(get_ident())
-        return member is not None and member.leads
+        if member is None or not member.leads:
+            return False
+        with self._lock:  # a follower takes the offer and the lead while it holds the lock
+            return member.leads and not member.lead_offer
 
     def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
         """Block until the loop has sent some output of this connection, or `timeout_s` seconds (None: no time-out), at
@@ -136,7 +147,9 @@ class Leaders:
         member = self._members[get_ident()]
         longest_s = FOLLOWER_WAIT_S if timeout_s is None else min(timeout_s, FOLLOWER_WAIT_S)
         member.call(connection.await_room, longest_s)
-        if member.leads and longest_s == FOLLOWER_WAIT_S:  # there is no follower: the system gives no thread
+        with self._lock:
+            leads = member.leads
+        if leads and longest_s == FOLLOWER_WAIT_S:  # there is no follower: the system gives no thread
             connection.make_room(timeout_s)
 
     @property
@@ -243,7 +256,7 @@ class Leaders:
         return False
 
     def _start(self, start: ThreadStart) -> None:
-        Thread(target=self._run_thread, args=(start,), name=f"septet-{self._threads}", daemon=True).start()
+        Thread(target=self._run_thread, args=(start,), name=f"{self._name}-{self._threads}", daemon=True).start()
 
     def _run_thread(self, start: ThreadStart) -> None:
         while True:
@@ -308,6 +321,8 @@ class Leaders:
     def _await_job(self, me: Member) -> None:
         """Take a job if there is one; else block until there may be one. For a follower."""
         with self._lock:
+            if me.counted_busy:  # a follower has just taken the lead from this thread
+                return
             if self._jobs:
                 me.promotion, me.item = self._jobs[0]
                 me.counted_busy = me.item is not None
@@ -333,7 +348,7 @@ class Leaders:
             me.item[0].abandon()
             me.item = None
         me.request = None
-        for _ in self._jobs:
+        for _ in range(len(self._jobs)):
             self._job_signal.put(None)
         if not me.leads:
             self._wake_leader()  # the exception may have come before this thread could do so
@@ -359,7 +374,7 @@ class Leaders:
         with self._lock:
             self.promoting = False
             me.promotion = None
-            if leader.serial != serial:
+            if leader is not self.leader or leader.serial != serial:
                 return
             try:
                 del leader.lead_offer[0]
@@ -385,7 +400,8 @@ class Leaders:
                 self._done()
             full = self._busy_followers >= self._limit
             if full is not self._told_full and self.on_full is not None:
-                self._told_full = full
+                with self._lock:  # a follower that ends an answer sees the flag, or is seen here
+                    full = self._told_full = self._busy_followers >= self._limit
                 self.on_full(full)
             if due and not full:
                 loop.call_soon(_wake_loop)  # the loop looks for events, and does not wait
@@ -402,9 +418,10 @@ class Leaders:
             if self._busy_followers >= self._limit:
                 break
             try:
-                # Without a call, so that no exception of another thread can lose the item between the two.
-                me.item = connection, application, request = due[0]
-                del due[0]
+                with self._lock:
+                    # Without a call, so that no exception of another thread can lose the item between the two.
+                    me.item = connection, application, request = due[0]
+                    del due[0]
             except IndexError:  # a follower has taken it
                 break
             if self._slow and request.path in self._slow and self._hand_to_follower(me):
@@ -440,8 +457,9 @@ class Leaders:
             else:
                 me.counted_busy = False
                 self._busy_followers -= 1
+            told_full = self._told_full
         if me.item is None:
-            if self._due or self._stop.ordered or self._told_full:
+            if self._due or self._stop.ordered or told_full:
                 self._wake_leader()
             return
         connection, application, _ = me.item

@@ -9,7 +9,7 @@ both are served, WSGI runs in threads beside the loop's.
 import logging
 from asyncio import Task, TimerHandle
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from socket import socket
 from threading import RLock
@@ -87,7 +87,13 @@ class Reactor:
         """Number of the newest timer that checks deadlines. An older timer does nothing when it runs."""
         self._repair_timer: TimerHandle | None = None
         self._heap = IdleHeap()
-        self._accepts_per_event = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
+        self._accepts_per_event = 1 if service.shares_listeners else ACCEPT_BATCH
+        self._watched: dict[Listener, int] = {}
+        """The descriptors of the listeners at which clients are accepted. Kept, because another loop of this process
+        may have closed the listener."""
+        self.peers: Sequence[Reactor] = (self,)
+        """The reactors of this process, one for each loop (`_loops`). The first one reports for all."""
+        self._lifespan = Lifespans(self.site.asgis) if self.site.asgis else None
         loop.failed = self._repair_soon
 
         forked.register(self)
@@ -106,42 +112,63 @@ class Reactor:
             return Asynchronous(self.loop, service.stop, self.repair)
         if service.threads == 0:
             return OnLoop(self.loop, self.due, service.stop, self.end_if_done, self.repair)
-        limit = service.threads or default_threads()
+        limit = service.threads or -(-default_threads() // service.loops)
         leaders = Leaders(self.loop, self.due, limit, service.stop, service.exhaustion, self.end_if_done, self.repair)
-        if (service.workers or 1) > 1:
+        if service.shares_listeners:
             leaders.on_full = self._accept_unless_full
         return leaders
 
     def run(self) -> None:
         """Serve until the order to stop has come and the requests in flight are answered. Raises Failed."""
-        loop, service = self.loop, self.service
-        lifespan = Lifespans(self.site.asgis) if self.site.asgis else None
         try:
-            if lifespan and not start_application(loop, lifespan, service.stop):
-                return
-            for listener in service.listeners:
-                self.start_accepting(listener)
-            loop.watch(self.runner.order, READABLE, self._stop)
-            self._check_deadlines()
-            if service.metrics:
-                loop.lap()
+            if self.start_application():
+                self.serve()
+                self.end_application()
+                self.service.stop.silence_application()
+        finally:
+            if self.service.request_watch is not None:
+                self.service.request_watch.stop()
+            self.close()
+
+    def start_application(self) -> bool:
+        """Run the lifespan startups of the ASGI applications. Returns False if the order to stop came first. Raises
+        Failed."""
+        return self._lifespan is None or start_application(self.loop, self._lifespan, self.service.stop)
+
+    def serve(self) -> None:
+        """Serve until the order to stop has come and the requests in flight are answered."""
+        loop, service = self.loop, self.service
+        for listener in service.listeners:
+            self.start_accepting(listener)
+        loop.watch(self.runner.order, READABLE, self._stop)
+        self._check_deadlines()
+        self._begin_to_report()
+        loop._ensure_self_pipe()  # made now, because it needs descriptors, which may be exhausted later
+        service.ready(1)
+        self.runner.run()
+        self._ended = True
+
+    def end_application(self) -> None:
+        """Run the lifespan shutdowns, and end what is left on the loop."""
+        if self._lifespan is not None:
+            run_through(self.loop, self._lifespan.shutdown())
+        run_through(self.loop, self.loop.wind_up())
+
+    def _begin_to_report(self) -> None:
+        """Begin to tell the metrics and the watch over the requests what this loop does; the first of several loops
+        also logs and watches for the others."""
+        loop, service = self.loop, self.service
+        first = self.peers[0] is self
+        if service.metrics:
+            loop.lap()
+            if first:
                 service.metrics.begin()
                 loop.call_later(service.metrics.interval_s, self._log_metrics, service.metrics)
-            if service.monitor:
-                service.monitor.describe(self.runner.capacity)
-                service.monitor.beat_on(loop, isinstance(self.runner, Asynchronous))
-            if service.request_watch is not None:
-                service.request_watch.start(self._running, service.retire, service.count_timed_out)
-            loop._ensure_self_pipe()  # made now, because it needs descriptors, which may be exhausted later
-            service.ready(1)
-            self.runner.run()
-            self._ended = True
-            if lifespan:
-                run_through(loop, lifespan.shutdown())
-            run_through(loop, loop.wind_up())
-            service.stop.silence_application()
-        finally:
-            self._close()
+        if service.monitor:
+            service.monitor.describe(self.runner.capacity * service.loops)
+            service.monitor.beat_on(loop, isinstance(self.runner, Asynchronous), self.peers.index(self))
+        if service.request_watch is not None and first:
+            service.request_watch.start(self._running, service.retire, service.count_timed_out)
 
     def call_on_loop(self, function: Callable[[], None]) -> None:
         """Have the loop's thread call `function` soon. May be called by any thread."""
@@ -152,17 +179,26 @@ class Reactor:
 
     def _running(self, exchange: ServerExchange) -> OnReactor:
         """Return what is known of a running request, for `--request-timeout`. From any thread."""
-        found = (each.running(exchange) for each in list(self._connections))
-        return OnReactor(exchange, next(filter(None, found), None), self.loop, self._tasks, self.call_on_loop)
+        for each in self.peers:
+            found = next(filter(None, (one.running(exchange) for one in list(each._connections))), None)
+            if found is not None:
+                return OnReactor(exchange, found, each.loop, each._tasks, each.call_on_loop)
+        return OnReactor(exchange, None, self.loop, self._tasks, self.call_on_loop)
 
     # Clients
 
     def start_accepting(self, listener: Listener) -> None:
         """Have the loop accept clients at a listener from now on."""
-        self.loop.watch(listener.fileno(), READABLE | EXCLUSIVE, partial(self._accept, listener))
+        self.watch_listener(listener, READABLE | EXCLUSIVE)
+
+    def watch_listener(self, listener: Listener, mask: int) -> None:
+        descriptor = listener.fileno()
+        if descriptor >= 0:  # else another loop of this process has closed it, at the order to stop
+            self.loop.watch(descriptor, mask, partial(self._accept, listener))
+            self._watched[listener] = descriptor
 
     def stop_accepting(self, listener: Listener) -> None:
-        self.loop.unwatch(listener.fileno())
+        self.loop.unwatch(self._watched.pop(listener, -1))
 
     def _accept(self, listener: Listener, mask: int) -> None:
         """Accept the clients that wait at a listener, up to `_accepts_per_event`. Called by the loop."""
@@ -176,7 +212,8 @@ class Reactor:
             except ConnectionError:
                 continue  # the client has left already
             except (OSError, MemoryError) as error:
-                self.pause(listener, error)
+                if not self.service.stop.ordered:  # else another loop of this process has closed the listener
+                    self.pause(listener, error)
                 return
             self.admit(listener, sock, address)
 
@@ -198,6 +235,16 @@ class Reactor:
         listener.shut()
 
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
+        """Have an accepted client served: on this loop, or on another of this process that has fewer clients. The
+        kernel gives clients to the loop that asks first, which need not be the one with the least to do."""
+        if len(self.peers) > 1 and not self.stopping:
+            other = min(self.peers, key=lambda each: len(each._connections))
+            if len(self._connections) > len(other._connections):
+                other.call_on_loop(partial(other.admit_here, listener, sock, address))
+                return
+        self.admit_here(listener, sock, address)
+
+    def admit_here(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
         """Begin to serve an accepted client. If the loop cannot watch its socket, that is logged and the socket
         closed."""
         connection = None
@@ -320,7 +367,8 @@ class Reactor:
 
     def _log_metrics(self, metrics: ProcessMetrics) -> None:
         self.loop.call_later(metrics.interval_s, self._log_metrics, metrics)
-        metrics.log_interval(len(self._connections), self.loop.lap())
+        connections = sum(len(each._connections) for each in self.peers)
+        metrics.log_interval(connections, [each.loop.lap() for each in self.peers])
 
     # Where the application runs
 
@@ -384,8 +432,6 @@ class Reactor:
             connection.cut()
         self.runner.end()
 
-    def _close(self) -> None:
-        if self.service.request_watch is not None:
-            self.service.request_watch.stop()
+    def close(self) -> None:
         self.starter.close()
         self.loop.close()

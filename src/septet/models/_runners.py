@@ -59,7 +59,7 @@ class OnLoop:
         done: Callable[[], None],
         repair: Callable[[], None],
     ) -> None:
-        self.order = stop.fileno()
+        self.order = stop.fileno_here()
         self.busy = False
         self._loop = loop
         self._due = due
@@ -138,7 +138,7 @@ class Asynchronous:
     def __init__(self, loop: ReadinessLoop, stop: Stop, repair: Callable[[], None]) -> None:
         self._loop = loop
         self._repair = repair
-        self.order = stop.fileno()
+        self.order = stop.fileno_here()
         self._over = False
 
     def run(self) -> None:

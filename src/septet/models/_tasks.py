@@ -22,6 +22,8 @@ from sys import getrefcount
 from typing import Any, cast
 from weakref import getweakrefcount
 
+from septet.interpreter import has_gil
+
 Work = Coroutine[Any, Any, None]
 """The coroutine that answers one request."""
 
@@ -36,8 +38,7 @@ def may_reuse(version: tuple[int, int], implementation: str, gil: bool) -> bool:
 
 
 def _may_reuse_here() -> bool:
-    has_gil: Any = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
-    return may_reuse(sys.version_info[:2], sys.implementation.name, has_gil is None or has_gil())
+    return may_reuse(sys.version_info[:2], sys.implementation.name, has_gil())
 
 
 class Starter:

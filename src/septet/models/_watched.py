@@ -12,7 +12,7 @@ from septet.apps.asgi import Cycle
 from septet.apps.asgi_websocket import WebSocketCycle
 from septet.exchange import Want
 from septet.loop import ReadinessLoop
-from septet.models._drive import RECEIVE_BYTES, drive, expire, receive_into
+from septet.models._drive import drive, expire, receive_into
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
 from septet.protocol import CLOSE, EITHER, READ, RUN, TURN, WRITE, ServerExchange, ServerProtocol
 
@@ -20,10 +20,6 @@ log = logging.getLogger("septet")
 
 UNREAD_LIMIT = 65536
 """Most bytes that are received ahead while the application runs; more stay in the kernel."""
-
-_buffer = memoryview(bytearray(RECEIVE_BYTES))
-"""Buffer for received data. One is enough: a process has one thread that runs a loop, and it never hands over the loop
-while it receives."""
 
 
 class WatchedConnection:
@@ -63,13 +59,16 @@ class WatchedConnection:
         try:
             want = session.phase.want
             if want is READ:
-                want = receive_into(_buffer, session, self.sock)
+                want = receive_into(self.loop.receive_buffer, session, self.sock)
             elif want is RUN:  # while the application runs, only an error shows that the client is gone
-                want = session.lose() if mask & (ERROR | HANGUP) else receive_into(_buffer, session, self.sock)
+                if mask & (ERROR | HANGUP):
+                    want = session.lose()
+                else:
+                    want = receive_into(self.loop.receive_buffer, session, self.sock)
                 if session.unread > UNREAD_LIMIT:
                     self.attend(want)
             elif (want is EITHER or want is TURN) and mask & READABLE:
-                want = receive_into(_buffer, session, self.sock)
+                want = receive_into(self.loop.receive_buffer, session, self.sock)
             self.drive(want)
         except BaseException:  # also one that a signal handler or another thread of the application has raised
             try:

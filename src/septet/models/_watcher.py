@@ -1,6 +1,6 @@
 """Watches how long the leader's calls of the application last, and has a follower lead when a call lasts too long.
 
-For `_leaders.Leaders`, in the main thread.
+For `_leaders.Leaders`, in the main thread, or in the thread of one of several loops (`_loops`).
 """
 
 import os
@@ -35,8 +35,8 @@ class WatchedLeaders(Protocol):
 
 
 class Watcher:
-    """Looks at the leader every TICK_S, and sleeps while no answers are made. `run` is for the main thread, `wake` for
-    any."""
+    """Looks at the leader every TICK_S, and sleeps while no answers are made. `run` is for the thread of `Leaders.run`,
+    `wake` for any."""
 
     def __init__(self, leaders: WatchedLeaders, stop: Stop) -> None:
         self._leaders = leaders
@@ -63,7 +63,7 @@ class Watcher:
             False  # an exception may have come before the promotion was assigned; a second one is harmless
         )
         poller = Poll()
-        poller.add(self._stop.fileno(), READABLE)
+        poller.add(self._stop.fileno_here(), READABLE)
         poller.add(self._wakeup, READABLE)
         seen: tuple[Member | None, int] = None, 0
         seen_cpu_s, idle_ticks = 0.0, 0

@@ -17,6 +17,7 @@ with the loop (see `_leaders`).
 """
 
 from septet.loop import EpollLoop
+from septet.models._loops import run_on_loops
 from septet.models._reactor import Reactor
 from septet.service import Service
 
@@ -26,4 +27,4 @@ LOOP = True
 
 
 def run(service: Service) -> None:
-    Reactor(service, EpollLoop()).run()
+    run_on_loops(service, lambda service: Reactor(service, EpollLoop()))

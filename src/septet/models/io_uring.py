@@ -29,6 +29,7 @@ from septet.exchange import Want
 from septet.loop.uring import UringLoop
 from septet.models._beside import BesideConnection
 from septet.models._client_connection import REQUESTS_PER_EVENT, ClientConnection, ConnectionOwner
+from septet.models._loops import run_on_loops
 from septet.models._reactor import Reactor
 from septet.models._watched import UNREAD_LIMIT
 from septet.net.listener import Listener, is_of_one_client
@@ -48,7 +49,7 @@ LOOP = True
 def run(service: Service) -> None:
     # Under `_leaders` one thread after another runs the loop, and so uses the ring.
     shared = service.site.has_wsgi and not service.site.mixed and service.threads != 0
-    RingReactor(service, UringLoop(Ring(shared=shared))).run()
+    run_on_loops(service, lambda service: RingReactor(service, UringLoop(Ring(shared=shared))))
 
 
 class RingConnection(ClientConnection):
@@ -176,9 +177,9 @@ class RingReactor(Reactor):
         """Ended connections whose sockets will be closed when their receives have completed."""
 
     def start_accepting(self, listener: Listener) -> None:
-        if (self.service.workers or 1) > 1:
+        if self.service.shares_listeners:
             # An accept in the ring takes a client for this process even while the process is busy or stopped.
-            self.loop.watch(listener.fileno(), READABLE, partial(self._accept, listener))
+            self.watch_listener(listener, READABLE)
             return
         self._accepts[listener] = self._ring.accept_multishot(listener.fileno(), partial(self._accepted, listener))
 
@@ -269,7 +270,7 @@ class RingReactor(Reactor):
             for listener in self._accepts.keys() - self._paused:
                 self.restart_accepting(listener)
 
-    def _close(self) -> None:
-        super()._close()
+    def close(self) -> None:
+        super().close()
         for connection in self.closing:  # the ring is closed, and its receives with it
             connection.sock.close()

@@ -23,6 +23,7 @@ goes on with the loop (WSGI, see `_leaders`).
 """
 
 from septet.loop import PollLoop
+from septet.models._loops import run_on_loops
 from septet.models._reactor import Reactor
 from septet.service import Service
 
@@ -32,4 +33,4 @@ LOOP = True
 
 
 def run(service: Service) -> None:
-    Reactor(service, PollLoop()).run()
+    run_on_loops(service, lambda service: Reactor(service, PollLoop()))

@@ -7,7 +7,7 @@ a line that is made for programs to read:
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -63,11 +63,11 @@ class ProcessMetrics:
         """Let the first interval begin now."""
         self._since = monotonic()
 
-    def log_interval(self, connections: int | None = None, metrics: Metrics | None = None) -> None:
+    def log_interval(self, connections: int | None = None, metrics: Sequence[Metrics] = ()) -> None:
         """Log the figures of the interval that ends now, and begin the next.
 
-        connections: the number of connections, in models that do not use `connection` to count them. metrics: what the
-        event loop has done in the interval; None: there is no loop.
+        connections: the number of connections, in models that do not use `connection` to count them. metrics: what each
+        event loop of the process has done in the interval.
         """
         now = monotonic()
         with self._lock:
@@ -75,7 +75,7 @@ class ProcessMetrics:
             seconds, self._since = now - self._since, now
             here = self._connections if connections is None else connections
             line = f"seconds={seconds:.1f} requests={requests} in_flight={self._in_flight} connections={here}"
-        log.info("metrics %s%s", line, "" if metrics is None else _of_loop(metrics, seconds))
+        log.info("metrics %s%s", line, _of_loops(metrics, seconds) if metrics else "")
 
     @contextmanager
     def logged_by_thread(self) -> Iterator[None]:
@@ -96,12 +96,21 @@ class ProcessMetrics:
             self.log_interval()
 
 
-def _of_loop(metrics: Metrics, seconds: float) -> str:
-    time_s = metrics.idle_s + metrics.busy_s
-    return (
-        f" idle={metrics.idle_s / time_s if time_s else 1.0:.3f}"
-        f" iterations_per_s={metrics.iterations / seconds if seconds else 0.0:.1f}"
-        f" events_per_iteration={metrics.events / metrics.iterations if metrics.iterations else 0.0:.2f}"
-        f" mean_latency_us={metrics.mean_latency_s * 1e6:.0f}"
-        f" longest_turn_us={metrics.longest_turn_s * 1e6:.0f}"
+def _of_loops(metrics: Sequence[Metrics], seconds: float) -> str:
+    """Return the figures of all loops of a process together, and how idle each was if there are several."""
+    iterations = sum(each.iterations for each in metrics)
+    idle = [_idle_share(each) for each in metrics]
+    line = (
+        f" idle={sum(idle) / len(idle):.3f}"
+        f" iterations_per_s={iterations / seconds if seconds else 0.0:.1f}"
+        f" events_per_iteration={sum(each.events for each in metrics) / iterations if iterations else 0.0:.2f}"
+        f" mean_latency_us={sum(each.busy_s for each in metrics) / iterations * 1e6 if iterations else 0.0:.0f}"
+        f" longest_turn_us={max(each.longest_turn_s for each in metrics) * 1e6:.0f}"
     )
+    return line if len(idle) == 1 else f"{line} idle_by_loop={','.join(f'{share:.3f}' for share in idle)}"
+
+
+def _idle_share(metrics: Metrics) -> float:
+    """Return the share of the time in which a loop waited."""
+    time_s = metrics.idle_s + metrics.busy_s
+    return metrics.idle_s / time_s if time_s else 1.0

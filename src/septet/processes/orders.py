@@ -129,6 +129,11 @@ class Stop:
         """
         return self._order
 
+    def fileno_here(self) -> int:
+        """Return the descriptor at which the calling thread is to wait: `fileno` in the main thread, `order_fileno` in
+        any other."""
+        return self.fileno() if current_thread() is main_thread() else self._order
+
     @property
     def parent_order_fileno(self) -> int | None:
         """A descriptor that is readable once the order has come to the parent; None without a parent."""
@@ -194,11 +199,13 @@ class Stop:
         """
         return self._draining[0] == 1
 
-    def wait(self) -> None:
-        """Block until the order comes. For the main thread, where signals arrive."""
-        while not self.ordered:
+    def wait(self, over: Callable[[], bool] = lambda: False, attendant: Attendant | None = None) -> None:
+        """Block until the order comes, or `over()` is true, which is asked when the attendant has had its turn. For the
+        main thread, where signals arrive.
+        """
+        while not (self.ordered or over()):
             try:
-                self.wait_for_signal(None)
+                self.wait_for_signal(None, attendant)
                 if forked.by_application:  # a signal handler of the application's has forked, and returned
                     forked.exit_child()
             except BaseException as error:

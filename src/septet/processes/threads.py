@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import ParamSpec
 
+from septet.interpreter import has_gil
+
 log = logging.getLogger("septet")
 
 Args = ParamSpec("Args")
@@ -68,8 +70,12 @@ def share_heap() -> None:
     that threads do not wait for each other. Where Python's global lock lets one thread run at a time, that gains
     little, and each heap keeps the most that its thread ever needed. If any thread of a pool may get a large body, all
     heaps grow: under epoll the process had 136 MB after 200,000 mixed requests and still grew; with one heap it has a
-    third of that. A setting of MALLOC_ARENA_MAX or GLIBC_TUNABLES in the environment is left as it is.
+    third of that. Without the global lock threads would wait for each other at one heap, and Python's own objects are
+    in heaps of another allocator (mimalloc): then nothing is changed. A setting of MALLOC_ARENA_MAX or GLIBC_TUNABLES
+    in the environment is left as it is.
     """
+    if not has_gil():
+        return
     if "MALLOC_ARENA_MAX" in os.environ or "glibc.malloc.arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
         return
     with suppress(AttributeError):  # another C library, as musl

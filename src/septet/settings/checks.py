@@ -10,6 +10,7 @@ from typing import NoReturn
 from septet import inventory
 from septet.accounts import Identity
 from septet.errors import UsageError
+from septet.interpreter import gil_state, has_gil
 from septet.net.address import SPELLINGS, parse_address
 from septet.proxies.trust import parse_peers
 from septet.settings.config import OPTIONS, Config
@@ -69,6 +70,22 @@ def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
     if config.threads == 0 and not inventory.has_loop(config.model):
         raise UsageError(
             f"{called['threads']} is 0, but must be at least 1 with the model {config.model}, whose threads serve"
+        )
+
+
+def _loops_fit(config: Config, called: Mapping[str, str]) -> None:
+    if config.loops is None:
+        return
+    if not inventory.has_loop(config.model):
+        looping = [name for name in inventory.names() if inventory.has_loop(name)]
+        raise UsageError(
+            f"{called['loops']} is {config.loops}, but must be left out with the model {config.model}: "
+            f"only {', '.join(looping)} serve on event loops"
+        )
+    if config.loops > 1 and has_gil():
+        raise UsageError(
+            f"{called['loops']} is {config.loops}, but must be 1: this Python {gil_state()}. "
+            f"{called['workers']} {config.loops} uses as many CPUs"
         )
 
 
@@ -170,6 +187,7 @@ def _tls_is_complete(config: Config, called: Mapping[str, str]) -> None:
 _RULES = (
     _workers_fit,
     _threads_fit,
+    _loops_fit,
     _processes_can_be_replaced,
     _reloading_has_a_supervisor,
     _user_has_a_group,

@@ -318,6 +318,15 @@ class Config:
         metavar="N",
         unset="eight for each CPU",
     )
+    loops: int | None = option(
+        None,
+        _MODEL,
+        "poll, epoll, io_uring: event loops in each process, each in a thread of its own; they share the application "
+        "and its memory. Its lifespan runs once on each loop. For a Python without a global lock (the GIL).",
+        rule=Number("a whole number", 1),
+        metavar="N",
+        unset="one",
+    )
 
     supervisor: bool = option(
         True,
