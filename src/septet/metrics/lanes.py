@@ -9,7 +9,7 @@ text.
 PID = 0
 """The process's pid. 0: the row is free. Until the process runs it is the pid of its parent."""
 KIND = 1
-"""What the process is: an index in KINDS."""
+"""What the process is: an index in KINDS; or INTERPRETER."""
 STARTED_NS = 2
 """When the process began, in nanoseconds of CLOCK_MONOTONIC."""
 CAPACITY = 3
@@ -34,10 +34,12 @@ MOST_CERTIFICATES = 8
 
 KINDS = ("server", "worker", "child", "supervisor", "generation")
 SERVER, WORKER, CHILD, SUPERVISOR, GENERATION = range(5)
+INTERPRETER = 5
+"""In a row that one interpreter of a process has besides the row of the process. `Table.snapshot` adds the two."""
 IDLE_KINDS = (SUPERVISOR, GENERATION)
 """Processes that serve no clients: a generation is one of these if it has workers."""
 
-LAYOUT = 3
+LAYOUT = 4
 """The version of this layout, to be increased by each change of the lanes. At an upgrade (USR2) the table is handed
 over only to a program with the same layout.
 """
