@@ -31,6 +31,9 @@ _PLATFORM = ("PORT", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID")
 #: Whether servers have a supervisor unless a test says so.
 SUPERVISOR = os.environ.get("CONTRACT_SUPERVISOR", "no")
 
+#: How many interpreters a server of the model `interpreters` has unless a test says so.
+INTERPRETERS = 3
+
 #: In the exceptions that the fixture applications raise, and in those by which the server accuses an application.
 EXCUSES = ("deliberate", "the application")
 
@@ -220,4 +223,6 @@ def _ready(match: re.Match[str]) -> Ready:
 
 def serve(model: str, interface: str, *options: str, app: str | None = None, **settings: Any) -> Server:
     """A server for the fixture application of `interface` (or for `app`) under `model`."""
+    if model == "interpreters" and "--threads" not in options:  # each takes a third of a second of CPU time to start
+        options = ("--threads", str(INTERPRETERS), *options)
     return Server(app or f"support.apps_{interface}:app", "--model", model, *options, **settings)

@@ -1,4 +1,4 @@
-"""A pool of interpreters in one process, each with its own GIL: each serves one client after another (experimental).
+"""Experimental: a pool of interpreters, each with its own GIL; each serves one client after another.
 
 N interpreters are made before the first client connects. Each imports the application anew, has a thread, and accepts
 from the same listeners: the kernel wakes one of those that wait. They share memory as little as processes do, so they

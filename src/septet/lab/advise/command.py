@@ -38,8 +38,8 @@ SEARCHED = (*arguments.OURS, "workers", "threads")
 BUDGET_MINUTES = 3.0
 QUIET_WAIT_S, QUIET_WAIT_SHARE = 15.0, 0.1
 """The longest time to wait for a quiet machine: in seconds, and as a share of the time for the search."""
-LEFT_OUT = frozenset({"iterative", "forking", "poll"})
-"""Models that are searched only when --models names them: others do the same better."""
+LEFT_OUT = frozenset({"iterative", "forking", "poll", "interpreters"})
+"""Models that are searched only when --models names them: others do the same better; interpreters is experimental."""
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 
