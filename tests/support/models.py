@@ -64,6 +64,15 @@ CONFIGURATIONS = (
 _IO_URING_SETUP = 425  # the same number on every architecture, io_uring_setup(2)
 
 
+#: How many interpreters a process of the model `interpreters` has in tests that do not say so.
+INTERPRETERS = 3
+
+
+def loads(model: str) -> int:
+    """How often a process that serves has loaded the application, and runs its lifespan."""
+    return INTERPRETERS if model == "interpreters" else 1
+
+
 def runs_concurrently(model: str) -> bool:
     """Whether a request that waits in the application leaves the server free for others."""
     return model != "iterative"

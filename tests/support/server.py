@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from support.client import Address, Connection, Response
 from support.journal import VARIABLE, Journal
+from support.models import INTERPRETERS
 from support.processes import Process, tree
 from support.waiting import PATIENCE_S, wait_until
 
@@ -30,9 +31,6 @@ _PLATFORM = ("PORT", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID")
 
 #: Whether servers have a supervisor unless a test says so.
 SUPERVISOR = os.environ.get("CONTRACT_SUPERVISOR", "no")
-
-#: How many interpreters a server of the model `interpreters` has unless a test says so.
-INTERPRETERS = 3
 
 #: In the exceptions that the fixture applications raise, and in those by which the server accuses an application.
 EXCUSES = ("deliberate", "the application")
