@@ -10,7 +10,7 @@ import pytest
 
 import septet
 
-MODELS = ["iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring"]
+MODELS = ["iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring", "interpreters"]
 
 
 @pytest.fixture(autouse=True)

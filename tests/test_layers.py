@@ -56,15 +56,18 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "observers": frozenset({"protocol", "rules"}),
     "sites": frozenset({"apps", "inventory", "log_format", "settings", "spans"}),
     "service": frozenset(
-        {"access_log", "apps", "date_and_server", "exchange", "http", "log_format", "metrics", "net", "observers"}
+        {"access_log", "apps", "date_and_server", "exchange", "http", "inventory", "log_format", "metrics", "net"}
+        | {"observers"}
         | {"processes", "protocol", "proxies", "rules", "session", "settings", "sites", "spans", "websocket"}
     ),
     "console": frozenset(
         {"apps", "date_and_server", "exchange", "http", "metrics", "models", "net", "pollers", "processes", "protocol"}
         | {"rules", "service", "settings"}
     ),
+    "isolated": frozenset({"logs", "metrics", "net", "processes", "service", "settings", "sites", "streams"}),
     "models": frozenset(
-        {"apps", "exchange", "inventory", "loop", "net", "pollers", "processes", "protocol", "rules", "service"}
+        {"apps", "exchange", "inventory", "isolated", "loop", "net", "pollers", "processes", "protocol", "rules"}
+        | {"service"}
     ),
     "examples": frozenset(),
     "lab": frozenset(),

@@ -20,7 +20,7 @@ from septet.rules import Rules
 from septet.spans import MOST_TURNS, SpanLog
 from support.carrier import CLIENT, Watched, ok, write_all
 from support.messages import render
-from support.models import MODELS, io_uring_refusal
+from support.models import MODELS, refusal
 from support.server import serve
 from support.waiting import wait_until
 
@@ -168,8 +168,8 @@ def test_lifespan_is_nobodys_turn(path: Path, log: SpanLog) -> None:
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 @pytest.mark.parametrize("model", MODELS)
 def test_of_a_server(model: str, interface: str, path: Path) -> None:
-    if model == "io_uring" and (refusal := io_uring_refusal()):
-        pytest.skip(refusal)
+    if reason := refusal(model):
+        pytest.skip(reason)
     with serve(model, interface, "--span-log", str(path)) as server:
         with server.connect() as connection:
             assert [connection.request("GET", f"/{number}").status for number in (1, 2)] == [200, 200]

@@ -13,7 +13,7 @@ import pytest
 import septet
 from support.client import Connection
 from support.messages import pattern
-from support.models import MODELS, io_uring_refusal
+from support.models import MODELS, refusal
 from support.server import Server
 from support.waiting import PATIENCE_S
 
@@ -105,7 +105,7 @@ def test_an_interface(tree: Tree, model: str) -> None:
 @section("A protocol")
 @pytest.mark.parametrize("model", MODELS)
 def test_a_protocol(tree: Tree, model: str) -> None:
-    if model == "io_uring" and (reason := io_uring_refusal()) is not None:
+    if reason := refusal(model):
         pytest.skip(reason)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

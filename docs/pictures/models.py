@@ -2,7 +2,7 @@
 
 The second one is a thought experiment and no measurement. Three clients come at the same moment; each request
 computes for one unit of time, waits two units for a database, and computes one more. There are two CPUs, and in one
-process one thread runs Python at a time.
+interpreter one thread runs Python at a time.
 """
 
 from dataclasses import dataclass
@@ -142,6 +142,17 @@ MODELS = {
         ON_A_LOOP,
         up="receive, once each",
         down="data of 2, of 4",
+    ),
+    "interpreters": Model(
+        QUEUE,
+        (3, 4),
+        (
+            Process(
+                "process: the main interpreter, and two beside it",
+                (Thread(("signals", "orders")), Thread(SERVE, (1,)), Thread(SERVE, (2,))),
+            ),
+        ),
+        (_row("interpreter 1", (1, 0), (3, 4)), _row("interpreter 2", (2, 0))),
     ),
 }
 

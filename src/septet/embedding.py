@@ -45,9 +45,9 @@ requests in flight, and then needs some time to end."""
 def run(application: Any = None, /, **options: Any) -> None:
     """Serve `application` until TERM, INT or KeyboardInterrupt, and return when the requests in flight are answered.
 
-    Call it in the main thread; every model is allowed. If requests still run `graceful_timeout` seconds after the
-    signal, the process exits. Raises UsageError for an option that is not allowed, and Failed if the server cannot
-    start.
+    Call it in the main thread; every model but interpreters is allowed. If requests still run `graceful_timeout`
+    seconds after the signal, the process exits. Raises UsageError for an option that is not allowed, and Failed if the
+    server cannot start.
     """
     if current_thread() is not main_thread():
         raise UsageError("septet.run needs the main thread, where signals arrive; septet.Server serves on another")
@@ -186,6 +186,11 @@ def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any, dic
             )
     config = Config(**values)
     check(config, {name: name for name in _OPTIONS})
+    if models.concurrency(config.model) == "interpreters":
+        raise UsageError(
+            f"model is {config.model!r}, but must be another one in a program: interpreters end with their process, so "
+            "only septet serve has them"
+        )
     if application is None and not mounted:
         check_serves_something(config)
     return config, application, mounted

@@ -8,7 +8,17 @@ from typing import cast
 
 MODELS = Path(__file__).parent / "models"
 
-SEED_ORDER = ("iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring")
+SEED_ORDER = (
+    "iterative",
+    "forking",
+    "preforked",
+    "threaded",
+    "prethreaded",
+    "poll",
+    "epoll",
+    "io_uring",
+    "interpreters",
+)
 """The order in which models are listed; a model that is not named here comes after these."""
 
 
@@ -36,7 +46,8 @@ def takes(name: str) -> tuple[str, ...]:
 
 
 def concurrency(name: str) -> str:
-    """Return in what the model runs several requests at once: "threads" or "processes"; "" if it runs one at a time."""
+    """Return in what the model runs several requests at once: "threads", "processes" or "interpreters"; "" if it runs
+    one at a time."""
     return cast(str, _literal(name, "CONCURRENCY", ""))
 
 

@@ -46,7 +46,7 @@ from septet.service import Service, recycling_of, tls_options
 from septet.settings.checks import check_serves_something
 from septet.settings.config import Config
 from septet.settings.sources import Resolved
-from septet.sites import load_site
+from septet.sites import site_of_process
 
 log = logging.getLogger("septet")
 
@@ -58,7 +58,8 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     configuration again, for HUP. Without `again`, or with `--no-supervisor`, this process serves by itself.
     """
     manager = ServiceManager.from_environment(os.environ)  # so no process that is started from here on finds it
-    share_heap()
+    if inventory.concurrency(config.model) != "interpreters":  # whose threads allocate at the same time
+        share_heap()
     exit_before_the_interpreter_ends()
     configure(config.log_level, config.log_format, config.log_config)
     warn_if_gil_is_turned_on()
@@ -123,7 +124,7 @@ def opened(
     forked.mark_as_server()
     certificates = Certificates(tls_options(config)) if config.tls_certificate else None
     changes_user = config.user is not None or config.group is not None
-    site = None if changes_user else load_site(config, application, mounted=mounted)
+    site = None if changes_user else site_of_process(config, application, mounted=mounted)
     _exit_if_forked_by_application(None, None, None)
     with ExitStack() as stack:
         addresses = [parse_address(text) for text in config.bind]
@@ -133,7 +134,7 @@ def opened(
         stack.push(_exit_if_forked_by_application)
         if site is None:  # what takes root's rights comes first, and the application has none of them
             become_user(config)
-            site = load_site(config, application, mounted=mounted)
+            site = site_of_process(config, application, mounted=mounted)
             _exit_if_forked_by_application(None, None, None)
         yield config, site, listeners
 
@@ -365,6 +366,8 @@ def _serve_problem(
     generation whose code could go on.
     """
     alone = replace(config, app=None, mount=(), factory=False, interface="wsgi", span_log=None)
+    if inventory.concurrency(config.model) == "interpreters":  # to which the page's application cannot be given
+        alone = replace(alone, model="prethreaded")
     return _serve_generation(alone, listeners, certificates, problem, monitor, report, problem_page.alone(problem.read))
 
 
@@ -389,7 +392,7 @@ def _serve_generation(
     try:
         configure(config.log_level, config.log_format, config.log_config)
         become_user(config, os.getppid())
-        site = load_site(config, application, problem.read if config.reload and application is None else None)
+        site = site_of_process(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
         retire = None if _has_workers(config) else report.retire
         run(config, site, listeners, Stop(supervised=True), report.ready, retire, monitor, serves=report.serves)

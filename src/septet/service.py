@@ -13,6 +13,7 @@ from tempfile import gettempdir
 from time import monotonic_ns
 from typing import Any
 
+from septet import inventory
 from septet.access_log import AccessLog, LoggedAccess
 from septet.apps.loading import has_websocket_routes
 from septet.apps.site import MountedSite, Site
@@ -28,10 +29,11 @@ from septet.net.certificates import Pair, TlsOptions
 from septet.net.listener import Listener
 from septet.observers import Beginnings, Observers
 from septet.processes.attendant import Attendant
+from septet.processes.capacity import default_interpreters
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
-from septet.processes.recycling import Recycling, RequestCount
+from septet.processes.recycling import ANSWERED, Recycling, RequestCount
 from septet.processes.request_watch import RequestWatch
 from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.spool import Body
@@ -103,6 +105,9 @@ class Service:
     """Counts the requests of this process if `--max-requests` is given; else None."""
     http2_cleartext: bool = False
     """True if clients without TLS may speak HTTP/2, by beginning with its preface."""
+    config: Config | None = None
+    """The configuration that it was made from, from which an interpreter makes a service of its own; None: there is
+    none."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -119,17 +124,21 @@ class Service:
         retire: Callable[[str], None] | None = None,
         watched: bool = False,
         serves: Callable[[], None] = lambda: None,
+        in_flight: InFlight | None = None,
     ) -> "Service":
         """Return the service that a configuration describes. Raises Failed.
 
         `monitor`: the supervisor's table of metrics, if there is one. `retire`: called with a reason to have this
         process replaced; None if there is no supervisor. `watched`: True if the service manager watches whether the
         server is alive. `serves`: called by the parent of several workers when the first of them accepts clients.
+        `in_flight`: counts over all processes that exist already; None: new ones are made.
         """
         if monitor is None or (monitor.requests is None and most_workers(config.workers or 0) > (config.workers or 0)):
             monitor = monitor_for(config, watched)
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
-        in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
+        if in_flight is None:
+            table = monitor.table if monitor else None
+            in_flight = InFlight(config.limit_concurrency, config.limit_spool, table, interpreters_of(config))
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
@@ -165,6 +174,7 @@ class Service:
             recycling=recycling_of(config),
             counted=counted,
             http2_cleartext=config.http2_cleartext,
+            config=config,
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
@@ -197,6 +207,11 @@ class Service:
     def shares_listeners(self) -> bool:
         """True if other processes, or other loops of this one, accept from the same listeners."""
         return (self.workers or 1) > 1 or self.loops > 1
+
+    def retire_when_answered(self) -> None:
+        """Have this process replaced, because it has answered its number of requests."""
+        if self.retire is not None:
+            self.retire(ANSWERED)
 
     def count_timed_out(self) -> None:
         """Count a request that has exceeded `--request-timeout`."""
@@ -231,6 +246,13 @@ class Service:
             limits = replace(limits, body=spool.limit)
         rules = replace(self.rules, limits=limits, spool=partial(Body, spool), lacking=lacking, collects=collects)
         return replace(self, rules=rules)
+
+
+def interpreters_of(config: Config) -> int:
+    """Return in how many interpreters a process serves: one, unless the model makes more."""
+    if inventory.concurrency(config.model) != "interpreters":
+        return 1
+    return config.threads or default_interpreters()
 
 
 def monitor_for(config: Config, watched: bool = False) -> Monitor | None:

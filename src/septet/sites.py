@@ -64,6 +64,25 @@ def load_site(
     return site
 
 
+def site_of_process(
+    config: Config,
+    application: Any = None,
+    problem: Callable[[], str] | None = None,
+    mounted: Mapping[str, Any] | None = None,
+) -> Site:
+    """Return the site that a process serves: that of `load_site`, or an empty one if the model loads the applications
+    in interpreters of its own. Raises UsageError and Failed.
+    """
+    if inventory.concurrency(config.model) != "interpreters":
+        return load_site(config, application, problem, mounted)
+    if application is not None or mounted:
+        raise UsageError(
+            f"model is {config.model!r}, but must be another one for an application that is an object: interpreters "
+            "load the application by its name, MODULE:ATTRIBUTE"
+        )
+    return Site(None)
+
+
 def _site(loader: "_Loader", config: Config, application: Any, mounted: Mapping[str, Any]) -> Site:
     root = os.fsencode(parse_root_path(config.root_path)) if config.root_path else b""
     added, received = (b"", root) if config.root_path_kept else (root, b"")
@@ -166,7 +185,8 @@ class _Loader:
 def _wsgi(config: Config, application: Any, prefix: Prefix) -> Wsgi:
     concurrency = inventory.concurrency(config.model)
     multithread = concurrency == "threads" and (config.threads not in (0, 1) or (config.loops or 1) > 1)
-    multiprocess = concurrency == "processes" or most_workers(config.workers or 1) > 1
+    # An interpreter shares no more objects with the others than a process does.
+    multiprocess = concurrency in ("processes", "interpreters") or most_workers(config.workers or 1) > 1
     if not prefix.whole:
         plain = NotedWsgi if notes(config) else Wsgi
         return plain(application, multithread=multithread, multiprocess=multiprocess)

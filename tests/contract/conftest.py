@@ -26,7 +26,7 @@ from uuid import uuid4
 
 import pytest
 
-from support.models import CONFIGURATIONS, INTERFACES, MODELS, Configuration, io_uring_refusal
+from support.models import CONFIGURATIONS, INTERFACES, MODELS, Configuration, refusal
 from support.pool import Pool
 from support.server import Server
 from support.static_tree import make_static_tree
@@ -53,10 +53,10 @@ def configuration(request: pytest.FixtureRequest) -> Configuration:
 
 
 @pytest.fixture(autouse=True)
-def _io_uring_permitted(request: pytest.FixtureRequest) -> None:
-    """Skip what the kernel refuses, with the kernel's reason; a refusal by the server alone is a failure."""
-    if "io_uring" in _models(request):
-        reason = io_uring_refusal()
+def _model_can_run(request: pytest.FixtureRequest) -> None:
+    """Skip what the kernel or this Python refuses, with its reason; a refusal by the server alone is a failure."""
+    for name in _models(request):
+        reason = refusal(name)
         if reason is not None:
             pytest.skip(reason)
 

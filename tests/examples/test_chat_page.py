@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from support.models import MODELS, io_uring_refusal
+from support.models import MODELS, refusal
 from support.needs import lacking
 from support.server import Server
 from support.tls import Authority, TlsServer
@@ -54,7 +54,7 @@ def say(page: Page, name: str, text: str) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("model", MODELS)
 def test_pages_that_chat(model: str, browser: Browser, authority: Authority) -> None:
-    if model == "io_uring" and (reason := io_uring_refusal()):
+    if reason := refusal(model):
         pytest.skip(reason)
     with TlsServer(authority, APP, "--model", model) as server:
         anna = open_chat(browser, server)

@@ -10,7 +10,7 @@ import pytest
 from septet.examples.guestbook.form import BODY_LIMIT
 from septet.examples.guestbook.page import REMARKS_SHOWN
 from support.client import Response
-from support.models import MODELS, io_uring_refusal
+from support.models import MODELS, refusal
 from support.redis_server import RedisServer
 from support.server import Server
 
@@ -68,7 +68,7 @@ def views(page: Response) -> int:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("interface", APPS)
 def test_the_guestbook_works_under_every_model(model: str, interface: str, store_url: str) -> None:
-    if model == "io_uring" and (reason := io_uring_refusal()):
+    if reason := refusal(model):
         pytest.skip(reason)
     with serve_guestbook(interface, store_url, "--model", model) as server:
         assert views(server.get("/guestbook")) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from septet import models
 
-NAMES = ("iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring")
+NAMES = ("iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring", "interpreters")
 
 
 def test_names_in_their_order() -> None:
@@ -35,7 +35,7 @@ def test_model_can_be_loaded(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_obstacle_is_a_sentence_or_none(name: str) -> None:
     obstacle = models.obstacle(name)
-    if name == "io_uring" and obstacle is not None:
+    if name in ("io_uring", "interpreters") and obstacle is not None:
         assert len(obstacle) > 10
     else:
         assert obstacle is None
@@ -52,6 +52,7 @@ def test_obstacle_is_a_sentence_or_none(name: str) -> None:
         ("poll", {"workers", "threads"}, "threads"),
         ("epoll", {"workers", "threads"}, "threads"),
         ("io_uring", {"workers", "threads"}, "threads"),
+        ("interpreters", {"workers", "threads"}, "interpreters"),
     ],
 )
 def test_size_and_concurrency(name: str, takes: set[str], concurrency: str) -> None:

@@ -24,7 +24,7 @@ from real_apps.applications import APPLICATIONS, Application, Templates
 from real_apps.comparison import differences
 from real_apps.servers import PEERS, complaints_of_ours, peer, septet
 from real_apps.visit import LACKS, Outcome, Site, Step, walk
-from support.models import EVENT_DRIVEN, MODELS, io_uring_refusal
+from support.models import EVENT_DRIVEN, MODELS, refusal
 
 Options = tuple[str, ...]
 
@@ -228,9 +228,8 @@ def main() -> int:
     arguments = parse()
     common = tuple(word for options in arguments.serve_option for word in shlex.split(options))
     models = arguments.models
-    refusal = io_uring_refusal() if "io_uring" in models else None
-    if refusal is not None:
-        models = [model for model in models if model != "io_uring"]
+    refused = {model: reason for model in models if (reason := refusal(model)) is not None}
+    models = [model for model in models if model not in refused]
     results = planned(arguments.applications, models, variants=not common)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="real-apps-templates-") as directory:
@@ -241,8 +240,8 @@ def main() -> int:
     failed = sum(bool(result.problems) for result in results)
     print(f"\nPython {platform.python_version()}, Linux {platform.release()}\n\n{table(results, models)}\n")
     print(notes(results))
-    if refusal is not None:
-        print(f"not run: io_uring, which the kernel refuses: {refusal}")
+    for model, reason in refused.items():
+        print(f"not run: {model}, which is refused here: {reason}")
     print(f"{len(results) - failed} of {len(results)} visits without a fault, {time.monotonic() - started:.0f} s")
     return 1 if failed else 0
 

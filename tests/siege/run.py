@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from siege import memory
 from siege.attacks import ATTACKS, BY_NAME, Attack
 from siege.trial import Outcome, Settings, besiege
-from support.models import INTERFACES, MODELS, io_uring_refusal
+from support.models import INTERFACES, MODELS, refusal
 
 EXAMPLES = """examples:
   python tests/siege/run.py                                    # everything, in fifteen minutes
@@ -56,7 +56,7 @@ def main() -> int:
         for attack in ATTACKS:
             print(f"{attack.name:<18}{attack.about}")
         return 0
-    models = [model for model in options.models if not (model == "io_uring" and refused())]
+    models = [model for model in options.models if not refused(model)]
     raise_limit()
     if options.memory:
         return memory.main(options.memory, [model for model in models if model in memory.MODELS], options.json)
@@ -92,10 +92,10 @@ def names(known: Iterable[str]) -> "type[tuple[str, ...]]":
     return convert  # type: ignore[return-value]
 
 
-def refused() -> bool:
-    reason = io_uring_refusal()
+def refused(model: str) -> bool:
+    reason = refusal(model)
     if reason:
-        print(f"siege: io_uring is left out: {reason}", file=sys.stderr)
+        print(f"siege: {model} is left out: {reason}", file=sys.stderr)
     return reason is not None
 
 

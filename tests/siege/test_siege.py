@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from siege.attacks import ATTACKS, Attack
-from support.models import MODELS, io_uring_refusal
+from support.models import MODELS, refusal
 
 PROGRAM = Path(__file__).with_name("run.py")
 
@@ -27,13 +27,13 @@ def siege(*arguments: str) -> subprocess.CompletedProcess[str]:
 def model_of(attack: Attack) -> str:
     """The models take turns, from the last."""
     at = ATTACKS.index(attack)
-    return next(model for model in MODELS[::-1][at % 8 :] + MODELS[::-1] if model in attack.models)
+    return next(model for model in MODELS[::-1][at % len(MODELS) :] + MODELS[::-1] if model in attack.models)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_attack(attack: Attack, tmp_path: Path) -> None:
     model = model_of(attack)
-    if model == "io_uring" and io_uring_refusal():
+    if refusal(model):
         model = "epoll"
     told = tmp_path / "told"
     done = siege("--models", model, "--attacks", attack.name, "--interfaces", "wsgi", *FEW, "--json", str(told))

@@ -3,9 +3,10 @@
 import ctypes
 import errno
 import os
+import sys
 from typing import NamedTuple
 
-MODELS = ("iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring")
+MODELS = ("iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring", "interpreters")
 INTERFACES = ("wsgi", "asgi")
 
 #: Models in which one thread carries many connections by readiness or completion.
@@ -63,6 +64,15 @@ CONFIGURATIONS = (
 _IO_URING_SETUP = 425  # the same number on every architecture, io_uring_setup(2)
 
 
+#: How many interpreters a process of the model `interpreters` has in tests that do not say so.
+INTERPRETERS = 3
+
+
+def loads(model: str) -> int:
+    """How often a process that serves has loaded the application, and runs its lifespan."""
+    return INTERPRETERS if model == "interpreters" else 1
+
+
 def runs_concurrently(model: str) -> bool:
     """Whether a request that waits in the application leaves the server free for others."""
     return model != "iterative"
@@ -82,3 +92,16 @@ def io_uring_refusal() -> str | None:
         return f"io_uring_setup(2): {errno.errorcode.get(number, number)}, {os.strerror(number)}"
     os.close(descriptor)
     return None
+
+
+def interpreters_refusal() -> str | None:
+    """Why this Python has no interpreters with locks of their own that a program can make (PEP 684 and 734)."""
+    version = sys.version_info[:2]
+    return None if version >= (3, 13) else f"Python {version[0]}.{version[1]} has no interpreters to be used"
+
+
+def refusal(model: str) -> str | None:
+    """Why a test cannot run under a model here, by what the kernel and the Python say, without any code of the
+    server's."""
+    reasons = {"io_uring": io_uring_refusal, "interpreters": interpreters_refusal}
+    return reasons[model]() if model in reasons else None

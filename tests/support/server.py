@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from support.client import Address, Connection, Response
 from support.journal import VARIABLE, Journal
+from support.models import INTERPRETERS
 from support.processes import Process, tree
 from support.waiting import PATIENCE_S, wait_until
 
@@ -222,4 +223,6 @@ def _ready(match: re.Match[str]) -> Ready:
 
 def serve(model: str, interface: str, *options: str, app: str | None = None, **settings: Any) -> Server:
     """A server for the fixture application of `interface` (or for `app`) under `model`."""
+    if model == "interpreters" and "--threads" not in options:  # each takes a third of a second of CPU time to start
+        options = ("--threads", str(INTERPRETERS), *options)
     return Server(app or f"support.apps_{interface}:app", "--model", model, *options, **settings)

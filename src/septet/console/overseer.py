@@ -211,7 +211,7 @@ class Console:
         if self.monitor is None or not row or self.monitor.requests is None:
             lost = None
         else:
-            lost = self.monitor.table.in_flight(row) if self.monitor.table.kind(row) == SERVER else None
+            lost = self.monitor.table.in_flight_of_process(row) if self.monitor.table.kind(row) == SERVER else None
         if self.monitor is not None and row:
             self.monitor.table.retire(row)
             self._orphans = SWEEPS

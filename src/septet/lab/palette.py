@@ -38,6 +38,7 @@ STYLES = {
     "poll": Style("#6C6EE1", "#A2C3FC", (7, 3)),
     "epoll": Style("#27297F", "#5E66E0"),
     "io_uring": Style("#12A868", "#3BE07A"),
+    "interpreters": Style("#008B9A", "#35B6C4"),
 }
 OTHERS = (  # for other servers and new models
     Style("#7A7A2A", "#B5B555", (2, 2)),

@@ -10,7 +10,7 @@ text, and the last ones describe the present state again.
 PID = 0
 """Lane: the process's pid. 0: the row is free. Until the process runs it is the pid of its parent."""
 KIND = 1
-"""Lane: what the process is, as an index in KINDS."""
+"""Lane: what the process is, as an index in KINDS; or INTERPRETER."""
 STARTED_NS = 2
 """Lane: when the process began, in nanoseconds of CLOCK_MONOTONIC."""
 CAPACITY = 3
@@ -35,6 +35,8 @@ MOST_CERTIFICATES = 8
 
 KINDS = ("server", "worker", "child", "supervisor", "generation")
 SERVER, WORKER, CHILD, SUPERVISOR, GENERATION = range(5)
+INTERPRETER = 5
+"""In a row that one interpreter of a process has besides the row of the process. `Table.snapshot` adds the two."""
 IDLE_KINDS = (SUPERVISOR, GENERATION)
 """Indices in KINDS of processes that serve no clients: supervisors, and generations, which are of this kind only if
 they have workers.

@@ -19,6 +19,9 @@ it has read the rows reads them again.
 Rows are summed as one large integer each, since lanes of 64 bits do not overflow into each other: counts do not reach
 2**63. That adds a thousand rows in a millisecond.
 
+A process with several interpreters has a row for each of them besides its own, because each has a lock of its own, so
+that two of them cannot add to one lane. These rows are retired with the row of the process.
+
 The memory is a memfd, so that the program that replaces this one at USR2 can be given its descriptor. The kernel gives
 pages only to rows that are written to.
 """
@@ -40,9 +43,12 @@ from septet.metrics.lanes import (
     ABORTED,
     ANSWERS,
     ANSWERS_END,
+    BEAT_NS,
     BEGUN,
+    CHILD,
     COUNTERS,
     COUNTERS_END,
+    INTERPRETER,
     KIND,
     LOST,
     PID,
@@ -182,9 +188,25 @@ class Table:
         self.number = number
         self.row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
 
+    def allot_to_interpreter(self) -> int:
+        """Return the number of a free row for an interpreter of this process. Raises OSError as `allot` does."""
+        number = self.allot()
+        self._lanes[number * ROW_LANES + KIND] = INTERPRETER
+        return number
+
+    def _rows_of(self, number: int) -> list[int]:
+        """Return the numbers of all rows of a row's process: its own, and those of its interpreters."""
+        pid = self._lanes[number * ROW_LANES + PID]
+        if self.kind(number) == CHILD or not pid:
+            return [number]
+        kinds = self._lanes[KIND::ROW_LANES]
+        pids = self._lanes[PID::ROW_LANES]
+        others = [each for each in range(_FIRST, self._lanes[_HIGHEST] + 1) if kinds[each] == INTERPRETER]
+        return [number, *(each for each in others if each != number and pids[each] == pid)]
+
     def retire(self, number: int) -> None:
         """Add a row to the sums of ended processes and free it: its process has ended, or could not be forked."""
-        self._to_move.append(number)
+        self._to_move += self._rows_of(number)
         if self._busy:  # a signal handler has interrupted this class: what it has interrupted goes on with the row
             return
         with self._exclusive():
@@ -225,7 +247,7 @@ class Table:
         """
         pid = self._lanes[number * ROW_LANES + PID]
         if pid == os.getpid():
-            return number != self.number
+            return number != self.number and self.kind(number) != INTERPRETER
         return pid != 0 and not os.path.exists(f"/proc/{pid}")
 
     def _move(self, number: int) -> None:
@@ -247,6 +269,10 @@ class Table:
         """Return how many requests the process of a row has in flight, or had when it ended."""
         row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
         return max(0, row[BEGUN] - row[ABORTED] - sum(row[ANSWERS:ANSWERS_END]))
+
+    def in_flight_of_process(self, number: int) -> int:
+        """Return the sum of `in_flight` over a row and those of the interpreters of its process."""
+        return sum(map(self.in_flight, self._rows_of(number)))
 
     def kind(self, number: int) -> int:
         """Return what the process of a row is, one of the indices of `metrics.lanes.KINDS`."""
@@ -304,11 +330,30 @@ class Table:
         total = ended + sum(int.from_bytes(row.lanes.cast("B")[_COUNTERS], "little") for row in rows)
         lanes = bytearray(ROW_BYTES)
         lanes[_COUNTERS] = total.to_bytes(_COUNTERS.stop - _COUNTERS.start, "little")
-        return Snapshot(memoryview(lanes).cast("Q"), tuple(rows))
+        return Snapshot(memoryview(lanes).cast("Q"), tuple(_of_processes(rows)))
 
     def _living(self) -> list[int]:
         pids = self._lanes[PID::ROW_LANES]
         return [number for number in range(_FIRST, self._lanes[_HIGHEST] + 1) if pids[number]]
 
     def _copy(self, number: int) -> Row:
-        return Row(number, memoryview(bytes(self._bytes[number * ROW_BYTES : (number + 1) * ROW_BYTES])).cast("Q"))
+        return Row(number, memoryview(bytearray(self._bytes[number * ROW_BYTES : (number + 1) * ROW_BYTES])).cast("Q"))
+
+
+def _of_processes(rows: list[Row]) -> list[Row]:
+    """Return a row for each process: its own, with the counts of its interpreters added. Of the times at which they
+    have beaten the earliest counts, because a process stands still if one of its interpreters does.
+    """
+    interpreters = [row.lanes for row in rows if row.lanes[KIND] == INTERPRETER]
+    if not interpreters:
+        return rows
+    processes = [row for row in rows if row.lanes[KIND] != INTERPRETER]
+    for lanes in (row.lanes for row in processes):
+        own = [each for each in interpreters if each[PID] == lanes[PID]]
+        if not own:
+            continue
+        counters = lanes.cast("B")[_COUNTERS]
+        whole = sum(int.from_bytes(each.cast("B")[_COUNTERS], "little") for each in (lanes, *own))
+        counters[:] = whole.to_bytes(len(counters), "little")
+        lanes[BEAT_NS] = min((each[BEAT_NS] for each in own if each[BEAT_NS]), default=0)
+    return processes

@@ -1,4 +1,4 @@
-"""How one thread accepts clients; for the five blocking models.
+"""How one thread accepts clients; for the blocking models.
 
 `for client in Acceptor(service, ...)` gives one client after another until the order to stop. The acceptor also answers
 the question that a thread with an idle client asks: is another client waiting, and no thread free to accept it? Then

@@ -83,6 +83,15 @@ class Listener:
         forked.register(self)
         self._wildcard = name[0] in ("0.0.0.0", "::") if self.unix_path is None else False
 
+    @classmethod
+    def of_copy(cls, descriptor: int, certificates: "Certificates | None") -> "Listener":
+        """Return a listener for a copy of a socket's descriptor that belongs to the caller, whose options and file are
+        left to the listener that opened it. certificates: as the attribute of this name."""
+        listener = cls(socket.socket(fileno=descriptor), ours=False)
+        listener._given = None
+        listener.certificates = certificates
+        return listener
+
     def fileno(self) -> int:
         return self.sock.fileno()
 

@@ -47,6 +47,12 @@ def default_threads() -> int:
     return 8 * usable_cpus()
 
 
+def default_interpreters() -> int:
+    """Return the number of interpreters of a process without `--threads`: two for each CPU and one more, as preforked
+    has workers, because each serves one client at a time, and may wait for it."""
+    return 2 * usable_cpus() + 1
+
+
 def why_over_capacity(processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = PROC) -> str | None:
     """Return why this machine cannot run `processes` processes with `threads` threads each beside the main one, as the
     end of a sentence; None if it can. `cgroup` and `proc` are the directories to read, for tests."""

@@ -42,6 +42,10 @@ class Report:
         """Ask the supervisor to replace this generation, for the reason `why`."""
         self._write({"retire": why})
 
+    def cut(self) -> None:
+        """Report that requests are cut. Sent by an interpreter to the main one of its process."""
+        self._write({"cut": True})
+
     def tell(self, text: str) -> None:
         """Report an event about a worker of this generation, for the metrics and the console."""
         self._write({"tell": text})

@@ -4,6 +4,9 @@ that wait for clients.
 Each process has a slot, an index into the shared arrays, and no other process writes to it while that process lives. So
 no lock between processes is needed, which would stay locked if its holder died. A count does not outlive its process:
 the process that forks gives out the slots, and clears the slot of a process that has ended.
+
+A process with several interpreters has a slot for each of them, side by side (`width`): each interpreter has a lock of
+its own, so that two of them cannot change one count. They are lent the arrays as `Shared`.
 """
 
 import errno
@@ -12,9 +15,9 @@ from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from heapq import heappop, heappush
 from mmap import mmap
-from os import close, memfd_create
+from os import EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, close, eventfd, eventfd_read, eventfd_write, memfd_create
 from threading import Lock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from septet import forked
 from septet.metrics.lanes import WORKER
@@ -38,6 +41,19 @@ class AcceptingThread(Protocol):
     """True if the thread is counted among those that wait for a client. Only `WaitingThreads` sets it."""
 
 
+class Shared(NamedTuple):
+    """What an interpreter is lent by the main interpreter of its process, to count in the same memory."""
+
+    in_flight: memoryview
+    waiting: memoryview
+    """The two arrays of `WaitingThreads`, one after the other."""
+    lock: int
+    """Descriptor of the file for the lock between processes (`WaitingThreads`)."""
+    token: int
+    """An eventfd(2) that one interpreter of the process can hold at a time, because a lock of the kind of lockf(3) does
+    not exclude the threads of one process from each other."""
+
+
 class WaitingThreads:
     """Counts the threads that wait for clients, over all processes, so that a thread with an idle client can see
     whether it is needed to accept another.
@@ -50,8 +66,8 @@ class WaitingThreads:
     """
 
     def __init__(self, slots: int) -> None:
-        counts = memoryview(mmap(-1, 8 * slots)).cast("I")
-        self._waiting, self._accepted = counts[:slots], counts[slots:]
+        self.counts = memoryview(mmap(-1, 8 * slots)).cast("I")
+        self._waiting, self._accepted = self.counts[:slots], self.counts[slots:]
         self._slot = 1
         self.extend(1)
         self._lock = Lock()
@@ -61,6 +77,8 @@ class WaitingThreads:
         self._processes = memfd_create("septet-acceptors")
         """Descriptor of a file for a lock between processes, which the kernel releases when its owner dies
         (fcntl(2))."""
+        self._token = -1
+        """`Shared.token`; -1 in a process with one interpreter."""
         forked.register(self)
 
     def close_in_child(self) -> None:
@@ -137,18 +155,48 @@ class WaitingThreads:
             return
         try:
             try:
-                lockf(self._processes, LOCK_EX | LOCK_NB)
-            except OSError:
+                if self._token >= 0:
+                    eventfd_read(self._token)
+            except BlockingIOError:
                 yield False
                 return
             try:
-                yield True
+                with self._locked_against_processes() as locked:
+                    yield locked
             finally:
-                lockf(self._processes, LOCK_UN)
+                if self._token >= 0:
+                    eventfd_write(self._token, 1)
         finally:
             self._volunteer = None
 
+    @contextmanager
+    def _locked_against_processes(self) -> Iterator[bool]:
+        try:
+            lockf(self._processes, LOCK_EX | LOCK_NB)
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lockf(self._processes, LOCK_UN)
+
     # For `InFlight`, which gives out the slots
+
+    def lend(self, in_flight: memoryview) -> Shared:
+        """Return what the interpreters of this process need to count in the same memory. `in_flight`: the array of
+        `InFlight`. Raises OSError."""
+        if self._token < 0:
+            self._token = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)
+        return Shared(in_flight, self.counts, self._processes, self._token)
+
+    def borrow(self, shared: Shared, slot: int) -> None:
+        """In an interpreter: count in the memory of the main one, in this slot."""
+        close(self._processes)
+        self.counts = shared.waiting.cast("B").cast("I")
+        half = len(self.counts) // 2
+        self._waiting, self._accepted = self.counts[:half], self.counts[half:]
+        self._processes, self._token, self._slot = shared.lock, shared.token, slot
 
     def extend(self, highest: int) -> None:
         self._waiting[_HIGHEST] = highest
@@ -156,8 +204,9 @@ class WaitingThreads:
     def occupy(self, slot: int) -> None:
         self._slot = slot
 
-    def vacate(self, slot: int) -> None:
-        self._waiting[slot] = 0
+    def vacate(self, slot: int, width: int) -> None:
+        for each in range(slot, slot + width):
+            self._waiting[each] = 0
 
 
 class InFlight:
@@ -165,17 +214,18 @@ class InFlight:
     process that does not fork uses the first.
 
     limit: most requests in flight in all processes together. spool_limit: most bytes in temporary files, see `Spool`;
-    0: no limit.
+    0: no limit. width: how many slots a process has, one for each of its interpreters.
     """
 
-    def __init__(self, limit: int = 0, spool_limit: int = 0, table: Table | None = None) -> None:
+    def __init__(self, limit: int = 0, spool_limit: int = 0, table: Table | None = None, width: int = 1) -> None:
         self._limit = limit
         self._table = table
         """The table of metrics, in which each process has a row as long as it has a slot here; None: none is kept."""
         self._rows: dict[int, int] = {}
         """The number of each process's row in the table of metrics, by the number of its slot."""
         self._counts = memoryview(mmap(-1, 4 * SLOTS)).cast("I")
-        self._counts[_HIGHEST] = 1
+        self._width = width
+        self._counts[_HIGHEST] = width
         self._slot = 1
         self._free: list[int] = []
         self._next = 1
@@ -185,6 +235,7 @@ class InFlight:
         """The count of threads that wait for clients. A process has the same slot number there as here; its slot is
         cleared when it has ended.
         """
+        self.waiting_threads.extend(width)
         self.spool = Spool(SLOTS, spool_limit)
         """The count of bytes in temporary files. A process has the same slot number there as here; its slot is cleared
         when it has ended, and the kernel frees its files.
@@ -218,6 +269,23 @@ class InFlight:
         with self._lock:
             self._counts[self._slot] -= 1
 
+    # For a process with several interpreters
+
+    def lend(self) -> Shared:
+        """Return what the interpreters of this process need to count in the same memory. Raises OSError."""
+        return self.waiting_threads.lend(self._counts)
+
+    @property
+    def slot(self) -> int:
+        """The first slot of this process."""
+        return self._slot
+
+    def borrow(self, shared: Shared, slot: int) -> None:
+        """In an interpreter other than the main one: count in the memory that this one lends, in this slot."""
+        self._counts = shared.in_flight.cast("B").cast("I")
+        self._slot = slot
+        self.waiting_threads.borrow(shared, slot)
+
     # For the process that forks: its main thread, with SIGCHLD blocked if a handler of it calls `vacate`
 
     def allot(self) -> int:
@@ -235,13 +303,14 @@ class InFlight:
     def _take_slot(self) -> int:
         if self._free:
             return heappop(self._free)  # the lowest, so that sums are short
-        if self._next == SLOTS:
+        if self._next + self._width > SLOTS:
             raise OSError(errno.EAGAIN, "there are too many processes")
         slot = self._next
-        self._next += 1
-        self._counts[_HIGHEST] = slot
-        self.waiting_threads.extend(slot)
-        self.spool.extend(slot)
+        self._next += self._width
+        highest = self._next - 1
+        self._counts[_HIGHEST] = highest
+        self.waiting_threads.extend(highest)
+        self.spool.extend(highest)
         return slot
 
     def occupy(self, slot: int, kind: int = WORKER) -> None:
@@ -258,10 +327,11 @@ class InFlight:
         lost = None
         if self._table is not None:
             row = self._rows.pop(slot)
-            lost = self._table.in_flight(row)
+            lost = self._table.in_flight_of_process(row)
             self._table.retire(row)
-        self._counts[slot] = 0
-        self.waiting_threads.vacate(slot)
+        for each in range(slot, slot + self._width):
+            self._counts[each] = 0
+        self.waiting_threads.vacate(slot, self._width)
         self.spool.vacate(slot)
         heappush(self._free, slot)
         return lost

@@ -297,7 +297,7 @@ class Config:
     model: str = option(
         "epoll",
         _MODEL,
-        "The process model; `septet models` lists them.",
+        "The process model; `septet models` lists them. interpreters is experimental.",
         rule=OneOf(inventory.names),
     )
     workers: WorkerCount | None = option(  # noqa: RUF009 - it gives a field, and nothing that changes
@@ -312,11 +312,12 @@ class Config:
     threads: int | None = option(
         None,
         _MODEL,
-        "prethreaded: threads in the pool. poll, epoll, io_uring: WSGI requests in progress at the same time, in each "
+        "prethreaded: threads in the pool. interpreters (experimental): interpreters in the pool, of one thread each. "
+        "poll, epoll, io_uring: WSGI requests in progress at the same time, in each "
         "process; 0: run WSGI applications in the event loop itself, which is for applications that never wait.",
         rule=Number("a whole number", 0),
         metavar="N",
-        unset="eight for each CPU",
+        unset="eight for each CPU; interpreters: two for each, and one",
     )
     loops: int | None = option(
         None,

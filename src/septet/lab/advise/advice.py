@@ -200,6 +200,7 @@ PRICES = {
     "threaded": "nothing bounds the number of threads: there are as many as clients",
     PROCESSES: "each process has its own memory and its own database connections",
     "forking": "a fork for each connection",
+    "interpreters": "experimental, and each interpreter imports the application anew",
     "iterative": "one client at a time: a slow one keeps all others waiting",
 }
 

@@ -40,8 +40,10 @@ QUIET_WAIT_S, QUIET_WAIT_SHARE = 15.0, 0.1
 """Longest time to wait until other programs leave the CPUs alone: in seconds, and as a share of the time for the
 search. The shorter one counts.
 """
-LEFT_OUT = frozenset({"iterative", "forking", "poll"})
-"""Models that are searched only when --models names them: other models do the same better."""
+LEFT_OUT = frozenset({"iterative", "forking", "poll", "interpreters"})
+"""Models that are searched only when --models names them: other models do the same better; interpreters is
+experimental.
+"""
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 

@@ -1,0 +1,229 @@
+"""A service in an interpreter beside the main one of its process: what goes in, as data, and what is made of it there.
+
+Two interpreters of a process share no object. What one is to know of the other must be plain data, and what both are to
+use must be the kernel's or raw memory. So the main interpreter hands over
+
+    bytes            the configuration, and the numbers of descriptors: copies of the listening sockets, one end of a
+                     pair of sockets, the table of metrics
+    two memoryviews  the arrays in which requests in flight and waiting threads are counted, the same memory
+
+and the other one loads the application anew and makes listeners, rules and logs of its own. Through the pair of sockets
+orders come in, one byte each, and reports go out, lines of JSON as those of a generation (`processes.generation`).
+
+What belongs to the process, and not to an interpreter: signals, which only the main interpreter handles; fork(2), which
+is not allowed in any other; the working directory and the environment, which all of them share.
+"""
+
+import atexit
+import logging
+import math
+import os
+import pickle
+import re
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from septet import streams
+from septet.errors import Failed, SeptetError
+from septet.logs import configure
+from septet.metrics.lanes import INTERPRETER
+from septet.metrics.monitor import Monitor
+from septet.metrics.table import Table
+from septet.net.certificates import Certificates
+from septet.net.listener import Listener
+from septet.processes.children import THREADS_S
+from septet.processes.generation import Report
+from septet.processes.in_flight import InFlight, Shared
+from septet.processes.orders import Stop, reopen
+from septet.service import Service, tls_options
+from septet.settings.config import Config
+from septet.sites import load_site
+
+log = logging.getLogger("septet")
+
+STOP, DRAIN, REOPEN = b"S", b"D", b"R"
+"""Orders to an interpreter: to stop, to drain (see `processes.orders`), and to open its log files anew."""
+
+_REFUSED = re.compile(r"module (\S+) does not support loading in subinterpreters")
+"""What ImportError says of an extension module that may only be loaded in the main interpreter (PEP 684)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Handover:
+    """What an interpreter is given, beside the memory in which it counts."""
+
+    config: Config
+    listeners: tuple[tuple[int, bool], ...]
+    """The descriptor of each listening socket, which belongs to the interpreter, and whether TLS is spoken there."""
+    channel: int
+    """The interpreter's end of the pair of sockets for orders and reports."""
+    slot: int
+    """Its slot in the arrays of `InFlight`."""
+    lock: int
+    token: int
+    """As in `in_flight.Shared`."""
+    table: int
+    """Descriptor of the table of metrics; -1 if there is none."""
+    row: int
+    counts: bool
+    """As `counts` of `Monitor`."""
+    can_retire: bool
+    """True if the process can be replaced."""
+    arguments: tuple[str, ...]
+    """`sys.argv`, which some applications read when they are imported."""
+
+
+def handover(service: Service, number: int, count: int, channel: int) -> tuple[bytes, Shared]:
+    """Return what interpreter `number` (from 0) of `count` is given to serve what `service` describes: bytes, and the
+    memory that they share. channel: a descriptor, which from now on is the interpreter's. Raises OSError.
+    """
+    assert service.config is not None, "a service that is not made from a configuration cannot be made again"
+    shared = service.in_flight.lend()
+    monitor = service.monitor
+    given = _Handover(
+        config=_for_one_of(count, service.config),
+        listeners=tuple((os.dup(each.fileno()), each.certificates is not None) for each in service.listeners),
+        channel=channel,
+        slot=service.in_flight.slot + number,
+        lock=shared.lock,
+        token=shared.token,
+        table=-1 if monitor is None else monitor.table.descriptor,
+        row=0 if monitor is None else monitor.table.allot_to_interpreter(),
+        counts=monitor is not None and monitor.requests is not None,
+        can_retire=service.retire is not None,
+        arguments=tuple(sys.argv),
+    )
+    return pickle.dumps(given), shared
+
+
+def _for_one_of(count: int, config: Config) -> Config:
+    """Return the configuration of one of `count` interpreters: without relative paths, because an application may
+    change the working directory, which is the process's; and with its share of the requests after which the process
+    is replaced.
+    """
+    places = (text.partition("=") for text in config.static)
+    return replace(
+        config,
+        app_dir=os.path.abspath(config.app_dir),
+        static=tuple(f"{route}={os.path.abspath(directory)}" for route, _, directory in places),
+        max_requests=math.ceil(config.max_requests / count),
+        max_requests_jitter=math.ceil(config.max_requests_jitter / count),
+    )
+
+
+class Channel:
+    """The interpreter's end of the pair of sockets: a report goes out, and orders are obeyed in a thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.report = Report(descriptor)
+
+    def obey(self, stop: "IsolatedStop") -> None:
+        """Give the orders that come to `stop`, from a thread of their own."""
+        threading.Thread(target=self._obey, args=(stop,), name="septet-orders", daemon=True).start()
+
+    def _obey(self, stop: "IsolatedStop") -> None:
+        while orders := os.read(self._descriptor, 64):
+            if REOPEN in orders:
+                reopen(None)
+            if STOP in orders or DRAIN in orders:
+                stop.order(drain=STOP not in orders)
+
+
+class IsolatedStop(Stop):
+    """The order to stop in an interpreter that handles no signals. That requests were cut it tells the main one, whose
+    log has the last word.
+    """
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(signals=False)
+        self._report = report
+
+    def log_time_is_up(self) -> None:
+        self._report.cut()
+
+
+def serve(data: bytes, in_flight: memoryview, waiting: memoryview, run: Callable[[Service], None]) -> None:
+    """The life of an interpreter: make a service of what `handover` has given to it, and call `run` with it, which
+    serves until the order to stop. If it cannot start, it reports why.
+    """
+    given: _Handover = pickle.loads(data)
+    channel = Channel(given.channel)
+    stop = IsolatedStop(channel.report)
+    try:
+        run(_service(given, Shared(in_flight, waiting, given.lock, given.token), channel, stop))
+    except SeptetError as error:
+        channel.report.failed(explained(error))
+    except OSError as error:
+        if stop.started:
+            raise
+        channel.report.failed(Failed(f"cannot start: {error.strerror or error}"))
+    _end_application()
+
+
+def _service(given: _Handover, shared: Shared, channel: Channel, stop: IsolatedStop) -> Service:
+    config = given.config
+    sys.argv[:] = given.arguments
+    streams.secure()
+    configure(config.log_level, config.log_format, config.log_config)
+    channel.obey(stop)
+    monitor = None
+    if given.table >= 0:
+        monitor = Monitor(Table(given.table), given.counts)
+        monitor.table.occupy(given.row, INTERPRETER)
+    in_flight = InFlight(config.limit_concurrency, config.limit_spool)
+    in_flight.borrow(shared, given.slot)
+    certificates = Certificates(tls_options(config)) if config.tls_certificate else None
+    listeners = tuple(Listener.of_copy(number, certificates if tls else None) for number, tls in given.listeners)
+
+    def ready(_: int) -> None:
+        stop.started = True
+        channel.report.ready(1)
+
+    service = Service.from_config(
+        config,
+        site=load_site(config),
+        listeners=listeners,
+        stop=stop,
+        ready=ready,
+        monitor=monitor,
+        retire=channel.report.retire if given.can_retire else None,
+        in_flight=in_flight,
+    )
+    if service.counted is not None and service.retire is not None:
+        service.counted.begin(service.retire_when_answered)
+    return service
+
+
+def explained(error: SeptetError) -> SeptetError:
+    """Return the error to report in place of `error`: of an extension module that refuses to be loaded, say what can be
+    done.
+    """
+    refused = _REFUSED.search(str(error)) or _REFUSED.search(getattr(error, "traceback", ""))
+    if refused is None:
+        return error
+    return Failed(
+        f"the extension module {refused[1]} cannot be loaded in an interpreter beside the main one, as the model "
+        "interpreters does; choose another model, such as preforked, or do without the module",
+        getattr(error, "traceback", ""),
+    )
+
+
+def _end_application() -> None:
+    """Do what Python does at the end of a program, in an interpreter that has served: wait for the application's
+    threads (THREADS_S at most), and call its functions of atexit. Does not raise.
+    """
+    shutdown: Any = threading._shutdown  # type: ignore[attr-defined]
+    with suppress(RuntimeError):
+        threads = threading.Thread(target=shutdown, daemon=True)
+        threads.start()
+        threads.join(THREADS_S)
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:
+        log.exception("the application raised at the end of its interpreter")
+    streams.flush()
