@@ -31,10 +31,10 @@ class ObservedSession(Session):
 
 
 class NotingSession(ObservedSession):
-    """A session that notes when its application was called and when it had answered (`rules.clock`), that gives
-    requests an id, and that adds fields to answers."""
+    """A session that notes when its client was accepted, when its application was called and when it had answered
+    (`rules.clock`), that gives requests an id, and that adds fields to answers."""
 
-    __slots__ = ("answered_ns", "called_ns", "request_id", "response_head")
+    __slots__ = ("accepted_ns", "answered_ns", "called_ns", "request_id", "response_head")
 
     def __init__(
         self,
@@ -45,6 +45,8 @@ class NotingSession(ObservedSession):
         scheme: str = "http",
     ) -> None:
         super().__init__(rules, client, server, unread_ms, scheme)
+        self.accepted_ns = rules.clock()
+        """When the server had accepted the connection, which the session's birth follows at once."""
         self._forget_notes()
 
     def _forget_notes(self) -> None:

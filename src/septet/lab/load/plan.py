@@ -144,6 +144,9 @@ class Plan:
     """True if more users may connect at once than the listener's queue holds."""
     seconds: bool = False
     """True if an event "second" is sent once a second with what was counted in it; see `seconds`."""
+    visits: int = 0
+    """Most requests of each process, in a closed loop without think time, whose instants are recorded, the first of the
+    measured window; see `visits`."""
     first_user: int = 0
     """Number of the first user of this process, for `{user}` in requests."""
     processes: int = 1
@@ -180,6 +183,9 @@ class Plan:
             raise LoadError("arrivals are those of a rate: without one each user sends after the answer")
         if self.rate is not None and self.think_s:
             raise LoadError("with a rate requests come at its pace, so users have no think time")
+        elsewhere = self.websocket or self.url.startswith(UNIX)
+        if self.visits and (elsewhere or self.rate is not None or self.think_s):
+            raise LoadError("visits are recorded of users who send the next HTTP request at once, over TCP")
         if self.slow and self.websocket:
             raise LoadError("slow clients send HTTP requests, so not to a WebSocket")
 

@@ -11,6 +11,7 @@ from .limits import prepare
 from .loop import Loop, Notify
 from .open_loop import OpenLoop
 from .plan import Plan
+from .visits import RecordingLoop
 
 ARRIVAL_MAX_S = 30.0
 """The warm-up begins after this time, even if some users could not connect yet; these go on trying."""
@@ -72,8 +73,7 @@ def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
     before anything is sent, when the plan cannot be carried out here; and NoListener when nothing listens at the URL.
     """
     route = prepare(plan)
-    kind = OpenLoop if plan.rate is not None else ThinkingLoop if plan.think_s else ClosedLoop
-    loop: Loop = kind(plan, route, notify)
+    loop: Loop = _kind(plan)(plan, route, notify)
     try:
         interrupted = _phases(loop, plan, notify, start)
         loop.end_phases()
@@ -81,6 +81,14 @@ def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
         return {**loop.raw(), "interrupted": interrupted}
     finally:
         loop.close()
+
+
+def _kind(plan: Plan) -> type[Loop]:
+    if plan.rate is not None:
+        return OpenLoop
+    if plan.think_s:
+        return ThinkingLoop
+    return RecordingLoop if plan.visits else ClosedLoop
 
 
 def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:

@@ -60,6 +60,9 @@ class TlsSocket:
     def close(self) -> None:
         self._socket.close()
 
+    def getsockname(self) -> Any:
+        return self._socket.getsockname()
+
     def send(self, data: bytes) -> int:
         """Send `data` as `socket.send` does: all of it, or raise BlockingIOError, to be called again with the same."""
         if not self._open:
