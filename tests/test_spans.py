@@ -102,6 +102,8 @@ def test_turn_of_wsgi(path: Path, log: SpanLog) -> None:
     assert (span["client"], span["thread"]) == (["192.0.2.1", 4711], threading.get_native_id())
     ((start, end),) = span["turns"]
     assert start < end
+    assert 0 < span["cpu"] <= end - start
+    assert span["interface"] == "wsgi"
 
 
 def test_turns_of_a_generator_are_those_in_which_it_runs(path: Path, log: SpanLog) -> None:
@@ -181,7 +183,8 @@ def test_of_a_server(model: str, interface: str, path: Path) -> None:
     assert [span["request"] for span in spans] == ["GET /1", "GET /2"]
     assert {tuple(span["client"]) for span in spans + turns} == {("127.0.0.1", port)}
     for span, own in zip(spans, turns, strict=True):
-        assert span["began"] <= own["turns"][0][0] < own["turns"][-1][1]
+        assert span["accepted"] <= span["began"] <= own["turns"][0][0] < own["turns"][-1][1]
+        assert own["interface"] == interface
     if model != "forking":  # whose process is gone by now
         assert {own["process"] for own in turns} <= pids
 

@@ -96,7 +96,8 @@ class Service:
     answered. None if there is no supervisor to replace it.
     """
     notes: bool = False
-    """True if sessions must note when the application was called and when it had answered."""
+    """True if sessions must note when the client was accepted, when the application was called and when it had
+    answered."""
     endpoint: Attendant | None = None
     """Answers at the address of `--metrics-bind` and at the control socket; None without these options."""
     recycling: Recycling = field(default_factory=Recycling)

@@ -204,12 +204,13 @@ def _asgi(config: Config, called: str, name: str, application: Any, prefix: Pref
 
 
 def notes(config: Config) -> bool:
-    """True if an option needs sessions to note when applications are called and have answered, or to change heads of
-    answers.
+    """True if an option needs sessions to note when clients are accepted, and when applications are called and have
+    answered, or to change heads of answers.
     """
     logged = fields_of(config.access_log_format) if config.access_log else set()
     of_answers = any(name.startswith("response:") for name in logged)
-    return bool(config.request_timeout or config.server_timing or config.request_id or of_answers or logged & NOTED)
+    timed = config.request_timeout or config.server_timing or config.span_log
+    return bool(timed or config.request_id or of_answers or logged & NOTED)
 
 
 def _why_no_websocket(config: Config, called: str, application: Any) -> str:

@@ -7,8 +7,13 @@ are not joined here; the reader of the log does that by client and time (see
 `lab.trace.requests`). Instants are nanoseconds of CLOCK_MONOTONIC, which kernel traces can use as well. Each line of
 JSON is one write(2), so threads and processes may share the file:
 
-    {"request": "GET /guestbook", "client": ["127.0.0.1", 40112], "status": 200, "began": 81203, "ended": 95120}
-    {"turns": [[81900, 86000], [91100, 94000]], "client": ["127.0.0.1", 40112], "process": 7, "thread": 7}
+    {"request": "GET /guestbook", "client": ["127.0.0.1", 40112], "status": 200, "accepted": 80950, "began": 81203,
+     "ended": 95120}
+    {"turns": [[81900, 86000], [91100, 94000]], "cpu": 5400, "client": ["127.0.0.1", 40112], "process": 7, "thread": 7,
+     "interface": "wsgi"}
+
+(each on one line). `accepted` is when the server had accepted the connection, over HTTP/2 null; `cpu` is the CPU time
+of the thread in these turns.
 """
 
 import json
@@ -16,7 +21,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from threading import get_native_id
-from time import monotonic_ns
+from time import monotonic_ns, thread_time_ns
 from types import GeneratorType, coroutine
 from typing import Any
 
@@ -26,8 +31,27 @@ from septet.streams import Sink
 
 log = logging.getLogger("septet")
 
-Turns = list[tuple[int, int]]
-"""(begin, end) of each interval in which the application ran for one request, in nanoseconds of CLOCK_MONOTONIC."""
+Instant = tuple[int, int]
+"""(time, CPU time of this thread), both in nanoseconds; the time is that of CLOCK_MONOTONIC."""
+
+
+class Turns(list[tuple[int, int]]):
+    """(begin, end) of each interval in which the application ran for one request, in nanoseconds of CLOCK_MONOTONIC."""
+
+    cpu_ns = 0
+    """CPU time of the thread in these intervals, in nanoseconds."""
+
+    def began(self) -> Instant:
+        """A turn begins; returns what `ended` is to be called with, in the same thread."""
+        return monotonic_ns(), thread_time_ns()
+
+    def ended(self, began: Instant) -> None:
+        self.cpu_ns += thread_time_ns() - began[1]
+        self.append((began[0], monotonic_ns()))
+
+    def clear(self) -> None:
+        super().clear()
+        self.cpu_ns = 0
 
 
 MOST_TURNS = 500
@@ -61,6 +85,7 @@ class SpanLog:
             request=f"{request.method} {request.target.decode('latin-1')}",
             client=exchange.client,
             status=exchange.status,
+            accepted=getattr(exchange, "accepted_ns", None),
             began=began,
             ended=monotonic_ns(),
         )
@@ -68,10 +93,11 @@ class SpanLog:
     def closed(self, exchange: ServerExchange) -> None:
         exchange.observer_state = None
 
-    def turns(self, client: Any, turns: Turns) -> None:
-        """Write the turns of one request. `client` is (address, port). Call it in the thread in which the application
-        ran, whose number is written, too."""
-        self._write(turns=turns, client=client, process=os.getpid(), thread=get_native_id())
+    def turns(self, client: Any, turns: Turns, interface: str) -> None:
+        """Write the turns of one request. `client` is (address, port), `interface` "wsgi" or "asgi". Call it in the
+        thread in which the application ran, whose number is written, too."""
+        where = {"process": os.getpid(), "thread": get_native_id(), "interface": interface}
+        self._write(turns=turns, cpu=turns.cpu_ns, client=client, **where)
 
     def _write(self, **fields: Any) -> None:
         self._sink.write(json.dumps(fields).encode() + b"\n")
@@ -87,10 +113,10 @@ class SpanLog:
         async def traced(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] not in ("http", "websocket"):
                 return await application(scope, receive, send)  # type: ignore[no-any-return]
-            turns: Turns = []
+            turns = Turns()
 
             def write() -> None:
-                self.turns(scope.get("client"), turns)
+                self.turns(scope.get("client"), turns, "asgi")
                 turns.clear()
 
             try:
@@ -107,16 +133,18 @@ class SpanLog:
 
         def traced(environ: Any, start_response: Any) -> Iterable[bytes]:
             client = environ.get("REMOTE_ADDR", ""), int(environ.get("REMOTE_PORT") or 0)
-            began = monotonic_ns()
+            turns = Turns()
+            began = turns.began()
             try:
                 answer = application(environ, start_response)
             except BaseException:
-                self.turns(client, [(began, monotonic_ns())])
+                turns.ended(began)
+                self.turns(client, turns, "wsgi")
                 raise
-            turns = [(began, monotonic_ns())]
+            turns.ended(began)
             if isinstance(answer, GeneratorType):
-                return _TimedGenerator(answer, turns, lambda: self.turns(client, turns))
-            self.turns(client, turns)
+                return _TimedGenerator(answer, turns, lambda: self.turns(client, turns, "wsgi"))
+            self.turns(client, turns, "wsgi")
             return answer  # type: ignore[no-any-return]
 
         return traced
@@ -131,13 +159,13 @@ def _timed(awaited: Any, turns: Turns, full: Callable[[], None]) -> Generator[An
     """
     step, value = awaited.send, None
     while True:
-        began = monotonic_ns()
+        began = turns.began()
         try:
             yielded = step(value)
         except StopIteration as end:
             return end.value
         finally:
-            turns.append((began, monotonic_ns()))
+            turns.ended(began)
         if len(turns) >= MOST_TURNS:
             full()
         try:
@@ -163,11 +191,11 @@ class _TimedGenerator:
         return self
 
     def __next__(self) -> bytes:
-        began = monotonic_ns()
+        began = self._turns.began()
         try:
             return next(self._parts)  # type: ignore[no-any-return]
         finally:
-            self._turns.append((began, monotonic_ns()))
+            self._turns.ended(began)
 
     def close(self) -> None:
         try:

@@ -266,6 +266,34 @@ def test_warm_up_is_counted_apart() -> None:
         assert total <= server.requests <= total + 4
 
 
+@pytest.mark.parametrize("mode", ["keep-alive", "close"])
+def test_visits(mode: str) -> None:
+    with ScriptedServer(keep_answering) as server:
+        assert "visits" not in load(server.url, mode=mode)
+        figures = load(server.url, mode=mode, warmup_s=0.1, visits=100_000)
+        assert len(figures["visits"]) == figures["answers"]
+        latencies = [answered - asked for _, _, asked, _, answered in figures["visits"]]
+        assert max(latencies) // 1000 == figures["latency_us"]["max"]
+        assert sum(latencies) / len(latencies) / 1000 == pytest.approx(figures["latency_us"]["mean"], rel=0.01, abs=2)
+        assert all(first == answered for _, _, _, first, answered in figures["visits"])  # the answers are short
+        clients = {(address, port) for address, port, *_ in figures["visits"]}
+        assert len(clients) == (4 if mode == "keep-alive" else figures["answers"])
+        assert len(load(server.url, mode=mode, visits=5)["visits"]) == 5
+
+
+def test_visits_with_answers_in_pieces() -> None:
+    def in_two(connection: Connection) -> None:
+        while connection.request():
+            connection.send(ANSWER[:-1])
+            time.sleep(0.02)
+            connection.send(ANSWER[-1:])
+
+    with ScriptedServer(in_two) as server:
+        visits = load(server.url, visits=100)["visits"]
+        assert visits
+        assert all(answered - first > 10_000_000 for _, _, _, first, answered in visits)
+
+
 def test_events() -> None:
     events = []
     with ScriptedServer(keep_answering) as server:
@@ -303,6 +331,8 @@ def test_no_descriptor_is_left_open() -> None:
         ({"headers": ("A: b\r\nC: d",)}, "printable"),
         ({"users": 0}, "more than 0"),
         ({"mode": "pipelined"}, "keep-alive, close, http10"),
+        ({"visits": 5, "rate": 10.0}, "visits are recorded of users who send the next HTTP request at once"),
+        ({"visits": 5, "url": "unix:/run/web"}, "visits are recorded"),
         ({"users": 10_000_000}, "10000000 users do not fit"),
     ],
 )

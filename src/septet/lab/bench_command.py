@@ -18,6 +18,7 @@ from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
 from septet.lab import arguments, client, cluster, http2, interrupts, output, profiles, tls
+from septet.lab.afterwards import Afterwards
 from septet.lab.applications import GUESTBOOK_PATH, application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, FILE_OR_DIRECTORY, NOT_NEGATIVE, PERCENT, POSITIVE, SPAN
 from septet.lab.client import Load
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # it needs rich, which is an extra
     from septet.lab.live import LivePage
 
 CLOSE_HELP = "A new connection for every request: then all models do the same work for a request.  [default]"
+WHERE_HELP = "After the last run, record where the time of a request goes."
 GATE_HELP = "Measure what these results measured; exit status 1 where it got worse beyond noise."
 USERS = (20, 100, 500, 1000)
 REPEATS = 3
@@ -120,6 +122,7 @@ judged.""",
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address of this machine for the servers.")
 @click.option("--cluster", metavar="PLACES", help=cluster.HELP)
 @click.option("--cpus", metavar="N,N,...", help="CPUs of each worker of the cluster; one process on each.")
+@click.option("--where/--no-where", default=True, show_default=True, help=WHERE_HELP)
 @click.option("--trace", is_flag=True, help="Also trace a second of each model, after the last run.")
 @click.option("--drill", type=click.Choice(NAMES), help="Give orders under load, and count the requests that are lost.")
 @click.option("--rate", type=POSITIVE, default=500.0, show_default=True, help="Requests per second of a drill.")
@@ -171,7 +174,7 @@ def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], pag
 
     if resume is not None:
         why = "--resume continues with the options of the experiment"
-        arguments.check_unchanged(click.get_current_context(), why, ("resume", "trace", "live"))
+        arguments.check_unchanged(click.get_current_context(), why, ("resume", "where", "trace", "live"))
         recorded, experiment = benching.interrupted(resume)
         runs = results.resume(recorded)
     else:
@@ -179,7 +182,8 @@ def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], pag
         experiment = _experiment(app, options)
         recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
         runs = experiment.runs()
-    _measure(experiment, recorded, runs, first=resume is None, traced=options["trace"], page=page)
+    afterwards = Afterwards(options["where"], options["trace"])
+    _measure(experiment, recorded, runs, resume is None, afterwards, page)
     return _report([(experiment, recorded)], experiment.out)
 
 
@@ -203,7 +207,7 @@ def _two_pages(app: str | None, options: dict[str, Any], live_page: LivePage | N
         experiment = _experiment(page.app, {**options, "profile": name, "out": out / name})
         recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
         last = name == profiles.PAGES[-1]
-        _measure(experiment, recorded, experiment.runs(), first=True, traced=False, page=live_page, last=last)
+        _measure(experiment, recorded, experiment.runs(), True, Afterwards(options["where"]), live_page, last)
         done.append((experiment, recorded))
         if recorded["finished"] is None:
             break
@@ -228,7 +232,7 @@ def _gate(baseline: Path, options: dict[str, Any]) -> int:
     seed = random.randrange(1 << 32) if options["seed"] is None else options["seed"]
 
     def measure(experiment: Experiment, recorded: dict[str, Any]) -> None:
-        _measure(experiment, recorded, experiment.runs(), first=True, traced=False)
+        _measure(experiment, recorded, experiment.runs(), True, Afterwards())
 
     return gating.gate(baseline, options["out"], seed, options["tolerance"] / 100, measure)
 
@@ -244,7 +248,7 @@ def _measure(
     recorded: dict[str, Any],
     runs: list[Run],
     first: bool,
-    traced: bool,
+    afterwards: Afterwards,
     page: LivePage | None = None,
     last: bool = True,
 ) -> None:
@@ -279,12 +283,10 @@ def _measure(
         ):
             rounds: Iterable[Iterable[Run]] = ([run] for run in runs)
             if experiment.for_s is not None:
-                rounds = until_decided(experiment, recorded, shown.tell)
+                rounds = until_decided(experiment, recorded, shown.tell, kept_s=afterwards.kept_s(experiment))
             benching.run(experiment, recorded, rounds, shown, load)
-        if traced and recorded["finished"] is not None:
-            from septet.lab.trace.experiment_trace import trace_experiment
-
-            trace_experiment(experiment, recorded["command"], lambda line: click.echo(line, err=True))
+        if recorded["finished"] is not None:
+            afterwards.record(experiment, recorded, lambda line: click.echo(line, err=True))
 
 
 def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) -> Experiment:

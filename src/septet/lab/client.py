@@ -62,6 +62,8 @@ def command(plan: Plan, scenario: Path | None = None) -> list[str]:
         words += ["--rate", f"{plan.rate:g}"]
     if plan.expect_length is not None:
         words += ["--expect-length", str(plan.expect_length)]
+    if plan.visits:
+        words += ["--visits", str(plan.visits)]
     if plan.cpus:
         words += ["--cpus", ",".join(map(str, plan.cpus))]
     if plan.overflow:

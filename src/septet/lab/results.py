@@ -38,6 +38,7 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
         "alone": {},  # what a single user found before the first run
         "workers": {},  # of the cluster that the load comes from
         "experiment": experiment.values(),
+        "where": None,  # parts of a request's time, recorded after the last run; None: not asked for, or not yet
         "runs": [],
     }
 

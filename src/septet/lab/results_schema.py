@@ -11,6 +11,7 @@ from types import NoneType
 from typing import Any
 
 from septet.lab.verdicts import VERDICTS
+from septet.lab.where.parts import KEYS
 
 Check = Callable[[Any], bool]
 Shape = Mapping[str, Any]
@@ -25,11 +26,23 @@ def complaint(results: Any) -> str | None:
 
 def _complaints(results: Any) -> Iterator[str]:
     yield from _unfit(results, RESULTS, "")
+    if results.get("where") is not None:
+        yield from _complaints_about_where(results["where"])
     for number, run in enumerate(results["runs"]):
         place = f"runs[{number}]"
         yield from _unfit(run, RUN, place)
         if run["verdict"] != "failed":
             yield from _unfit(run, MEASURED, place)
+
+
+def _complaints_about_where(where: Any) -> Iterator[str]:
+    """Check `where`, which results of older versions do not have."""
+    yield from _unfit(where, WHERE, "where")
+    for number, cell in enumerate(where["cells"]):
+        place = f"where.cells[{number}]"
+        yield from _unfit(cell, WHERE_CELL, place)
+        if cell["failure"] is None:
+            yield from _unfit(cell, WHERE_RECORDED, place)
 
 
 def _unfit(value: Any, shape: Shape | Check, place: str) -> Iterator[str]:
@@ -122,4 +135,16 @@ MEASURED: Shape = {
     },
     "usage": {"user_s": _number, "system_s": _number},
     "stop": {"life": {"complete": _is(bool), "voluntary_switches": _number, "involuntary_switches": _number}},
+}
+WHERE: Shape = {"cells": _is(list), "skipped": _is(str, NoneType)}
+WHERE_CELL: Shape = {
+    "model": _is(str),
+    "users": RUN["users"],
+    "setting": RUN["setting"],
+    "failure": _is(str, NoneType),
+}
+WHERE_RECORDED: Shape = {
+    "requests": _above_0,
+    "latency_us": _above_0,
+    "parts_us": dict.fromkeys(KEYS, _number),
 }

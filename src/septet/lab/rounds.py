@@ -26,16 +26,16 @@ def until_decided(
     recorded: Results,
     tell: Callable[[str], None] = lambda state: None,
     now: Callable[[], float] = time.monotonic,
+    kept_s: float = 0.0,
 ) -> Iterator[Iterator[Run]]:
     """Yield the runs of each round, one number of users after another. `tell` is called with a sentence on the ranking
     so far before each round.
 
     Every cell is visited once, however long it takes, because a cell without a run says nothing. If an experiment is
     resumed, recorded runs are not repeated, and count towards the time. The records of a round must be stored before
-    the next round is asked for.
+    the next round is asked for. The last `kept_s` seconds of the time are kept for something else.
     """
-    assert experiment.for_s is not None, "it has a limit in time"
-    end = now() - sum(record.get("took_s", 0.0) for record in recorded["runs"]) + experiment.for_s
+    end = now() + left_s(experiment, recorded) - kept_s
     done = {run_of(record) for record in recorded["runs"]}
     place = max(((run.repeat - 1) // experiment.turns + 1 for run in done), default=1)
     while cells := _cells(experiment, recorded, place):
@@ -48,6 +48,13 @@ def until_decided(
                 return
         place += 1
     recorded["ended"] = DECIDED
+
+
+def left_s(experiment: Experiment, recorded: Results) -> float:
+    """Return how many seconds of the experiment's time its recorded runs have left."""
+    assert experiment.for_s is not None, "it has a limit in time"
+    took_s: float = sum(record.get("took_s", 0.0) for record in recorded["runs"])
+    return experiment.for_s - took_s
 
 
 def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -> Iterator[Run]:

@@ -33,11 +33,12 @@ class ObservedSession(Session):
 
 
 class NotingSession(ObservedSession):
-    """A session that records when its application was called and when the answer was complete (on `rules.clock`), gives
-    each request an id (`rules.identify`), and adds header fields to answers (`rules.more_fields`).
+    """A session that records when its client was accepted, when its application was called and when the answer was
+    complete (on `rules.clock`), gives each request an id (`rules.identify`), and adds header fields to answers
+    (`rules.more_fields`).
     """
 
-    __slots__ = ("answered_ns", "called_ns", "request_id", "response_head")
+    __slots__ = ("accepted_ns", "answered_ns", "called_ns", "request_id", "response_head")
 
     def __init__(
         self,
@@ -48,6 +49,8 @@ class NotingSession(ObservedSession):
         scheme: str = "http",
     ) -> None:
         super().__init__(rules, client, server, unread_ms, scheme)
+        self.accepted_ns = rules.clock()
+        """When the server had accepted the connection, which the session's birth follows at once."""
         self._forget_notes()
 
     def _forget_notes(self) -> None:

@@ -26,6 +26,7 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "timeout_s": (float, "seconds that a request may take"),
     "message_size": (int, "ws: bytes of a message, if there is no body"),
     "requests_per_connection": (int, "then the user takes a new connection"),
+    "visits": (int, "record the instants of so many requests of each process"),
     "expect_length": (int, "bytes of a right body; -1: any (default: as the first two answers)"),
 }
 

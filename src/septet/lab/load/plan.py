@@ -142,6 +142,10 @@ class Plan:
     """True if the event "second" reports once a second what was counted in it; see the module
     `septet.lab.load.seconds`.
     """
+    visits: int = 0
+    """Most requests of each process whose instants are recorded, from the beginning of the measured window on; see the
+    module `septet.lab.load.visits`. Only in a closed loop over HTTP/1.1 without think time.
+    """
     first_user: int = 0
     """Number of the first user of this process, for `{user}` in requests."""
     processes: int = 1
@@ -198,6 +202,9 @@ class Plan:
             raise LoadError("arrivals are those of a rate: without one each user sends after the answer")
         if self.rate is not None and self.think_s:
             raise LoadError("with a rate requests come at its pace, so users have no think time")
+        elsewhere = self.websocket or self.url.startswith(UNIX)
+        if self.visits and (elsewhere or self.rate is not None or self.think_s):
+            raise LoadError("visits are recorded of users who send the next HTTP request at once, over TCP")
         if self.slow and self.websocket:
             raise LoadError("slow clients send HTTP requests, so not to a WebSocket")
 

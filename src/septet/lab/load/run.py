@@ -11,6 +11,7 @@ from .limits import prepare
 from .loop import Loop, Notify
 from .open_loop import OpenLoop
 from .plan import Plan
+from .visits import RecordingLoop
 
 ARRIVAL_MAX_S = 30.0
 """Seconds after which the warm-up begins (the ramp not counted), even if some users could not connect yet; these go on
@@ -95,7 +96,7 @@ def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
 def _loop_class(plan: Plan) -> type[Loop]:
     kind: type[Loop] = OpenLoop if plan.rate is not None else ThinkingLoop if plan.think_s else ClosedLoop
     if not plan.streams:
-        return kind
+        return RecordingLoop if plan.visits and kind is ClosedLoop else kind
     from . import streams  # it needs the library h2, which no other run does
 
     return streams.OVER_HTTP2[kind]

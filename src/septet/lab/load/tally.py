@@ -171,6 +171,7 @@ def figures(plan: Plan, raws: list[Raw]) -> dict[str, Any]:
         "users_never_answered": sum(raw["users_never_answered"] for raw in raws),
         "client": _client(raws),
         **({"slow": _slow(raws)} if plan.slow else {}),
+        **({"visits": [visit for raw in raws for visit in raw["visits"]]} if plan.visits else {}),
         "warmup": {
             "answers": sum(raw["warmup"]["answers"] for raw in raws),
             "errors": dict(sum((Counter(raw["warmup"]["errors"]) for raw in raws), Counter())),

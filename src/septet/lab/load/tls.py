@@ -68,6 +68,9 @@ class TlsSocket:
     def close(self) -> None:
         self._socket.close()
 
+    def getsockname(self) -> Any:
+        return self._socket.getsockname()
+
     def send(self, data: bytes) -> int:
         """Send all of `data`, encrypted, and return its length. Raises BlockingIOError while the socket has no room:
         then call again with the same data.

@@ -7,6 +7,7 @@ source. The files of each thread are opened once and read again for each sample.
 from __future__ import annotations
 
 import os
+import random
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,10 +51,15 @@ class _Task:
 class Tasks:
     """Samples the threads of all processes of a session (see `septet.lab.server`). New threads and processes are found
     as they start.
+
+
+    most: if there are more threads than this, each look is at so many of them, drawn by lot, and at the first thread of
+    all; None: at every thread.
     """
 
-    def __init__(self, session: int, reasons: Reasons) -> None:
+    def __init__(self, session: int, reasons: Reasons, most: int | None = None) -> None:
         self._session = session
+        self._most = most
         self._reasons = reasons
         self._tasks: dict[int, _Task] = {}
         self._pids: list[int] = []
@@ -96,11 +102,23 @@ class Tasks:
             self._pids = [process.pid for process in processes_of(self._session) if process.alive]
         if now - self._threads_at > _THREADS_EVERY_NS:
             self._threads_at = now
-            for pid in self._pids:
-                with suppress(OSError):
-                    for tid in map(int, os.listdir(f"/proc/{pid}/task")):
-                        if tid not in self._tasks:
-                            self._tasks[tid] = _open(pid, tid)
+            alive = self._alive()
+            if self._most is not None and len(alive) > self._most:
+                alive = [each for each in alive if each[1] == self._session] + random.sample(alive, self._most)
+                for tid in self._tasks.keys() - {tid for _, tid in alive}:
+                    self._tasks.pop(tid).close()
+            for pid, tid in alive:
+                if tid not in self._tasks:
+                    with suppress(OSError):
+                        self._tasks[tid] = _open(pid, tid)
+
+    def _alive(self) -> list[tuple[int, int]]:
+        """(pid, tid) of each thread."""
+        found = []
+        for pid in self._pids:
+            with suppress(OSError):
+                found += [(pid, int(tid)) for tid in os.listdir(f"/proc/{pid}/task")]
+        return found
 
     def _state(self, task: _Task, letter: bytes, words: list[bytes]) -> State | None:
         if letter == b"R":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -72,12 +72,12 @@ def join(visits: Iterable[Visit], spans: list[Span], turns: list[Span]) -> list[
     """Join the lines of the span log about requests and about turns with the visits that users recorded. Returns the
     requests in the order in which they were sent.
     """
-    spans_of = _by_port(spans, lambda span: int(span["began"]))
-    turns_of = _by_port([span for span in turns if span["turns"]], lambda span: int(span["turns"][0][0]))
+    spans_of = by_client(spans, "began", lambda client: client[1])
+    turns_of = by_client(turns, "turns", lambda client: client[1])
     joined = []
     for user, port, asked, answered, status in sorted(visits, key=lambda visit: visit[2]):
-        span = _within(spans_of.get(port, ()), asked, answered)
-        own = _within(turns_of.get(port, ()), asked, answered)
+        span = within(spans_of.get(port, ()), asked, answered)
+        own = within(turns_of.get(port, ()), asked, answered)
         joined.append(
             Request(
                 user,
@@ -95,17 +95,22 @@ def join(visits: Iterable[Visit], spans: list[Span], turns: list[Span]) -> list[
 Timed = list[tuple[int, Span]]
 
 
-def _by_port(spans: list[Span], at: Any) -> dict[int, Timed]:
-    found: dict[int, Timed] = defaultdict(list)
+def by_client(spans: Iterable[Span], kind: str, key: Callable[[Any], Any]) -> dict[Any, Timed]:
+    """Return the lines of a span log by client, in order of time, each with the instant at which it begins.
+
+    `kind`: "began" for lines about requests, "turns" for those about turns. `key` makes the key of a client from its
+    [address, port]. Lines without a client, or without turns, are left out.
+    """
+    found: dict[Any, Timed] = defaultdict(list)
     for span in spans:
-        if span["client"]:
-            found[span["client"][1]].append((at(span), span))
-    for of_port in found.values():
-        of_port.sort(key=lambda timed: timed[0])
+        if span["client"] and span[kind]:
+            found[key(span["client"])].append((span["began"] if kind == "began" else span["turns"][0][0], span))
+    for of_client in found.values():
+        of_client.sort(key=lambda timed: timed[0])
     return found
 
 
-def _within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
+def within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
     """Return the last span that begins between `start` and `end`; None if there is none. There is at most one, as a
     client has one request at a time. `timed` has (begin, span) in order.
     """

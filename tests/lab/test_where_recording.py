@@ -1,0 +1,162 @@
+"""Where a request's time goes, on servers that run, in cases of which it is known. Bounds are ratios, and generous."""
+
+import socket
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from septet.lab.client import Load, Receive
+from septet.lab.experiment import Experiment
+from septet.lab.load import Plan
+from septet.lab.where import parts
+from septet.lab.where.recording import LIMIT_S, numbers, record, reserved_s
+
+CAUSES = "septet.examples.causes.wsgi:"
+pytestmark = pytest.mark.timeout(120)
+
+
+def recorded(
+    directory: Path, app: str, model: str, users: int, *options: str, load: Load | None = None, **more: Any
+) -> dict[str, Any]:
+    """The one cell of such an experiment."""
+    experiment = Experiment(
+        out=directory / "out", models=(model,), users=(users,), app_words=(app,), serve_options=options, **more
+    )
+    told: list[str] = []
+    where = record(experiment, LIMIT_S, told.append, load)
+    assert (where["skipped"], told) == (None, [])
+    (cell,) = where["cells"]
+    assert cell["failure"] is None
+    assert cell["requests"] >= 0.9 * cell["answers"] > 0
+    assert sum(cell["parts_us"].values()) == pytest.approx(cell["latency_us"], rel=0.001, abs=1)
+    assert not list((directory / "out").iterdir())
+    return cell
+
+
+def share(cell: dict[str, Any], *of: str) -> float:
+    return sum(cell["parts_us"][part] for part in of) / cell["latency_us"]
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_application_that_sleeps_20_ms(interface: str, tmp_path: Path) -> None:
+    app = f"septet.examples.causes.{interface}:wait"
+    cell = recorded(tmp_path, app, "epoll", 2, path="/", mode="keep-alive")
+    assert 19_000 < cell["parts_us"][parts.APPLICATION] < 40_000
+    assert share(cell, parts.APPLICATION, parts.CPU) > 0.7
+
+
+def test_one_thread_for_eight_users(tmp_path: Path) -> None:
+    cell = recorded(tmp_path, f"{CAUSES}wait", "prethreaded", 8, "--threads", "1", path="/")
+    assert share(cell, parts.LISTEN, parts.BUFFER) > 0.6
+    assert 19_000 < cell["parts_us"][parts.APPLICATION] < 40_000
+
+
+def test_loop_with_two_threads_for_eight_users(tmp_path: Path) -> None:
+    cell = recorded(tmp_path, f"{CAUSES}wait", "epoll", 8, "--threads", "2", path="/", mode="keep-alive")
+    assert share(cell, parts.THREAD) > 0.4
+    assert share(cell, parts.LISTEN, parts.BUFFER) < 0.3
+
+
+def test_threads_that_compute(tmp_path: Path) -> None:
+    """A page of 5 ms CPU time; on a busy machine a thread that waits for the GIL waits for a CPU, too."""
+    cell = recorded(tmp_path, f"{CAUSES}cpu", "threaded", 8, path="/")
+    assert share(cell, parts.GIL, parts.CPU) > 0.4
+    assert share(cell, parts.GIL) > 0.1
+    assert 4_000 < cell["parts_us"][parts.APPLICATION] < 15_000
+
+
+BIG = """
+BODY = bytes(5_000_000)
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", str(len(BODY)))])
+    return [BODY]
+"""
+
+
+def read_slowly(plan: Plan, receive: Receive, scenario: Path | None) -> dict[str, Any]:
+    """A load of one user who reads three answers, 64 KiB every 2 ms."""
+    port = urlsplit(plan.url).port
+    visits = []
+    receive("measuring", {})
+    for _ in range(3):
+        asked, first, left = time.monotonic_ns(), 0, 5_000_000
+        with socket.create_connection(("127.0.0.1", port)) as user:
+            user.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+            while data := user.recv(65536):
+                first = first or time.monotonic_ns()
+                left -= len(data)
+                time.sleep(0.002)
+            assert left < 0  # there is a head as well
+            visits.append([*user.getsockname(), asked, first, time.monotonic_ns()])
+    receive("measured", {})
+    return {"answers": 3, "visits": visits}
+
+
+@pytest.mark.parametrize("model", ["iterative", "epoll"])
+def test_slow_reader_of_5_mb(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "app_of_large_answers.py").write_text(BIG)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    cell = recorded(tmp_path, "app_of_large_answers:app", model, 1, load=read_slowly, path="/")
+    assert cell["latency_us"] > 100_000
+    assert share(cell, parts.WRITING) > 0.8
+
+
+def test_files_have_no_application(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.txt").write_text("a")
+    experiment = Experiment(
+        out=tmp_path / "out",
+        models=("epoll",),
+        users=(2,),
+        app_words=("--static", f"/={tmp_path / 'files'}"),
+        path="/a.txt",
+    )
+    (cell,) = record(experiment, LIMIT_S, lambda line: None)["cells"]
+    assert cell["parts_us"][parts.APPLICATION] == cell["parts_us"][parts.THREAD] == 0
+
+
+def test_server_that_cannot_start(tmp_path: Path) -> None:
+    experiment = Experiment(out=tmp_path / "out", models=("epoll",), users=(2, 4), app_words=("no_such_module:app",))
+    cells = record(experiment, LIMIT_S, lambda line: None)["cells"]
+    assert [cell["users"] for cell in cells] == [2, 4]
+    assert all("no_such_module" in cell["failure"] for cell in cells)
+
+
+def test_no_time(tmp_path: Path) -> None:
+    told: list[str] = []
+    experiment = Experiment(out=tmp_path / "out", models=("epoll", "poll"), users=(2,))
+    assert record(experiment, 1.0, told.append) == {"cells": [], "skipped": told[0]}
+    assert told == ["Where the time goes was not recorded: there was no time left."]
+    assert not experiment.out.exists()
+
+
+def test_time_for_one_of_two(tmp_path: Path) -> None:
+    told: list[str] = []
+    experiment = Experiment(
+        out=tmp_path / "out", models=("epoll", "poll"), users=(2,), app_words=(f"{CAUSES}hello",), path="/"
+    )
+    where = record(experiment, 1.51, told.append)
+    assert [cell["model"] for cell in where["cells"]] == ["epoll"]
+    assert told == [where["skipped"]] == ["Where the time goes was not recorded of poll: there was no time left."]
+
+
+def test_of_a_cluster_nothing_is_recorded(tmp_path: Path) -> None:
+    experiment = Experiment(out=tmp_path / "out", models=("epoll",), users=(2,), cluster="ssh:anna")
+    told: list[str] = []
+    assert record(experiment, LIMIT_S, told.append)["cells"] == []
+    assert "on other machines" in told[0]
+
+
+def test_some_numbers_of_users() -> None:
+    assert numbers((1000, 20)) == [20, 1000]
+    assert numbers(range(1, 25)) == [1, 9, 16, 24]
+
+
+def test_time_that_is_kept() -> None:
+    assert reserved_s(240) == pytest.approx(28.8)
+    assert reserved_s(5) == 0
