@@ -78,8 +78,10 @@ def test_models_as_json() -> None:
 
 def test_table_of_the_models() -> None:
     done = run("models")
-    rows = [line.split() for line in done.stdout.splitlines() if not line.startswith(" ")]
+    table, _, lock = done.stdout.partition("\n\n")
+    rows = [line.split() for line in table.splitlines() if not line.startswith(" ")]
     assert done.returncode == 0
+    assert "global lock" in lock
     assert [row[0] for row in rows] == MODELS
     assert {row[1] for row in rows} <= {"yes", "no"}
     assert all(row[2:] for row in rows)

@@ -17,7 +17,6 @@ from septet.apps.static.files import REMEMBERED_BYTES, Files, _weight
 from septet.apps.static.tree import Tree
 from septet.apps.wsgi import Wsgi
 from septet.date_and_server import date_and_server_fields
-from septet.http import sections
 from septet.http.cache import BoundedCache
 from septet.http.request_head import parse_request
 from septet.loop import EpollLoop, PollLoop, ReadinessLoop
@@ -53,8 +52,7 @@ def head(number: int, turn: int) -> bytes:
 
 
 def test_heads_are_parsed_as_alone() -> None:
-    """Outlines, lines, names and request lines are remembered for all connections of the process."""
-    sections._outlines = sections._Outlines()
+    """Lines, names and request lines are remembered for all connections of the process."""
 
     def parse(number: int) -> None:
         for turn in range(ROUNDS):

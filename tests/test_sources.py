@@ -37,6 +37,7 @@ def other_value(option: Option) -> Any:
     special |= {"tls_client_auth": "required", "tls_min_version": "1.3", "ws": "none"}
     special |= dict.fromkeys(("tls_certificate", "tls_key", "tls_key_password_file"), ("a.pem",))
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
+    special |= {"loops": 1}  # more are refused by a Python with a global lock
     special |= {"mount": ("/c=a:b", "/d=wsgi:a:make()"), "root_path": "/shop"}
     special |= {"access_log_format": "json", "access_log_exclude": ("/healthz",), "log_format": "json"}
     special |= {"http": "h1", "metrics_bind": "127.0.0.1:9000", "user": "root", "group": "root", "umask": "027"}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from support.client import connections
-from support.models import EVENT_DRIVEN, MODELS, io_uring_refusal
+from support.models import EVENT_DRIVEN, MODELS, refusal
 from support.processes import threads
 from support.server import Server
 from support.system_calls import system_calls
@@ -70,7 +70,7 @@ PER_CONNECTION = {"iterative": 7, "preforked": 7, "poll": 8, "epoll": 10, "io_ur
 
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> str:
-    if request.param == "io_uring" and (reason := io_uring_refusal()):
+    if reason := refusal(request.param):
         pytest.skip(reason)
     return str(request.param)
 
