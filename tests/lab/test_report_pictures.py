@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import altair
 import pytest
 
 from septet.lab import palette
@@ -36,6 +37,16 @@ def layers(picture: dict[str, Any], mark: str) -> list[tuple[dict[str, Any], lis
     """The layers with this mark in the upper part, and the rows of each."""
     found = [layer for layer in picture["vconcat"][0]["layer"] if layer["mark"]["type"] == mark]
     return [(layer, picture["datasets"][layer["data"]["name"]]) for layer in found]
+
+
+@pytest.mark.parametrize("form", [WIDE, NARROW], ids=lambda form: form.name)
+@pytest.mark.parametrize("recorded", [MIXED, REPEATED], ids=["mixed", "repeated"])
+def test_pictures_are_valid(recorded: Results, form: Form) -> None:
+    """By the schema of Vega-Lite, which is not asked when a report is made."""
+    drawn = [picture.draw(form) for picture in pictures(recorded).values()]
+    assert drawn
+    for each in drawn:
+        altair.Chart.from_dict(each, validate=True)
 
 
 def test_failed_cells_are_gaps_not_zeros() -> None:
