@@ -1,6 +1,6 @@
 """One fixed colour and line for each process model, in every picture, on white paper and on dark.
 
-The family gives the hue: processes brown and orange, threads pink and plum, event loops blue and green. Within a family
+The family gives the hue: processes brown and orange, threads pink and plum, event loops blue and green, interpreters violet. Within a family
 the line differs: dashed for workers made on demand, solid for workers made beforehand. The colours were computed: with
 normal, deuteranope, protanope and tritanope vision (after Machado, Oliveira and Fernandes, 2009) any two are 22 or more
 apart in CIELAB, and each has a contrast of 3 to the paper, as WCAG 2.1 requires of lines (1.4.11). A test checks this.
@@ -38,7 +38,7 @@ STYLES = {
     "poll": Style("#6C6EE1", "#A2C3FC", (7, 3)),
     "epoll": Style("#27297F", "#5E66E0"),
     "io_uring": Style("#12A868", "#3BE07A"),
-    "interpreters": Style("#008B9A", "#35B6C4"),
+    "interpreters": Style("#8700F0", "#872DFF"),
 }
 OTHERS = (  # for other servers and new models
     Style("#7A7A2A", "#B5B555", (2, 2)),
