@@ -1,9 +1,10 @@
 """One fixed colour and line for each process model, in every picture, on white paper and on dark.
 
-The family gives the hue: processes brown and orange, threads pink and plum, event loops blue and green, interpreters violet. Within a family
-the line differs: dashed for workers made on demand, solid for workers made beforehand. The colours were computed: with
-normal, deuteranope, protanope and tritanope vision (after Machado, Oliveira and Fernandes, 2009) any two are 22 or more
-apart in CIELAB, and each has a contrast of 3 to the paper, as WCAG 2.1 requires of lines (1.4.11). A test checks this.
+The family gives the hue: processes brown and orange, threads pink and plum, event loops blue and green, interpreters
+violet. Within a family the line differs: dashed for workers made on demand, solid for workers made beforehand. The
+colours were computed: with normal, deuteranope, protanope and tritanope vision (after Machado, Oliveira and Fernandes,
+2009) any two are 22 or more apart in CIELAB, and each has a contrast of 3 to the paper, as WCAG 2.1 requires of lines
+(1.4.11). A test checks this.
 """
 
 from __future__ import annotations
