@@ -14,11 +14,15 @@ from septet.http.cache import BoundedCache
 from septet.http.head import response_head, with_length
 
 SURPLUS_BYTES = 1 << 20
-"""Bytes that an application may still give after its answer is complete for the client; they are dropped. Most
-applications end within this bound; an endless one gets ClientGone, which is an OSError."""
+"""Bytes that an application may still give after the client has its whole answer (the request was a HEAD, say, or the
+Content-Length is reached); they are dropped. After that the application gets ClientGone, an OSError: otherwise an
+endless application would run for ever.
+"""
 
 PART_BYTES = 64
-"""Bytes that each part counts in addition to its content, so that endless empty parts reach SURPLUS_BYTES as well."""
+"""Bytes that are added to the size of each part when surplus parts are counted against SURPLUS_BYTES. Without them an
+application that endlessly gives empty parts would never reach that bound.
+"""
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Headers = Iterable[tuple[str, str]]
@@ -34,8 +38,8 @@ def _checked_head(status: str, headers: Headers) -> ResponseHead:
 
 
 _heads: BoundedCache[tuple[str, Headers], ResponseHead] = BoundedCache(256)
-"""Cache of checked heads, by the status and headers that `start_response` was given. Only plain strings are kept: an
-object of the application's would live on here, and its `__eq__` would run in other requests.
+"""Cache of checked heads, by the status and headers that `start_response` was given. Only plain strings are cached: an
+object of a class of the application's own would be kept alive, and its `__eq__` would be called for other requests.
 """
 
 
@@ -71,9 +75,13 @@ class Call:
         """
         self.head: ResponseHead | None = None
         self.wrote = False
-        """True once `write` was called with content."""
+        """True once the application has sent content by `write`; `start_response` can then no longer replace the
+        head.
+        """
         self._surplus = 0
-        """Bytes that the application wrote after its answer was complete for the client."""
+        """Bytes that the application has passed to `write` after the client had its whole answer; bounded by
+        SURPLUS_BYTES.
+        """
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -106,7 +114,8 @@ class Call:
         """Send `data` (PEP 3333, "The write() Callable"). On return it has been sent, or is sent while the application
         runs on.
 
-        Raises ClientGone if the client cannot be reached, and after SURPLUS_BYTES beyond the end of the answer.
+        Raises ClientGone if the client cannot be reached, and when more than SURPLUS_BYTES were given after the end of
+        the answer.
         """
         exchange = self.exchange
         if exchange is None:
@@ -153,7 +162,9 @@ class Call:
             raise
 
     def _first(self, iterator: Iterator[Part]) -> Part:
-        """Return the first part that is not empty; `b""` if there is none."""
+        """Return the first part that is not empty; `b""` if there is none. Raises ClientGone if the client leaves
+        meanwhile.
+        """
         for part in iterator:
             if part or type(part) is not bytes:  # a part of a wrong type is refused where it would be sent
                 return part
@@ -172,8 +183,9 @@ def delivery_of(exchange: Exchange) -> Delivery:
 
 
 def _is_single(iterable: Iterable[bytes]) -> bool:
-    """True if the iterable is a sequence of one part, so that the answer's length is known (PEP 3333, "Handling the
-    Content-Length Header")."""
+    """True if `len(iterable)` is 1: the answer has one part, so its length is known (PEP 3333, "Handling the
+    Content-Length Header").
+    """
     try:
         return len(iterable) == 1  # type: ignore[arg-type]
     except TypeError:
@@ -181,7 +193,9 @@ def _is_single(iterable: Iterable[bytes]) -> bool:
 
 
 class IterableParts:
-    """The remaining parts of an application's iterable (a `ResponseParts`), and its `close`, which is called once."""
+    """The parts of an application's iterable that follow the first, as a `ResponseParts`. `close` closes the iterable,
+    only once even if it is called again.
+    """
 
     __slots__ = ("_call", "_close", "iterator", "whole")
 
@@ -205,7 +219,9 @@ class IterableParts:
 
 
 class FileWrapper:
-    """`wsgi.file_wrapper`: sends a regular file by sendfile(2), another object in blocks that its `read` returns."""
+    """`wsgi.file_wrapper`: sends a regular file by sendfile(2), and any other file-like object in blocks that its
+    `read` returns.
+    """
 
     def __init__(self, filelike: BinaryIO, block_size: int = 8192) -> None:
         self.filelike = filelike

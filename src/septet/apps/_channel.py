@@ -18,14 +18,15 @@ from septet.exchange import ClientGone, Exchange, FileRegion, ResponseHead, octe
 from septet.http.head import check_trailers, with_length
 
 BUFFER_BYTES = 65536
-"""Most bytes of an answer that are buffered; when there are as many, `send` waits until they are sent. One receive
-takes as many bytes, so both directions of a busy connection need the same memory.
+"""Most bytes of an answer that are buffered; when there are as many, `send` waits until they are sent. The server
+receives as many bytes of a request at a time, so both directions of a busy connection need the same memory.
 """
 
 HALF_CLOSED_S = 5.0
-"""Seconds after which the application receives `http.disconnect` for a client that has half-closed its connection.
-Such a client may still wait for its answer, or may have left: only a reset would show that, and it comes when something
-is sent. Other servers treat the client as gone at once."""
+"""Seconds after which the application receives `http.disconnect` for a client that has half-closed its connection. Such
+a client may still wait for its answer, or may have left: the server learns that only when it sends something and a
+reset comes back. Other servers treat the client as gone at once.
+"""
 
 
 class Carrier(Protocol):
@@ -34,8 +35,8 @@ class Carrier(Protocol):
     """
 
     def drive(self, want: Any) -> None:
-        """Do `want`, what the exchange wants next, as far as the socket allows; continue without another call when it
-        allows more.
+        """Do what the exchange wants next (`want`, such as READ or WRITE) as far as the socket allows now. The carrier
+        goes on by itself when the socket allows more.
         """
 
 
@@ -66,29 +67,32 @@ class Channel:
     def __init__(self, exchange: Exchange, carrier: Carrier) -> None:
         self._exchange = exchange
         self._request = exchange.request
-        """Kept for log messages: if the application raises after its answer, the exchange may have another request."""
+        """The request that this channel answers. Log messages use it because the exchange may hold the connection's
+        next request when the application raises after its answer.
+        """
         self._carrier = carrier
         self._extensions: frozenset[str] = frozenset()
-        """The extensions that the application is offered, and may use."""
+        """Names of the ASGI extensions that the application is offered, and may therefore use."""
         self._head: ResponseHead | None = None
         self._buffered: list[bytes] | None = None
         self._buffered_bytes = 0
         self._trailers: Trailers | None = None
         self._surplus: int | None = None
-        """Bytes that the application has sent after the client had its whole answer, which is then ended here: the
-        request allows no content, or the Content-Length was reached. None before, and after the application's last
-        part.
+        """Bytes of content that were dropped because the client already had its whole answer: the request allows no
+        content, or the Content-Length was reached. None before that, and after the application's last part.
         """
         self._promised: int | None = None
-        """The answer's Content-Length, once it was reached and as long as no content beyond it has been logged; else
-        None.
+        """The answer's Content-Length, for the log message about content beyond it. None before the Content-Length is
+        reached, and once the message was logged.
         """
         self._all_read = False
         self._half_closed_at: float | None = None
         """When `receive` noticed that the client sends no more, on the loop's clock (seconds)."""
         self._waiters: list[asyncio.Future[None]] | None = None
         self._corked = True
-        """True until the application waits for the first time; the code that started it then calls `uncork`."""
+        """True until the application waits for the first time. While it is True the channel does not call the carrier;
+        the code that started the application then calls `uncork`.
+        """
         self.answered = False
         """True once the answer is complete: the exchange may be at the next request, and is not used any more."""
         self.disconnect_received = False
@@ -120,7 +124,7 @@ class Channel:
     # Waiting for changes
 
     def wake(self) -> None:
-        """Resume everything that waits for a change; each checks its own condition again."""
+        """Resume all coroutines that wait in `receive` or `send` for a change; each checks its own condition again."""
         for waiter in self._waiters or ():
             if not waiter.done():
                 try:
@@ -177,7 +181,9 @@ class Channel:
         return {"type": "http.disconnect"}
 
     def _grace_left(self) -> float:
-        """Seconds for which a client that has half-closed its connection still counts as waiting for its answer."""
+        """Return for how many more seconds a client that has half-closed its connection counts as waiting for its
+        answer: HALF_CLOSED_S in all, from the first call of this method.
+        """
         now = asyncio.get_running_loop().time()
         if self._half_closed_at is None:
             self._half_closed_at = now
@@ -195,7 +201,8 @@ class Channel:
     async def send(self, message: Message) -> None:
         """Begin the answer, or send a part of it. Raises ClientGone if the client cannot be reached.
 
-        Returns when what was sent before has been written to the socket.
+        A part is buffered at first, and `send` returns at once. If BUFFER_BYTES are buffered, or earlier output still
+        waits for the client, `send` returns when all of it has been written to the socket.
         """
         kind = message["type"]
         if kind == "http.response.body":
@@ -239,7 +246,7 @@ class Channel:
 
     async def _discard(self, count: int, last: bool) -> None:
         """Drop `count` bytes of content that follow a complete answer; `last`: the application sends no more. Raises
-        ClientGone after SURPLUS_BYTES.
+        ClientGone when more than SURPLUS_BYTES were dropped.
         """
         assert self._surplus is not None, "the answer has ended"
         if count and self._promised is not None:
@@ -338,7 +345,9 @@ class Channel:
 
     async def _send_other(self, kind: str, message: Message) -> None:
         """Handle a message of an extension. Raises RuntimeError if the extension is not offered: its message is then of
-        an unknown type (ASGI, "Error Handling"). An HTTP/1.0 client, which cannot receive it, is no error."""
+        an unknown type (ASGI, "Error Handling"). Early hints and trailers for a client of HTTP/1.0, which cannot
+        receive them, are dropped without an error.
+        """
         if kind not in self._extensions:
             raise RuntimeError(f"{kind!r} is no message of HTTP, nor of an extension that is offered")
         if kind == "http.response.zerocopysend":
@@ -357,7 +366,9 @@ class Channel:
             raise AssertionError(f"{kind} is offered, and not implemented")
 
     async def _send_region(self, region: FileRegion, last: bool) -> None:
-        """Send a part of a file. Returns when it was written to the socket; cancelling does not stop the sending."""
+        """Send a part of a file; `last`: no other part of the answer follows. Returns when it was written to the
+        socket; cancelling does not stop the sending.
+        """
         if last and not self._buffered and self._head is not None and self._head.content_length is None:
             self._head = with_length(self._head, region.count)
         if self._buffered:

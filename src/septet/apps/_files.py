@@ -1,8 +1,8 @@
 """Open files that are part of an answer: which of them sendfile(2) may send, and how long they stay open.
 
-sendfile(2) sends the bytes of the descriptor. The `read` of a file object that decompresses, decodes or counts returns
-others, so such a file must not be sent by sendfile(2). A part of a file may wait for its client long after the
-application has closed the file, so it has a descriptor of its own.
+sendfile(2) sends the bytes of the descriptor. The `read` of a file object that decompresses, decodes or counts may
+return other bytes, so such a file must not be sent by sendfile(2). A part of a file may wait for its client long after
+the application has closed the file, so it has a descriptor of its own.
 """
 
 import io

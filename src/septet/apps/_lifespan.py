@@ -36,8 +36,9 @@ class Lifespans:
         return any(each.supported for each in self._all)
 
     async def startup(self) -> None:
-        """Run the startups. If one fails, or is cancelled, those before it are shut down. Raises as
-        `Lifespan.startup` does."""
+        """Run the startups. If one fails, or is cancelled, the applications that have started before it are shut down.
+        Raises Refused if an application reports that it cannot start, Failed if it raises.
+        """
         try:
             for each in self._all:
                 await each.startup()
@@ -130,6 +131,6 @@ def _named(error: BaseException) -> str:
 
 
 def _without_our_frame(error: BaseException) -> BaseException:
-    """Return the error, with a traceback that begins in the application."""
+    """Return `error`, with the frame of this module taken off its traceback, so that it begins in the application."""
     at = error.__traceback__
     return error.with_traceback(at.tb_next) if at is not None and at.tb_next is not None else error

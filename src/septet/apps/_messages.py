@@ -34,8 +34,9 @@ def _checked_head(status: int, fields: Fields) -> ResponseHead:
 
 
 _heads: BoundedCache[tuple[int, Fields], ResponseHead] = BoundedCache(256)
-"""Cache of checked heads, by status and fields of `http.response.start`. Only plain bytes are kept: an object of the
-application's would live on here, and its `__eq__` would run in other requests."""
+"""Cache of checked heads, by status and fields of `http.response.start`. Only plain bytes are cached: an object of a
+class of the application's own would be kept alive, and its `__eq__` would be called for other requests.
+"""
 
 
 def _new_head(status: int, fields: Fields) -> ResponseHead:
@@ -46,7 +47,7 @@ def _new_head(status: int, fields: Fields) -> ResponseHead:
 
 
 def fields_of(message: Message) -> Fields:
-    """Return the `headers` of a message as a tuple; there they may be any iterable of pairs of bytes."""
+    """Return the `headers` of a message, which may be any iterable of pairs of bytes, as a tuple."""
     return tuple((_bytes(name), _bytes(value)) for name, value in message.get("headers", ()))
 
 

@@ -39,7 +39,7 @@ class Asgi:
     ) -> None:
         self.application = application
         self.no_websocket = no_websocket
-        """Why there are no WebSockets, in words for `warn_of_websocket`; empty if there are."""
+        """The reason why this application gets no WebSockets, as text for log messages; empty if it gets them."""
         self.extensions = frozenset(extensions)
         """The extensions that the application is offered, by their full names, such as `http.response.trailers`."""
         self._without_extended = self.extensions.difference(EXTENDED)

@@ -29,8 +29,8 @@ accepted (RFC 6455 section 7.4.1).
 DENIAL = "websocket.http.response"
 
 MESSAGE_BYTES = 64
-"""Bytes that each sent message counts in addition to its content. After BUFFER_BYTES the application's task yields to
-others, even if it sends many messages that are nearly empty.
+"""Bytes that are added to the size of each sent message when `_unyielded` counts towards BUFFER_BYTES, at which the
+application's task lets other tasks run. Without them a task that sends nearly empty messages would never do so.
 """
 
 
@@ -48,7 +48,9 @@ class WebSocketCycle(Channel):
         """True once the application has received `websocket.connect`."""
         self._accepted = False
         self._catches_up = False
-        """True if `_catch_up`, which parses frames that came too many at once, is in the loop's queue."""
+        """True if a call of `_catch_up` is scheduled on the event loop. It parses the frames that are left when more
+        came at once than are parsed in one call.
+        """
         self._close_sent = False
         self._unyielded = 0
         """Bytes that were sent since other tasks were last allowed to run."""
@@ -188,7 +190,8 @@ class WebSocketCycle(Channel):
         """Handle a message of the application: accept or refuse the WebSocket, send data, or close.
 
         Raises ClientGone if the WebSocket has ended, and RuntimeError for a message that is not allowed at this point.
-        Returns when what was sent before has been written to the socket.
+        Usually returns at once; if the socket is full, or BUFFER_BYTES were sent since other tasks ran, it waits until
+        all output has been written to the socket.
         """
         kind = message["type"]
         if not self._accepted:

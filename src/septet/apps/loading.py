@@ -72,7 +72,9 @@ def _is_standard(file: str) -> bool:
 
 
 def _failure(sentence: str, error: Exception) -> Failed:
-    """Return a Failed with a traceback of the frames in the application and its libraries, without our own."""
+    """Return a Failed whose text is `sentence`, with a traceback of the frames in the application and its libraries,
+    without our own.
+    """
     whole = TracebackException.from_exception(error, compact=True)
     chain = list(_chain(whole))
     for each in chain:

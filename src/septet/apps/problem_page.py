@@ -1,7 +1,8 @@
 """Under `--reload`: the page that a browser gets while the newest code cannot be loaded.
 
 The last code that could be loaded goes on serving all other requests. A browser that asks for a page gets the error
-instead of the old page, which its user could take for the new one. The error page asks again every second.
+instead of the old page, which its user could take for the new one. The error page loads itself again every second,
+until there is no error any more.
 """
 
 from collections.abc import Callable, Iterable

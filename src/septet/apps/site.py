@@ -45,8 +45,8 @@ class Site:
 
     @property
     def sole(self) -> Wsgi | Asgi | None:
-        """The application that answers every request, so that no path has to be looked at; None if there are several
-        answers to choose from.
+        """The one application of a site without directories, which answers every request, so that no path has to be
+        looked at. None if the site has directories, or no application.
         """
         return None if self.directories else self.application
 
@@ -99,7 +99,9 @@ class MountedSite(Site):
         return found
 
     def calls(self, request: Request) -> bool:
-        """True if a WSGI application answers this request, and may block its thread when it reads the body."""
+        """True if a WSGI application answers this request; such an application may block its thread while it reads the
+        body.
+        """
         return isinstance(self.at(request), Wsgi)
 
     def _at(self, path: bytes) -> SyncApplication | Asgi:
@@ -110,8 +112,9 @@ class MountedSite(Site):
 
 
 def _with_own_state(application: App, states: dict[int, dict[str, Any]]) -> App:
-    """Return a copy of an ASGI application with an empty state; any other as it is. `states`: the new states, by the
-    identity of the old one."""
+    """Return a copy of an ASGI application with an empty state; any other application as it is. `states`: the new
+    states, by `id` of the old ones, so that applications that have shared a state share the new one.
+    """
     if not isinstance(application, Asgi):
         return application
     found = copy(application)

@@ -26,9 +26,9 @@ accepts clients at every address of the machine, and these may be a whole networ
 """
 
 REMEMBERED_NAMES = 1024
-"""Names of header fields whose variables' names are cached."""
+"""Most header field names for which the name of the CGI variable (`HTTP_ACCEPT` for `accept`) is cached."""
 REMEMBERED_NAME = 256
-"""Bytes. Longer ones are not cached."""
+"""Bytes. For a header field name that is longer than this, the name of the CGI variable is not cached."""
 
 _UNIX = "localhost", "80"
 """SERVER_NAME and SERVER_PORT on a unix socket: PEP 3333 forbids empty values."""
@@ -94,8 +94,9 @@ class Wsgi:
             raise
 
     def _of_head(self, request: Request, server: tuple[str, int | None]) -> Environ:
-        """Return the part of an environment that depends on the request's head and on where it came in (PEP 3333, CGI
-        1.1)."""
+        """Return the part of an environment that depends on the request's head and on `server`, the address of the
+        server at which the request came in (PEP 3333, CGI 1.1).
+        """
         base = self._bases.get(server) or self._base_at(server)
         environ = base.copy()
         fields = request.fields
@@ -159,10 +160,10 @@ _keys.update({b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGT
 
 
 class _Incoming(io.RawIOBase):
-    """`wsgi.input` where the application may wait: reads the body as it comes.
+    """`wsgi.input` of a request whose body may still be on its way: reads the body as it comes, and waits for it.
 
-    Reading raises ClientGone if the client is gone, and ValueError after the answer is complete, as a closed file does:
-    the next bytes belong to the next request.
+    Reading raises ClientGone if the client is gone. After the answer is complete it raises ValueError, as a closed file
+    does: the next bytes belong to the next request.
     """
 
     def __init__(self, call: Call) -> None:

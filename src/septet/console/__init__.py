@@ -67,9 +67,9 @@ def endpoint_at(
     reader: Reader,
     outcomes: Outcomes | None = None,
 ) -> Endpoint:
-    """Return an endpoint that answers from the figures of `reader` at the listeners `public` (metrics, health and
-    status) and `private` (orders as well). outcomes: numbers the orders to reload; None: there is no supervisor, which
-    alone could carry them out.
+    """Return an endpoint that answers from what `reader` reads of the metrics: at the listeners `public` about metrics,
+    health and status; at the listeners `private` about these too, and there it also takes orders. outcomes: numbers the
+    orders to reload; None: there is no supervisor, which alone could carry them out.
     """
     if public and not is_available():
         log.warning("SEP151 %s. The other pages at %s do not", MISSING, config.metrics_bind)

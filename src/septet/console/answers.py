@@ -47,7 +47,7 @@ SIGNALS = {
     "more": signal.SIGTTIN,
     "fewer": signal.SIGTTOU,
 }
-"""The signal that has the same meaning as an order at the control socket, by the name of the order."""
+"""For each order at the control socket, by its name: the signal that has the same meaning."""
 
 AWAITED = ("reload", "upgrade")
 """Orders whose outcome a client can wait for: they can fail, and take as long as the application needs to start."""
@@ -57,8 +57,8 @@ PAGE = Path(__file__).with_name("page.html")
 
 @dataclass(slots=True, frozen=True)
 class Answer:
-    """The answer to a request. If `more` is set, it is the beginning of a stream: once a second `more` is called, and
-    what it returns is sent.
+    """The answer to a request. If `more` is set, the answer is the beginning of a stream: `more` is called once a
+    second, and what it returns is sent.
     """
 
     status: int

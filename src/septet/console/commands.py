@@ -1,4 +1,6 @@
-"""`septet status`, `septet top` and `septet control`: a running server, seen and ordered from a terminal."""
+"""`septet status`, `septet top` and `septet control`: the verbs that show and control a running server from a
+terminal.
+"""
 
 import json
 from typing import Any

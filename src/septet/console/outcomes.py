@@ -6,9 +6,9 @@ from typing import Any
 
 class Outcomes:
     """Numbers the orders that are given at the control socket, and keeps how the last order to reload or to upgrade has
-    ended, whether it came from there or as a signal. Only the main thread of the supervisor uses it.
+    ended, whether it was given there or as a signal. Only the main thread of the supervisor uses it.
 
-    Orders to the supervisor are carried out one after the other, and several that wait are carried out at once. So an
+    Orders to the supervisor are carried out one after the other, and several that wait are carried out together. So an
     order has ended when `ended` has reached the number that `give` has returned for it.
     """
 
@@ -19,7 +19,7 @@ class Outcomes:
         self._begun: int = state.get("begun", 0)
         self._ended: int = state.get("ended", 0)
         self._kind: str = state.get("kind", "")
-        """The order that is carried out, "reload" or "upgrade"; "": none is."""
+        """The kind of the order that is being carried out, "reload" or "upgrade"; "" if there is none."""
         self._last: dict[str, Any] | None = state.get("last")
 
     def give(self) -> int:
@@ -32,8 +32,10 @@ class Outcomes:
         self._begun, self._kind = self._given, kind
 
     def end(self, text: str, failed: bool) -> str:
-        """Note that a generation, which is a process that loads and serves the application, has started or could not.
-        text: which one serves, or the reason. Returns the event to show if an order has failed, else ""."""
+        """Note that a new generation (a process that loads and serves the application) has started, or could not be
+        started (`failed`); the order that was being carried out has then ended. text: which generation serves, or why
+        it could not be started. Returns a text about a failure, to be shown as an event; "" if there was none.
+        """
         kind, self._kind, self._ended = self._kind or "restart", "", self._begun
         self._last = {"at": round(time(), 1), "kind": kind, "failed": failed, "text": text}
         return f"the {kind} failed: {text}" if failed else ""

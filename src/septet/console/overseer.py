@@ -34,8 +34,8 @@ log = logging.getLogger("septet")
 BACKLOG = 128
 
 SWEEPS = 5
-"""After a generation has ended, the table of metrics is searched this many times for rows of its dead workers: they die
-with it, but not at the same instant.
+"""After a generation (a process that loads the application and forks its workers) has ended, the table of metrics is
+searched this many times for rows of those workers: they die with it, but not at the same instant.
 """
 
 _FIXED = ("metrics_bind", "control", "pid_file")
@@ -43,8 +43,8 @@ _FIXED = ("metrics_bind", "control", "pid_file")
 
 
 class Console:
-    """Implements `processes.attendant.Overseer`: the console and the table of metrics of a supervisor of generations.
-    Only its main thread may use it.
+    """Implements `processes.attendant.Overseer`: the console and the table of metrics of a supervisor whose generations
+    (processes that each load the application) serve. Only its main thread may use it.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Console:
         manager: ServiceManager,
         state: dict[str, Any] | None,
     ) -> None:
-        """serves: returns whether a generation serves. state: what `hand_over` of the program that ran in this process
-        before USR2 has returned; None: there was none. manager: the service manager; one in `state` takes its place.
-        Raises Failed.
+        """serves: returns whether a generation, a process that loads and serves the application, serves. state: what
+        `hand_over` of the program that ran in this process before USR2 has returned; None: there was none. manager: the
+        service manager; if `state` has one, that one is used instead. Raises Failed.
         """
         self._config = config
         self._manager = ServiceManager(**state["manager"]) if state and "manager" in state else manager
@@ -67,7 +67,9 @@ class Console:
         self._write_pid_file(state)
         self._worker_timeout = config.worker_timeout
         self._orphans = 0
-        """How many more times the table is searched for rows of workers whose generation has ended before them."""
+        """How many more times the table of metrics is searched for rows of dead workers of a generation that has ended.
+        Set to SWEEPS when a generation ends.
+        """
         self._sweep_at = 0.0
         self._listeners = ListenerSet()
         self._endpoint: Endpoint | None = None
@@ -137,7 +139,9 @@ class Console:
         self._endpoint = endpoint_at(self._config, public, private, stop, self._reader, self._outcomes)
 
     def began(self, config: Config, listeners: Iterable[Listener]) -> None:
-        """Note that a generation with this configuration serves from now on."""
+        """Note that a generation (a process that loads and serves the application) with this configuration serves from
+        now on.
+        """
         self._worker_timeout = config.worker_timeout
         for name in _FIXED:
             if getattr(config, name) != getattr(self._config, name):
@@ -255,8 +259,9 @@ class Console:
 
 
 def count_generation(monitor: Monitor, has_workers: bool, tell: Callable[[str], object]) -> None:
-    """Called in a new generation: count in its row of the table of metrics. `has_workers`: its workers serve, and it
-    does not. `tell`: called with a text about each event, such as the end of a worker.
+    """Called in a new generation, a process that loads the application: prepare its `monitor`. `has_workers`: workers
+    that it forks will serve; its own row in the table of metrics is then marked as that of a generation. `tell`: called
+    with a text about each event, such as the end of a worker.
     """
     if has_workers:
         monitor.table.row[KIND] = GENERATION

@@ -23,7 +23,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 POINTS = 60
 
 WIDE = 112
-"""Columns of a terminal that has room for all columns of the table of processes."""
+"""Width of a terminal, in characters, from which there is room for all columns of the table of processes."""
 SHOWN_NARROW = ("process", "busy", "in flight", "answered", "CPU", "memory")
 """The columns that a narrower terminal shows."""
 EVENTS = 4

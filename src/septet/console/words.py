@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 WIDTH = 10
-"""Width of the bar that draws a share, in characters."""
+"""Width, in characters, of the bar that shows a share from 0 to 1."""
 
 
 def number(value: float) -> str:

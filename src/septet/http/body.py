@@ -59,9 +59,9 @@ class ChunkedDecoder:
         self._scanned = 0
         """Bytes of the trailer section that were searched for its end already."""
         self._unfinished_size: UnfinishedSize | None = None
-        """Checks a size line that has not all come; None if there is none."""
+        """The object that checks a size line which has not all come; None if there is no such line."""
         self._unfinished: UnfinishedFields | None = None
-        """Checks a trailer section that has not all come; None if there is none."""
+        """The object that checks a trailer section which has not all come; None if there is no such section."""
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the content of the chunks in `data`, joined, and the bytes that are not used yet. Raises

@@ -15,7 +15,9 @@ from septet.http.incoming import Incoming, Limits
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _EXCESS_REPORTED = -1
-"""A value of `_remaining`: no byte of content may follow, and the excess has been logged once."""
+"""A value of `_remaining` (how many bytes of content may still follow): none may, and the excess has been logged
+once.
+"""
 
 
 def _ignore(complaint: str) -> None:
@@ -48,7 +50,7 @@ class Http1Codec(Incoming):
         other part.
 
         For a FileRegion only its framing is returned; the caller sends the file's bytes after it. Raises ValueError for
-        a file that is the only part and has no Content-Length, and TypeError as `send` does.
+        a file that is the only part and has no Content-Length, and TypeError for content that is not bytes.
         """
         date_and_server = self._date_and_server(not head.has_date, not head.has_server)
         if last and isinstance(body, bytes) and self.keep_alive and self.request.ordinary and not self.stopping:
@@ -147,15 +149,16 @@ class Http1Codec(Incoming):
         return self._remaining == 0
 
     def end_of_file(self) -> bytes:
-        """Return the bytes to send after a FileRegion that was the last part: the end of its chunk and the last chunk;
-        `b""` if the answer is not chunked."""
+        """Return the bytes to send after a FileRegion that was the last part: the CRLF that ends its chunk, and the
+        chunk of size 0 that ends the content; `b""` if the answer is not chunked.
+        """
         end, self._chunk_end = self._chunk_end, b""
         return end + b"0\r\n\r\n" if self._chunked else b""
 
     def _begin_chunk(self, count: int) -> bytes:
-        """Return the size line of a chunk of `count` bytes from a file, after the CRLF that ends an earlier chunk from
-        a file, if that is still due. The CRLF of this chunk is sent with the next part. `b""` if the answer is not
-        chunked, or `count` is 0.
+        """Return the bytes that go before `count` bytes of a file: the CRLF that ends the chunk of an earlier part of a
+        file, if it was not sent yet, and the size line of this chunk. The CRLF that ends this chunk is sent with the
+        next part. `b""` if the answer is not chunked, or `count` is 0.
         """
         if not self._chunked or not count:
             return b""

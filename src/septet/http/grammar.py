@@ -61,8 +61,8 @@ a byte that field-content excludes (RFC 9110 section 5.5). `translate` is faster
 
 TOKEN_RUN = _TCHAR + rb"*+"
 TARGET_RUN = rb"[!\"$-~]*+"
-"""Two expressions, TOKEN_RUN and TARGET_RUN: they match as many bytes of a token, or of a request-target, as follow
-each other, perhaps none. For lines that are not complete yet.
+"""A regular expression that matches as many bytes of a request-target as follow each other, perhaps none; TOKEN_RUN is
+the same for a token. They check lines whose end has not come yet.
 """
 
 TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
@@ -70,7 +70,9 @@ TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 3.2)."""
 
 TARGET_BLANKED = bytes(byte if byte in TARGET_BYTES else 0x20 for byte in range(256))
-"""A table for `translate`, like BLANKED, that changes a request-target with a byte that may not stand there."""
+"""A table for `translate`, which replaces each byte that a request-target must not hold by a blank: a target that it
+changes is malformed.
+"""
 
 MAX_LENGTH = 2**63
 """Lengths in bytes at or above this are refused, so that a length that we accept overflows no signed 64-bit integer, of

@@ -70,7 +70,7 @@ _READ_BY_US = _SET_BY_US | {b"date", b"server"}
 
 
 def interim_fields(fields: Fields) -> Fields:
-    """Return the fields of an interim answer (1xx), checked. Raises ValueError like `response_head`.
+    """Return the fields of an interim answer (1xx), checked. Raises ValueError for a malformed field.
 
     Fields of framing and of the connection are left out: an interim answer has no content, and another answer follows.
     """
@@ -82,8 +82,7 @@ def interim_fields(fields: Fields) -> Fields:
 
 def upgrade_head(ours: Fields, fields: Fields) -> ResponseHead:
     """Return the head of an answer 101: `ours`, the server's fields about the protocol that follows, then the
-    application's `fields`, checked. Raises ValueError like `response_head`, and for a field that the server sets
-    itself.
+    application's `fields`, checked. Raises ValueError for a malformed field, and for one that the server sets itself.
     """
     head = response_head(200, b"Switching Protocols", fields)
     taken = {name.lower() for name, _ in ours}

@@ -19,10 +19,12 @@ DRAIN_LIMIT = 65536
 cheaper."""
 
 INVALID_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
-"""Stands for the request while the client has sent no valid one: the answer to it closes the connection."""
+"""The value of `request` as long as the client has sent no valid one. The answer to it, an error, closes the
+connection.
+"""
 
 IDLE_REQUEST = Request("GET", b"", b"", b"", "1.1", ())
-"""Stands for the request while the connection waits for the next one, so that the last one can be freed."""
+"""The value of `request` while the connection waits for the next one, so that the last one can be freed."""
 
 CONTINUE_PENDING = 2
 """A value of `continued`: 100 Continue is in the output, but not sent yet."""
@@ -37,8 +39,10 @@ time. 256 heads of this length, all of short fields, take 11 MiB."""
 
 @dataclass(slots=True, frozen=True)
 class Limits:
-    """Limits on requests, in bytes; `header_count` is a number of field lines. `body` 0: no limit. Requests beyond them
-    are answered 414, 431 or 413; a method longer than `request_line` 501."""
+    """Limits on requests, in bytes; `header_count` is a number of field lines. `body` 0: no limit. A request beyond
+    them is answered 414 (its request line), 431 (its header section) or 413 (its body); 501 if the method alone is
+    longer than `request_line`.
+    """
 
     request_line: int = 8192
     header_block: int = 65536
@@ -50,14 +54,16 @@ class Limits:
         repr=False,
         compare=False,
     )
-    """For each scheme, requests within these limits by the exact bytes of their heads, with the empty line at the end.
-    A client sends the same head again and again on a connection; the second time it costs a look-up.
+    """For each scheme, a cache of requests that were found to be within these limits, by the exact bytes of their
+    heads, with the empty line at the end. A client sends the same head again and again on a connection; from the second
+    time on it costs a look-up.
     """
 
 
 class Incoming:
-    """The receiving half of `Http1Codec`. Its attributes are those of both halves, because the beginning of an exchange
-    resets both at once."""
+    """The receiving half of `Http1Codec`. It has the attributes of the sending half as well, because the beginning of
+    an exchange resets both at once.
+    """
 
     __slots__ = (
         "_chunk_end",
@@ -90,13 +96,17 @@ class Incoming:
         """The requests' scheme: "https" where TLS ends here or at a proxy in front of us."""
         self._known = limits.known[scheme]
         self._chunk_end = b""
-        """CRLF after a chunk whose content was a file's, to be sent with the next part; else empty."""
+        """The CRLF that ends the chunk of a part of a file, while it is not sent yet: it goes with the next part of the
+        answer. Else empty.
+        """
         self._inbox: bytes | bytearray = b""
         """Bytes that were received and not used yet."""
         self._scanned = 0
         """Number of bytes of `_inbox` that were already searched for the end of the head."""
         self._unfinished: UnfinishedHead | None = None
-        """Checks a head that has not all come, so that a malformed one is refused at once; None if there is none."""
+        """The object that checks a head which has not all come, so that a malformed one is refused at once; None if
+        there is no such head.
+        """
         self.ended = False
         """True if the client sends no more: its FIN was received."""
         self.stopping = False
@@ -123,13 +133,15 @@ class Incoming:
         """
         self._remaining: int | None = None
         """Bytes of content to come until the answer's Content-Length is reached; None if it has no Content-Length.
-        `codec._EXCESS_REPORTED` (-1): the application gave more, and has been told so."""
+        `codec._EXCESS_REPORTED` (-1): the application has given more, and this was logged.
+        """
 
     # Receiving requests
 
     def begin(self, data: bytes) -> Request | None:
         """Shortcut for the usual input: if no earlier byte waits and `data` begins with a whole head, begin its request
-        and return it; what follows the head waits in the inbox. Raises ProtocolError like `next_request`.
+        and return it; what follows the head waits in the inbox. Raises ProtocolError for a malformed head or one beyond
+        a limit.
 
         Returns None, and does nothing, for other input; then call `receive` and `next_request`.
         """

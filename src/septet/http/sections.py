@@ -21,9 +21,9 @@ from septet.http.grammar import (
 )
 
 REMEMBERED = 1024
-"""Entries of each cache below."""
+"""Most entries of each cache in this module: of field lines, of field names, of hosts."""
 REMEMBERED_BYTES = 256
-"""Longer lines, names and hosts are not cached."""
+"""Bytes. Field lines, field names and hosts that are longer than this are not cached."""
 
 SHARED = frozenset(
     b"accept accept-encoding accept-language cache-control connection content-type dnt host origin pragma priority te"
@@ -38,8 +38,8 @@ UNTRUSTED = b""
 
 
 def read_fields(lines: list[bytes]) -> tuple[tuple[bytes, Any], ...]:
-    """Parse field lines, without their CRLF, into names in lower case and values. For a field that belongs into
-    `Request.untrusted_fields`, it is UNTRUSTED and the field.
+    """Parse field lines, without their CRLF, into pairs of a name in lower case and a value. A field that belongs into
+    `Request.untrusted_fields` becomes the pair of UNTRUSTED and the field, which is itself such a pair.
 
     Raises ProtocolError(400) for a name that is no token, white space before the colon, a folded line, a control byte.
     """
@@ -47,7 +47,7 @@ def read_fields(lines: list[bytes]) -> tuple[tuple[bytes, Any], ...]:
 
 
 def set_apart(fields: tuple[tuple[bytes, Any], ...]) -> tuple[Fields, Fields]:
-    """Return the trusted and the untrusted ones among the fields that `read_fields` has returned."""
+    """Split what `read_fields` has returned: return the trusted fields, and the untrusted ones."""
     untrusted = [field for name, field in fields if name is UNTRUSTED]
     return tuple([field for field in fields if field[0] is not UNTRUSTED]), tuple(untrusted)
 
@@ -218,7 +218,9 @@ def allows_keep_alive(version: str, value: bytes) -> bool:
 
 
 def expects_continue(version: str, value: bytes) -> bool:
-    """True if Expect has this `value` and the client may wait for 100 Continue. Raises ProtocolError(417)."""
+    """True if the client may wait for 100 Continue, by the `value` of its field Expect; never for HTTP/1.0. Raises
+    ProtocolError(417) if it expects anything else.
+    """
     if version == "1.0":  # RFC 9110 section 10.1.1: a 1.0 expectation is ignored
         return False
     expectations = {each.strip(WHITESPACE) for each in value.lower().split(b",")} - {b""}

@@ -51,7 +51,7 @@ class UnfinishedFields:
         self._line_start = start
         """Index at which the current field line begins in the bytes that `scan` is given."""
         self._scanned = start
-        """Index of the first byte, of those that `scan` is given, that was not scanned yet."""
+        """Index, in the bytes that `scan` is given, of the first byte that was not scanned yet."""
         self._colon_found = False
         """True if the colon of the current line was found."""
         self._most = most
@@ -108,16 +108,18 @@ class UnfinishedHead:
     def __init__(self, most: int) -> None:
         self._most = most
         self._words: list[bytes] = []
-        """The complete words of the request line."""
+        """Those words of the request line (method, target, version) that are complete."""
         self._word_start = 0
         """Index at which the current word of the request line begins."""
         self._scanned = 0
-        """Index of the first byte, of those that `scan` is given, that was not scanned yet."""
+        """Index, in the bytes that `scan` is given, of the first byte that was not scanned yet."""
         self._fields: UnfinishedFields | None = None
-        """Checks the field lines; None while the request line is not complete."""
+        """The object that checks the field lines; None while the request line is not complete."""
 
     def scan(self, data: bytes | bytearray) -> None:
-        """Scan what has been added to `data` since the last call. Raises ProtocolError as for a complete head."""
+        """Scan what has been added to `data` since the last call. Raises ProtocolError, with the status that the
+        complete head would get.
+        """
         if self._fields is None:
             self._scan_request_line(data)
         if self._fields is not None:

@@ -58,7 +58,7 @@ class Content:
         self.request = request
         self._complain = complain
         self.sent = 0
-        """Bytes of content that the application has given, without those that must not be sent."""
+        """Bytes of content that the application has given, not counting those that must not be sent."""
         self.remaining: int | None = None
         """Bytes of content to come until the Content-Length is reached; None if the answer has no Content-Length."""
         self.forbidden = False

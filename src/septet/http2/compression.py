@@ -51,8 +51,8 @@ class RememberingEncoder(Encoder):
         super().__init__()
         self._known: dict[Any, bytes] = {}
         self._newest: Any = None
-        """The newest entry of the dynamic table after the last call. If the newest is another one, the table has
-        changed, and the cache is emptied.
+        """The newest entry of the dynamic table after the last call. If the newest entry is another one at the next
+        call, the table has changed, and the cache is emptied.
         """
 
     @property

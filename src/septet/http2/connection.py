@@ -56,8 +56,8 @@ own windows bound the memory.
 """
 
 CREDIT_BYTES = 32768
-"""Least number of bytes by which a window is opened, because each WINDOW_UPDATE costs 13 bytes and some work. Half of a
-stream's window is still open then.
+"""Least number of bytes by which a flow-control window is opened again, because each WINDOW_UPDATE costs 13 bytes and
+some work. So a stream's window is opened when half of it is used up.
 """
 
 PIECE_BYTES = 8192
@@ -213,8 +213,8 @@ class Http2Connection:
         connection.encoder = RememberingEncoder()
         connection.increment_flow_control_window(WINDOW - STREAM_WINDOW)
         self._ours: list[bytes] = []
-        """Frames to be sent, in order: those that were made here, and those that the library made before them. Frames
-        that it makes later are still in the library.
+        """Frames to be sent, in order: those that this class has made, and those that the library had made before them.
+        Frames that the library has made since are still in its own buffer.
         """
         self._credit = 0
         """Bytes received since the connection's window was last opened."""
@@ -332,7 +332,7 @@ class Http2Connection:
             self._stream_credit[stream] = credit
 
     def forget(self, stream: int) -> None:
-        """Drop what is counted for a stream that has ended."""
+        """Drop the number of bytes that `used` has counted for a stream. Called when the stream has ended."""
         self._stream_credit.pop(stream, None)
 
     def go_away(self, last_stream: int, code: ErrorCodes = NO_ERROR, why: bytes = b"") -> None:

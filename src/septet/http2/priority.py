@@ -29,7 +29,9 @@ def urgency_of(value: bytes) -> int:
 
 
 def read_update(payload: bytes) -> tuple[int, int]:
-    """Return the stream that a PRIORITY_UPDATE concerns, and its new urgency. (0, USUAL) if it is too short."""
+    """Return the stream that a PRIORITY_UPDATE concerns, and its new urgency; (0, USUAL) if `payload`, the content of
+    the frame, is too short.
+    """
     if len(payload) < 4:
         return 0, USUAL
     return int.from_bytes(payload[:4]) & 0x7FFFFFFF, urgency_of(payload[4:])

@@ -21,8 +21,8 @@ REMEMBERED_HEAD = 4096
 """Bytes. Heads up to this size are cached as requests, up to REMEMBERED_HEADS of them for each scheme."""
 
 FIELD_OVERHEAD = 32
-"""Bytes that each field counts in addition to its name and value (RFC 7541 section 4.1), for
-SETTINGS_MAX_HEADER_LIST_SIZE.
+"""Bytes that are added to the size of each field's name and value when fields are counted against
+SETTINGS_MAX_HEADER_LIST_SIZE (RFC 7541 section 4.1).
 """
 
 VERSION = "2"

@@ -19,19 +19,23 @@ class Afterwards:
     """What is recorded after the last run of an experiment, since recording takes CPU time."""
 
     where: bool = False
-    """True: where the time of a request goes (`septet.lab.where`)."""
+    """True: record where the time of a request goes (`septet.lab.where`)."""
     trace: bool = False
-    """True: a trace of each model (`septet.lab.trace`)."""
+    """True: record a trace of each model (`septet.lab.trace`)."""
 
     def kept_s(self, experiment: Experiment) -> float:
-        """Return how much of the experiment's limited time is kept for this, in seconds; a trace has no limit."""
+        """Return how many seconds of the experiment's time limit (`--for`) are kept for recording where the time of a
+        request goes. Nothing is kept for a trace, which the limit does not include.
+        """
         assert experiment.for_s is not None, "it has a limit in time"
         wanted = self.where and experiment.models and not experiment.cluster
         return recording.reserved_s(experiment.for_s) if wanted else 0.0
 
     def record(self, experiment: Experiment, recorded: Results, tell: Tell) -> None:
-        """Record it, and store what belongs into results.json. `tell` is called with lines about progress and about
-        what could not be recorded, which is no error. Raises Failed if the results cannot be written."""
+        """Make the recordings that are switched on, and store what belongs into results.json. `tell` is called with
+        lines about progress and about what could not be recorded, which is no error. Raises Failed if the results
+        cannot be written.
+        """
         if self.where and experiment.models:
             self._record_where(experiment, recorded, tell)
         if self.trace:

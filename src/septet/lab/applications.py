@@ -16,8 +16,8 @@ _CAUSES = "septet.examples.causes"
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """An application that the laboratory can measure: how `septet serve` is told of it, and which path
-    users request.
+    """An application that the laboratory can measure: the arguments with which `septet serve` serves it, and the path
+    that users request.
     """
 
     name: str

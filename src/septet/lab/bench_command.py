@@ -302,8 +302,8 @@ def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) ->
 def _load(
     experiment: Experiment, recorded: dict[str, Any], stack: contextlib.ExitStack
 ) -> tuple[Load | None, Callable[[str], None]]:
-    """Return what carries out the load, and what checks whether the workers reach a URL. Without --cluster: None, and a
-    function that does nothing.
+    """Return two functions: one that carries out a plan of the load generator on the workers of --cluster, and one that
+    checks whether they reach a URL. Without --cluster: None, and a function that does nothing.
     """
     if experiment.cluster is None:
         return None, lambda url: None

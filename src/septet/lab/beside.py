@@ -90,8 +90,8 @@ def _heading(metric: Metric) -> str:
 
 
 def _own(cell: Summary, bases: Mapping[str, Metric]) -> list[str]:
-    """Return the first row of a table: the own figures of the reference. bases: by key of a metric, the metric that is
-    shown in its place.
+    """Return the first row of a table: the reference's own figures. `bases`: metrics that are shown in place of others,
+    by the keys of those others.
     """
     return [cell.label, *(_figure(cell, bases[metric.key]) for metric in METRICS), _errors(cell)]
 

@@ -34,7 +34,7 @@ EXAMPLES = Path(__file__).with_name("data") / "servers.toml"
 GIVEN = frozenset({"host", "port", "app"}) | POOL_FIELDS
 INTERFACES = ("wsgi", "asgi")
 CHOICES: Mapping[str, Sequence[str]] = {"interface": INTERFACES, "pool": KINDS}
-"""The allowed values of those keys of a server's TOML table that have one of a few words as their value."""
+"""The allowed values of those keys in a server's TOML table whose value must be one of a few words."""
 KEYS = frozenset({"command", "environment", "package", *CHOICES})
 
 

@@ -50,7 +50,9 @@ def on_equal_terms(experiment: Experiment, written: str | None, say: Callable[[s
 
 
 def _interface(experiment: Experiment) -> str | None:
-    """Return the application's interface, "wsgi" or "asgi"; None if it cannot be served, which is reported later."""
+    """Return the application's interface, "wsgi" or "asgi"; None if the application cannot be served, which is reported
+    later.
+    """
     try:
         return "asgi" if is_asynchronous(experiment, experiment.models[0]) else "wsgi"
     except Failed:

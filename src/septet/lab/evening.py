@@ -59,7 +59,8 @@ than this: the slope between them would be noise.
 """
 WEIGHT_MIN = 1.0
 """A pair of runs has as its weight the difference of the logarithms of their probes' times (the time of a fixed piece
-of work). If the sum of the weights is below this, the CPU's speed hardly changed, and the slope is taken as 0.
+of work). If the sum of the weights is below this, the CPU's speed hardly changed, and CPU time is taken not to depend
+on it (a slope of 0).
 """
 
 

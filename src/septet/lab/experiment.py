@@ -43,7 +43,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The name of the contender with its setting, such as a line of a chart has."""
+        """Text that names the contender and its setting, such as at a line of a chart."""
         return " ".join([self.model, *(f"{name}={value}" for name, value in self.setting)])
 
 
@@ -89,12 +89,12 @@ class Experiment:
     mode: str = "close"
     """How the load generator connects: "close", "http10" or "keep-alive"."""
     streams: int = 0
-    """Over HTTP/2: users who share a connection, each of them one stream of it; 0: HTTP/1.1."""
+    """Over HTTP/2: number of users who share a connection, each of them one stream of it; 0: HTTP/1.1."""
     duration_s: float = 1.0
     warmup_s: float = 0.5
     """Seconds that the warm-up lasts at least."""
     warmup_max_s: float = 2.0
-    """Seconds that the warm-up lasts at most; between the two it ends when the rate is steady."""
+    """Seconds that the warm-up lasts at most; after `warmup_s` it ends as soon as the rate is steady."""
     timeout_s: float = 10.0
     """Seconds that a request may take; one that takes longer counts as an error."""
     start_timeout_s: float = 15.0
@@ -121,17 +121,21 @@ class Experiment:
     """The varied options that a model does not take, by model."""
     others: tuple[OtherServer, ...] = ()
     pool: Pool | None = None
-    """The pool that all contenders have, see `septet.lab.pool`; None: each has its own default."""
+    """The numbers of processes and threads that all contenders have, see `septet.lab.pool`; None: each has its own
+    default.
+    """
     pool_told: str | None = None
-    """The sentence that says which pool each contender has."""
+    """The sentence that says which pool (numbers of processes and threads) each contender has; None: no pool was set.
+    """
     pythons: tuple[Interpreter, ...] = ()
     """Interpreters under which each model is measured; empty: only the one that runs the lab."""
     profile: str | None = None
     serve_options: tuple[str, ...] = ()
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store: str | None = None
-    """Where the guestbook keeps its entries (its environment variable's value); None: in a new SQLite file for each
-    run, unless the environment names a store."""
+    """Where the guestbook keeps its entries, as the value of its environment variable; None: in a new SQLite file for
+    each run, unless that variable is set already.
+    """
     host: str = LOOPBACK
     """IP address of this machine at which the servers listen and the users connect."""
     cluster: str | None = None
@@ -187,8 +191,8 @@ class Experiment:
         return runs
 
     def round(self, cells: Sequence[Cell], place: int) -> list[list[Run]]:
-        """Return the runs of a round, in a list for each number of users. The list consists of turns; each turn has
-        every cell once.
+        """Return the runs of a round, in one list for each number of users. A list has all cells with that number once,
+        then all of them once more, and so on, `turns` times.
 
         The orders are random. They depend only on the seed and on `place`, the number of the round from 1.
         """

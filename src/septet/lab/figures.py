@@ -11,7 +11,9 @@ Record = dict[str, Any]
 """The record of one run, as in results.json."""
 Number = float | int | None
 GRAIN_MAX = 0.05
-"""If ticks may make a CPU time wrong by more than this share, it is neither compared nor mentioned in sentences."""
+"""If counting in ticks of 10 ms may make a CPU time wrong by more than this share, it is neither compared nor mentioned
+in sentences.
+"""
 Figure = Callable[[Record], Number]
 """A function that computes a figure from the record of a run; None when it is not known."""
 
@@ -50,7 +52,9 @@ def cpu_per_probe(record: Record) -> Number:
 
 
 def evened(key: str) -> Figure:
-    """Return a function that reads, in a record, the figure `key` of those that `septet.lab.evening` has corrected."""
+    """Return a function that reads a figure that `septet.lab.evening` has corrected from a record. `key`: the name of
+    the figure.
+    """
     return lambda record: record.get("evened", {}).get(key)
 
 

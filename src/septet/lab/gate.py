@@ -38,17 +38,19 @@ SPREADS = {
     "requests/s": Spread(0.05, 0.2),
     "p99": Spread(0.1, 0.4),
 }
-"""How much the figures of two measurements of the same thing differ from one sitting to another, on a quiet and on a
-busy machine. On a machine where 30 programs wanted two CPUs, CPU/probe differed by 0.1 between eight sittings of
-benchmarks/gates.py; the other figures are allowances.
+"""How much two measurements of the same thing differ, only because they were made at different times: standard
+deviations as shares, on a quiet and on a busy machine. On a machine where 30 programs wanted two CPUs, CPU/probe
+differed by 0.1 between eight measurements of benchmarks/gates.py; the other figures are allowances.
 """
 AGAIN = "again"
-"""The directory of the second measurement, within that of the first."""
+"""The name of the directory for the second measurement, which is made if something got worse. It is within the
+directory of the first.
+"""
 
 Measure = Callable[[Experiment, Results], None]
 """A function that carries out an experiment and adds its runs to the results."""
 Worse = set[tuple[str, int | None, str | None]]
-"""One thing that got worse: label, number of users (None: all), and metric (None: requests fail)."""
+"""What got worse: for each such thing its label, number of users (None: all), and metric (None: requests fail)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,9 @@ def _baseline(path: Path) -> Results:
 
 
 def _again(baseline: Results, out: Path, seed: int) -> Experiment:
-    """Return the experiment of the baseline, changed to this Python and a new directory."""
+    """Return the experiment of the baseline, to be measured again: with this Python, with `seed` for the order of the
+    runs, and with its results in `out`. Raises UsageError if it cannot be repeated here.
+    """
     try:
         experiment = Experiment.from_values(baseline["experiment"])
     except (KeyError, TypeError, ValueError) as error:
@@ -152,7 +156,9 @@ def _measured(experiment: Experiment, measure: Measure) -> Results:
 
 
 def _print(baseline: Results, found: Gated) -> None:
-    """Print the comparison of STEADY figures as `septet compare` does, and below it that of the other figures."""
+    """Print the comparison of the STEADY figures (CPU time and memory) as `septet compare` does, and below it that of
+    the other figures.
+    """
     head = comparison_text.heading(baseline, found.now)
     click.echo(comparison_text.text(found.steady, head, differences(baseline, found.now)))
     click.echo("\n" + "\n\n".join(comparison_text.blocks(found.others)))

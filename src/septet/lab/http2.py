@@ -9,21 +9,25 @@ from septet.lab import profiles
 from septet.lab.load import LoadError, check_http2
 
 STREAMS = 10
-"""Streams of a connection without --streams."""
+"""Over HTTP/2: number of users who share a connection, each of them one stream of it, if --streams is not given."""
 HELP = "HTTP/2 on kept connections: with --tls by ALPN, else in clear (needs the extra [http2])."
 LOAD_HELP = "HTTP/2: with https by ALPN, in clear by prior knowledge (needs the extra [http2])."
 STREAMS_HELP = f"--http2: users who share a connection, each of them one stream of it.  [default: {STREAMS}]"
 
 
 def streams(http2: bool, number: int | None) -> int:
-    """Return the streams of a connection, from the values of --http2 and --streams; 0 without HTTP/2."""
+    """Return how many users share a connection, each of them one stream of it, from the values of --http2 and
+    --streams; 0 without HTTP/2.
+    """
     if number is not None and not http2:
         raise UsageError("--streams: they are those of a connection of --http2, so take that as well")
     return (number or STREAMS) if http2 else 0
 
 
 def mode(http2: bool) -> str:
-    """Return how the users of `septet bench` connect if no option says it."""
+    """Return how the users of `septet bench` connect if no option says it: "keep-alive" over HTTP/2, else "close",
+    which is a new connection for each request.
+    """
     return "keep-alive" if http2 else "close"
 
 

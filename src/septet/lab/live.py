@@ -34,7 +34,7 @@ APPLICATION = "septet.examples.live:application"
 VARIABLE = "SEPTET_LIVE_STATE"
 START_S = 20.0
 LAST_LOOK_S = 1.0
-"""Seconds for which the page's server stays after the last state, so that open pages receive it."""
+"""Seconds for which the live page's server runs on after the last state was written, so that open pages receive it."""
 FIGURES = (RATE, P99)
 
 
@@ -48,7 +48,7 @@ START = {
     "figures": [],
     "finished": False,
 }
-"""The state before the first experiment. Every state has the same keys."""
+"""What the live page shows before the first experiment. Every later state of the page has the same keys."""
 
 
 class LivePage:
@@ -66,8 +66,8 @@ class LivePage:
 
 @contextmanager
 def serving(cpus: Iterable[int]) -> Iterator[tuple[LivePage, str]]:
-    """Context manager: start the page's server on these CPUs (none: any), and give the page and its URL. Raises Failed
-    if it does not start.
+    """Context manager: start the live page's server on these CPUs (none: any), and give the page and its URL. Raises
+    Failed if it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="septet-live-") as directory:
         page, port = LivePage(Path(directory, "state.json")), free_port()

@@ -51,10 +51,12 @@ LENT_MAX = 8
 More would decide earlier, but wrongly for pairs that are noisier than the others.
 """
 ITERATIONS = 100
-"""Most iterations of the fit in `_levels`. Two suffice if every contender is in every turn."""
+"""Most iterations of the fit in `_levels`. Two suffice if every contender has a figure in every turn (a turn runs each
+contender once).
+"""
 
 Values = Mapping[str, Mapping[int, float]]
-"""A figure above 0, or the weight of that figure, by contender and by turn."""
+"""A figure above 0, or the weight of that figure, by contender and by turn (a turn runs each contender once)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Pair:
     outcome: str
     """DECIDED, EQUAL, OPEN or LIMITED."""
     rounds: int
-    """Number of turns in which both contenders have a figure."""
+    """Number of turns in which both contenders have a figure; a turn runs every contender once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ def standings(
 
 def _levels(logs: Values, weights: Values) -> Mapping[str, float]:
     """Return an estimate of each contender's figure, as a logarithm. It is fitted as a sum of one number for the
-    contender and one for the turn, because not every contender is in every turn.
+    contender and one for the turn (a turn runs each contender once), because some contenders have no figure in some
+    turns.
 
     Weighted least squares, which fits the contenders' and the turns' numbers alternately.
     """
@@ -172,7 +175,7 @@ def _levels(logs: Values, weights: Values) -> Mapping[str, float]:
 
 
 def _mean(values: Iterable[tuple[float, float]]) -> float:
-    """Return the weighted mean of values."""
+    """Return the weighted mean of pairs (value, weight)."""
     total = weight = 0.0
     for value, each in values:
         total += value * each
@@ -182,17 +185,17 @@ def _mean(values: Iterable[tuple[float, float]]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """The differences between the figures of two contenders in each turn, `one` minus `other`, on a
-    logarithmic scale.
+    """The differences between the figures of two contenders, `one` minus `other`, on a logarithmic scale: one for each
+    turn (a turn runs each contender once).
     """
 
     one: str
     other: str
     places: Sequence[int]
     value: float
-    """The weighted mean of the differences."""
+    """The weighted mean of the differences, each of which is from one turn."""
     squares: float
-    """The weighted sum of the squared deviations from `value`."""
+    """The weighted sum of the squared deviations of the differences from `value`, their mean."""
     weight: float
 
     @property
@@ -201,7 +204,7 @@ class _Compared:
 
     @property
     def variance(self) -> float:
-        """The variance of a figure with the weight 1."""
+        """The variance of a difference with the weight 1, estimated from the turns."""
         return self.squares / self.freedom
 
 
@@ -220,7 +223,7 @@ def _compared(one: str, other: str, logs: Values, weights: Values) -> _Compared:
 
 
 class _Lent(NamedTuple):
-    """A variance that is estimated from other pairs, for a figure with the weight 1, and its degrees of freedom."""
+    """A variance that is estimated from other pairs, for a difference with the weight 1, and its degrees of freedom."""
 
     variance: float
     """The median of the variances of the other pairs, raised because the median of chi squared is below its mean
@@ -258,8 +261,8 @@ class _Judge:
         return Pair(ahead, behind, ratio, outcome, turns)
 
     def _variance(self, pair: _Compared) -> tuple[float, int]:
-        """Return the variance of a figure with the weight 1 and its degrees of freedom, estimated from the pair itself
-        and from the other pairs of its contenders.
+        """Return the variance of a difference with the weight 1 and its degrees of freedom, estimated from the pair
+        itself and from the other pairs of its contenders.
         """
         lent = [lent for label in (pair.one, pair.other) if (lent := self._lent(label, pair)) is not None]
         if not lent:
@@ -269,7 +272,9 @@ class _Judge:
         return (pair.squares + freedom * variance) / whole, whole
 
     def _lent(self, label: str, pair: _Compared) -> _Lent | None:
-        """Return the variance of the pairs of the contender `label` other than `pair`; None if there are no others."""
+        """Return the variance that the other pairs of the contender `label`, without `pair`, suggest (their median),
+        with their degrees of freedom; None if there are no others.
+        """
         others = [
             each
             for each in self.compared.values()

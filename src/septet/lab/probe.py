@@ -35,7 +35,7 @@ SAMPLE = struct.Struct("=QIIIHxx")
 KEPT = 1 << 14
 """Number of samples that are kept: those of five minutes, longer than a run."""
 SAMPLES_MIN = 5
-"""With fewer samples than this in a window, `Probe.usage` gives no time."""
+"""With fewer samples than this in a window, `Probe.usage` gives None for the time of the work (`probe_us`)."""
 
 
 class Sample(NamedTuple):

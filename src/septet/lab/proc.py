@@ -38,7 +38,7 @@ class Process:
     cpu_s: float
     """User and system time, exact to the nanosecond, except for ended children, which are counted in ticks."""
     cpu_grain_s: float
-    """Seconds by which `cpu_s` may be too small because of the ticks."""
+    """Seconds by which `cpu_s` may be too small, because ended children are counted in clock ticks."""
 
 
 def processes_of(session: int) -> list[Process]:

@@ -32,7 +32,7 @@ class Profile:
     redis: bool = False
     """True if a Redis is started for the experiment, to store the guestbook."""
     app: str | None = None
-    """The word of an application (see `septet.lab.applications`); None: the one that the command line names."""
+    """The word that names an application (see `septet.lab.applications`); None: the one that the command line names."""
     title: str = ""
     """What the page of the experiment does, in a phrase."""
     short: str = ""

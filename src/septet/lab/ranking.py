@@ -25,7 +25,7 @@ from septet.lab.results import Results, run_of
 from septet.lab.summary import Summary, summaries
 
 FIRST_ROUNDS = 1
-"""Number of rounds at the beginning that visit every cell, in an experiment with a time limit."""
+"""Number of rounds at the beginning in which every cell is run, in an experiment with a time limit."""
 OPEN_NAMED_MAX = 4
 LOOKS = 5
 """An experiment with --for is judged after each round and ends when the ranking is decided, so chance has several
@@ -37,7 +37,8 @@ COARSEST = 0.15
 figure that is shown, because the interval of a comparison includes this error like other noise.
 """
 WEIGHT_MAX = 4.0
-"""A run's weight is its number of answers divided by that of the median run of its cell, but at most this."""
+"""A run's weight is its number of answers divided by the number of answers of its cell's median run, but at most this.
+"""
 
 
 def basis(results: Results, metric: Metric) -> Metric:
@@ -67,7 +68,9 @@ def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) 
 
 @dataclass(slots=True)
 class _Values:
-    """The figures by which contenders are ranked at one number of users, and their weights, by label and turn."""
+    """The figures by which contenders are ranked at one number of users, and their weights, by label and turn (a turn
+    runs every contender once).
+    """
 
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     weights: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -140,7 +143,7 @@ def _answers(record: Record) -> float:
 
 def _weights(answers: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
     """Return weights in which the median of each contender is 1, at most WEIGHT_MAX. `answers`: the weights of
-    `_answers` by contender and turn.
+    `_answers` by contender and turn (a turn runs each contender once).
     """
     found = {}
     for label, each in answers.items():

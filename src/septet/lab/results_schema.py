@@ -36,7 +36,7 @@ def _complaints(results: Any) -> Iterator[str]:
 
 
 def _complaints_about_where(where: Any) -> Iterator[str]:
-    """Check `where`, which results of older versions do not have."""
+    """Yield the errors in `where`, a key of results.json that results of older versions do not have."""
     yield from _unfit(where, WHERE, "where")
     for number, cell in enumerate(where["cells"]):
         place = f"where.cells[{number}]"

@@ -31,9 +31,9 @@ def until_decided(
     """Yield the runs of each round, one number of users after another. `tell` is called with a sentence on the ranking
     so far before each round.
 
-    Every cell is visited once, however long it takes, because a cell without a run says nothing. If an experiment is
-    resumed, recorded runs are not repeated, and count towards the time. The records of a round must be stored before
-    the next round is asked for. The last `kept_s` seconds of the time are kept for something else.
+    Every cell is run once in any case, however long it takes, because a cell without a run says nothing. If an
+    experiment is resumed, recorded runs are not repeated, and count towards the time. The records of a round must be
+    stored before the next round is asked for. The last `kept_s` seconds of the time are not used.
     """
     end = now() + left_s(experiment, recorded) - kept_s
     done = {run_of(record) for record in recorded["runs"]}
@@ -58,7 +58,7 @@ def left_s(experiment: Experiment, recorded: Results) -> float:
 
 
 def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -> Iterator[Run]:
-    """Yield the runs that are not in `done`, until the time is over; the whole first turn of the first round in any
+    """Yield the runs that are not in `done`, until the time is over; each cell's first run of the experiment in any
     case.
     """
     for run in runs:

@@ -30,15 +30,17 @@ from septet.lab.verdicts import judge
 
 QUIET_LOOK_S = 0.03
 QUIET_CPU_S = 0.0005
-"""A server that uses more CPU time than this in QUIET_LOOK_S after a visit still works on requests of users who have
-gone.
+"""A server that uses more CPU time than this in QUIET_LOOK_S after a visit (a run of load) still works on requests of
+users who have gone.
 """
 QUIET_MAX_S = 0.3
-"""A server that is not idle this many seconds after a visit is replaced, because it would disturb the visits of other
-servers.
+"""A server that is not idle this many seconds after a visit (a run of load) is replaced, because it would disturb the
+visits of other servers.
 """
 LONGER = 4.0
-"""If no request was answered in the measured time of a visit, the visit is repeated with this many times that time."""
+"""If no request was answered in the measured time of a visit (a run of load), it is repeated with this many times that
+time.
+"""
 AGAIN_WARMUP_S = 0.1
 """Seconds of warm-up before a measurement, if the server was warmed up before an earlier one."""
 
@@ -58,13 +60,13 @@ def run_cell(
 
 @dataclass(slots=True)
 class _Visited:
-    """A running server, and the records of the visits to it."""
+    """A running server, and the records of the visits to it (a visit is one run of load)."""
 
     server: Server
     port: int
     gil: GilWatch
     started: dict[str, Any]
-    """The part of the records that all visits of this server have in common."""
+    """The part of the records that is the same for all runs of load on this server."""
     stack: ExitStack
     records: list[dict[str, Any]] = field(default_factory=list)
 
@@ -93,7 +95,7 @@ class Round:
         """Load the server of a cell, after starting it if it does not run, and return the record of the visit; None if
         the cell has failed in this round.
 
-        `finish` adds to the record how the server was stopped. Raises LoadLost.
+        `finish` adds to the record how the server was stopped. Raises LoadLost if a worker of the cluster is lost.
         """
         if run.cell in self._failed:
             return None
@@ -132,8 +134,8 @@ class Round:
                 visited.records.remove(record)
 
     def go_on(self, cell: Cell) -> None:
-        """Called after the server of `cell` was visited and before another one is: wait until it is idle, or stop it,
-        so that a new one is started for its next visit.
+        """Called after the server of `cell` was loaded and before another one is: wait until it is idle; if it does not
+        become idle, stop it, so that a new one is started for its next run.
         """
         visited = self._visited.get(cell)
         if visited is not None and not self._rests(visited):
@@ -153,7 +155,7 @@ class Round:
         return False
 
     def finish(self) -> list[dict[str, Any]]:
-        """Stop the servers, and return the records of all visits."""
+        """Stop the servers, and return the records of all visits (runs of load)."""
         for cell in list(self._visited):
             self._stop(cell)
         return self._records
@@ -194,7 +196,7 @@ class Round:
         return replace(plan, warmup_s=AGAIN_WARMUP_S, warmup_max_s=0.0)
 
     def _stop(self, cell: Cell) -> None:
-        """Stop the server of a cell, and note how it ended in the records of its visits."""
+        """Stop the server of a cell, and note how it ended in the records of its visits (runs of load)."""
         visited = self._visited.pop(cell, None)
         if visited is None:
             return
@@ -269,9 +271,11 @@ def load_and_sample(
     probe: Probe | None = None,
     gil: GilWatch | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Load the server and sample it; return the figures of the load and the usage. Raises Failed.
+    """Load the server and sample it; return the figures of the load and the usage. Raises Failed when there are no
+    figures.
 
-    `gil`: counts waits for the GIL over all visits of one server, because one short visit has too few samples.
+    `gil`: counts waits for the GIL over all visits of one server (a visit is one run of load), because one short visit
+    has too few samples.
     """
     look = gil.look if gil is not None else nothing
     sampler = Sampler(server.session, port, look, experiment.host, experiment.pinned)

@@ -16,8 +16,7 @@ LEVEL = 0.95
 RESAMPLES = 2000
 REPEATS_MAX = 1000
 FREEDOM_MAX = 200
-"""With more degrees of freedom than this, Student's distribution for this number is used; it hardly changes any more.
-"""
+"""With more degrees of freedom than this, Student's distribution with this many is used: it hardly changes any more."""
 SEED = 0
 """Seed of the random resamples of the bootstrap: fixed, so that the same values give the same interval."""
 

@@ -44,7 +44,9 @@ VARIATION_MAX = 0.10
 ANSWERS_PER_USER_MIN = 3
 """If the users had fewer answers than this on average in a window, it is normal that some of them had none."""
 LITTLE_ERROR_MAX = 0.10
-"""Largest deviation from Little's law (users = rate x latency), as a share of the number of users."""
+"""A closed loop is "noisy" if it deviates from Little's law (users = rate x latency) by more than this share of the
+number of users: some of them did nothing.
+"""
 LITTLE_ANSWERS_MIN = 20
 """Answers per user below which Little's law is not checked: requests in flight at both ends of the window are then too
 large a part of all."""

@@ -49,7 +49,8 @@ class GilSampler:
 
 def sample_beside(loop: AbstractEventLoop, table: Table, every_s: float) -> None:
     """Start a thread that measures the wait for the GIL every `every_s` seconds until this loop is closed. For a
-    process in which the loop's own thread shows, by a timer, that it is not stuck.
+    process with an event loop: in a process without one, the thread that shows that the process is not stuck takes
+    these samples as well.
     """
 
     def run() -> None:

@@ -65,21 +65,25 @@ class Monitor:
         self.events: deque[dict[str, Any]] = deque(maxlen=20)
         """In the supervisor: which workers have ended, and why, the newest last."""
         self.tell: Callable[[str], object] = self.note
-        """Called with a sentence about each event, such as that a worker was replaced."""
+        """The function that is called with a sentence about each event, such as that a worker was replaced."""
         self._cpu: dict[int, float] = {}
-        """In the supervisor: the CPU seconds of each worker, by pid, when its last beat was seen."""
+        """In the supervisor: the CPU seconds of each worker, by pid, when it was last seen to have shown that it is not
+        stuck.
+        """
         self.on_beat: Callable[[], None] | None = None
-        """A function to call whenever this process beats or looks after its workers, at least every `on_beat_s`
-        seconds; None: there is nothing to call.
+        """A function to call whenever this process shows that it is not stuck or looks after its workers, at least
+        every `on_beat_s` seconds; None: there is nothing to call.
         """
         self.on_beat_s = float("inf")
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None
         self.traffic: TrafficMetrics | None = traffic_metrics(table) if counts else None
         self._certificates: Presented | None = None
         self._beats: dict[AbstractEventLoop, int] = {}
-        """When each loop of this process has beaten last, in nanoseconds of CLOCK_MONOTONIC."""
+        """When each event loop of this process has last shown, by its timer, that it is not stuck; in nanoseconds of
+        CLOCK_MONOTONIC.
+        """
         self._beating = Lock()
-        """Held while a loop's beat is recorded: the process may have several, in threads."""
+        """Held while `_beats` is changed: the process may have several event loops, each in a thread of its own."""
 
     def supervise(self) -> None:
         """Record that this process is a supervisor."""
@@ -91,7 +95,9 @@ class Monitor:
         self.table.row[WORKER_RANGE] = most << 32 | least
 
     def serving_workers(self) -> list[int]:
-        """Return the pids of the workers of all generations."""
+        """Return the pids of the workers of all generations. (A generation is a process that loads the application and
+        forks workers; during a reload there are two.)
+        """
         return [row.lanes[PID] for row in self.table.snapshot().rows if row.lanes[KIND] == WORKER]
 
     def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
@@ -145,9 +151,10 @@ class Monitor:
         self.table.row[CAPACITY] = capacity
 
     def beat_on(self, loop: AbstractEventLoop, runs_application: bool, number: int = 0) -> None:
-        """Show regularly, by a timer of this loop, that the process is not stuck: it has shown that when all its loops
-        have. Called in the thread that runs the loop. `runs_application`: True if the application runs in this thread
-        only; then the process is as busy as this thread. `number`: which of the process's loops it is, from 0.
+        """Show regularly, by a timer of this loop, that the loop is not stuck; the process counts as not stuck if none
+        of its loops is. Called in the thread that runs the loop. `runs_application`: True if the application runs in
+        this thread only; then the process is as busy as this thread. `number`: which of the process's loops it is, from
+        0.
         """
         if runs_application and number <= MOST_OTHER_LOOPS:
             self.table.row[OTHER_LOOPS + number - 1 if number else LOOP_THREAD] = get_native_id()
@@ -208,7 +215,8 @@ class Monitor:
     @contextmanager
     def serving(self, capacity: int, beats: bool) -> Iterator[None]:
         """Context manager for a process whose threads wait for their clients: record its capacity (requests at the same
-        time; 0: no bound). `beats`: True to beat from a thread, because there is no event loop.
+        time; 0: no bound). `beats`: True to show from a thread of its own that the process is not stuck, because there
+        is no event loop whose timer does so.
         """
         self.describe(capacity)
         if not beats:

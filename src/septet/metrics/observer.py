@@ -47,8 +47,9 @@ from septet.metrics.table import Table
 from septet.protocol import ServerExchange
 
 FLUSH_NS = 20_000_000
-"""A request that begins this many nanoseconds or more after the last flush (counts are added to the table) causes
-another. Only for such a request the kernel is asked how long it waited to be read, which costs a microsecond.
+"""Nanoseconds since the last flush (the addition of counts to the table of metrics) after which the next request that
+begins causes another flush. Only for such a request the kernel is asked how long its bytes lay unread, which costs a
+microsecond.
 """
 
 BUSY_PER_S = 4000
@@ -73,7 +74,9 @@ class _Answers:
         self._given = self._counted = 0
 
     def refill(self) -> None:
-        """Called when the deque `marks` is empty: count one answer, and put new marks into it."""
+        """Called when an answer finds no mark in the deque `marks`: count that answer, and put new marks into the
+        deque.
+        """
         self.marks.extend(_MARKS)  # first: in between, the number of answers is too low
         self._given += SPARSE
 
@@ -91,8 +94,8 @@ class RequestMetrics:
     """
 
     began: Callable[[Any], object]
-    """Called by a session with the exchange of a request that begins. If the request is measured, it is a method of
-    this object; if it is only counted, it is `set.add`, which is faster.
+    """The function that a session calls with the exchange of a request that begins: a method of this object if the
+    request is measured; `set.add`, which is faster, if it is only counted.
     """
 
     def __init__(self, table: Table) -> None:
@@ -113,7 +116,7 @@ class RequestMetrics:
         """Exchanges in flight whose duration is measured, and when each began, in nanoseconds of `time.monotonic_ns`.
         """
         self._answers: dict[str, dict[int, deque[None]]] = {}
-        """The deque of `_Answers.marks`, by method and status."""
+        """For each method and each status: the deque `marks` of its `_Answers`."""
         self._kinds: dict[tuple[str, int], _Answers] = {}
         self._use(self._begin_measured)
 
@@ -243,7 +246,9 @@ class LockedRequestMetrics(RequestMetrics):
 
 
 def request_metrics(table: Table) -> RequestMetrics:
-    """Return the class of observer that suits this interpreter, with or without a global lock, made for `table`."""
+    """Return an observer that counts in `table`: a `RequestMetrics` if the interpreter has a global lock, else a
+    `LockedRequestMetrics`.
+    """
     return RequestMetrics(table) if has_gil() else LockedRequestMetrics(table)
 
 

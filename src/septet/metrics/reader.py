@@ -77,7 +77,7 @@ class Histogram:
 
     @classmethod
     def of(cls, counts: Sequence[int], sum_s: float) -> "Histogram":
-        """Make a histogram. `counts`: the values of all BUCKETS lanes."""
+        """Make a histogram. `counts`: the number of samples in each of the BUCKETS buckets of the metrics table."""
         shown = len(BOUNDS_S)
         return cls((*counts[:shown], sum(counts[shown:])), sum_s)
 
@@ -111,12 +111,16 @@ def histogram(lanes: memoryview, first: int, sum_lane: int) -> Histogram:
 
 
 def durations(lanes: memoryview) -> Histogram:
-    """Return the histogram of the durations of all answered requests; while a process was busy, of a sample of them."""
+    """Return the histogram of the durations of all answered requests; while a process was busy, of a sample of them.
+    `lanes`: a row of the metrics table, or a sum of rows.
+    """
     return histogram(lanes, DURATION, DURATION_NS)
 
 
 def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
-    """Return the numbers of answers by method and class of status, without those that are 0."""
+    """Return the numbers of answers by method and class of status, without those that are 0. `lanes`: a row of the
+    metrics table, or a sum of rows.
+    """
     found = {}
     for index, method in enumerate(METHODS):
         for kind in range(CLASSES):
@@ -126,20 +130,20 @@ def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
 
 
 def answered(lanes: memoryview) -> int:
-    """Return the number of answers."""
+    """Return the number of answers. `lanes`: a row of the metrics table, or a sum of rows."""
     return sum(lanes[ANSWERS:ANSWERS_END])
 
 
 def in_flight(lanes: memoryview) -> int:
-    """Return the number of requests in flight. At least 0: a row is copied while its process writes to it, so it may be
-    inconsistent.
+    """Return the number of requests in flight. `lanes`: a row of the metrics table, or a sum of rows. At least 0: a row
+    is copied while its process writes to it, so it may be inconsistent.
     """
     return max(0, lanes[BEGUN] - lanes[ABORTED] - answered(lanes))
 
 
 @dataclass(slots=True)
 class _Seen:
-    """The figures of a process at one sample."""
+    """The figures of a process in one sample of the metrics table."""
 
     at_s: float
     cpu_s: float
@@ -152,21 +156,25 @@ class _Seen:
 
 @dataclass(slots=True, frozen=True)
 class Shares:
-    """How busy a process was between two samples. Each share is from 0 to 1."""
+    """How busy a process was between two samples. Each share is from 0 to 1, except `cpu`."""
 
     cpu: float = 0.0
-    """The CPUs that its threads used on average; more than 1 if they run at the same time."""
+    """The number of CPUs that the process's threads used on average; more than 1 if several run at the same time."""
     saturation: float = 0.0
-    """The busy share of the process's threads, or of its event loop, whichever is larger."""
+    """How busy the process was, the largest of: the share of its capacity (requests at the same time) that was in use;
+    the mean busy share of its event loops; and, if it has neither, `cpu`. At most 1.
+    """
     serves: bool = True
-    """True if the process serves clients; False for a supervisor and for a generation that has workers."""
+    """True if the process serves clients; False for a supervisor, and for a process that loads the application and only
+    forks workers.
+    """
     loops: tuple[float, ...] = ()
-    """The busy share of each event loop that runs the application in its own thread."""
+    """For each event loop that runs the application in its own thread: the share of the time for which it was busy."""
 
 
 class Reader:
-    """Reads the table, in the one process that answers questions about metrics. `tick` must be called about once a
-    second.
+    """Computes figures from the table of metrics, in the one process that answers questions about them. `tick` must be
+    called about once a second.
     """
 
     def __init__(self, table: Table, state: Callable[[], str]) -> None:
@@ -251,7 +259,9 @@ class Reader:
         return self._table.snapshot()
 
     def saturation(self) -> float:
-        """Return the mean saturation of the processes that serve, from 0 to 1."""
+        """Return how busy the processes that serve clients are on average (the mean of `Shares.saturation`), from 0 to
+        1.
+        """
         found = [share.saturation for share in self._shares.values() if share.serves]
         return sum(found) / len(found) if found else 0.0
 
@@ -314,7 +324,8 @@ class Reader:
 
     def _lately(self, snapshot: Snapshot, read: Callable[[memoryview], Histogram]) -> dict[str, Any]:
         """Return count and mean of a histogram since the server began, with quantiles of the last interval between
-        samples if it had any, else since the beginning. read: makes the histogram from the lanes of a row.
+        samples if it had any samples of this kind, else since the beginning. read: makes the histogram from a row of
+        the metrics table.
         """
         whole = read(snapshot.total)
         late = whole.less(read(self._before[1].total)) if self._before is not None else whole
@@ -376,7 +387,9 @@ def workers(snapshot: Snapshot) -> dict[str, int] | None:
 
 
 def loop_threads(lanes: memoryview) -> list[int]:
-    """Return the kernel's ids of the threads that run the event loops and the application."""
+    """Return the kernel's ids of the threads that run the event loops and the application. `lanes`: the row of a
+    process in the metrics table.
+    """
     others = lanes[OTHER_LOOPS : OTHER_LOOPS + MOST_OTHER_LOOPS].tolist()
     return [thread for thread in (lanes[LOOP_THREAD], *others) if thread]
 

@@ -78,7 +78,9 @@ def slowest(records: list[Record]) -> list[Record]:
 
 
 def write(row: memoryview, records: list[Record]) -> None:
-    """Write the requests into the text lanes of a row, as many as there is room for. `row`: its 64-bit lanes."""
+    """Write the requests, as JSON, into the columns for text of a row of the metrics table, as many as there is room
+    for. `row`: the row's 64-bit integers.
+    """
     octets = row.cast("B")
     text = b""
     for record in records:  # as many as there is room for, the slowest first

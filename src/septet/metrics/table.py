@@ -70,11 +70,11 @@ twice or not at all.
 """
 
 _WORD = 0
-"""Lane of the row with control words: (a count of changes << 32) | (the row that is being moved << 1) | which of the
+"""Column of the row with control words: (a count of changes << 32) | (the row that is being moved << 1) | which of the
 two rows of ended processes is current.
 """
 _HIGHEST = 1
-"""Lane of the row with control words: the number of the highest row that was ever given out."""
+"""Column of the row with control words: the number of the highest row that was ever given out."""
 _ENDED = (1, 2)
 _FIRST = 3
 
@@ -96,7 +96,8 @@ class Snapshot:
     """A copy of the whole table at one time."""
 
     total: memoryview
-    """The lanes of all rows added. Those from COUNTERS to COUNTERS_END are sums over all processes that ever had a row.
+    """The sum of all rows, column by column. The columns from COUNTERS to COUNTERS_END are sums over all processes that
+    ever had a row.
     """
     rows: tuple[Row, ...]
 
@@ -121,13 +122,17 @@ class Table:
         processes.
         """
         self._busy = False
-        """True while this process is changing the table, in `allot` or `retire`."""
+        """True while this process is changing the table, in `allot` or `retire`. If a signal handler calls `retire`
+        meanwhile, its row is left to the call that it has interrupted.
+        """
         self._to_move: deque[int] = deque()
         if is_new:
             self._lanes[_HIGHEST] = _FIRST - 1
         self.number = 0
         self.row = memoryview(bytearray(ROW_BYTES)).cast("Q")
-        """The lanes (64-bit integers) of this process's row, to which no other process writes."""
+        """The row of this process: 64-bit integers, by the indices in `metrics.lanes`. No other process writes to
+        it.
+        """
         forked.register(self)
 
     @classmethod
@@ -189,7 +194,9 @@ class Table:
         self.row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
 
     def allot_to_interpreter(self) -> int:
-        """Return the number of a free row for an interpreter of this process. Raises OSError as `allot` does."""
+        """Return the number of a free row for an interpreter of this process. Raises OSError (EAGAIN) if there is
+        none.
+        """
         number = self.allot()
         self._lanes[number * ROW_LANES + KIND] = INTERPRETER
         return number
@@ -341,8 +348,9 @@ class Table:
 
 
 def _of_processes(rows: list[Row]) -> list[Row]:
-    """Return a row for each process: its own, with the counts of its interpreters added. Of the times at which they
-    have beaten the earliest counts, because a process stands still if one of its interpreters does.
+    """Return a row for each process: its own, with the counts of its interpreters added. The time when it last showed
+    that it is not stuck is the earliest of its interpreters' times, because a process stands still if one of its
+    interpreters does.
     """
     interpreters = [row.lanes for row in rows if row.lanes[KIND] == INTERPRETER]
     if not interpreters:

@@ -43,14 +43,14 @@ _CLASSES = {
 
 class TrafficMetrics:
     """Counts TLS handshakes, HTTP/2 streams and WebSockets; implements `rules.Traffic`. All threads of a process may
-    use it, and it goes on working after a fork. No addition has a call in it, so under the interpreter's global lock
-    each is one step.
+    use it, and it goes on working after a fork. No lock is needed under the interpreter's global lock: an addition
+    calls no function, so no other thread runs in the middle of it.
     """
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._counts = [0] * COUNTERS_END
-        """Counts that are not yet added to the process's row, by lane."""
+        """Counts that are not yet added to the process's row of the metrics table, by the index of their column."""
 
     def flush(self) -> None:
         """Add what was counted since the last flush to the process's row of the table."""
@@ -155,9 +155,11 @@ class LockedTrafficMetrics(TrafficMetrics):
 
 
 def traffic_metrics(table: Table) -> TrafficMetrics:
-    """Return the counter that suits this interpreter."""
+    """Return an object that counts in `table`: a `TrafficMetrics` if the interpreter has a global lock, else a
+    `LockedTrafficMetrics`.
+    """
     return TrafficMetrics(table) if has_gil() else LockedTrafficMetrics(table)
 
 
 _KEPT = (HTTP2_REQUESTS, HTTP2_RESETS, WS_RECEIVED, WS_SENT, WS_RECEIVED_BYTES, WS_SENT_BYTES)
-"""The lanes whose counts are kept in a list until `flush`."""
+"""The columns of the metrics table whose counts are kept in a list until `flush`."""

@@ -1,4 +1,6 @@
-"""Reads the counts of TLS connections and WebSockets from the table, as plain values; `metrics.traffic` counts them."""
+"""Reads the counts of TLS connections, HTTP/2 and WebSockets from the table of metrics, as plain values;
+`metrics.traffic` counts them.
+"""
 
 from typing import Any
 
@@ -27,7 +29,9 @@ from septet.metrics.table import Snapshot
 
 
 def handshakes(lanes: memoryview) -> dict[tuple[str, bool], int]:
-    """Return the numbers of completed handshakes by version and by whether a session was resumed."""
+    """Return the numbers of completed handshakes by version and by whether a session was resumed. `lanes`: a row of the
+    metrics table, or a sum of rows.
+    """
     return {
         (version, resumed): lanes[TLS_HANDSHAKES + 2 * index + resumed]
         for index, version in enumerate(TLS_VERSIONS)
@@ -36,7 +40,9 @@ def handshakes(lanes: memoryview) -> dict[tuple[str, bool], int]:
 
 
 def failed_handshakes(lanes: memoryview) -> dict[str, int]:
-    """Return the numbers of failed handshakes by class of reason."""
+    """Return the numbers of failed handshakes by class of reason. `lanes`: a row of the metrics table, or a sum of
+    rows.
+    """
     return {why: lanes[TLS_FAILED + index] for index, why in enumerate(TLS_FAILURES)}
 
 
@@ -58,7 +64,9 @@ _CERTIFICATES = range(MOST_CERTIFICATES)
 
 
 def websocket_ends(lanes: memoryview) -> dict[str, int]:
-    """Return the numbers of ended WebSockets by class of close code."""
+    """Return the numbers of ended WebSockets by class of close code. `lanes`: a row of the metrics table, or a sum of
+    rows.
+    """
     return {kind: lanes[WS_CLOSED + index] for index, kind in enumerate(WS_ENDS)}
 
 

@@ -49,7 +49,7 @@ SWITCHES = frozenset(
         "log-reopen",
     ]
 )
-"""Options that take no value on the command line."""
+"""Options of uWSGI that take no value on its command line."""
 
 _ON, _OFF = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 

@@ -20,8 +20,9 @@ from septet.http.grammar import WHITESPACE, is_host
 from septet.proxies.addresses import Node, parse_node
 
 _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
-"""The scheme of a request, by the value that a proxy gives: some give that of the WebSocket that the client asks
-for."""
+"""The scheme of a request, by the value in the proxy's field. Some proxies give the scheme of the WebSocket that the
+client asks for (ws, wss).
+"""
 
 _USUAL_PORTS = (b"80", b"443")
 
@@ -90,8 +91,8 @@ def select_kind(fields: Fields, kind: str) -> Fields:
 
 
 _SAYING = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
-"""The X-Forwarded-* fields by which the server tells that a proxy uses this kind. X-Forwarded-Port is not among them:
-it is read only beside X-Forwarded-Host.
+"""The X-Forwarded-* fields by which the server recognises a proxy that writes X-Forwarded-* and not Forwarded.
+X-Forwarded-Port is not among them: it is read only beside X-Forwarded-Host.
 """
 
 
@@ -170,8 +171,10 @@ def _bracketed(text: str) -> str:
 
 
 def _with_port(host: bytes, port: bytes) -> bytes:
-    """Return `host` with `port` appended if it has none. Ports 80 and 443 are left out with either scheme: a balancer
-    behind the one that ended TLS sends 80 with https. Raises ProtocolError(400) if `port` is no port."""
+    """Return `host` with `port` appended if it has none. Ports 80 and 443 are left out with either scheme: behind a
+    proxy that ends TLS, a second proxy may give port 80 although the scheme is https. Raises ProtocolError(400) if
+    `port` is no port.
+    """
     if not port.isdigit() or int(port[:6]) > 65535:
         raise _malformed("X-Forwarded-Port")
     has_port = b":" in host.rpartition(b"]")[2]

@@ -52,7 +52,7 @@ class Endpoints(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A decoded header of either version."""
+    """A decoded header of the PROXY protocol, version 1 or 2."""
 
     length: int
     """Bytes of the header; the connection's own bytes follow."""
@@ -67,7 +67,9 @@ class Header(NamedTuple):
 
     @property
     def names_client(self) -> bool:
-        """True if the header gives the address from which the bytes after it come. If not, they may be any client's."""
+        """True if the header gives the address of the client that sends the bytes after it. If not, any client may have
+        sent them.
+        """
         return self.local or (self.endpoints is not None and self.endpoints.client is not None)
 
 

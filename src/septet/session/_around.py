@@ -33,7 +33,7 @@ class Inner(ServerProtocol, Protocol):
 
 
 class Around:
-    """The members of `protocol.ServerProtocol` whose values are those of the wrapped protocol, `_inner`."""
+    """Passes on those members of `protocol.ServerProtocol` that are the same for the wrapped protocol, `_inner`."""
 
     __slots__ = ("_inner",)
 

@@ -49,7 +49,9 @@ class Http1Exchange(OutputQueue):
     _rules: Rules
     http: Http1Codec
     request: Request
-    """The current request: `http.request`, stored here as well because it is read several times in each exchange."""
+    """The current request. The codec (`http`) holds it as well; it is stored here because it is read several times in
+    each exchange.
+    """
     client: tuple[str, int] | None
     server: tuple[str, int | None]
     tls: TlsInfo | None

@@ -218,7 +218,7 @@ class Answering(RequestBody):
                 self._session.has_turn(self)
 
     def _send_end(self) -> None:
-        """Send the end of the stream alone, or with trailers."""
+        """Send the frame that ends the stream: the trailers if there are any, else an empty DATA frame."""
         codec = self._session.codec
         if self._trailers:
             codec.send_head(self.stream, self._trailers, True)

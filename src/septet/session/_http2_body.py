@@ -214,9 +214,9 @@ class RequestBody:
 
     @property
     def ends_soon(self) -> bool:
-        """True if the client may send the rest of its request after the answer: the request was not refused, the client
-        does not wait for 100 Continue, and neither what has come of the body nor what is missing by its Content-Length
-        is more than LATE_BYTES.
+        """True if the rest of the request is received and discarded after the answer; else the stream is reset. It is
+        received if the request was not refused, the client does not wait for 100 Continue, and neither what has come of
+        the body nor what is missing by its Content-Length is more than LATE_BYTES.
         """
         request = self.request
         asks_first = request.expects_continue and not (self._continued or self._received)

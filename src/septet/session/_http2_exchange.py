@@ -31,7 +31,9 @@ class Http2Exchange(Answering):
     __slots__ = ()
 
     tunnel: Any
-    """The messages of a WebSocket; set by `upgrade`, and not before. See `session._http2_websocket`."""
+    """The state of the WebSocket (`session.websocket.State`), with its messages and frames. Set by `upgrade`, and not
+    before.
+    """
 
     file: FileRegion | None = None
     extended = True
@@ -67,7 +69,9 @@ class Http2Exchange(Answering):
         self.waits_for_body = False
         """True if the application waits for more of the body."""
         self.queued = False
-        """True if the exchange is in the session's queue of those that have content to send, or waits for a window."""
+        """True if the exchange is among those that have content to send: in the session's queue of senders, or left out
+        of it until the client's flow-control windows have room.
+        """
         self.due_at: float | None = None
         """What `deadline` returned last: when the client's time is up, in seconds; None if there was no deadline."""
         self.called_ns = self.answered_ns = 0
@@ -80,7 +84,9 @@ class Http2Exchange(Answering):
         self._continued = False
         self._fault: ProtocolError | None = None
         self._end_queued = False
-        """True if the stream is to be ended when all content in `later` has been sent."""
+        """True if the application has given its whole answer, so that the stream is to be ended when all content in
+        `later` has been sent.
+        """
         self._trailers: Fields = ()
         self._pace: Pace | None = None
 
@@ -174,7 +180,9 @@ class Http2Exchange(Answering):
 
     @property
     def moved(self) -> int:
-        """Bytes that the client has sent or taken on this stream."""
+        """The client's progress on this stream, for the deadline: the bytes of the body that it has sent, plus the
+        bytes of the answer for which its flow-control windows had room.
+        """
         queued = sum(item.count if isinstance(item, FileRegion) else len(item) for item in self.later or ())
         return self._received + self.sent - queued
 

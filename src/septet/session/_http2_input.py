@@ -31,16 +31,20 @@ from septet.session._http2_state import Http2State
 from septet.session.phases import LINGER, LINGER_BYTES, OVER
 
 EARNED_BY_REQUEST = 10
-"""Number of useless frames that the client may send in addition for each request that it makes."""
+"""For each request that the client makes: the number by which its allowance of useless frames (PING, SETTINGS,
+WINDOW_UPDATE and others) is raised.
+"""
 EARNED_BY_CONTENT = 4
-"""Number of useless frames that the client may send in addition for each frame of content, in either direction: for
-each one, some clients send WINDOW_UPDATE both for the stream and for the connection.
+"""For each frame of content, in either direction: the number by which the client's allowance of useless frames is
+raised. Some clients send WINDOW_UPDATE both for the stream and for the connection after each frame of content.
 """
 
 RETRY_AFTER_S = 1
 
 DRAIN_PING = b"septet.."
-"""Content of the PING by which a session finds out that the client has read its GOAWAY."""
+"""Content of the PING that is sent after a GOAWAY: the client's answer to it shows that the client has read the
+GOAWAY.
+"""
 
 _INVALID = Request("GET", b"", b"", b"", VERSION, ())
 """The request of an exchange that answers an invalid head with an error, since there is no valid request."""
@@ -89,8 +93,8 @@ class Http2Input(Http2State):
         return self.go_on()
 
     def _break_off(self) -> None:
-        """End all streams now, and the connection when its output has been sent: a GOAWAY that says what the client did
-        wrong.
+        """End all streams now, because the client has broken the protocol. The connection ends when its output has been
+        sent, which includes a GOAWAY that says what the client did wrong.
         """
         self._closing = self._lingers = True
         for exchange in list(self._exchanges.values()):
@@ -157,7 +161,9 @@ class Http2Input(Http2State):
             self.has_turn(exchange)
 
     def _data(self, event: DataReceived) -> None:
-        """Give content to its exchange, and open the connection's window again at once."""
+        """Give content to its exchange, and let the client send as much more on the connection at once, whether the
+        exchange has used the content or not.
+        """
         stream, count, data = event.stream_id or 0, event.flow_controlled_length or 0, event.data
         assert data is not None, "the library has it"
         self.codec.took(count)
@@ -182,8 +188,8 @@ class Http2Input(Http2State):
         unfinished[stream] = 0
 
     def _discard(self, stream: int, count: int) -> None:
-        """Count content for a request that was answered before its body was complete, and end the stream of a client
-        that sends much of it.
+        """Count content for a request that was answered before its body was complete. After more than LATE_BYTES of it
+        the stream is reset.
         """
         self._unfinished[stream] += count
         if self._unfinished[stream] > LATE_BYTES:
@@ -234,7 +240,9 @@ class Http2Input(Http2State):
             exchange.was_reset()
 
     def _window_updated(self, event: WindowUpdated) -> None:
-        """Let exchanges send that waited for room in a window."""
+        """Queue the exchanges again that had content to send and waited for room in the flow-control window that has
+        grown.
+        """
         self._control.spend()
         if not event.stream_id:
             self._try_again()
@@ -247,7 +255,9 @@ class Http2Input(Http2State):
         self._try_again()
 
     def _try_again(self) -> None:
-        """Let all exchanges send that waited, because any window may have room now."""
+        """Queue all exchanges again that had content to send and waited for room in a flow-control window: any window
+        may have room now.
+        """
         for exchange in self._stalled.values():
             self._senders.add(exchange.urgency, exchange)
         self._stalled.clear()
@@ -286,6 +296,6 @@ _HANDLERS: dict[type[Event], Callable[[Http2Input, Any], None]] = {
     PingAckReceived: Http2Input._ping_answered,
     ConnectionTerminated: Http2Input._client_leaves,
 }
-"""The method for each event of the library. Every other event counts as a useless frame, of which a client may send
-only so many.
+"""The method for each event of the library. Every other event counts as a useless frame, and a client that sends too
+many of those is disconnected.
 """

@@ -8,14 +8,18 @@ from septet.session._http2_input import EARNED_BY_CONTENT
 from septet.session._http2_state import Http2State
 
 SEND_BYTES = 65536
-"""Bytes of content of which frames are made in one go, when all earlier output has been sent."""
+"""Bytes of content after which no more frames are made at a time. New frames are made only when all earlier output has
+been sent.
+"""
 
 FRAME_BYTES = 16384
-"""Most bytes of one exchange's content that are sent before the next exchange's content."""
+"""Most bytes of one exchange's content that are sent before it is the turn of the next exchange; SEND_BYTES for a part
+of a file.
+"""
 
 OUTPUT_BYTES = 1 << 20
-"""Bytes of waiting output at which the connection is cut. Output beyond SEND_BYTES consists of answers to control
-frames, of a client that does not read them.
+"""Bytes of waiting output at which the connection is cut. Content makes up only about SEND_BYTES of it; the rest are
+answers to the control frames of a client that does not read them.
 """
 
 
@@ -43,8 +47,8 @@ class Http2Output(Http2State):
         return bool(self.output) or self.file is not None
 
     def _make_frames(self) -> None:
-        """Make frames of at most SEND_BYTES of what exchanges have queued; or set `file`, so that the model reads a
-        piece of a file for the next frame.
+        """Make frames of what exchanges have queued, until there are SEND_BYTES of content; or set `file`, so that the
+        model reads a part of a file for the next frame.
         """
         senders, codec, made = self._senders, self.codec, 0
         while len(senders) and made < SEND_BYTES:

@@ -129,8 +129,8 @@ class Http2State:
         self._sent = 0
         """Bytes of output that the socket has taken."""
         self._earned_at: float | None = None
-        """When `_control` and `_resets` were last raised for the time that had passed, in seconds on the clock of
-        `deadline`; None before the first call.
+        """When the client's allowances (`_control` for useless frames, `_resets` for resets of streams) were last
+        raised for the time that had passed, in seconds on the clock of `deadline`; None before the first call.
         """
         self._announced_at: float | None = None
         """When `deadline` was first called after `drain`, in seconds on its clock. DRAINING_S later the client may open
@@ -144,8 +144,8 @@ class Http2State:
         """The exchange whose deadline was returned last; None if it was the connection's own."""
 
     def go_on(self) -> Want:
-        """Enter the phase that follows from what waits, and return what the connection wants in it. This method and
-        those after it are implemented by the parts of `Http2Session`.
+        """Enter the next phase, by what the connection has to do (call applications, send output, or wait), and return
+        what it wants in it. This method and those after it are implemented by the parts of `Http2Session`.
         """
         raise NotImplementedError
 

@@ -21,7 +21,7 @@ from septet.websocket.handshake import opening
 from septet.websocket.tunnel import INTERNAL_ERROR, QUEUE_BYTES, SERVICE_RESTART, Message, TunnelOptions
 
 CLOSE_S = 5.0
-"""Seconds in which a client must answer our Close frame."""
+"""Seconds in which a client must answer our Close frame; after that the stream is reset."""
 
 STOPPING = "the server stops"
 
@@ -34,7 +34,7 @@ def open_websocket(
     Args:
         subprotocol: the one that the application has chosen, or None.
         fields: the application's header fields for the answer.
-        make_state: class of the tunnel, `session.websocket.State`.
+        make_state: the class that keeps the WebSocket's messages and frames, `session.websocket.State`.
     """
     handshake = opening(exchange.request)
     tunnel = make_state(options, handshake.extensions)

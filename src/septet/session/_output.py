@@ -82,8 +82,8 @@ class OutputQueue:
         return WRITE
 
     def _queue(self, data: bytes, body: Part) -> Want:
-        """Append `data` to the queue, and then `body` if it is a FileRegion (bytes are in `data` already). Returns what
-        the connection wants next.
+        """Append `data` to the queue, and then `body` if it is a FileRegion; a body in memory is part of `data`
+        already. Returns what the connection wants next.
         """
         if self.lost:
             return CLOSE
@@ -100,8 +100,8 @@ class OutputQueue:
         return WRITE
 
     def _enqueue(self, data: bytes, body: Part) -> None:
-        """Append `data` to `later`, and then `body` if it is a FileRegion. Small pieces in memory are joined, since an
-        application may give very many.
+        """Append `data` to `later`, and then `body` if it is a FileRegion; a body in memory is part of `data` already.
+        Small pieces in memory are joined, since an application may give very many.
         """
         later = self.later
         if later is None:

@@ -19,7 +19,7 @@ keeps memory for a third more than the most that was written to it.
 """
 
 SEND_BYTES = 65536
-"""Bytes of plaintext that are encrypted for one send(2)."""
+"""Most bytes of plaintext that are encrypted for one send(2)."""
 
 HANDSHAKE = Phase("handshake", READ, lambda timeouts: timeouts.handshake, idle=True)
 """Phase: the client must send its part of the handshake; the deadline runs from the beginning of the connection."""

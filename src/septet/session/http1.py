@@ -31,8 +31,9 @@ class Session(Http1Exchange):
     __slots__ = ("_admitted", "_discarded", "_draining", "_pace", "ended", "exchange", "tunnel")
 
     tunnel: Any
-    """The messages of a WebSocket, set by `upgrade` (see `session.websocket`), or the session of HTTP/2 that takes the
-    calls (see `session.prior_knowledge`). Not set as long as the connection speaks HTTP/1.1.
+    """Not set as long as the connection speaks HTTP/1.1. After `upgrade`: the state of the WebSocket
+    (`session.websocket.State`). In a connection that has become HTTP/2: the HTTP/2 session to which this object passes
+    all calls (see `session.prior_knowledge`).
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class Session(Http1Exchange):
         """True if `rules.admission` counts the current request as in flight."""
         self._discarded = 0
         self._draining = False
-        """True if the server has a successor (`drain` was called) and need not stop at once (`stop` was not called)."""
+        """True if the server has a successor, a newer process that serves new clients (`drain` was called), and need
+        not stop at once (`stop` was not called).
+        """
 
     # What the carrier reads and calls
 
@@ -213,7 +216,7 @@ class Session(Http1Exchange):
     def stop(self) -> Want:
         """Take no further request: close now if no request is in flight, else after the answer.
 
-        If some of a head has come, its rest has STOPPING_S to come, and so has a body that the session collects.
+        If a head has come in part, or a body that the session collects, the rest of it must come within STOPPING_S.
         """
         self.http.stopping = True
         self._draining = False
@@ -224,9 +227,9 @@ class Session(Http1Exchange):
         return self.phase.want
 
     def drain(self) -> Want:
-        """Called when the server has a successor: take no further request once an answer has told the client that the
-        connection ends. That is the answer to the present request, or to the next one if the head of the present answer
-        has been sent already. An idle connection ends after DRAINING_S.
+        """Called when the server has a successor, a newer process that serves new clients: take no further request once
+        an answer has told the client that the connection ends. That is the answer to the present request, or to the
+        next one if the head of the present answer has been sent already. An idle connection ends after DRAINING_S.
         """
         self.http.stopping = self._draining = True
         if self.phase.idle:
@@ -268,7 +271,9 @@ class Session(Http1Exchange):
         return self._go_on_with(request)
 
     def _go_on_with(self, request: Request) -> Want:
-        """Go on with a request whose head has come, and return the next want."""
+        """Handle a request whose head has come: refuse it, collect its body, or have the application called. Returns
+        what the connection wants next.
+        """
         self.request = request
         if not self._admit(request):
             return self.phase.want
@@ -282,8 +287,10 @@ class Session(Http1Exchange):
         return RUN
 
     def _await_request(self) -> Want:
-        """Wait for the rest of a head. Re-entering the phase does not restart its deadline, so a head cannot be kept
-        alive byte by byte."""
+        """Wait for the next request, or for the rest of its head, and return what the connection wants. If the
+        connection waits for the rest of a head already, the deadline is not restarted, so a head cannot be kept alive
+        byte by byte.
+        """
         if self.http.ended:
             return self._enter(OVER)
         phase = HEAD if self.http.pending or self.phase is HEAD else IDLE

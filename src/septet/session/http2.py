@@ -47,10 +47,12 @@ from septet.session.observed import ObservedSession
 from septet.session.phases import LINGER, OVER, Pace
 
 EARNED_PER_S = 50
-"""Number of useless frames that the client may send in addition for each second that passes."""
+"""For each second that passes: the number by which the client's allowance of useless frames (PING, SETTINGS,
+WINDOW_UPDATE and others) is raised.
+"""
 RESETS_PER_S = 5
-"""Number of streams that the client may reset in addition for each second that passes: clients cancel requests whose
-answer their user does not wait for.
+"""For each second that passes: the number by which the client's allowance of resets of streams is raised. Clients
+cancel requests whose answer their user does not wait for.
 """
 
 SERVED_BEFORE_OTHERS = 1000
@@ -79,8 +81,8 @@ class Http2Session(Http2Input, Http2Output):
 
     @classmethod
     def instead_of(cls, session: Session) -> "Http2Session":
-        """Return the HTTP/2 session that takes the place of `session`, which speaks HTTP/1.1 and has had no request. It
-        serves as `rules.Rules.http2`.
+        """Return the HTTP/2 session that takes the place of `session`, which speaks HTTP/1.1 and has had no request.
+        Where HTTP/2 is offered, this method is the value of `rules.Rules.http2`.
         """
         unread_ms = session.unread_ms if isinstance(session, ObservedSession) else _unknown
         own = cls(session.rules, session.client, session.server, session.peer, session.http.scheme, unread_ms)
@@ -145,9 +147,9 @@ class Http2Session(Http2Input, Http2Output):
     # What the carrier has to do next
 
     def go_on(self) -> Want:
-        """Enter the phase that follows from what waits, and return what the connection wants in it. First come
-        applications to be called or woken, if the model runs several exchanges at the same time; then output; then what
-        `_waiting` returns. Called after every change.
+        """Enter the next phase, and return what the connection wants in it. First come applications to be called or
+        woken, if the model runs several exchanges at the same time; then output; then what `_waiting` returns. Called
+        after every change.
         """
         current = self._current
         if current is not None and current.answered:
@@ -262,7 +264,9 @@ class Http2Session(Http2Input, Http2Output):
         return due
 
     def _earn(self, now: float) -> None:
-        """Raise the client's allowances for the time that has passed, about once a second."""
+        """Raise the client's allowances of useless frames and of resets for the time that has passed, about once a
+        second.
+        """
         if self._earned_at is None:
             self._earned_at = now
         elif now - self._earned_at >= 1:

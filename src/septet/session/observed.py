@@ -1,4 +1,4 @@
-"""Sessions that keep more of a request than when it began and ended, for access logs, metrics and request ids.
+"""Sessions that record more about a request than its beginning and its end, for access logs, metrics and request ids.
 
 They are made in place of `Session` only when an option asks for it (`Service.accepted`), so that other servers pay
 nothing.
@@ -50,7 +50,7 @@ class NotingSession(ObservedSession):
     ) -> None:
         super().__init__(rules, client, server, unread_ms, scheme)
         self.accepted_ns = rules.clock()
-        """When the server had accepted the connection, which the session's birth follows at once."""
+        """When the server accepted the connection, in ns on `rules.clock`; the session is made right after that."""
         self._forget_notes()
 
     def _forget_notes(self) -> None:

@@ -74,7 +74,9 @@ class Pace:
         self.timeout = timeout
         self._rate = rate
         self._left = timeout
-        """Seconds left at the last call of `deadline`."""
+        """Seconds that the client had left at the last call of `deadline` or `waited`; the full timeout before the
+        first.
+        """
         self._asked_at: float | None = None
         """When `deadline` was last called; None before the first call, and after `waited`."""
         self._moved: int | None = None
@@ -93,8 +95,10 @@ class Pace:
         return now + self._left
 
     def waited(self, now: float, moved: int) -> None:
-        """Report that a wait for this client alone, which began with the last call of `deadline`, has ended. `now` and
-        `moved` as for `deadline`."""
+        """Report that a wait for this client alone, which began with the last call of `deadline`, has ended: all of it
+        counts against the client. `now`: seconds, on the clock of `deadline`. `moved`: bytes that the client has sent
+        or taken.
+        """
         if self._asked_at is not None:
             self._left -= now - self._asked_at
             self._asked_at = None

@@ -21,7 +21,9 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 class PriorKnowledge(Session):
-    """A session whose client's first bytes will show whether it speaks HTTP/1.1 or HTTP/2."""
+    """A session that waits for the first bytes of its client, which show whether the client speaks HTTP/1.1 or HTTP/2.
+    It then changes its class: to an ordinary session of HTTP/1.1, or to a `Forwarding`.
+    """
 
     __slots__ = ()
 
@@ -123,7 +125,7 @@ class Forwarding(Session):
 
 
 class PriorKnowledgeObserved(PriorKnowledge, ObservedSession):
-    """A `PriorKnowledge` with the attributes of `ObservedSession`."""
+    """A `PriorKnowledge` which, if its client speaks HTTP/1.1, becomes an `ObservedSession`."""
 
     __slots__ = ()
 
@@ -155,7 +157,9 @@ LOOKING: dict[type[Session], type[PriorKnowledge]] = {
     ObservedSession: PriorKnowledgeObserved,
     NotingSession: PriorKnowledgeNoting,
 }
-"""By each class of HTTP/1.1 session: the class with which a connection begins if its client may speak HTTP/2."""
+"""For each class of HTTP/1.1 session: the class with which a connection begins instead if its client may speak
+HTTP/2.
+"""
 
 _PLAIN: dict[type[Session], type[Session]] = {looking: plain for plain, looking in LOOKING.items()}
 

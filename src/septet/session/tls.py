@@ -94,8 +94,9 @@ class Tls(TlsOutput):
         self._wrap = wrap
         self._rules = rules
         self._tls: ssl.SSLObject | None = None
-        """None before the first bytes, and once the inner protocol's bytes pass unchanged: after close_notify, or in
-        the answer to a client that does not speak TLS."""
+        """OpenSSL's object for this connection. None before the first bytes, and once the inner protocol's bytes pass
+        unchanged: after close_notify, or in the answer to a client that does not speak TLS.
+        """
         self._incoming: Any = None
         self._outgoing: Any = None
         self._own: Phase | None = HANDSHAKE
@@ -238,7 +239,7 @@ class Tls(TlsOutput):
 
     def _begin(self, data: bytes) -> bool:
         """Look at `data`, all bytes of the connection so far: read the PROXY header if one is due, and make OpenSSL's
-        object if TLS follows. Returns True in that case; the bytes for the handshake are in `_preface` then.
+        object if TLS follows. Returns True if TLS follows; then the bytes for the handshake are in `_preface`.
         """
         inner = self._inner
         self._preface = b""
@@ -261,7 +262,7 @@ class Tls(TlsOutput):
 
     def _answer_in_plain(self, fault: ProtocolError) -> bool:
         """Send the answer to `fault` unencrypted, because the client does not speak TLS or its PROXY header is
-        malformed. Returns False, as `_begin` does then.
+        malformed. Returns False, which `_begin` then returns as well.
         """
         self._preface = b""
         self._own = None

@@ -33,7 +33,7 @@ from septet.websocket.handshake import opening
 from septet.websocket.tunnel import INTERNAL_ERROR, QUEUE_BYTES, SERVICE_RESTART, Message, Tunnel, TunnelOptions
 
 CLOSE_S = 5.0
-"""Seconds in which a client must answer our Close frame."""
+"""Seconds in which a client must answer our Close frame; after that the connection is closed."""
 
 QUIET = Phase("websocket", READ, lambda timeouts: timeouts.ping)
 """Phase: the WebSocket is open, and there is neither output for the client nor news for the application."""
@@ -121,7 +121,9 @@ class WebSocketSession(Session):
         return self._next()
 
     def _next(self) -> Want:
-        """Enter the phase that follows from what waits (see the module), and return what the connection wants in it."""
+        """Enter the phase that follows from what waits (news for the application, output for the client, or nothing),
+        and return what the connection wants in it.
+        """
         tunnel = self.tunnel
         if self.lost:
             return CLOSE
@@ -273,8 +275,8 @@ class WebSocketSession(Session):
         return self._next()
 
     def drain(self) -> Want:
-        """Called when a successor serves new clients: close the WebSocket with 1012, so that the client connects to the
-        successor.
+        """Called when the server has a successor, a newer process that serves new clients: close the WebSocket with
+        1012, so that the client connects again, to the successor.
         """
         return self.stop()
 
@@ -406,4 +408,4 @@ _OPENED: dict[type[Session], type[WebSocketSession]] = {
     ObservedSession: ObservedWebSocketSession,
     NotingSession: NotingWebSocketSession,
 }
-"""The class that each class of session becomes when its WebSocket is opened."""
+"""For each class of session: the class that its object takes when a WebSocket is opened."""

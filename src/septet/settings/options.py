@@ -48,8 +48,8 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """A rule: one of several names. `names` returns them; it is called only when they are needed, because that of the
-    models reads a directory.
+    """A rule: one of several names. `names` is a function that returns them; it is called only when they are needed,
+    because the one for the models reads a directory.
     """
 
     names: Callable[[], tuple[str, ...]]
@@ -170,8 +170,8 @@ class Option:
         return tuple(several)
 
     def check(self, value: Any) -> None:
-        """Raise ValueError("must be ...") unless the option's rule allows `value`: for an option with several values,
-        one of them.
+        """Raise ValueError("must be ...") unless the option's rule allows `value`. For an option that may be repeated,
+        `value` is one of its values.
         """
         if self.rule is not None and value is not None:
             self.rule.check(value)

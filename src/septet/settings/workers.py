@@ -3,9 +3,6 @@
 import re
 from typing import Any
 
-MOST_WORKERS = 1_000_000_000
-"""A number of workers that is larger than any machine can run."""
-
 
 class WorkerCount(int):
     """A number of workers; of a range such as 2-8, the smallest one, with the largest in `most`. `str` returns the text

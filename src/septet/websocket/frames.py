@@ -79,8 +79,8 @@ class Frames(ServerProtocol):
         return start
 
     def parse_some(self, data: bytes) -> bytes:
-        """Have the library parse `data`, but at most FRAMES_AT_ONCE frames. Returns the bytes that are left to be
-        parsed later; empty if the rest is the beginning of a frame.
+        """Have the library parse `data`, but at most FRAMES_AT_ONCE frames. Returns the bytes that are left, to be
+        parsed later. Empty if all frames were parsed; the library keeps the beginning of a frame that is not complete.
         """
         reader = self.reader
         reader.frames_left = FRAMES_AT_ONCE

@@ -34,7 +34,9 @@ bytes of a request's body is read ahead of an application.
 """
 
 MESSAGE_BYTES = 64
-"""Bytes that each message counts in addition to its content, for the object that holds it."""
+"""Bytes that are added to the length of each message when waiting messages are counted against QUEUE_BYTES: about the
+memory of the object that holds the message.
+"""
 
 SLICE_BYTES = 4096
 """Compressed bytes that are expanded at once. Deflate expands at most by a factor of 1,032, to 4 MiB."""
@@ -109,7 +111,7 @@ class Tunnel:
         )
         self.frames = protocol
         self.message = protocol.message
-        """Returns the bytes of a frame that holds a whole message, given as str or bytes."""
+        """A function that returns the bytes of a frame with a whole message, which is given as str or bytes."""
         self.accepted_extensions = _negotiate(protocol, offered_extensions) if offered_extensions else None
         self._slices = bool(protocol.extensions)
         self._partial: bytearray | None = None
@@ -123,19 +125,23 @@ class Tunnel:
         each.
         """
         self.unparsed = bytearray()
-        """Bytes received that are not parsed yet, because too many messages wait, or too many frames came at once."""
+        """Bytes received that are not parsed yet, because too many messages wait for the application, or more frames
+        came at once than are parsed at a time.
+        """
         self.behind = False
-        """True if more than FRAMES_AT_ONCE frames came at once: `unparsed` has the others, and `parse` must be called
-        after other clients have been served, whether the application takes messages or not.
+        """True if more than FRAMES_AT_ONCE frames came at once: the remaining ones are in `unparsed`, and `parse` must
+        be called after other clients have been served, whether the application takes messages or not.
         """
         self.closed: tuple[int, str] | None = None
-        """Code and reason with which the application is told that the tunnel has ended; None while it is open."""
+        """The code and reason with which the application is told that the WebSocket has ended; None while it is
+        open.
+        """
         self.close_begun = False
         """True if this side was the first to send a Close frame."""
         self._closed_behind: tuple[int, str] | None = None
-        """The value of `closed` once the application has taken the messages that came before the client's Close frame,
-        or before its error. The application may want to answer those messages, so our Close frame is held back until
-        then.
+        """The value that `closed` gets when the application has taken the messages that came before the client's Close
+        frame, or before its error. The application may want to answer those messages, so our Close frame is held back
+        until then. None if no end is waiting.
         """
 
     # In
@@ -262,7 +268,9 @@ class Tunnel:
 
     @property
     def closing(self) -> bool:
-        """True if a Close frame was sent."""
+        """True if this side has sent its Close frame. Not yet if the client was the first to close and messages that
+        came before its Close frame still wait for the application.
+        """
         return self.close_begun or (self.frames.close_sent is not None and self._closed_behind is None)
 
     @property

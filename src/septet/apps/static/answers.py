@@ -11,7 +11,9 @@ from septet.exchange import Fields, FileRegion, Part, Response, ResponseHead
 from septet.http.head import reason_phrase, response_head
 
 Open = Callable[[Representation], OwnedDescriptor]
-"""A function that opens a file found before. Raises OSError, and `files.Changed` if the file has changed since."""
+"""A function that opens a file which `Files.find` has found. Raises OSError, and `files.Changed` if the file has
+changed since.
+"""
 
 _BOUNDARY_BYTES = 16
 """Random bytes in the boundary of a multipart answer."""

@@ -65,8 +65,8 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The preconditions of a request, a field each; dates in seconds since 1970. None: the request does not have the
-    field, or the field must be ignored.
+    """The preconditions of a request: an attribute for each of its header fields of this kind, dates in seconds since
+    1970. None: the request does not have the field, or the field must be ignored.
     """
 
     match: Tags | None

@@ -69,7 +69,9 @@ class Representation:
 
     @property
     def version(self) -> tuple[int, int]:
-        """Size in bytes and time in ns that the file must keep while it is sent: see `FileRegion.version`."""
+        """Size in bytes and time of the last modification in ns, which must not change while the file is sent: see
+        `FileRegion.version`.
+        """
         return self.identity.size, self.identity.modified_ns
 
     def head(self, status: int, reason: bytes, length: int, kind: bytes, *more: tuple[bytes, bytes]) -> ResponseHead:
@@ -96,11 +98,15 @@ class Resource:
     """A file with its compressed variants (`page.html.br` for `page.html`)."""
 
     representations: dict[bytes, Representation]
-    """The file and its compressed variants by coding; those that are preferred for equal weights come first."""
+    """The file and its compressed variants by coding, in the order in which they are preferred if the client gives them
+    the same weight.
+    """
     path_states: tuple[PathState, ...]
     """The states of the directories on the way to the file, of the file and its variants, for `tree.unchanged`."""
     sole: Representation | None
-    """The one representation, if there are no compressed files, not even outdated ones; else None."""
+    """The one representation, if there are no compressed files beside the file; else None, also if they are older than
+    the file and so not served.
+    """
 
     def choose(self, accepted: Accepted) -> Representation | None:
         """Return the representation that the client prefers; None if it accepts none."""
@@ -154,8 +160,10 @@ class Files:
 
     def _examine(self, name: bytes) -> Resource:
         """Read the file called `name` and the compressed files beside it, and cache them. `name` must be plain
-        (`tree.is_plain`). Raises as `find` does, and OSError with an errno in `LINK_MET` if a component of the name is
-        a link.
+        (`tree.is_plain`).
+
+        Raises OSError as open(2) does, with an errno in `LINK_MET` if a component of the name is a link, and Changed if
+        the file changes meanwhile.
         """
         now_ns = self._clock()
         # Before anything is opened, so that `unchanged` notices a change that comes from now on.
@@ -249,7 +257,9 @@ def _read_in(directory: int, name: bytes) -> _ReadFile:
 
 
 def _read_beside(directory: int, name: bytes) -> _ReadFile | None:
-    """Read the file `name` as `_read_in` does; None if there is no regular file of that name."""
+    """Read the file `name`, whose directory has the descriptor `directory`; return None if there is no regular file of
+    that name. Raises OSError for other failures, and Changed if the file is written to meanwhile.
+    """
     try:
         return _read_in(directory, name)
     except OSError as error:

@@ -1,4 +1,6 @@
-"""The media type of a file, and its own content coding, by the suffix of its name."""
+"""The media type of a file, and the content coding that the file has by itself (gzip for .svgz, say), by the suffix of
+its name.
+"""
 
 import mimetypes
 

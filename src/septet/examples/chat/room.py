@@ -4,7 +4,9 @@ import asyncio
 from collections import deque
 
 LINES_WAITING = 100
-"""Most lines that wait for one member. A member who reads more slowly misses the oldest; the others do not wait."""
+"""Most lines that wait for one member. If a member reads more slowly than lines come, its oldest are dropped, and the
+other members do not wait for it.
+"""
 
 LINES_KEPT = 20
 """Number of the latest lines that are kept, for a new member to see first."""

@@ -15,7 +15,7 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 
 STATE = "SEPTET_LIVE_STATE"
-"""The environment variable with the path of the file."""
+"""Name of the environment variable that holds the path of the JSON file to show."""
 LOOK_S = 0.25
 """Seconds between two checks whether the file has changed."""
 SILENCE_MAX_S = 15.0

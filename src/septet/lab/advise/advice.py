@@ -22,9 +22,9 @@ class Scale:
 
     model: str
     by: str
-    """"threads" or "workers"."""
+    """What the throughput was measured over: the number of "threads" or the number of "workers"."""
     points: tuple[tuple[int, float], ...]
-    """(number of threads or workers, requests/s in the saturation run), by number."""
+    """(number of threads or workers, requests/s in the saturation run), in ascending order of the number."""
     law: Usl | None
 
 
@@ -42,7 +42,9 @@ class Advice:
     intervals; None: no rate would meet the target then."""
     scales: tuple[Scale, ...]
     loop_alone: LoopAlone | None = None
-    """The comparison with `--threads 0`; None for an ASGI application, or if what it needs was not measured."""
+    """Compares an event-loop model with its threads and the same model with `--threads 0`, where the loop itself calls
+    the application; None for an ASGI application, or if measurements for it are missing.
+    """
     not_told_apart: tuple[Finding, ...] = ()
     """Candidates whose capacity may be as high as that of the chosen one, or higher: other programs used the CPUs, so
     that the search could not find out.
@@ -52,7 +54,9 @@ class Advice:
 
     @property
     def law_of_workers(self) -> Usl | None:
-        """Gunther's law fitted to the throughput over workers of the chosen model; None if there is no such fit."""
+        """Gunther's law (the Universal Scalability Law) fitted to the throughput of the chosen model over its number of
+        workers; None: too few numbers of workers were measured for a fit.
+        """
         laws = (each.law for each in self.scales if each.by == "workers" and each.model == self.chosen.candidate.model)
         return next(laws, None)
 
@@ -86,8 +90,8 @@ class LoopAlone:
 
     model: str
     rate_max: float | None = None
-    """For an application that waits: most requests/s of one process that answers one request after the other. None for
-    an application that computes.
+    """Highest possible requests/s of one process with `--threads 0` if the application waits, such as for a backend: it
+    answers one request after the other. None for an application that computes.
     """
     cpu_ratio: float | None = None
     """CPU time of a request with --threads 0, divided by that with threads; None where it was not measured."""
@@ -132,8 +136,8 @@ def _not_told_apart(chosen: Finding, search: Search) -> Iterator[Finding]:
     """Yield the candidates, except `chosen`, that other programs kept from showing their capacity: those whose
     saturation run was disturbed.
 
-    Those with a capacity count if it is only a lower bound and their saturated rate is as high as the capacity of
-    `chosen`; those without a capacity search count if `_may_carry` holds.
+    A candidate with a capacity search is among them if its capacity is only a lower bound and its saturated rate is
+    about as high as the capacity of `chosen`; one without a capacity search if `_may_carry` says so.
     """
     for each in search.findings.values():
         if each is chosen or each.candidate.is_loop_alone or each.saturation is None or not each.most:
@@ -219,7 +223,7 @@ BUSY = 0.85
 because a part of the kernel's work for the server is not charged to it.
 """
 TAKEN_TOLD = 0.02
-"""If other programs and the hypervisor had at least this share of the server's CPUs, the advice says so."""
+"""If other programs and the hypervisor took at least this share of the server's CPUs, the advice says so."""
 BUSY_IF_NOISY = 0.5
 """If other programs took a part of the CPUs, the CPUs count as used up when the server has used and waited for this
 share of them; otherwise BUSY is the limit.

@@ -11,8 +11,8 @@ from septet.lab.advise.workload_profile import WorkloadProfile
 from septet.lab.pool import THREADS_PER_CPU
 
 LOOPS = ("poll", "epoll", "io_uring")
-"""Models with one event loop for all clients. They run a WSGI application in a pool of threads, which take turns at the
-loop.
+"""Models with one event loop for all clients. They run a WSGI application in a pool of threads, one of which runs the
+loop at any time.
 """
 POOL = "prethreaded"
 PROCESSES = "preforked"
@@ -22,7 +22,9 @@ TAKES_THREADS = (*LOOPS, POOL)
 # the one with the least effort is advised.
 _EFFORT = {"epoll": 0, "poll": 1, "io_uring": 1, POOL: 2, "threaded": 3, PROCESSES: 3, "iterative": 4, "forking": 5}
 _EFFORT_OF_A_NUMBER = 1
-"""Added to the `effort` of a candidate with an event loop if its number of threads is given and so has to be chosen."""
+"""Added to `Candidate.effort` for a candidate with an event loop whose number of threads is given: that number has to
+be chosen.
+"""
 _EFFORT_OF_WORKERS = 2
 _UNKNOWN_EFFORT = 4
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 TOLERANCE = 0.06
-"""The search ends when the lowest rate at which the target was not met is at most this share above the highest at which
-it was.
+"""The search ends when the lowest rate at which the target was not met exceeds the highest rate at which it was met by
+at most this share.
 """
 COARSE = 0.25
-"""Used in place of TOLERANCE if the load generator, and not the server, is the limit: the result cannot be more exact
-then.
+"""Takes the place of TOLERANCE (how near to each other the two rates must be for the search to end) if the load
+generator, and not the server, is the limit: the result cannot be more exact then.
 """
 GROWTH = (1.12, 1.25, 1.5, 2.0)
 """As long as the target is met at every rate, the highest rate is multiplied by the next one of these factors, and at
@@ -75,7 +75,9 @@ class Bracket:
     the capacity unknown.
     """
     unchecked: bool = False
-    """True if the machine was too busy to find out whether a fresh server meets the target at `low` for longer."""
+    """True if the machine was too busy to find out whether a fresh server meets the target at `low` in longer trials,
+    too.
+    """
     trials: int = 0
 
     @property
@@ -166,8 +168,8 @@ class CapacitySearch:
         return votes[Outcome.BROKEN] > votes[Outcome.HELD]
 
     def _low(self) -> float:
-        """Return the highest rate at which the target was met and that is below all at which it was not; 0 if there is
-        none.
+        """Return the highest rate at which the target was met, of the rates below all those at which it was not met; 0
+        if there is none.
         """
         high = self._high()
         held = (rate for rate in self._rates() if self._votes(rate)[Outcome.HELD] and not self._is_broken(rate))

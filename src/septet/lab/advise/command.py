@@ -149,7 +149,9 @@ def _begun(options: dict[str, Any]) -> tuple[AdviceFile, Experiment, Asked]:
 
 
 def _tell(search: Search, experiment: Experiment, asked: Asked, advice_file: AdviceFile, as_json: bool) -> int:
-    """Store the result of the search in advice.json and print it. Raises Failed when no candidate held the target."""
+    """Store the result of the search in advice.json and print it; return the exit status 0. Raises Failed when no
+    candidate held the target.
+    """
     advice = decide(search, asked.p99_s)
     rows = _rows(advice, search, asked.plan, asked.p99_s) if advice is not None and asked.plan else []
     values = {**advice_text.values(advice, search, experiment), "plan": [asdict(row) for row in rows]}

@@ -103,11 +103,11 @@ class MachineRow:
     rate_low: float
     rate_high: float
     machines: int
-    """The number of machines that are needed in the middle case, from `rate`."""
+    """Number of machines needed if each handles `rate`, the middle of the three computed rates."""
     few: int
-    """The number of machines that suffices in the best case, from `rate_high`."""
+    """Number of machines needed if each handles `rate_high`, the best of the three computed rates."""
     many: int
-    """The number of machines that is needed in the worst case, from `rate_low`."""
+    """Number of machines needed if each handles `rate_low`, the worst of the three computed rates."""
     memory_bytes: int | None
     """Memory that the server needs on one machine, in bytes; None: unknown."""
 

@@ -26,7 +26,7 @@ class MachineLimits:
     """Number of CPUs that the server is bound to, or fewer if its control group allows fewer; at least 1."""
     memory_bytes: int
     shared: bool = False
-    """True if the load generator uses the same CPUs."""
+    """True if the load generator uses the same CPUs as the server."""
     notes: tuple[str, ...] = ()
     """Sentences for the user: how the CPUs are divided, and which limits are lower than the machine's."""
 

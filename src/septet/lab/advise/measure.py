@@ -192,7 +192,8 @@ class _Watch:
 
 
 def scheduled(session: int) -> Scheduled:
-    """Sum the scheduling of all living threads of a session since they began (/proc/PID/task/TID/schedstat, proc(5)).
+    """Sum up, over all living threads of a session (`session` is its id, see setsid(2)), how long each has run and has
+    waited for a CPU since it began (/proc/PID/task/TID/schedstat, proc(5)).
 
     Zeros where the kernel has no figures. /proc/PID/stat counts ticks of 10 ms, too coarse here: an application that
     waits uses one or two of them a second.

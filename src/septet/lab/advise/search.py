@@ -157,10 +157,10 @@ def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
 
 
 def _loop_after_all(search: Search) -> Iterable[Step]:
-    """Rule: make the capacity search of the event loop with its default number of threads, if `search.promises` it.
+    """Rule: make a capacity search of the event loop with its default number of threads, if `search.promises` it.
 
-    For an application that waits, the search begins with a saturation run of it only. If more threads gained little, it
-    may be as good as they are.
+    For an application that waits, only a saturation run of this candidate is made at the beginning of the search. If
+    more threads gained little, it may be as good as candidates with more threads.
     """
     first = next((each for each in search.findings if each.model in LOOPS and each.threads is None), None)
     if first is not None and search.promises(first):
@@ -326,8 +326,8 @@ LAST_RULES: tuple[Rule, ...] = (_one_capacity_at_least, _check_the_first_two)
 ALIKE = 0.95
 """A rate counts as equal to the best one if it is at least this share of it."""
 SAME_COST = 1.1
-"""Two candidates cost the same if the CPU time of a request under one is at most this many times that under
-the other.
+"""A candidate whose capacity is in doubt may be as good as the best one only if its CPU time for a request is at most
+this many times that of the best one.
 """
 PROBABLE = 0.7
 """A candidate whose capacity is in doubt counts as possibly as good as the best one if its saturated rate is at least

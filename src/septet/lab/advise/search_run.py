@@ -189,8 +189,8 @@ class SearchRun:
         return self._runner.offer(candidate, rate, users, duration_s(rate, self._target_s))
 
     def _check(self, search: Search, finding: Finding) -> None:
-        """Check the result of a capacity search: offer the highest rate that was held for longer, on a fresh server; if
-        two trials fail, try lower rates.
+        """Check the result of a capacity search: on a fresh server, and for longer than before, offer the highest rate
+        that was held; if two trials fail, try lower rates.
 
         Half of that rate must be held as well. That does not follow by itself: a pool with fewer threads than kept
         connections may serve them while they are busy, and let them wait for each other when they are not.

@@ -51,7 +51,7 @@ class Trial:
     cpu_s: float
     """CPU time of the server for one answer, in seconds."""
     delay_s: float
-    """Seconds for one answer in which a thread of the server was ready to run and waited for a CPU."""
+    """Seconds per answer for which threads of the server were ready to run and waited for a CPU."""
     server_share: float
     """CPU time that the server used or waited for, divided by the time of the window: above 1 with several CPUs."""
     gil_share: float | None

@@ -46,7 +46,7 @@ class Usl:
     kappa: float
     """The weight of the cost that grows with the number of pairs of workers, N (N - 1); see the module."""
     error: float
-    """Root mean square of the differences between law and points, as shares."""
+    """Root mean square of the relative differences between the law and the points (0.1: 10 %)."""
     points: int
     """Number of points that were fitted."""
     cliff: float | None = None

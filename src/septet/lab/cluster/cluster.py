@@ -65,8 +65,8 @@ class Cluster:
         return outcome(replace(plan, processes=len(processes)), processes)
 
     def load_cell(self, plan: Plan, receive: Notify, scenario: Path | None = None) -> dict[str, Any]:
-        """Carry out the plan of one run of `septet bench`; a `client.Load`. Raises KeyboardInterrupt when the run was
-        interrupted.
+        """Carry out the plan of one run of `septet bench`; this method can be used as a `client.Load`. Raises
+        KeyboardInterrupt when the run was interrupted.
         """
         try:
             figures = self.load(plan, receive)

@@ -36,7 +36,9 @@ SILENCE_S = 20.0
 KILL_S = 5.0
 
 Message = Callable[[], None]
-"""A call that handles a message from a worker; `collect` makes it in the coordinator's own thread."""
+"""A function without arguments that handles one message from a worker; `collect` calls it in the coordinator's own
+thread.
+"""
 
 
 @dataclass
@@ -47,7 +49,7 @@ class RemoteProcess:
     plan: Plan
     """The part of the plan that this process carries out."""
     clock: Offset
-    """By how much the clock of its machine is ahead of the clock of this one."""
+    """By how much the clock of the process's machine is ahead of this machine's."""
     answers: int = 0
     raw: dict[str, Any] | None = None
     """The counts that the process has sent (`Tally.raw`); None until they have come."""
@@ -255,8 +257,8 @@ def _merged(raws: Sequence[dict[str, Any]], name: str) -> Histogram:
 
 
 def _shares(processes: Sequence[RemoteProcess]) -> dict[object, float]:
-    """Return how much of its CPU the load generator used, as a share, by the key of `_cpu_of`. Processes that are bound
-    to the same CPU are added up.
+    """Return the share of its CPU that the load generator used, by CPU (the key is that of `_cpu_of`; a process that is
+    not bound to a CPU has an entry of its own). Processes that are bound to the same CPU are added up.
     """
     shares: dict[object, float] = {}
     for process in processes:

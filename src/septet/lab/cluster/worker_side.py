@@ -21,7 +21,7 @@ from septet.lab.load import LoadError, Plan
 from septet.lab.load.processes import WorkerProcess, listen
 
 LEASE_S = 10.0
-"""Seconds. A run is ended if the coordinator, which calls `renew` once a second, has not called for this time."""
+"""A worker ends a run if the coordinator, which calls `renew` once a second, has not called for this many seconds."""
 REACH_S = 5.0
 
 Say = Callable[[dict[str, Any]], None]

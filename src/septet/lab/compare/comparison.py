@@ -45,7 +45,7 @@ class Spread:
     valid: float
     """The spread for rows in which all verdicts, in both results, are "valid"."""
     disturbed: float
-    """The spread for all other rows."""
+    """The spread for rows in which a verdict, in one of the results, is not "valid"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class ComparedRow:
     users: int | None
     verdicts: tuple[str, str] = ("valid", "valid")
     reason: str | None = None
-    """The reason of B's verdict, or of A's where B's is among the verdicts that are judged; None where
-    there is none.
+    """The reason of the verdict in B if that verdict is not among those that are judged, else the reason of the verdict
+    in A; None where there is none.
     """
     changes: dict[str, Change] = field(default_factory=dict)
     """The change of each metric, by its key in `metrics.COMPARED`, without metrics that are not known in
@@ -131,8 +131,8 @@ def compare(
 
     A metric got worse, or better, when the interval of its ratio B/A excludes 1 and the ratio differs from 1 by more
     than `tolerance` (0.05: 5 %). A cell is judged when its verdicts in both results are among `believed`. `together` is
-    the probability that all intervals hold at once. `spreads` gives, for some metrics, how much sittings differ, by
-    which their intervals become wider.
+    the probability that all intervals hold at once. `spreads` says for some metrics how much results differ although
+    nothing has changed, only because they were measured at different times; their intervals become wider by it.
     """
     cells_a, cells_b = _cells(a), _cells(b)
     common = sorted(cells_a.keys() & cells_b.keys(), key=_order([*cells_a]))
@@ -179,8 +179,8 @@ def _cells(results: Results) -> dict[Key, _Cell]:
 
 
 def _label(cell: Any) -> str:
-    """Return the label of a cell, with the options that the experiment varied in alphabetical order, so that both
-    results call it the same.
+    """Return the label of a cell. It names the varied options in alphabetical order, so that a cell has the same label
+    in both results.
     """
     return str(replace(cell, setting=tuple(sorted(cell.setting))).label)
 
@@ -212,7 +212,7 @@ class _Plan:
         return [(before, after) for before, after in both if before and after]
 
     def common(self, spread: Spread | None) -> float:
-        """Return the variance of the ratio's logarithm that comes from measuring A and B in different sittings, which
+        """Return the variance of the ratio's logarithm that comes from measuring A and B at different times, which
         repeats do not show: that of `spread`, once for each side. 0 without a spread.
         """
         if spread is None:

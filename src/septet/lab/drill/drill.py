@@ -20,7 +20,9 @@ NAMES = ("reload", "upgrade", "kill", "stop")
 
 FIRST_ORDER_S = 0.5
 LAST_ORDER_S = 0.7
-"""Seconds before the end of a drill in which no order is given, so that the last one can show its effect."""
+"""No order (reload, upgrade, kill or stop) is given in the last so many seconds of a drill, so that the last one can
+show its effect.
+"""
 
 SUPERVISED = {"SEPTET_SUPERVISOR": "yes"}
 
@@ -128,8 +130,8 @@ def _kill_one(supervisor: int, chance: random.Random) -> None:
 
 
 def _died(loss: Loss, kills: list[float]) -> bool:
-    """True if a lost request was in flight at one of the times `kills`, at which a process was killed, or was sent to
-    it before its end could be seen.
+    """True if a lost request was in flight when a process was killed, at one of the times `kills`, or was sent to that
+    process before its end could be seen.
     """
     return any(loss.began_at <= kill + DYING_S and loss.lost_at >= kill for kill in kills) and (
         not loss.reason.startswith("connecting")

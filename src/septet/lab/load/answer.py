@@ -21,7 +21,7 @@ CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
 
 class Malformed(Exception):
-    """The bytes are not an HTTP/1.x answer."""
+    """The received bytes do not follow the protocol in which the answer is expected: HTTP/1.x, HTTP/2 or WebSocket."""
 
 
 class Framing(NamedTuple):
@@ -90,8 +90,9 @@ def _elements(value: bytes) -> list[bytes]:
 
 
 def _body_length(status: int, lengths: list[bytes], codings: list[bytes]) -> int:
-    """Return the length of an answer's body in bytes by RFC 9112 section 6.3, from its status and the values of
-    Content-Length and Transfer-Encoding."""
+    """Return the length of an answer's body in bytes, or CHUNKED or UNTIL_CLOSE, by RFC 9112 section 6.3, from its
+    status and the values of Content-Length and Transfer-Encoding.
+    """
     if status < 200 or status in (204, 304):
         return 0
     if codings:
@@ -224,14 +225,14 @@ class StreamAnswer:
 
     def __init__(self, bodiless: bool = False, keeps_body: bool = False) -> None:
         self.framing: Framing | None = None
-        """None until the head has come."""
+        """What the head says about status, length and connection; None until the head has come."""
         self.first_ns = 0
         """When the head came, in ns of the monotonic clock."""
         self.body_bytes = 0
         self.keeps_body = keeps_body
         self.body = bytearray()
         self.uncredited = 0
-        """Bytes by which the window of the stream is to be opened again."""
+        """Bytes of content for which no WINDOW_UPDATE of the stream has been sent yet."""
         self._bodiless = bodiless
         self._declared: int | None = None
 

@@ -77,7 +77,9 @@ class Connections(ABC):
         return User(number, self._encoder.requests_of(number), self._targets[0])
 
     def _new_tally(self) -> Tally:
-        """Return a new, empty tally, into whose series the latencies of requests go that begin from now on."""
+        """Return a new, empty tally, and make it the one in which the latencies of requests that begin from now on are
+        recorded.
+        """
         tally = Tally(len(self._targets))
         for target, series in zip(self._targets, tally.series, strict=True):
             target.series = series

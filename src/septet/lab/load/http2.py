@@ -38,19 +38,21 @@ from .answer import Malformed, StreamAnswer
 STREAM_WINDOW = 6 << 20
 """Bytes of an answer that the server may send before it has to wait for us."""
 CONNECTION_WINDOW = 15 << 20
-"""Bytes of all answers of a connection together."""
+"""Bytes of all answers on a connection together that the server may send before it has to wait for us."""
 FIRST_WINDOW = 65535
-"""The connection's window at the beginning (RFC 9113 section 6.9.2)."""
+"""The flow-control window of a new connection, in bytes (RFC 9113 section 6.9.2)."""
 KEPT = 64
-"""Most header blocks that a connection keeps in each direction."""
+"""Most header blocks that a connection remembers in each direction, so as not to encode or decode them again."""
 CLOSED_STREAMS = 512
-"""Streams whose end is remembered: frames that come late, after we have cancelled a stream, are then no error."""
+"""Number of ended streams that a connection remembers: frames that come for them late, after we have cancelled a
+stream, are then no error.
+"""
 SETTINGS = b"\x04"
 UNPROCESSED = ErrorCodes.REFUSED_STREAM
 
 
 class _Encoder(Encoder):
-    """An encoder that keeps its results until its table changes."""
+    """An HPACK encoder that remembers its results, and uses them again until its dynamic table changes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +69,7 @@ class _Encoder(Encoder):
 
 
 class _Decoder(Decoder):
-    """A decoder that keeps its results until its table changes."""
+    """An HPACK decoder that remembers its results, and uses them again until its dynamic table changes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,13 +85,13 @@ class _Decoder(Decoder):
 
 
 def _newest(coder: Encoder | Decoder) -> Any:
-    """Return the newest entry of the dynamic table: when it is another one, the table has changed."""
+    """Return the newest entry of HPACK's dynamic table: if it is another one than before, the table has changed."""
     entries = coder.header_table.dynamic_entries
     return entries[0] if entries else None
 
 
 def _resizes(block: bytes) -> bool:
-    """True if a block begins with a change of the table's size (RFC 7541 section 6.3)."""
+    """True if a header block begins with a change of the size of HPACK's dynamic table (RFC 7541 section 6.3)."""
     return bool(block) and block[0] & 0xE0 == 0x20
 
 
@@ -142,7 +144,7 @@ class Outcome(NamedTuple):
 
 
 class Http2Codec:
-    """One connection. `scheme` is that of the URL, http or https."""
+    """The HTTP/2 protocol on one connection, without I/O. `scheme` is that of the URL, http or https."""
 
     __slots__ = ("_bodies", "_credit", "_h2", "_next", "_scheme", "awaited", "begun", "gone_away", "heard_ns")
 
@@ -169,7 +171,7 @@ class Http2Codec:
         self._bodies: dict[int, memoryview] = {}
         """What is left to send of requests' bodies, by stream."""
         self._credit = 0
-        """Bytes by which the connection's window is to be opened again."""
+        """Bytes of content, of all streams, for which no WINDOW_UPDATE of the connection has been sent yet."""
         self._next = 1
         self.begun = False
         """True once the server's SETTINGS have come, with which it must begin (RFC 9113 section 3.4)."""
@@ -280,7 +282,9 @@ class Http2Codec:
             answer.uncredited = 0
 
     def _end(self, stream: int, kind: str | None = None, unprocessed: bool = False) -> Iterator[Outcome]:
-        """End a stream; `kind` None: at the end of its answer."""
+        """Yield the outcome of a stream that has ended, and forget the stream. `kind`: the kind of error; None: its
+        answer has ended, and is an error only if it is incomplete.
+        """
         answer = self.awaited.pop(stream, None)
         if answer is None:
             return

@@ -18,7 +18,7 @@ from .slow import SlowClients
 Notify = Callable[[str, dict[str, Any]], None]
 
 CHORES_NS = 50_000_000
-"""Nanoseconds between two rounds of regular tasks: ending the rest of users after errors, time-outs, progress, slow
+"""Nanoseconds between two rounds of regular tasks: users who paused after an error go on, time-outs, progress, slow
 clients.
 """
 EXPIRY_NS = 250_000_000

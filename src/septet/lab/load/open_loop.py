@@ -43,7 +43,9 @@ class Schedule:
         self._poisson = plan.arrivals == "poisson"
         self._mark = 0.0
         self._first_ns = self.due_ns = clock()
-        """`due_ns` is when the next request is due, in ns of the monotonic clock."""
+        """`_first_ns` is when the schedule begins, `due_ns` when the next request is due; both in ns of the monotonic
+        clock.
+        """
 
     def begin(self, first_ns: int) -> None:
         """Start the schedule at this instant: uniform arrivals begin with a request, random ones with a wait."""

@@ -118,13 +118,15 @@ class Plan:
     """Seconds that a request may take at most, connecting included; one that takes longer counts as an error."""
     method: str = "GET"
     headers: tuple[str, ...] = ()
-    """Sent with every request."""
+    """Header fields that are sent with every request, each as NAME: VALUE."""
     body: str = ""
     expect_length: int | None = None
     targets: tuple[Target, ...] = ()
     """The requests; empty: one target, the path of the URL with `method`, `body` and `expect_length`."""
     binary: bool = False
-    """For ws: True if messages are binary. The message is `body`, or `message_size` bytes."""
+    """On a WebSocket (ws or wss in the URL): True if messages are binary. The message is `body`, or `message_size`
+    bytes.
+    """
     message_size: int = 32
     cookies: bool = False
     """True if users send back the cookies that they are given."""
@@ -143,8 +145,9 @@ class Plan:
     `septet.lab.load.seconds`.
     """
     visits: int = 0
-    """Most requests of each process whose instants are recorded, from the beginning of the measured window on; see the
-    module `septet.lab.load.visits`. Only in a closed loop over HTTP/1.1 without think time.
+    """Most requests of each process whose times (when they began and were answered) are recorded, from the beginning of
+    the measured window on; see the module `septet.lab.load.visits`. Only in a closed loop over HTTP/1.1 without think
+    time.
     """
     first_user: int = 0
     """Number of the first user of this process, for `{user}` in requests."""
@@ -179,7 +182,9 @@ class Plan:
             self._check_http2()
 
     def _check_http2(self) -> None:
-        """Raise LoadError for what HTTP/2 does not have."""
+        """Raise LoadError if the plan has something that cannot be loaded over HTTP/2: a WebSocket, a new connection
+        for each request, slow clients, or header fields that HTTP/2 forbids.
+        """
         if self.websocket:
             raise LoadError("WebSockets are loaded over HTTP/1.1, so without --http2")
         if self.mode != "keep-alive":

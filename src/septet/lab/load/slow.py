@@ -24,7 +24,7 @@ from .tls import AwaitsServer, Dialer
 SLICES = 4
 """Each call of `turn` serves one of this many equal parts of the clients."""
 OPENED_MAX = 16
-"""Most connections that are opened in one turn, so that they do not fill the listener's queue."""
+"""Most connections that one call of `turn` opens, so that they do not fill the listener's queue."""
 REST_NS = 1_000_000_000
 """Nanoseconds that a client waits after an error."""
 BUFFER_BYTES = 2048

@@ -27,7 +27,9 @@ KINDS = {
     errno.EADDRNOTAVAIL: "no local port",
 }
 KNOWN_BYTES_MAX = 65536
-"""Longer answers are not remembered to recognise equal ones without parsing: they do not come in one piece."""
+"""Answers of this many bytes or more are not remembered: only an answer that comes in one piece can be compared with a
+remembered one, which saves parsing it, and long ones come in several.
+"""
 CLOSING_MAX = 1000
 
 AnyAnswer = Answer | MessageAnswer | StreamAnswer
@@ -80,7 +82,7 @@ class User:
         self.connection: Any = None
         """The connection on which the present request is, over HTTP/2 (see `streams`); None without a request."""
         self.stream = 0
-        """The number of its stream there; 0 while it waits for one."""
+        """Over HTTP/2, the number of the stream on which the present request is; 0 while it waits for a stream."""
         self.socket: socket.socket | None = None
         self.send: Callable[[bytes], int]
         self.recv: Callable[[int], bytes]
@@ -123,9 +125,9 @@ class TargetState:
         self.known: bytes | None = None
         """The last right answer, whole: an answer that equals it is right and need not be parsed."""
         self.known_bytes = 0
-        """The length in bytes of the body of the known answer."""
+        """The length in bytes of the body of the last right answer (`known`)."""
         self.framing: Framing
-        """The framing (status, length, whether the connection goes on) of the known answer."""
+        """The framing (status, length, whether the connection goes on) of the last right answer (`known`)."""
         self._seen = 0
         """Number of answers that were parsed and had the right status; the first two set the expected length."""
         self._first_body: bytes | None = None

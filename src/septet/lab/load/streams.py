@@ -55,14 +55,15 @@ class SharedConnection:
         self.users: dict[int, User] = {}
         """The users whose requests are under way, by stream."""
         self.waiting: deque[User] = deque()
-        """Users whose requests wait for a stream, because the server allows no more of them now. Before any server has
-        said how many it allows, the first request of a connection alone is sent."""
+        """Users whose requests wait for a stream, because the server allows no more of them now. Until a server has
+        said for the first time how many it allows, each connection sends one request, and the others wait.
+        """
         self.reused = False
         """True once the connection has carried an answer."""
         self.retired = False
-        """True if it takes no further requests."""
+        """True if the connection takes no further requests."""
         self.lost = False
-        """True once it has ended."""
+        """True once the connection has ended, or is kept only until the server closes it."""
 
     @property
     def leaving(self) -> bool:
@@ -77,9 +78,13 @@ class StreamUsers(Connections):
         self._scheme = split(plan.url)[0].scheme
         self._shared: list[SharedConnection | None] = [None] * plan.connections
         self._receiving: SharedConnection | None = None
-        """The connection whose input is being handled: what is sent on it goes out after that."""
+        """The connection whose input is being handled, or None. Output for it is not sent before all its input is
+        handled.
+        """
         self._spoken = False
-        """True once a server has begun to speak HTTP/2."""
+        """True once a server has begun to speak HTTP/2. Before that each connection has at most one request under way,
+        and if the server closes a connection, that raises LoadError.
+        """
 
     # A request
 
@@ -98,7 +103,7 @@ class StreamUsers(Connections):
             self._settle(connection)
 
     def _open_shared(self, place: int) -> SharedConnection:
-        """Begin to connect. Raises OSError where that fails at once."""
+        """Begin to open the connection number `place`, and return it. Raises OSError where that fails at once."""
         new = self._new_socket(self._plan.first_user + place)
         over = new if self._dialer is None else self._dialer.over(new)
         connection = SharedConnection(place, self._scheme, over, new.fileno(), self._limit or UNLIMITED)
@@ -111,7 +116,7 @@ class StreamUsers(Connections):
         return connection
 
     def _ask(self, connection: SharedConnection, user: User) -> None:
-        """Hand the user's request to the connection."""
+        """Send the user's request on a stream of the connection, or let the user wait for a stream (`waiting`)."""
         target = user.target
         answer = StreamAnswer(target.bodiless, target.keeps_body)
         user.connection, user.reused = connection, connection.reused
@@ -126,7 +131,9 @@ class StreamUsers(Connections):
         connection.retired = connection.retired or not connection.remaining
 
     def _again(self, user: User, kind: str) -> None:
-        """Send a request again that the server has not processed, once (RFC 9113 section 8.7)."""
+        """Send a request again that the server has not processed (RFC 9113 section 8.7); if it was sent again before,
+        count an error of this `kind`.
+        """
         if user.retrying:
             self._fail(user, kind)
             return
@@ -150,8 +157,8 @@ class StreamUsers(Connections):
     # A connection
 
     def _settle(self, connection: SharedConnection) -> None:
-        """Do what is left after a change: users who wait take free streams; a connection that takes no further requests
-        ends after its last one; and output is sent.
+        """Called after a change of the connection or its streams: users who wait take free streams; a connection that
+        takes no further requests ends after its last one; and output is sent.
         """
         for _ in range(len(connection.waiting)):
             if connection.lost:
@@ -172,7 +179,9 @@ class StreamUsers(Connections):
         user.connection, user.stream = None, 0
 
     def _finish(self, connection: SharedConnection) -> None:
-        """End a connection without requests: it is kept until the server has closed it."""
+        """Tell the server that the connection ends (GOAWAY), and keep it until the server has closed it. Called when
+        the connection has no request under way.
+        """
         connection.codec.say_goodbye()
         self._flush(connection)
         if not connection.lost:
@@ -190,7 +199,10 @@ class StreamUsers(Connections):
             connection.socket.close()
 
     def _lose(self, connection: SharedConnection, kind: str) -> None:
-        """Handle the end of a connection: its requests fail, or are sent again where that is right."""
+        """Handle the end of a connection: requests of whose answers nothing has come are sent again where that is
+        permitted (see `_closed_early`); the others are counted as errors, of this `kind` if nothing more exact is
+        known.
+        """
         self._forget(connection, close=True)
         if connection.codec.gone_away not in (None, "NO_ERROR"):
             kind = f"GOAWAY: {connection.codec.gone_away}"
@@ -210,8 +222,8 @@ class StreamUsers(Connections):
                 self._transmit(user)
 
     def _send(self, connection: Any, /) -> None:
-        """Called for an event on a connection with unsent bytes. It is read, too: a server may wait for that before it
-        reads.
+        """Called when epoll reports an event on a connection with unsent bytes: sends them. If some are left it also
+        reads, because a server may read no more until we do.
         """
         self._flush(connection)
         if connection.unsent and not connection.connect_ns and not connection.lost:
@@ -286,7 +298,9 @@ class StreamUsers(Connections):
             )
 
     def _ended(self, connection: SharedConnection, outcome: Outcome, now: int) -> None:
-        """Handle the end of a stream."""
+        """Handle the end of a stream: count its answer or its error, or send the request again if the server has not
+        processed it.
+        """
         user, answer = connection.users.pop(outcome.stream), outcome.answer
         self._take_off(user)
         if outcome.unprocessed:

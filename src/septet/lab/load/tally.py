@@ -92,7 +92,7 @@ class Tally:
 
     @property
     def answers(self) -> int:
-        """Right answers of all targets, in one piece or several."""
+        """Number of right answers of all targets, in one piece or several."""
         self.settle()
         return sum(each.histograms[name].count for each in self.series for name in ("whole", "pieces"))
 

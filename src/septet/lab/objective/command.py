@@ -127,8 +127,8 @@ def _circumstances(plan: Plan, started: str) -> dict[str, Any]:
 
 
 def _start(plan: Plan, carry: Carry, say: Say) -> float:
-    """Return the rate at which the search begins: FIRST_SHARE of what the users reach, by a short run, if each sends
-    the next request after its answer.
+    """Return the rate at which the search begins: FIRST_SHARE of the rate that a short run reaches in which each user
+    sends the next request after the answer to the last one.
     """
     closed = replace(plan, rate=None, arrivals="uniform", ramp_s=0.0, duration_s=SATURATION_S)
     figures = carry(closed)

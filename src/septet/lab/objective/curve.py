@@ -47,9 +47,9 @@ def svg(objective: Objective, gauges: Sequence[Gauge], title: str, caption: Sequ
 
 
 def _line(gauges: Sequence[Gauge], name: str, look: str) -> Iterator[Point]:
-    """Yield a point for each rate: the median of the figure `name` over the gauges at that rate, and its range. A point
-    is hollow (not valid) if other programs had the CPUs, or the load generator was the limit, in all of them. `look`
-    gives the colour of the line.
+    """Yield a point for each rate: the median of the figure `name` over the gauges (runs) at that rate, and its range.
+    A point is hollow (not valid) if other programs had the CPUs, or the load generator was the limit, in all of them.
+    `look` gives the colour of the line.
     """
     for rate in sorted({gauge.rate for gauge in gauges}):
         here = [gauge for gauge in gauges if gauge.rate == rate]

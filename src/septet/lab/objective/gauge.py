@@ -40,11 +40,11 @@ BEHIND_SHARE, BEHIND_REQUESTS = 0.03, 4.0
 of them, were not answered within the measured window.
 """
 SLOW_KINDS = ("time-out", "no free connection")
-"""Kinds of errors that a busy machine can cause."""
+"""Kinds of errors that a busy machine can cause. Errors of other kinds are always held against the server."""
 LOOK_S = 0.25
 LOOKS = 4
-"""Before a gauge, the CPU use of the machine is measured up to this many times, until it is low: the server may still
-work on requests of the gauge before.
+"""Before a gauge (a run at one rate), the CPU use of the machine is measured up to this many times, until it is low:
+the server may still work on requests of the run before.
 """
 
 Carry = Callable[[Plan], dict[str, Any]]
@@ -67,9 +67,9 @@ class Gauge:
     users: int
     seconds: float
     others_share: float
-    """Share of all CPUs that other programs used just before the gauge."""
+    """Share of all CPUs that other programs used just before the run."""
     steal_share: float
-    """Share of all CPUs that the hypervisor took during the gauge."""
+    """Share of all CPUs that the hypervisor took during the run."""
     client_share: float
     """Share of one CPU that the busiest process of the load generator used."""
 
@@ -98,8 +98,8 @@ class Gauger:
         self._users, self._duration_s, self._timeout_is_given = users, duration_s, timeout_is_given
 
     def plan(self, rate: float) -> Plan:
-        """Return the plan of a gauge at this rate. Unless `users` is given, there are as many connections as would all
-        be busy (by Little's law) if each answer took the objective's lowest latency limit, within CONNECTIONS and
+        """Return the plan of a run at this rate. Unless `users` is given, there are as many connections as would all be
+        busy (by Little's law) if each answer took the objective's lowest latency limit, within CONNECTIONS and
         CONNECTIONS_MAX. The run is long enough for its percentiles to be stable.
         """
         users, duration_s = self._users, self._duration_s

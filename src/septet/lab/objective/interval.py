@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 LEVEL = 0.95
 SPREADS = (0.02, 0.05, 0.1, 0.2)
-"""How far the capacity may scatter from gauge to gauge: standard deviations on the logarithmic scale (0.05 is about 5
-%).
+"""How far the capacity may scatter from gauge to gauge (a gauge is a run at one rate): standard deviations on the
+logarithmic scale (0.05 is about 5 %).
 """
 STEP = 0.01
 REACH = 0.7
@@ -28,11 +28,11 @@ LEAST = 1e-12
 
 
 def interval(gauges: Sequence[tuple[float, bool]]) -> tuple[float, float | None]:
-    """Return the ends of the interval in requests per second. `gauges` are pairs of a rate and whether the objective
-    was held at it.
+    """Return the ends of the interval in requests per second. `gauges` has for each run its rate, and whether the
+    objective was held.
 
-    The lower end is 0 when it was held at none, the upper None when it was missed at none: the capacity may be anywhere
-    beyond.
+    The lower end is 0 when it was held in no run, the upper None when it was missed in none: the capacity may be
+    anywhere beyond.
     """
     held = [math.log(rate) for rate, holds in gauges if holds]
     missed = [math.log(rate) for rate, holds in gauges if not holds]
@@ -46,8 +46,8 @@ def interval(gauges: Sequence[tuple[float, bool]]) -> tuple[float, float | None]
 
 
 def _likelihood(place: float, spread: float, held: Sequence[float], missed: Sequence[float]) -> float:
-    """Return the probability that the gauges held and missed at these rates, if the capacity is at `place` and scatters
-    by `spread`; all on the logarithmic scale.
+    """Return the probability that runs at the rates `held` hold the objective and runs at the rates `missed` miss it,
+    if the capacity is at `place` and scatters by `spread`; all on the logarithmic scale.
     """
     found = 1.0
     for distance in (*((place - rate) / spread for rate in held), *((rate - place) / spread for rate in missed)):
@@ -56,7 +56,7 @@ def _likelihood(place: float, spread: float, held: Sequence[float], missed: Sequ
 
 
 def _reached(places: Sequence[float], weights: Sequence[float], amount: float) -> float:
-    """Return the place at which the weights, summed up in their order, reach the amount."""
+    """Return the first of `places` up to which the `weights` add up to at least `amount`."""
     total = 0.0
     for place, weight in zip(places, weights, strict=True):
         total += weight

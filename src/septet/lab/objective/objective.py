@@ -31,7 +31,7 @@ class Term:
     """One condition: a figure that must be below its limit."""
 
     figure: str
-    """"p99" or another percentile, "mean", "max", or ERRORS."""
+    """Which figure the condition limits: "p99" or another percentile, "mean", "max", or ERRORS."""
     limit: float
     """The limit in µs; for ERRORS as a share of all requests."""
     inclusive: bool = False

@@ -21,17 +21,17 @@ from enum import Enum
 from septet.lab.objective.interval import interval
 
 WITHIN = 0.05
-"""The search ends when the lowest missed rate is above the highest held one by no more than this share of it."""
+"""The search ends when the lowest missed rate exceeds the highest held rate by at most this share (0.05: 5 %)."""
 WITHIN_LIMITED = 0.25
-"""Takes the place of WITHIN if at the upper rate the load generator was the limit: its exact limit is not worth many
-runs.
+"""Takes the place of WITHIN (how near to each other the two rates must be for the search to end) if the load generator
+was the limit at the upper one: its exact limit is not worth many runs.
 """
 MOST = 5
 """Largest number of gauges (runs) at one rate, not counting disturbed ones that FORGIVEN allows."""
 GAUGES_MAX = 40
 FORGIVEN = 1
-"""Number of gauges at one rate that do not count because other programs disturbed them. Further ones count as misses,
-and the result is in doubt.
+"""Number of gauges (runs) at one rate that do not count because other programs disturbed them. Further ones count as
+misses, and the result is in doubt.
 """
 GROWTH = (1.15, 1.3, 1.6, 2.0)
 SHRINKING = (0.8, 0.65, 0.5, 0.3, 0.2)
@@ -54,9 +54,11 @@ class Found:
     """The result of a search. Rates are in requests per second."""
 
     low: float
-    """The highest rate that was held; 0: none was."""
+    """The highest rate at which the objective was held; 0: there was none."""
     high: float | None
-    """The lowest rate above `low` that was missed; None: none was."""
+    """The lowest rate above `low` at which the objective was missed, or the load generator was the limit; None: there
+    was none.
+    """
     interval: tuple[float, float | None]
     """The 95 % interval of the rate up to which the objective is held; see `interval`."""
     limited: bool
@@ -71,7 +73,9 @@ class Votes:
 
     held: int
     missed: int
-    """Number of gauges that count as misses, including disturbed ones beyond FORGIVEN."""
+    """Number of gauges (runs) at this rate that count as misses, including those that other programs disturbed, beyond
+    FORGIVEN.
+    """
     limited: int
     disturbed: int
 
@@ -85,14 +89,16 @@ class Votes:
 
     @property
     def is_against(self) -> bool:
-        """True if the objective counts as not held at this rate: at least two gauges missed it or were limited by the
-        load generator, and more than held it.
+        """True if the objective counts as not held at this rate: at least two gauges (runs) missed it or were limited
+        by the load generator, and more than held it.
         """
         return self.against >= 2 and self.against > self.held
 
     @property
     def is_open(self) -> bool:
-        """True if more gauges are needed at this rate, because it is not decided whether it is held."""
+        """True if more gauges (runs) are needed at this rate, because it is not decided whether the objective is held
+        there.
+        """
         return not self.is_held and not self.is_against and self.held + self.against < MOST
 
 
@@ -108,7 +114,7 @@ class Search:
         self._outcomes.append((rate, outcome))
 
     def next_rate(self) -> float | None:
-        """Return the rate at which to run the next gauge; None: the search has ended."""
+        """Return the rate of the next gauge (run at one rate); None: the search has ended."""
         if not self._outcomes:
             return self._start
         if len(self._outcomes) >= GAUGES_MAX:

@@ -19,7 +19,7 @@ MORE_CPUS = "give it more CPUs (--cpus), or more machines (--cluster)"
 
 
 def line(gauge: Gauge) -> str:
-    """Return the line that is printed after a gauge: its rate, its figures and its outcome."""
+    """Return the line that is printed after a gauge (a run at one rate): its rate, its figures and its outcome."""
     figures = ", ".join(f"{name} {_figure(name, value)}" for name, value in gauge.figures.items())
     why = f": {gauge.reason}" if gauge.reason else ""
     return f"{gauge.rate:,.0f}/s: {figures}: {gauge.outcome.value}{why}"
@@ -98,8 +98,8 @@ def machine(gauges: Sequence[Gauge]) -> list[str]:
 
 
 def thin(objective: Objective, gauges: Sequence[Gauge]) -> list[str]:
-    """Return a list with a warning if a gauge had too few answers for its percentiles to be reliable; else an empty
-    list.
+    """Return a list with a warning if a gauge (a run at one rate) had too few answers for its percentiles to be
+    reliable; else an empty list.
     """
     fewest = min(gauge.answers for gauge in gauges)
     if fewest >= objective.requests_needed:
@@ -127,5 +127,5 @@ def _plain(gauge: Gauge) -> dict[str, Any]:
 
 
 def as_values(objective: Objective, gauges: Sequence[Gauge]) -> dict[str, Any]:
-    """Return the text of the objective and all gauges as values for JSON."""
+    """Return the text of the objective and all gauges (runs at one rate) as values for JSON."""
     return {"objective": objective.text, "gauges": [_plain(gauge) for gauge in gauges]}

@@ -31,8 +31,9 @@ and so on.
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of the line `label`: the figure `y` at the place `x` of the horizontal axis; None if it failed. `low`
-    and `high` are the ends of its interval. `words` are the texts of its tooltip, one for each of `Curves.headings`.
+    """One point of the line `label`: the figure `y` at the place `x` of the horizontal axis; `y` is None if the runs
+    there failed. `low` and `high` are the ends of its interval. `words` are the texts of its tooltip, one for each of
+    `Curves.headings`.
     """
 
     label: str

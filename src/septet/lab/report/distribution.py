@@ -23,8 +23,8 @@ HEADINGS = ("line", "percentile", "latency", "requests beyond it")
 STEPS_PER_DECADE = 24
 PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
 FIRST = 10 / 9
-"""The position on the axis at which it begins: the 10th percentile. A position x means "one in x requests took longer",
-so for the 10th percentile it is 1 / (1 - 0.1).
+"""Where the axis begins: at the 10th percentile. A position x means "one in x requests took longer", so the 10th
+percentile is at 1 / (1 - 0.1).
 """
 _NAMES = "format(100 - 100 / datum.value, '.6~g') + ' %'"
 

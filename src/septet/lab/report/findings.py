@@ -27,8 +27,8 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import RANKED, foreign_share
 
 MOST_OF_THEM = 0.75
-"""For `focus`: a number of users is considered if enough contenders have served it. Enough is this share of those at
-the number of users that the most contenders have served.
+"""`focus` considers a number of users only if enough contenders have served it: at least this share of the largest
+number of contenders that have served the same number of users.
 """
 
 

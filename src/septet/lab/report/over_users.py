@@ -20,7 +20,7 @@ from septet.lab.results import Results
 from septet.lab.summary import Summary
 
 SEED_EDGE = 1000
-"""The number of users at which the pictures are divided, as in the older experiment."""
+"""The number of users at which the pictures are divided, as in the experiment that `--profile seed` repeats."""
 ENOUGH = 3
 """A picture of the smaller or of the larger numbers of users alone is made if there are at least this many of them."""
 HEADINGS = ("line", "users", "figure", "interval", "verdict")
@@ -125,8 +125,9 @@ def _point(metric: Metric, cell: Summary) -> Point:
 
 
 def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
-    """Return the rates that the older experiment measured, for the models that are drawn, within the range of
-    `users`."""
+    """Return the rates measured by the older experiment that `--profile seed` repeats, for the models that are drawn,
+    within the range of `users`.
+    """
     models = dict.fromkeys(point.model for point in points)
     return [
         Point(model, model, number, rate)

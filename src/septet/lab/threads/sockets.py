@@ -54,8 +54,8 @@ _NAMED = {"anon_inode:[pidfd]": Kind.PROCESS}
 
 
 class Descriptors:
-    """The descriptors of a server that listens on these TCP ports. The kind of each one is remembered for a moment
-    (_FRESH_NS).
+    """The descriptors of a server that listens on these TCP ports. The kind of each one (a listener, a client, a
+    backend, ...) is remembered for a moment (_FRESH_NS).
     """
 
     def __init__(self, ports: frozenset[int]) -> None:

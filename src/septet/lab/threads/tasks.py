@@ -52,9 +52,8 @@ class Tasks:
     """Samples the threads of all processes of a session (see `septet.lab.server`). New threads and processes are found
     as they start.
 
-
-    most: if there are more threads than this, each look is at so many of them, drawn by lot, and at the first thread of
-    all; None: at every thread.
+    `most`: if there are more threads than this, `look` samples only so many of them, drawn by lot, and the first thread
+    of all; None: every thread.
     """
 
     def __init__(self, session: int, reasons: Reasons, most: int | None = None) -> None:
@@ -113,7 +112,7 @@ class Tasks:
                         self._tasks[tid] = _open(pid, tid)
 
     def _alive(self) -> list[tuple[int, int]]:
-        """(pid, tid) of each thread."""
+        """Return (pid, tid) of each living thread."""
         found = []
         for pid in self._pids:
             with suppress(OSError):

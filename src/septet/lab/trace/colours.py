@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from septet.lab.threads.states import State
 
 FULL, HALF, BAND, LINE = 0.78, 0.46, 0.26, 0.08
-"""Heights of states, as shares of the height of a row."""
+"""Heights of states, as shares of the height of a row: of a running thread; of one that is kept from running; of one
+that waits for something outside; of an idle one.
+"""
 
 
 @dataclass(frozen=True, slots=True)

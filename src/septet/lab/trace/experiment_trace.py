@@ -18,8 +18,8 @@ def trace_experiment(experiment: Experiment, command: Sequence[str], tell: Calla
     """Record a second of each process model of the experiment, draw all into its directory, and tell by `tell` how each
     went.
 
-    A model that cannot be traced is told as well, and raises nothing: the figures of the experiment are stored already.
-    `command` is the command line of the experiment, for the page.
+    If a model cannot be traced, that is told as well, and nothing is raised: the figures of the experiment are stored
+    already. `command` is the command line of the experiment, for the page.
     """
     if len(experiment.app_words) != 1:
         tell("trace: only applications can be traced, not files")

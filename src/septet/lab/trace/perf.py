@@ -186,7 +186,7 @@ def _take(ring: mmap.mmap) -> bytes:
 
 
 def _online() -> list[int]:
-    """Return the CPUs that are online, from a list such as 0-3,6."""
+    """Return the CPUs that are online, from the kernel's list, such as 0-3,6."""
     with open("/sys/devices/system/cpu/online") as file:
         spans = [span.split("-") for span in file.read().strip().split(",")]
     return [cpu for span in spans for cpu in range(int(span[0]), int(span[-1]) + 1)]

@@ -40,12 +40,14 @@ class Recording:
     end: int
     lanes: tuple[Lane, ...]
     lost: int
-    """Records of switches for which the kernel had no space."""
+    """Number of records of context switches that were lost because the kernel had no space for them."""
     records: int
     waited_ns: dict[int, int]
-    """Nanoseconds for which each thread that lived all the time waited for a CPU, by tid, as the kernel counts them."""
+    """Nanoseconds for which each thread that lived during the whole recording waited for a CPU, by tid, as the kernel
+    counts them.
+    """
     obstacle: str = ""
-    """Why switches could not be recorded; "" if they were, or were not asked for."""
+    """Why context switches could not be recorded; "" if they were, or were not asked for."""
 
 
 class Recorder:

@@ -88,8 +88,9 @@ def panels(trace: Trace, zoom_ms: float) -> tuple[Panel, Panel]:
 
 
 def notes(traces: Sequence[Trace]) -> list[str]:
-    """Return sentences about single models: rows that are not drawn, records that were lost, why switches are
-    missing."""
+    """Return sentences about single models: rows that are not drawn, records that were lost, why context switches were
+    not recorded.
+    """
     said = []
     for trace in traces:
         left_out = rows(trace)[1]

@@ -48,12 +48,13 @@ class Request:
     began: int | None = None
     """When the server had received the request's head; None if the span log does not have the request."""
     ended: int | None = None
-    """When the server had sent the answer; None as for `began`."""
+    """When the server had sent the answer; None if the span log does not have the request."""
     turns: tuple[Turn, ...] = ()
 
 
 def read_spans(text: str) -> tuple[list[Span], list[Span]]:
-    """Parse a span log (see `septet.spans`); returns its lines about requests, and those about turns.
+    """Parse a span log (see `septet.spans`); returns its lines about requests, and those about turns, which are the
+    times in which the application worked on a request.
 
     An incomplete last line is left out: the server may still be writing it.
     """
@@ -69,8 +70,8 @@ def read_spans(text: str) -> tuple[list[Span], list[Span]]:
 
 
 def join(visits: Iterable[Visit], spans: list[Span], turns: list[Span]) -> list[Request]:
-    """Join the lines of the span log about requests and about turns with the visits that users recorded. Returns the
-    requests in the order in which they were sent.
+    """Join the lines of the span log about requests and about turns (times in which the application worked on a
+    request) with the visits that users recorded. Returns the requests in the order in which they were sent.
     """
     spans_of = by_client(spans, "began", lambda client: client[1])
     turns_of = by_client(turns, "turns", lambda client: client[1])
@@ -98,8 +99,9 @@ Timed = list[tuple[int, Span]]
 def by_client(spans: Iterable[Span], kind: str, key: Callable[[Any], Any]) -> dict[Any, Timed]:
     """Return the lines of a span log by client, in order of time, each with the instant at which it begins.
 
-    `kind`: "began" for lines about requests, "turns" for those about turns. `key` makes the key of a client from its
-    [address, port]. Lines without a client, or without turns, are left out.
+    `kind`: "began" for lines about requests, "turns" for those about turns (times in which the application worked on a
+    request). `key` makes the key of a client from its [address, port]. Lines without a client, or without turns, are
+    left out.
     """
     found: dict[Any, Timed] = defaultdict(list)
     for span in spans:
@@ -122,11 +124,13 @@ HELD_UP = frozenset({State.RUNNABLE, State.GIL})
 """States of a thread that has work and cannot go on: it waits for a CPU or the GIL."""
 
 TurnsOf = Mapping[int, Sequence[Turn]]
-"""The turns of each thread, in order, by tid."""
+"""The turns of each thread, in order, by tid. A turn is a time in which the application worked on a request in the
+thread.
+"""
 
 
 def turns_of(requests: Iterable[Request]) -> TurnsOf:
-    """Return the turns of all requests by thread."""
+    """Return the turns of all requests by thread. A turn is a time in which the application worked on a request."""
     found: dict[int, list[Turn]] = defaultdict(list)
     for turn in sorted((turn for request in requests for turn in request.turns), key=lambda turn: turn.start):
         found[turn.tid].append(turn)
@@ -135,7 +139,8 @@ def turns_of(requests: Iterable[Request]) -> TurnsOf:
 
 def intervals(request: Request, lanes: dict[int, Lane], turns: TurnsOf = MappingProxyType({})) -> list[Interval]:
     """Return the states of a request from sending to answer, without gaps or overlaps. `lanes` has the states of each
-    recorded thread by tid, `turns` the turns of all requests by tid.
+    recorded thread by tid, `turns` the turns of all requests by tid: times in which the application worked on a
+    request.
 
     In its turns a request has the state of its thread, if that was recorded. Before the server began with the request
     it was queued; between two turns it is suspended. Shortly before the first turn and after the last one the thread
@@ -165,7 +170,9 @@ def intervals(request: Request, lanes: dict[int, Lane], turns: TurnsOf = Mapping
 
 
 def from_turns(requests: Iterable[Request]) -> list[Lane]:
-    """Return lanes for threads that were not observed: the only state is APPLICATION, in the turns of requests."""
+    """Return lanes (states over time) for threads that were not observed: their only state is APPLICATION, at the times
+    (turns) in which the application worked on a request.
+    """
     found: dict[int, Lane] = {}
     for turn in sorted((turn for request in requests for turn in request.turns), key=lambda turn: turn.start):
         lane = found.setdefault(turn.tid, Lane(turn.pid, turn.tid))

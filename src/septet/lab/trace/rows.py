@@ -71,8 +71,8 @@ def thread_rows(lanes: Sequence[Lane], first_pid: int, start: int, end: int) -> 
 
 
 def _lasts(lane: Lane, start: int, end: int) -> bool:
-    """True if the thread lived from `start` to `end`, except for a tenth of the time at each end: a lane that is made
-    of turns of requests does not reach the ends.
+    """True if the thread lived from `start` to `end`, except for a tenth of the time at each end. That much is allowed,
+    because a lane made of the turns of requests alone does not reach the ends.
     """
     margin = (end - start) // 10
     return lane.intervals[0].start <= start + margin and lane.intervals[-1].end >= end - margin
@@ -102,8 +102,8 @@ def names(lanes: Sequence[Lane], first_pid: int) -> list[str]:
 
 
 def pack(lanes: Iterable[Lane]) -> list[tuple[Interval, ...]]:
-    """Put the intervals of threads that did not live at the same time into common rows, as few as possible. `lanes` are
-    in the order of their starts.
+    """Put the intervals of threads that did not live at the same time into common rows, as few as possible. `lanes` has
+    the states of each thread over time, in the order in which the threads began.
     """
     packed: list[list[Interval]] = []
     for lane in lanes:

@@ -144,8 +144,8 @@ def lanes(records: Iterable[Record], start: int, end: int) -> dict[int, Lane]:
 
 
 def explain(lane: Lane, samples: list[Sample], why: Why) -> Lane:
-    """Return the lane with each state OTHER replaced by what the thread waited for: as `why` finds it from the system
-    call, else as the samples within the interval say.
+    """Return the lane (states over time) with each state OTHER replaced by what the thread waited for: as `why` finds
+    it from the system call, else as the samples within the interval say.
 
     `samples` are those of this thread, in order of time. A sample that finds the thread ready to run, before the kernel
     has given it a CPU, shows that it has been woken: from then on it is RUNNABLE.

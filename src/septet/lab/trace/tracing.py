@@ -135,7 +135,7 @@ def _environment(plan: TracePlan, scratch: Path) -> dict[str, str]:
 
 @contextmanager
 def _visitors(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """Start the process of the users, and yield it once each has sent a request. Raises Failed."""
+    """Start the process of the users, and yield it once each has sent a request. Raises Failed if it ends before."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:
@@ -148,7 +148,9 @@ def _visitors(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def _stop_visitors(visitors: subprocess.Popen[str]) -> list[Visit]:
-    """Make the users stop, by the end of their standard input, and return their visits. Raises Failed."""
+    """Make the users stop, by the end of their standard input, and return the requests that they recorded. Raises
+    Failed if they do not end in time, or have failed.
+    """
     try:
         said, complaints = visitors.communicate(timeout=_VISITORS_GRACE_S)
     except subprocess.TimeoutExpired:

@@ -41,7 +41,7 @@ def main() -> None:
 
 
 class Visitor:
-    """One user, in a thread."""
+    """One user, who sends requests in a thread of its own and records each of them."""
 
     def __init__(self, number: int, url: str, think_s: float, close: bool) -> None:
         parts = urlsplit(url)
@@ -59,7 +59,7 @@ class Visitor:
         self._thread.start()
 
     def leave(self) -> list[Visit]:
-        """Stop after the answer that is awaited now; returns the recorded visits."""
+        """Stop after the answer that is awaited now, and return a record of each request."""
         self._leaving.set()
         self._thread.join()
         return self._visits

@@ -13,13 +13,13 @@ class Part:
     """A part of a request's time."""
 
     key: str
-    """Its name in results.json."""
+    """The part's name in results.json."""
     short: str
-    """Its name within a bar and at the head of a column."""
+    """The part's name within a bar and at the head of a column."""
     name: str
-    """Its name in the legend."""
+    """The part's name in the legend."""
     told: str
-    """Completes "a request waits ... ms", or "a request spends ... ms", in sentences."""
+    """How sentences name the part: completes "a request waits ... ms", or "a request spends ... ms"."""
     meaning: str
 
 

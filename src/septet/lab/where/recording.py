@@ -35,36 +35,49 @@ from septet.lab.where.split import join, split
 WINDOW_S = 0.4
 WARMUP_S = 0.2
 USERS_PER_WINDOW = 400
-"""With more users than this both are longer in proportion: a request of a thousand users takes a second."""
+"""With more users than this, the warm-up and the recorded time (WARMUP_S, WINDOW_S) are longer in proportion to the
+number of users: with a thousand of them a request takes a second.
+"""
 VISITS = 20_000
-"""Most requests of a run that are split."""
+"""Most requests of a run whose time is recorded and divided into parts."""
 LOOK_S = 0.01
 THREADS_PER_LOOK = 16
-"""Threads that are looked at every LOOK_S, drawn by lot: that takes a tenth of a CPU, however many there are."""
+"""Number of threads that are sampled every LOOK_S seconds, drawn by lot: that takes a tenth of a CPU, however many
+threads there are.
+"""
 NUMBERS_MAX = 4
-"""Most numbers of users that are recorded; of more, the first, the last and two in between."""
+"""The time of requests is recorded at no more than so many numbers of users: the first, the last and two in between."""
 MODEL_S = 1.5
-"""Seconds that a model takes at least; with less time left none is begun."""
+"""Least seconds that recording one model takes; with less time left no further model is begun."""
 LIMIT_S = 40.0
-"""Most seconds for one page if the time of the experiment is not limited."""
+"""Most seconds that recording where the time goes takes for one measured page, if the experiment has no time limit
+(`--for`).
+"""
 SHARE = 0.12
-"""Share of a limited time (`--for`) that is kept for these runs, if that is enough for a model."""
+"""Share of the time limit (`--for`) that is kept for recording where the time of a request goes, if that is at least
+MODEL_S.
+"""
 
 MAIN_ACCEPTS = frozenset({"threaded"})
-"""Models whose main thread accepts all connections, and does nothing else."""
+"""Models whose main thread accepts all connections, and does nothing else: until a connection is accepted, its request
+waits for that thread.
+"""
 
 Where = dict[str, Any]
 """The value of `where` in results.json."""
 
 
 def reserved_s(for_s: float) -> float:
-    """Return how many seconds of an experiment's time are kept for these runs; 0 if it is too short for them."""
+    """Return how many seconds of the time limit `for_s` are kept for recording where the time of a request goes; 0 if
+    that would be too little for one model.
+    """
     share = SHARE * for_s
     return share if share >= MODEL_S else 0.0
 
 
 def record(experiment: Experiment, limit_s: float, tell: Callable[[str], None], load: Load | None = None) -> Where:
-    """Record each model with each number of users, in at most `limit_s` seconds or a little more.
+    """Record where the time of a request goes, for each model at some numbers of users, in at most `limit_s` seconds or
+    a little more.
 
     A model that fails is no error: the figures of the experiment are stored already. `tell` is called with a sentence
     about what was left out. `load` carries out the plans of the load generator; None: a process of it does. Returns the
@@ -94,14 +107,18 @@ def record(experiment: Experiment, limit_s: float, tell: Callable[[str], None], 
 
 
 def nothing(why: str, tell: Callable[[str], None]) -> Where:
-    """Return the value of `where` of an experiment of which nothing is recorded, for this reason."""
+    """Return the value of `where` in results.json for an experiment of which nothing is recorded. `why`: the reason,
+    which `tell` is told as well.
+    """
     skipped = f"Where the time goes was not recorded: {why}."
     tell(skipped)
     return {"cells": [], "skipped": skipped}
 
 
 def _cells(experiment: Experiment) -> list[Cell]:
-    """Return the cells to record, all of one server together."""
+    """Return the cells (a model in one setting at one number of users) that are recorded. Those that differ only in the
+    number of users follow one another, since one server serves them.
+    """
     some = numbers(experiment.users)
     own = [cell for cell in experiment.cells() if cell.model in experiment.models and cell.users in some]
     labels = list(dict.fromkeys(cell.label for cell in own))
@@ -109,7 +126,9 @@ def _cells(experiment: Experiment) -> list[Cell]:
 
 
 def numbers(users: Iterable[int]) -> list[int]:
-    """Return the numbers of users that are recorded."""
+    """Return which of these numbers of users are recorded: all, or, of more than NUMBERS_MAX, the first, the last and
+    some in between.
+    """
     known = sorted(set(users))
     if len(known) <= NUMBERS_MAX:
         return known
@@ -118,7 +137,9 @@ def numbers(users: Iterable[int]) -> list[int]:
 
 
 def _record_line(experiment: Experiment, cells: list[Cell], end: float, load: Load) -> list[Where]:
-    """Record one contender. Cells for which there is no time are left out."""
+    """Record where the time goes for the cells of one contender, which differ in the number of users and are served by
+    one server. Returns an entry for each; cells for which there is no time before `end` are left out.
+    """
     output.make(experiment.out)
     with tempfile.TemporaryDirectory(prefix="spans-", dir=experiment.out) as scratch:
         log = (Path(scratch) / "spans.jsonl").absolute()
@@ -141,7 +162,10 @@ Visited = tuple[Cell, dict[str, Any], list[Sample]]
 
 
 def _visit_all(experiment: Experiment, cells: list[Cell], end: float, load: Load, command: list[str]) -> list[Visited]:
-    """Start the server of these cells, and visit it with each number of users; `command` is filled in."""
+    """Start the server of these cells, and load it with each number of users. Returns (cell, figures, samples of
+    threads) for each, without those for which there is no time before `end`. Appends the words of the server's command
+    to `command`.
+    """
     port = free_port(experiment.host)
     command += experiment.command(cells[0], port)
     found: list[Visited] = []
@@ -189,7 +213,9 @@ def _result(cell: Cell, figures: dict[str, Any], samples: list[Sample], spans: l
 
 
 class Looks:
-    """Samples the threads of a server while the load generator measures; its events begin and end that."""
+    """Samples the threads of a server while the load generator measures. `receive` is to be called with the load
+    generator's events: "measuring" begins and "measured" ends the sampling.
+    """
 
     def __init__(self, session: int, port: int) -> None:
         self.samples: list[Sample] = []

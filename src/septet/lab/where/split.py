@@ -37,20 +37,25 @@ class Request:
     """When the user had read the first piece of the answer."""
     answered: int
     accepted: int | None = None
-    """When the server had accepted its connection; None: the span log does not say."""
+    """When the server had accepted the request's connection; None: the span log does not say."""
     began: int = 0
     ended: int = 0
     turns: tuple[tuple[int, int], ...] = ()
-    """When the application worked on it; empty: there was none, as for static files."""
+    """The times (start, end) in which the application worked on the request; empty: there was no application, as for
+    static files.
+    """
     tid: int = 0
-    """The thread in which it did; 0 without turns."""
+    """The id of the thread in which the application worked on the request; 0: none did."""
     acceptor: int = 0
-    """The thread that has accepted the connection, if it does nothing else; 0: it is the same, or not known."""
+    """The id of the thread that accepted the connection, if that thread does nothing else; 0: the thread `tid` accepted
+    it, or it is not known which.
+    """
     cpu_ns: int = 0
-    """CPU time of that thread in the turns."""
+    """CPU time that the thread `tid` used in the request's `turns`, in nanoseconds; 0: not known."""
     awaits: bool = False
-    """True if the time between two turns is the application's: its coroutine awaits something. Else the server writes a
-    piece of the answer in between."""
+    """True if the time between two `turns` belongs to the application, too: its coroutine awaits something. False if
+    the server writes a piece of the answer in that time.
+    """
 
 
 class Piece(NamedTuple):
@@ -71,13 +76,16 @@ class Split:
     latency_us: float
     parts_us: dict[str, float]
     samples: int
-    """Samples of threads while they had one of the requests."""
+    """Number of samples that found a thread while it had one of the requests; one that concerns several requests counts
+    for each.
+    """
 
 
 def join(
     visits: Iterable[Visit], spans: Sequence[Span], turns: Sequence[Span], main_accepts: bool = False
 ) -> list[Request]:
-    """Join the records of users with the lines of the span log. Requests of which it says nothing are left out.
+    """Join the records of users with the lines of the span log about the same request. Requests that the span log does
+    not have are left out.
 
     `main_accepts`: the main thread of the server's process accepts all connections, and other threads serve them.
     """
@@ -103,7 +111,7 @@ def join(
 
 
 def split(requests: Sequence[Request], samples: Iterable[Sample]) -> Split | None:
-    """Return the mean parts of these requests; None if there are none."""
+    """Return the mean time of these requests, as a whole and in parts; None if there are none."""
     if not requests:
         return None
     totals: dict[str, float] = dict.fromkeys(KEYS, 0.0)
@@ -143,7 +151,9 @@ def _kept_from_running(states: Counter[State], ran: float) -> dict[str, float]:
 
 
 def _with_the_one_before(requests: Sequence[Request]) -> Iterator[tuple[Request, int]]:
-    """Yield each request, and until when its thread was busy with the one before it; 0 for the first of a thread."""
+    """Yield each request with the time at which its thread was done with its previous request; 0 for the first one of a
+    thread.
+    """
     free: dict[int, int] = {}
     for request in sorted(requests, key=lambda each: each.turns[0][0] if each.turns else each.began):
         yield request, free.get(request.tid, 0)
@@ -165,7 +175,9 @@ def pieces(request: Request, before: int = 0) -> list[Piece]:
             at = instant
 
     def until_taken(instant: int, part: str) -> None:
-        """Nothing works on the request until then; from `before` on its thread may be on its way to it."""
+        """Add the time up to `instant`, in which nothing works on the request, as pieces of this `part`. From `before`
+        on the request's thread is free, and may be about to take it.
+        """
         until(min(instant, before), part)
         until(instant, part, tid)
 
@@ -188,8 +200,10 @@ def pieces(request: Request, before: int = 0) -> list[Piece]:
 
 
 def _seen(of_thread: Mapping[tuple[int, str], list[Piece]], samples: Iterable[Sample]) -> dict[str, Counter[State]]:
-    """Count the states in which samples found the threads of requests, by the part of their time. A sample counts once
-    for each request that it concerns: several may wait for one thread to accept them."""
+    """Count the states in which samples found the threads of requests, by the part of the request's time in which the
+    sample was taken. `of_thread`: the pieces of time of all requests, by (thread, part). A sample counts once for each
+    request that it concerns: several may wait for one thread to accept them.
+    """
     parts_of: dict[int, list[tuple[str, list[int], list[int]]]] = defaultdict(list)
     for (tid, part), own in of_thread.items():
         parts_of[tid].append((part, sorted(piece.start for piece in own), sorted(piece.end for piece in own)))

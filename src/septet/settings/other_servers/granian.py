@@ -1,4 +1,4 @@
-"""The options of granian's command line."""
+"""The options of granian's command line, and what to use in Septet instead of each."""
 
 _RUNTIME = "there is no second runtime beside Python's; see --workers and --threads"
 _HTTP2 = "HTTP/1.1 is spoken, by one parser; a proxy in front speaks HTTP/2"

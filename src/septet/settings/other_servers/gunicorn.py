@@ -1,4 +1,6 @@
-"""The settings of gunicorn, by the names in gunicorn.conf.py and on its command line."""
+"""The settings of gunicorn, by the names in gunicorn.conf.py and on its command line, and what to use in Septet instead
+of each.
+"""
 
 _HOOK = "there are no hooks: a module of yours can do it when it is imported, or in its ASGI lifespan"
 _PARSER = "requests are parsed strictly, by one parser; see the page about strictness"

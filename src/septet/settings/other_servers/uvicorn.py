@@ -1,4 +1,4 @@
-"""The options of uvicorn's command line."""
+"""The options of uvicorn's command line, and what to use in Septet instead of each."""
 
 OPTIONS = {
     "app": "give APP",
