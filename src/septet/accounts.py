@@ -18,12 +18,15 @@ GROUP = "the name of a group, or a number"
 UMASK = "an octal number from 000 to 777, such as 027"
 
 _MOST = 2**32 - 2
-"""The largest id: the next one, -1, means "leave as it is" to chown(2)."""
+"""The largest number of a user or group that is accepted. 2**32 - 1 is not: chown(2) takes it for -1, "leave as it is".
+"""
 _CAP_SETGID, _CAP_SETUID = 6, 7  # capabilities(7)
 
 
 def user_id(text: str) -> int:
-    """Return the number of a user. Raises ValueError ("must be ...") if there is no such user."""
+    """Return the number of the user that `text` gives by name or by number. A name must be known on this machine, a
+    number need not. Raises ValueError ("must be ...").
+    """
     if _is_id(text):
         return int(text)
     try:
@@ -33,7 +36,9 @@ def user_id(text: str) -> int:
 
 
 def group_id(text: str) -> int:
-    """Return the number of a group. Raises ValueError ("must be ...") if there is no such group."""
+    """Return the number of the group that `text` gives by name or by number. A name must be known on this machine, a
+    number need not. Raises ValueError ("must be ...").
+    """
     if _is_id(text):
         return int(text)
     try:
@@ -47,7 +52,9 @@ def _is_id(text: str) -> bool:
 
 
 def parse_umask(text: str) -> int:
-    """Return the mask that a value of `--umask` means. Raises ValueError ("must be ...")."""
+    """Return as a number the mask that the text of `--umask` gives in octal digits. Raises ValueError ("must be
+    ...").
+    """
     if not re.fullmatch("(0o)?[0-7]{1,4}", text) or int(text, 8) > 0o777:
         raise ValueError(f"must be {UMASK}")
     return int(text, 8)
@@ -94,7 +101,7 @@ class Identity:
         return os.getresuid() == (self.uid,) * 3 and os.getresgid() == (self.gid,) * 3
 
     def why_not(self) -> str | None:
-        """Return why this process cannot become this user, as the end of a sentence; None if it can."""
+        """Return why this process cannot become this user, as words that complete a sentence; None if it can."""
         if self.is_ours and os.geteuid() != 0:
             return None
         wanted = (1 << _CAP_SETGID) | (1 << _CAP_SETUID if self.uid != os.geteuid() else 0)

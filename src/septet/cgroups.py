@@ -13,17 +13,19 @@ from pathlib import Path
 CGROUP = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 UNLIMITED_BYTES = 1 << 60
-"""Bytes. Version 1 writes "no limit" as the largest multiple of a page, so a limit of this size or more counts as
-none."""
+"""Bytes. Version 1 of control groups writes "no limit" as the largest multiple of a page, so a limit of this size or
+more counts as none.
+"""
 
 
 def groups(controller: str, root: Path = CGROUP, membership: Path = MEMBERSHIP) -> Iterator[Path]:
     """Yield the cgroup directories whose limits for `controller` ("cpu", "memory", "pids") apply to this process.
 
-    For each hierarchy that the membership file names, version 2 or the controller's of version 1: the process's group,
-    then the groups around it, up to the hierarchy's root. `root` and `root`/`controller` follow where they are missing:
-    they have the container's own limits if the membership cannot be read, or names a group of the host that is not
-    visible here. With `controller` "" version 2 alone. Directories need not exist.
+    `membership` is a file like /proc/self/cgroup, which names the process's group in each hierarchy; `root` is where
+    the hierarchies are mounted. Yielded are the process's group, then the groups around it, up to the top of the
+    hierarchy: that of version 2, and in version 1 that of the controller. `root` and `root`/`controller` follow in any
+    case: they have the container's own limits if the membership cannot be read, or names a group of the host that is
+    not visible here. With "" as `controller`, only version 2 is looked at. The directories need not exist.
     """
     found: dict[Path, None] = {}
     for line in read(membership).splitlines():
@@ -44,8 +46,9 @@ def cpu_quota(root: Path = CGROUP, membership: Path = MEMBERSHIP) -> float | Non
 
 
 def _quota(group: Path) -> float | None:
-    """Return the limit of one group, in CPUs; None: it has none. Version 2 has one file (cpu.max) with "QUOTA PERIOD"
-    in microseconds, or "max PERIOD"; version 1 has a file for each of the two."""
+    """Return the CPU limit of the cgroup whose directory is `group`, in CPUs; None: it has none. Version 2 has one file
+    (cpu.max) with "QUOTA PERIOD" in microseconds, or "max PERIOD"; version 1 has a file for each of the two.
+    """
     quota, _, period = read(group / "cpu.max").strip().partition(" ")
     if not quota:
         quota, period = read(group / "cpu.cfs_quota_us").strip(), read(group / "cpu.cfs_period_us").strip()
@@ -62,7 +65,9 @@ def memory_limits(root: Path = CGROUP, membership: Path = MEMBERSHIP) -> Iterato
 
 
 def number(text: str) -> int | None:
-    """Return the first word of `text` as a number; None if it is not a decimal number: a limit may be "max"."""
+    """Return the first word of `text`, the contents of a file with a limit, as a number; None if it is not a decimal
+    number: it may be "max".
+    """
     word = text.split(maxsplit=1)[:1]
     return int(word[0]) if word and word[0].isdecimal() else None
 

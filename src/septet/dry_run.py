@@ -35,8 +35,8 @@ log = logging.getLogger("septet")
 
 
 def check(config: Config, said: Iterable[str] = ()) -> int:
-    """Print one line about what would be served with this configuration, and return the exit status. `said`: remarks on
-    the configuration, which are logged. Raises UsageError and Failed, as a start would.
+    """Print one line about what would be served with this configuration, and return 0, the exit status. `said`:
+    warnings about the configuration, which are logged. Raises UsageError and Failed, as a start would.
     """
     exit_before_the_interpreter_ends()
     configure(config.log_level, config.log_format, config.log_config)
@@ -64,7 +64,9 @@ def check(config: Config, said: Iterable[str] = ()) -> int:
 
 
 def _check_places(config: Config, addresses: Sequence[Address]) -> None:
-    """Raise Failed unless files and sockets can be made where the options say."""
+    """Raise Failed unless the sockets of `addresses`, the other unix sockets that options name, and the pid file can be
+    made where they are to be.
+    """
     named = [("--bind", address) for address in addresses]
     if config.metrics_bind is not None:
         named.append(("--metrics-bind", parse_address(config.metrics_bind)))
@@ -83,8 +85,9 @@ def _check_places(config: Config, addresses: Sequence[Address]) -> None:
 
 
 def _check_log(name: str, path: str, given: bool) -> None:
-    """Raise Failed unless this process can write a log at this path. The file is not made if it is not there. `given`:
-    a start would make it as root, and give it to this user.
+    """Raise Failed unless this process can write a log at this path; a missing file is not made. `name`: what the error
+    calls the log. `given`: True if a start would make the file as root and give it to the user of this process; then
+    only its directory must be reachable.
     """
     try:
         if given:
@@ -99,8 +102,8 @@ def _check_log(name: str, path: str, given: bool) -> None:
 
 
 def _served(config: Config, site: Site) -> str:
-    """Return in words what is served, as the options name it: the applications with their interfaces, and the
-    directories of static files.
+    """Return in words what is served, for the line that --check prints: the applications as the options name them, with
+    their interfaces, and the directories of static files.
     """
     kinds = ["WSGI"] * site.has_wsgi + ["ASGI"] * bool(site.asgis)
     applications = [*((config.app,) if config.app is not None else ()), *config.mount]
@@ -109,8 +112,9 @@ def _served(config: Config, site: Site) -> str:
 
 
 def _shown(config: Config, addresses: Sequence[Address]) -> str:
-    """Return the addresses as the ready line shows them, with the model, the number of workers, and the user if
-    given."""
+    """Return the addresses as the ready line of a start shows them, with the model, the number of workers, and the user
+    if one is given.
+    """
     certified = bool(config.tls_certificate)
     at = [replace(address, tls=certified and speaks_tls(address, addresses)) for address in addresses]
     how = [config.model]

@@ -29,10 +29,12 @@ from septet.settings.options import did_you_mean
 _OPTIONS = {option.name: option for option in OPTIONS}
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, *HANDLED_SIGNALS)
-"""Signals for which a server sets handlers."""
+"""Signals for which a server sets handlers; `run` gives the program its own handlers back at the end."""
 
 _OF_THE_PROGRAM = ("user", "group", "umask", "pid_file")
-"""Options that change the whole process, which here is not the server's alone."""
+"""Options that change the whole process. They are refused here, because the process belongs to the program that embeds
+the server.
+"""
 
 STARTUP_S = 60.0
 """Seconds that `Server.__enter__` waits at most for the application's lifespan startup; then it raises Failed."""
@@ -94,8 +96,9 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The address at which the server listens, `http://127.0.0.1:41234`; if there are several, the first. Raises
-        RuntimeError as `urls` does."""
+        """The address at which the server listens, such as `http://127.0.0.1:41234`; if there are several, the first.
+        Raises RuntimeError before `__enter__` has returned.
+        """
         return self.urls[0]
 
     @property
@@ -165,8 +168,9 @@ class Server:
 
 
 def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any, dict[str, Any]]:
-    """Return the checked configuration, and the application objects: the one that answers requests outside of all
-    mounts, or None if `config.app` names it; and those that are mounted, by route. Raises UsageError.
+    """Return three things: the configuration, checked; the application object for the paths outside of all mounts, or
+    None if `application` is a text, which becomes `config.app`, or was not given; and the application objects that are
+    mounted, by route. Raises UsageError.
     """
     mounted: dict[str, Any] = {}
     if isinstance(options.get("mount"), Mapping):

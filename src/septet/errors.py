@@ -20,10 +20,12 @@ class Failed(SeptetError):
     def __init__(self, sentence: str, traceback: str = "") -> None:
         super().__init__(sentence)
         self.traceback = traceback
-        """The application's traceback, to be printed before the sentence; empty for none."""
+        """The traceback of an exception of the application, as text that is printed before the sentence; "" if there is
+        none.
+        """
 
 
 class Refused(Failed):
-    """The application reports that it cannot start (ASGI lifespan). The exit status is the one that uvicorn uses."""
+    """The application reports that it cannot start (ASGI lifespan). The exit status is 3, as in uvicorn."""
 
     exit_status = 3

@@ -43,16 +43,17 @@ class Request:
     content_length: int = 0
     """Bytes of the body; 0 when there is none or when it is chunked."""
     chunked: bool = False
-    """The body has Transfer-Encoding: chunked (RFC 9112 section 7.1)."""
+    """True if the body has Transfer-Encoding: chunked (RFC 9112 section 7.1)."""
     keep_alive: bool = True
-    """The client allows another request on this connection (RFC 9112 section 9.3)."""
+    """True if the client allows another request on this connection (RFC 9112 section 9.3)."""
     expects_continue: bool = False
-    """The client may wait for 100 Continue before it sends the body (RFC 9110 section 10.1.1)."""
+    """True if the client may wait for 100 Continue before it sends the body (RFC 9110 section 10.1.1)."""
     has_body: bool = False
-    """The body is chunked, or has at least one byte."""
+    """True if the body is chunked, or has at least one byte."""
     ordinary: bool = False
-    """True if it is an HTTP/1.1 request, not HEAD, that lets the connection stay open: the codec can answer it by its
-    shortest path."""
+    """True if this is an HTTP/1.1 request, not HEAD, after which the client lets the connection stay open. The codec
+    has a faster way of making answers to such requests.
+    """
     untrusted_fields: Fields = ()
     """Fields that are believed only if a trusted proxy has sent them. They are not in `fields`; see `proxies.filter`.
     """
@@ -63,11 +64,13 @@ class Request:
     upgrade: bytes | None = None
     """The value of Upgrade: the protocol to which the client would like to switch (RFC 9110 section 7.8)."""
     derived: dict[Any, Any] = field(default_factory=dict)
-    """Cache: what an application interface or a filter has computed from the head alone, under a key that it chooses.
-    Requests with the same head share it."""
+    """Cache: what an application interface or a filter has computed from the head of this request alone, under a key
+    that it chooses. Requests with the same head are one object, and so share it.
+    """
     kept: bool = False
-    """True if this object is kept for the next request with the same head. What is put into `derived` of another one is
-    not used again after this request."""
+    """True if this object serves later requests with the same head, too, so that it is worth caching values in
+    `derived`. If False, the object and its `derived` are used for this request only.
+    """
 
     def with_trusted(self, fields: Fields, scheme: str, client: tuple[str, int] | None) -> "Request":
         """Return a copy with these values and without `untrusted_fields`. (`dataclasses.replace` takes three times as
@@ -107,11 +110,11 @@ class ResponseHead:
     content_length: int | None
     """Bytes of content that the application announces; None if it does not."""
     closes: bool
-    """The application asked for `Connection: close`."""
+    """True if the application asked for `Connection: close`."""
     has_date: bool
-    """The application gave its own Date."""
+    """True if the application gave a Date of its own, so that the server must add none."""
     has_server: bool
-    """The application gave its own Server."""
+    """True if the application gave a Server field of its own, so that the server must add none."""
     serialised: tuple[bytes, bytes, int, bytes] = b"", b"", -1, b""
     """Cache of the codec, for the next answer with this head: the status line and fields as bytes; then, of the last
     answer, its Date and Server lines, its content's length in bytes, and its complete head as bytes. The tuple is
@@ -130,12 +133,13 @@ class FileRegion:
     """Size in bytes and time of the last modification in ns. If the file no longer has them, the connection is cut, so
     that the client does not take a mixture of two states for a file. None: no check."""
     owner: object = None
-    """An object that closes the descriptor when it is freed, with the last region that refers to it. None: the
-    application keeps the descriptor open."""
+    """An object that closes the descriptor when it is freed: all regions of the file refer to it, so that happens after
+    the last one was sent. None: the application itself keeps the descriptor open.
+    """
 
 
 Part = bytes | FileRegion
-"""A part of the content of an answer."""
+"""A part of the content of an answer: bytes, or a region of a file."""
 
 
 def octets(content: object) -> bytes:
@@ -203,7 +207,7 @@ class TlsInfo:
     bits: int
     """Length of the cipher's key, in bits."""
     server_name: str | None
-    """The name that the client asked for (SNI, RFC 6066 section 3)."""
+    """The name that the client asked for (SNI, RFC 6066 section 3); None if it named none."""
     server_certificate: str
     """The server's certificate that the client was shown, in PEM."""
     resumed: bool
@@ -218,7 +222,7 @@ class TlsInfo:
 
 class Exchange(Protocol):
     """One request and its answer, as an application interface (WSGI, ASGI, static files) sees it. Methods that return a
-    Want return what the connection wants next, for its carrier.
+    Want return what the connection wants next, for its carrier: the code that owns the socket.
     """
 
     @property
@@ -252,8 +256,9 @@ class Exchange(Protocol):
         """
 
     def want_body(self) -> Want:
-        """Ask the connection for more of the body, after `poll` has returned None. Returns the next want, for the
-        carrier."""
+        """Ask the connection for more of the body, after `poll` has returned None. Returns what the connection wants
+        next, for the code that owns its socket.
+        """
 
     @property
     def body_complete(self) -> bool:
@@ -290,10 +295,11 @@ class Exchange(Protocol):
         """True if the application has given as many bytes as the answer's Content-Length says."""
 
     def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
-        """Report that the application has given `given` bytes of content, more than its Content-Length, `promised`.
+        """Report that the application has given `given` bytes of content, more than the `promised` bytes of its
+        Content-Length.
 
-        Called after the answer was complete for the client. `request` is the one that was answered, since the exchange
-        may be at the next one.
+        Called after the client has got its complete answer. `request` is the request that was answered: the exchange
+        object may be at the next one by now.
         """
 
     @property
@@ -301,12 +307,13 @@ class Exchange(Protocol):
         """True if the application has given its whole answer. Some of it may not be sent yet."""
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
-        """Begin the answer with its head and the first part of its content. `last`: there is no other part. Returns the
-        next want, for the carrier. Raises TypeError for content that is not bytes.
+        """Begin the answer with its head and the first part of its content. `last`: True if there is no other part.
+        Returns what the connection wants next, for the code that owns its socket. Raises TypeError for content that is
+        not bytes.
         """
 
     def push(self, body: Part, last: bool) -> Want:
-        """Continue the answer with another part of its content. `last`: it is complete."""
+        """Continue the answer with another part of its content. `last`: True if this is the last part."""
 
     def finish(self, trailers: Fields) -> Want:
         """End an answer whose content is complete. Trailers are sent if the answer is chunked, and else dropped.
@@ -342,7 +349,9 @@ class WebSocketExchange(Exchange, Protocol):
         """
 
     def refused_websocket(self) -> None:
-        """Count that the request for a WebSocket gets an ordinary answer instead, from application or server."""
+        """Have the metrics count a request for a WebSocket that gets an ordinary answer instead, from the application
+        or the server.
+        """
 
     @property
     def closed(self) -> tuple[int, str] | None:
@@ -351,12 +360,14 @@ class WebSocketExchange(Exchange, Protocol):
         """
 
     def noticed(self) -> None:
-        """Called when the application is told that there are messages, or that the WebSocket has ended."""
+        """Called when the application is woken because there are messages, or because the WebSocket has ended. The
+        exchange then no longer reports this as news, and the connection goes on to its next want.
+        """
 
     @property
     def behind(self) -> bool:
-        """True if received frames are not parsed yet, because the client sent very many small ones. The application's
-        cycle must call `catch_up` in the loop's next iteration, after other clients had their turn.
+        """True if received frames are not parsed yet, because the client sent very many small ones. The code that runs
+        the application must then call `catch_up` in the loop's next iteration, after other clients were served.
         """
 
     def catch_up(self) -> Want:
@@ -376,11 +387,13 @@ class WebSocketExchange(Exchange, Protocol):
         """Send a message to the client. Raises ClientGone if the WebSocket has ended."""
 
     def awaits_room(self) -> bool:
-        """True if output waits for the client to read; the carrier wakes the application when it has been sent."""
+        """True if output waits for the client to read it. When it has been sent, the code that owns the socket wakes
+        the application.
+        """
 
     def close_websocket(self, code: int, reason: str) -> Want:
-        """Send a Close frame with this code and reason, and wait for the client's. Raises ValueError for a code or a
-        reason that cannot be sent.
+        """Send a Close frame with this code and reason, and wait for the client's Close frame. Raises ValueError for a
+        code or a reason that cannot be sent.
         """
 
     def detach(self) -> Want:

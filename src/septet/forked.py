@@ -36,7 +36,8 @@ copied = False
 as a socket that was accepted at that moment."""
 
 _is_server = False
-"""True if this process serves, or loads an application to serve it."""
+"""True if this process serves, or loads an application to serve it. Forks of other processes are none of our concern.
+"""
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -49,15 +50,21 @@ class ClosedInChild(Protocol):
 
 
 sockets: set[Any] = set()
-"""Sockets of clients, closed in a child like registered objects. The blocking models add theirs here, because they have
-no object for a connection that could be registered."""
+"""Sockets of clients that are closed in a child which the application forks, like the objects that `register` was
+given. The blocking models add their sockets here, because they have no object for a connection that could be
+registered.
+"""
 
 _registered: WeakSet[Any] = WeakSet()
 _handlers: dict[int, Handler] = {}
 _masks: dict[int, set[int]] = {}
-"""Signal masks of threads that are just forking, by `get_ident()`."""
+"""For each thread that is just forking, by `get_ident()`: the signal mask that it had before the fork and gets back
+after it.
+"""
 _our_fork: int | None = None
-"""`get_ident()` of the thread in which the server is just forking a process of its own; None: no thread is."""
+"""`get_ident()` of the thread in which the server is just forking a process of its own, not the application; None:
+there is no such fork at the moment.
+"""
 
 
 def mark_as_server() -> None:
@@ -86,8 +93,8 @@ def reset_signal_handler(number: int) -> None:
 
 
 def silence_application_signals() -> None:
-    """Disable the application's signal handlers. For the main thread of a process that has served and is about to end:
-    a handler that raises would do so in the server's last steps.
+    """Replace the application's signal handlers by one that does nothing, because a handler that raises would do so in
+    the server's last steps. For the main thread of a process that has served and is about to end.
     """
     while True:
         try:

@@ -36,7 +36,7 @@ def _source(name: str) -> ast.Module:
 
 
 def description(name: str) -> str:
-    """Return the first line of the model's docstring."""
+    """Return the description of a model: the first line of its module's docstring."""
     return (ast.get_docstring(_source(name)) or "").partition("\n")[0]
 
 

@@ -54,25 +54,34 @@ _REFUSED = re.compile(r"module (\S+) does not support loading in subinterpreters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Handover:
-    """What an interpreter is given, beside the memory in which it counts."""
+    """What the main interpreter hands over to another one, as data that can be pickled. The shared memory in which
+    requests and threads are counted is handed over beside it.
+    """
 
     config: Config
     listeners: tuple[tuple[int, bool], ...]
-    """The descriptor of each listening socket, which belongs to the interpreter, and whether TLS is spoken there."""
+    """For each listening socket, its descriptor, which from now on belongs to the interpreter, and whether TLS is
+    spoken there.
+    """
     channel: int
-    """The interpreter's end of the pair of sockets for orders and reports."""
+    """Descriptor of the interpreter's end of the pair of sockets for orders and reports."""
     slot: int
-    """Its slot in the arrays of `InFlight`."""
+    """The interpreter's index in the arrays of shared memory in which requests in flight and waiting threads are
+    counted.
+    """
     lock: int
     token: int
-    """As in `in_flight.Shared`."""
+    """The eventfd(2) that one interpreter of the process can hold at a time, as a lock; see `in_flight.Shared.token`.
+    """
     table: int
     """Descriptor of the table of metrics; -1 if there is none."""
     row: int
     counts: bool
-    """As `counts` of `Monitor`."""
+    """True if the table of metrics counts requests and connections, too; False if it only shows that processes are not
+    stuck.
+    """
     can_retire: bool
-    """True if the process can be replaced."""
+    """True if there is a supervisor that can replace this process, so that the interpreter may ask for that."""
     arguments: tuple[str, ...]
     """`sys.argv`, which some applications read when they are imported."""
 
@@ -101,9 +110,9 @@ def handover(service: Service, number: int, count: int, channel: int) -> tuple[b
 
 
 def _for_one_of(count: int, config: Config) -> Config:
-    """Return the configuration of one of `count` interpreters: without relative paths, because an application may
-    change the working directory, which is the process's; and with its share of the requests after which the process
-    is replaced.
+    """Return the configuration of one of `count` interpreters: with absolute paths, because an application may change
+    the working directory, which is the process's; and with its share of `--max-requests`, the number of requests after
+    which the process is replaced.
     """
     places = (text.partition("=") for text in config.static)
     return replace(
@@ -116,14 +125,18 @@ def _for_one_of(count: int, config: Config) -> Config:
 
 
 class Channel:
-    """The interpreter's end of the pair of sockets: a report goes out, and orders are obeyed in a thread."""
+    """The interpreter's end of the pair of sockets to the main interpreter. Reports are written to it; orders that come
+    from it are carried out in a thread.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.report = Report(descriptor)
 
     def obey(self, stop: "IsolatedStop") -> None:
-        """Give the orders that come to `stop`, from a thread of their own."""
+        """Start a thread that receives the orders from the main interpreter and carries them out: it calls
+        `stop.order`, or opens the log files anew.
+        """
         threading.Thread(target=self._obey, args=(stop,), name="septet-orders", daemon=True).start()
 
     def _obey(self, stop: "IsolatedStop") -> None:
@@ -135,8 +148,8 @@ class Channel:
 
 
 class IsolatedStop(Stop):
-    """The order to stop in an interpreter that handles no signals. That requests were cut it tells the main one, whose
-    log has the last word.
+    """The order to stop in an interpreter that handles no signals. If requests are cut, it reports this to the main
+    interpreter, which logs it.
     """
 
     def __init__(self, report: Report) -> None:
@@ -148,8 +161,9 @@ class IsolatedStop(Stop):
 
 
 def serve(data: bytes, in_flight: memoryview, waiting: memoryview, run: Callable[[Service], None]) -> None:
-    """The life of an interpreter: make a service of what `handover` has given to it, and call `run` with it, which
-    serves until the order to stop. If it cannot start, it reports why.
+    """The whole life of an interpreter: make a service from `data` and the two arrays in shared memory, which
+    `handover` has prepared, and call `run` with it, which serves until the order to stop. If the service cannot start,
+    report why.
     """
     given: _Handover = pickle.loads(data)
     channel = Channel(given.channel)
@@ -200,8 +214,8 @@ def _service(given: _Handover, shared: Shared, channel: Channel, stop: IsolatedS
 
 
 def explained(error: SeptetError) -> SeptetError:
-    """Return the error to report in place of `error`: of an extension module that refuses to be loaded, say what can be
-    done.
+    """Return the error to report in place of `error`: if an extension module has refused to be loaded in this
+    interpreter, one that says what the user can do; else `error` itself.
     """
     refused = _REFUSED.search(str(error)) or _REFUSED.search(getattr(error, "traceback", ""))
     if refused is None:

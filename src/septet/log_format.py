@@ -110,8 +110,9 @@ def _seconds(entry: Entry) -> Value:
 
 
 def _between(first: str | None, last: str | None) -> Field:
-    """Return the field that gives the microseconds between two instants that the exchange has noted. None for the first
-    stands for the request's beginning, None for the second for the answer's end.
+    """Return the field that gives the microseconds between two instants. `first` and `last` name the attributes of the
+    exchange that have noted them, in nanoseconds. `first` None: the beginning of the request; `last` None: the end of
+    the answer.
     """
 
     def field(entry: Entry) -> Value:
@@ -250,7 +251,7 @@ def formatter(text: str) -> Callable[[Entry], str]:
 
 
 def _over_tls(entry: Entry) -> Value:
-    """Return " VERSION CIPHER" for a request over TLS, with the blank; "" without TLS."""
+    """Return a blank, the TLS version, a blank and the cipher, for a request that came over TLS; else ""."""
     tls = getattr(entry.exchange, "tls", None)
     return f" {tls.version} {tls.cipher}" if tls is not None else ""
 

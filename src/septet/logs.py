@@ -15,7 +15,7 @@ TEXT = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 
 
 def configure(level: str, format: str = "text", file: str | None = None) -> None:
-    """Send the log records of `septet` and of its applications to standard error, from `level` on.
+    """Send the log records of `septet` and of its applications, of this level and above, to standard error.
 
     `format`: "text" or "json". `file`: a configuration for `logging.config.dictConfig`, in TOML or JSON, that is
     applied after this; its handlers and loggers replace these. Raises UsageError.
@@ -110,7 +110,9 @@ class _GuardedLogger(logging.Logger):
     code that logs, and end a thread or the process; it is printed instead."""
 
     def _log(self, level: int, msg: object, args: Any, *more: Any, **named: Any) -> None:
-        """Log as `logging.Logger._log` does, which the methods of all levels call."""
+        """Log as `logging.Logger._log` does, through which the methods of all levels go; but print an exception instead
+        of raising it.
+        """
         try:
             super()._log(level, msg, args, *more, **{**named, "stacklevel": named.get("stacklevel", 1) + 1})
         except BaseException as error:

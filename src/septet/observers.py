@@ -7,8 +7,9 @@ from septet.rules import Observer
 
 
 class Observers:
-    """Calls several observers as if they were one. At the end of a request each finds in `exchange.observer_state` when
-    the request began, although the one before it has set that to None.
+    """Passes each call on to several observers, as if they were one. When a request has ended, each observer is shown
+    the value of `exchange.observer_state` that was set at its beginning, though the observers before it have cleared
+    that.
     """
 
     def __init__(self, *observers: Observer) -> None:

@@ -80,7 +80,9 @@ def _check_capacity(config: Config) -> None:
 
 
 def identity_of(config: Config) -> Identity | None:
-    """Return the user and groups that the application runs as; None if this process has them already."""
+    """Return the user and groups that the application is to run as, from `--user` and `--group`; None if neither is
+    given.
+    """
     return Identity.of(config.user, config.group)
 
 

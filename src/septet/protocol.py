@@ -58,14 +58,16 @@ READ, RUN, WRITE, CLOSE, EITHER, TURN = Want
 
 
 class Phase(NamedTuple):
-    """One state of a connection: what the carrier has to do in it, and for how long. Each protocol has its own
-    phases."""
+    """One state of a connection: what the code that owns the socket has to do in it, and for how long. Each protocol
+    has its own phases.
+    """
 
     name: str
     want: Want
     timeout: Callable[[Any], float] | None
-    """Function that returns the phase's time-out in seconds, given `rules.Timeouts`. None: there is no time-out,
-    because the application decides how long the phase lasts."""
+    """Function that returns the time-out of this phase in seconds, given a `rules.Timeouts`. None: there is no
+    time-out, because the application decides how long the phase lasts.
+    """
     answers: bool = False
     """What happens at the deadline. True: the client is answered 408. False: the connection is closed without an
     answer."""
@@ -81,10 +83,14 @@ class Phase(NamedTuple):
 
 
 class ServerExchange(Exchange, Protocol):
-    """One request and its answer, as carriers and observers see it; applications see an `Exchange`."""
+    """One request and its answer, as observers and the code that owns the socket see it; applications see an
+    `Exchange`.
+    """
 
     observer_state: Any
-    """Anything that the observer keeps from `began` to `ended`; the server does not read it."""
+    """Anything that a `rules.Observer` keeps between its calls `began` and `ended` for this exchange; the server does
+    not read it.
+    """
 
     file: FileRegion | None
     """A part of a file, to be sent after the connection's `output`; None if there is none."""
@@ -101,17 +107,21 @@ class ServerExchange(Exchange, Protocol):
 
     @property
     def sent(self) -> int:
-        """Bytes of content in the answer so far."""
+        """Bytes of content that have been added to the answer so far; some may still wait to be sent."""
 
     def time_out(self) -> None:
-        """The application has exceeded its time: `fail` answers 504 from now on, if no answer has begun."""
+        """Called when the application has exceeded its time (`--request-timeout`): from now on `fail` answers 504, if
+        no answer has begun.
+        """
 
     def completed_by(self, part: Part) -> bool:
-        """True if the answer's Content-Length would be reached exactly with this part."""
+        """True if the answer's content would reach its Content-Length exactly with this part."""
 
 
 class ServerProtocol(Protocol):
-    """One client's connection, for the carrier that moves its bytes. Methods that return a Want return the next one."""
+    """One client's connection, as the code that owns its socket and moves its bytes (the carrier) sees it. Methods that
+    return a Want return what the connection wants next.
+    """
 
     @property
     def phase(self) -> Phase: ...
@@ -130,18 +140,22 @@ class ServerProtocol(Protocol):
 
     @property
     def reads_files(self) -> bool:
-        """True: the carrier reads `file` in blocks and gives them to `read_file`, instead of calling sendfile(2)."""
+        """True if the code that owns the socket must read `file` in blocks and give them to `read_file`, instead of
+        calling sendfile(2).
+        """
 
     @property
     def lost(self) -> bool:
-        """The client cannot be reached any more."""
+        """True if the client cannot be reached any more."""
 
     @property
     def ended(self) -> bool:
-        """The client sends no more."""
+        """True if the client sends no more."""
 
     delivery: Delivery | None
-    """Set by the carrier: how a WSGI application sends its answer (`exchange.Delivery`)."""
+    """Set by the code that owns the socket: the object by which a WSGI application sends its answer
+    (`exchange.Delivery`).
+    """
 
     @property
     def exchange(self) -> ServerExchange:
@@ -158,8 +172,9 @@ class ServerProtocol(Protocol):
 
     @property
     def unread(self) -> int:
-        """Number of bytes that were received and not used yet. A carrier stops receiving while there are more than
-        `models._watched.UNREAD_LIMIT`."""
+        """Number of bytes that were received and not used yet. The code that owns the socket stops receiving while
+        there are more than `models._watched.UNREAD_LIMIT`.
+        """
 
     @property
     def stopping(self) -> bool:
@@ -171,9 +186,9 @@ class ServerProtocol(Protocol):
 
     @property
     def yields(self) -> bool:
-        """Read at RUN while other clients wait for this thread: True if the connection may end with the answer to the
-        present request. False for a WebSocket, which would end as soon as it is open, and for HTTP/2, whose clients
-        expect the connection to stay, until it has served some requests.
+        """Read at RUN while other clients wait for this thread: True if the connection may be closed after the answer
+        to the present request, to free the thread for them. False for a WebSocket, which would end as soon as it is
+        open; and for HTTP/2, whose clients expect the connection to stay, until it has served some requests.
         """
 
     @property
@@ -197,8 +212,9 @@ class ServerProtocol(Protocol):
         time-out. The first call in a phase starts its time."""
 
     def waited(self, now: float) -> None:
-        """Report that a wait bounded by `deadline` has ended with an event. Called by carriers that wait for one client
-        alone, so that all of the wait counts against the client; see `session.phases.Pace`."""
+        """Report that a wait bounded by `deadline` has ended with an event. Called by threads that wait for one client
+        alone, so that all of the wait counts against the client; see `session.phases.Pace`.
+        """
 
     def expire(self) -> Want:
         """Report that the deadline has passed: the protocol answers (408), or closes the connection."""
@@ -214,12 +230,13 @@ class ServerProtocol(Protocol):
         """Report that the client cannot be reached any more: a send or receive has failed. Drops all output."""
 
     def half_close(self) -> bool:
-        """To be called at CLOSE. Returns True, at most once, if the carrier must first shut down its own side (SHUT_WR
-        in shutdown(2)) and go on receiving; the protocol discards what comes.
+        """To be called at CLOSE. Returns True, at most once, if the code that owns the socket must first shut down its
+        own side (SHUT_WR in shutdown(2)) and go on receiving; the protocol discards what comes.
 
         Closing at once would answer further input with RST, which can destroy our last answer (RFC 9112 section 9.6).
         """
 
     def close(self) -> None:
         """End the connection: close the file of a collected body, no longer count the request as in flight
-        (`rules.Admission`), and drop references to the carrier."""
+        (`rules.Admission`), and drop references to the code that owns the socket.
+        """

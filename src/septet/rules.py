@@ -46,12 +46,12 @@ class Timeouts:
 class Observer(Protocol):
     """Called by sessions when a request begins and when its answer has ended; for logs and measurements.
 
-    Each may set `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and then sets it
-    to None when the request has ended. It is None as long as `began` was not called.
+    An observer may set `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and then
+    sets it to None when the request has ended. It is None as long as `began` was not called.
     """
 
     def began(self, exchange: Any, /) -> object:
-        """The head of a request is complete, and the application will be called."""
+        """Called when the head of a request is complete, before the application is called."""
 
     def ended(self, exchange: Any) -> None:
         """Called when the whole answer was sent. The answer may be an error to bytes that were no valid request; then
@@ -109,7 +109,7 @@ class Traffic(Protocol):
 
 
 class Upgrade(Protocol):
-    """Puts another protocol into the place of HTTP/1.1 on a connection (RFC 9110 section 7.8)."""
+    """Turns a connection of HTTP/1.1 (RFC 9110 section 7.8), or a stream of HTTP/2, into a WebSocket."""
 
     def open(self, session: Any, subprotocol: str | None, fields: Fields) -> Want:
         """Answer the session's request 101 with these fields. From then on the session is a WebSocket."""
@@ -147,11 +147,11 @@ class Rules:
     """Returns the Date and Server lines of an answer as bytes, each with CRLF: Date if its first argument is True,
     Server if its second is."""
     complain: Callable[[str], object] = _ignore
-    """Called with a sentence about a mistake of an application in an answer that is sent all the same."""
+    """Called with a sentence about a mistake of an application in an answer that the server sends nevertheless."""
     refused: Callable[[str], object] = _ignore
     """Called with a sentence about a request that was refused, and why."""
     lacking: Callable[[str], object] = _ignore
-    """Called with a sentence about what failed because disk space or file descriptors are exhausted."""
+    """Called with a sentence about what could not be done because disk space or file descriptors are exhausted."""
     spool: Callable[[], Any] | None = None
     """Opens a file for a request's body. If set, the whole body is collected there before the application is called,
     for models in which the application must not wait for its client. None: the application is called after the head,
@@ -161,11 +161,11 @@ class Rules:
     is received. None: all are collected."""
     concurrent: bool = False
     """True if the model can run several exchanges of one connection at the same time. Then a protocol that has several,
-    such as HTTP/2, wants TURN for each of them; otherwise it wants RUN for one after the other.
+    such as HTTP/2, wants TURN for each of them (see `septet.protocol`); otherwise it wants RUN for one after the other.
     """
     observer: Observer | None = None
     traffic: Traffic | None = None
-    """Counts TLS connections and WebSockets; None if they are not counted."""
+    """Counts TLS connections, WebSockets and HTTP/2 streams for the metrics; None if they are not counted."""
     admission: Admission | None = None
     websocket: Upgrade | None = None
     """Turns an exchange into a WebSocket. None: the server offers no WebSockets."""
@@ -183,7 +183,9 @@ class Rules:
     more_fields: Callable[[Any], Fields] | None = None
     """Called with an exchange whose answer begins. Returns header fields to add to the answer."""
     clock: Callable[[], int] = int
-    """Returns nanoseconds of CLOCK_MONOTONIC, for sessions that note instants."""
+    """Returns nanoseconds of CLOCK_MONOTONIC, by which sessions note when a client was accepted, when the application
+    was called and when it had answered. The default always returns 0, for servers that need none of these times.
+    """
     expects_proxy_header: Callable[[str], bool] | None = None
     """Returns True if the peer at this address is a proxy whose connections begin with a PROXY header. None: no
     connection begins with one."""

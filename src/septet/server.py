@@ -88,7 +88,9 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
 
 
 class _ToldStop(Stop):
-    """The order to stop a server without a supervisor; it also tells the service manager when the order comes."""
+    """The order to stop a server without a supervisor. When the order comes, it is also reported to the service manager
+    (systemd).
+    """
 
     def __init__(self, manager: ServiceManager) -> None:
         super().__init__()
@@ -102,8 +104,9 @@ class _ToldStop(Stop):
 
 
 def _end_while_loading(number: int, frame: FrameType | None) -> None:
-    """Signal handler for TERM until `run` sets its own, for instance while the application is being imported: say so on
-    standard error, and exit with status 1."""
+    """Signal handler for TERM until `run` sets its own, for instance while the application is being imported: write to
+    standard error that the application was not loaded yet, and exit with status 1.
+    """
     with suppress(OSError):
         os.write(2, b"septet: the application was not loaded yet when the order to stop came\n")
     exit_now(Failed.exit_status)
@@ -217,8 +220,8 @@ def run(
 
 
 def _beat_for(manager: ServiceManager, monitor: Monitor, config: Config) -> None:
-    """Start a thread in which this process, which has no supervisor, tells the service manager regularly that it is
-    alive.
+    """Have the service manager told regularly that this process, which has no supervisor, is alive. Under forking
+    nothing in this process could tell whether it is: then turn the manager's watchdog off.
     """
     if manager.watchdog_s and config.model == "forking":
         log.warning("WATCHDOG_USEC has no effect with forking and --no-supervisor: its first process only forks")
@@ -230,7 +233,7 @@ def _beat_for(manager: ServiceManager, monitor: Monitor, config: Config) -> None
 
 class SupervisedServer:
     """Runs `septet serve` with a supervisor. Each load of the configuration and the application makes a *generation*, a
-    process that serves or has workers; this class makes the plan of each generation, and runs in its process to serve.
+    process that serves or has workers; this class makes the plan by which each generation is made and serves.
 
     `again`: reads the configuration again. `manager`: the service manager (systemd), which is told when the server
     starts, reloads and stops. For the main thread of the supervisor.
@@ -273,8 +276,9 @@ class SupervisedServer:
                 self._console.close()
 
     def _plan_to_go_on(self, config: Config, handed: list[dict[str, Any]]) -> Plan:
-        """Return the first plan of a program that has replaced another. An error here is logged and not raised, because
-        the generations of the previous program must go on.
+        """Return the first plan of a program that has replaced another in the same process (USR2). `handed`: the
+        listeners of the previous program, as it has described them. An error is logged and not raised, because the
+        generations of the previous program must go on; then the plan is for the addresses of these listeners.
         """
         self._announced = self._listeners.adopt(handed)
         try:
@@ -333,7 +337,7 @@ class SupervisedServer:
 
 
 def _has_workers(config: Config) -> bool:
-    """True if a generation forks workers, in which the model runs."""
+    """True if a generation forks workers, each of which runs the model; False if it runs the model itself."""
     return bool(config.workers) or config.model == "preforked"
 
 
@@ -362,8 +366,8 @@ def _serve_problem(
     monitor: Monitor | None,
     report: Report,
 ) -> int:
-    """Serve a page that says why no code could be loaded. Runs in a generation's process while there is no earlier
-    generation whose code could go on.
+    """Serve a page with the text of `problem`, the error because of which no code could be loaded. Runs in a
+    generation's process while there is no earlier generation whose code could go on.
     """
     alone = replace(config, app=None, mount=(), factory=False, interface="wsgi", span_log=None)
     if inventory.concurrency(config.model) == "interpreters":  # to which the page's application cannot be given
@@ -380,7 +384,12 @@ def _serve_generation(
     report: Report,
     application: Any = None,
 ) -> int:
-    """Load the application and serve, in the process of a generation; return the exit status."""
+    """Load the application and serve, in the process of a generation; return the exit status.
+
+    `problem`: with --reload, while it has the text of an error, browsers see that in place of the application's pages.
+    `report`: tells the supervisor when the process serves, or why it cannot. `application`: an application object,
+    served if the configuration names none.
+    """
     if monitor is not None:
         count_generation(monitor, _has_workers(config), report.tell)
     forked.set_signal_handler(signal.SIGTERM, _end_while_loading)

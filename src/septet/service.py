@@ -83,7 +83,9 @@ class Service:
     graceful_timeout: float = 30.0
     worker_timeout: float = 0.0
     in_flight: InFlight = field(default_factory=InFlight)
-    """Counts over all processes of the server, in shared memory."""
+    """Counts of requests in flight and of threads that wait for clients, over all processes of the server, in shared
+    memory.
+    """
     exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
     """Logs that descriptors, memory, threads or processes are exhausted."""
     metrics: ProcessMetrics | None = None
@@ -92,14 +94,17 @@ class Service:
     request_watch: RequestWatch | None = None
     """Ends requests that exceed `--request-timeout`; None without that option."""
     retire: Callable[[str], None] | None = None
-    """Called with a reason to have this process replaced: it takes no new requests, and ends when the others are
+    """Called with a reason to have this process replaced: it takes no new requests, and ends when those it has are
     answered. None if there is no supervisor to replace it.
     """
     notes: bool = False
     """True if sessions must note when the client was accepted, when the application was called and when it had
-    answered."""
+    answered, as some logs and options need.
+    """
     endpoint: Attendant | None = None
-    """Answers at the address of `--metrics-bind` and at the control socket; None without these options."""
+    """Answers requests of operators at the address of `--metrics-bind` (metrics, console) and at the control socket;
+    None without these options.
+    """
     recycling: Recycling = field(default_factory=Recycling)
     """The limits at which a worker is replaced by a fresh one."""
     counted: RequestCount | None = None
@@ -107,8 +112,9 @@ class Service:
     http2_cleartext: bool = False
     """True if clients without TLS may speak HTTP/2, by beginning with its preface."""
     config: Config | None = None
-    """The configuration that it was made from, from which an interpreter makes a service of its own; None: there is
-    none."""
+    """The configuration that this service was made from; an interpreter beside the main one makes its own service from
+    it. None: it was not made from one.
+    """
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -206,11 +212,13 @@ class Service:
 
     @property
     def shares_listeners(self) -> bool:
-        """True if other processes, or other loops of this one, accept from the same listeners."""
+        """True if other processes, or other loops of this one, accept from the same listeners, so that a client may be
+        accepted by any of them.
+        """
         return (self.workers or 1) > 1 or self.loops > 1
 
     def retire_when_answered(self) -> None:
-        """Have this process replaced, because it has answered its number of requests."""
+        """Have this process replaced, because it has answered as many requests as `--max-requests` allows."""
         if self.retire is not None:
             self.retire(ANSWERED)
 
@@ -266,7 +274,9 @@ def monitor_for(config: Config, watched: bool = False) -> Monitor | None:
 
 
 def recycling_of(config: Config) -> Recycling:
-    """Return the limits at which a process is replaced, from a configuration."""
+    """Return the limits of a configuration (age, memory, number of requests) at which a process is replaced by a fresh
+    one.
+    """
     memory = parse_size(config.max_worker_memory) if config.max_worker_memory else 0
     return Recycling(config.max_requests, config.max_requests_jitter, memory, config.max_worker_age)
 
@@ -373,7 +383,8 @@ class WebSocketsOnDemand:
 
 def _websockets(config: Config, site: Site) -> Upgrade | None:
     """Return the object that turns exchanges into WebSockets; None if no application has WebSockets. Its library is
-    imported now if it will be needed, or if each client has a process of its own.
+    imported now if an application has routes for WebSockets, or if each client has a process of its own; else when it
+    is needed.
     """
     asgis = [asgi for asgi in site.asgis if not asgi.no_websocket]
     if not asgis:

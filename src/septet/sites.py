@@ -107,8 +107,8 @@ def _site(loader: "_Loader", config: Config, application: Any, mounted: Mapping[
 
 
 def _mounts(config: Config, objects: Mapping[str, Any]) -> list[tuple[ApplicationMount, Any]]:
-    """Return the mounts that `--mount` describes, each with its application object, or None if it is still to be
-    loaded. Raises UsageError.
+    """Return the mounts of `--mount` and of `objects` (applications by route), each with its application object, or
+    None if the application is still to be loaded. Raises UsageError.
     """
     mounts: list[tuple[ApplicationMount, Any]] = [(parse_application_mount(text), None) for text in config.mount]
     routes = {mount.route for mount, _ in mounts} | {parse_mount(text).route.rstrip("/") for text in config.static}
@@ -131,13 +131,13 @@ class _Loader:
     config: Config
     problem: Callable[[], str] | None
     wrapped: dict[tuple[int, str], tuple[Any, Any, dict[str, Any]]] = field(default_factory=dict)
-    """For each application and interface, by the application's id: the application, its wrapper, and the state of its
-    lifespan. So an application that is mounted twice is started once.
+    """For each application and interface ("asgi" or "wsgi"), under the key (id of the application, interface): the
+    application, its wrapper, and the state of its lifespan. So an application that is mounted twice is started once.
     """
 
     def main(self, application: Any, prefix: Prefix) -> Wsgi | Asgi | None:
         """Return the application that APP of the configuration names, or else the object `application`, wrapped; None
-        if there is neither.
+        if there is neither. `prefix`: the part of a URL's path that comes before the application's own.
         """
         config = self.config
         name = f"APP {config.app or name_of(application)!r}"
@@ -148,7 +148,9 @@ class _Loader:
         return self._made(name, "the application", application, config.interface, "--factory", prefix)
 
     def mounted(self, mount: ApplicationMount, application: Any, prefix: Prefix) -> Wsgi | Asgi:
-        """Return the application of a mount, after loading it if it was not given as an object."""
+        """Return the application of a mount, wrapped. It is loaded if `application` is None. `prefix`: the part of a
+        URL's path that comes before the application's own.
+        """
         called = f"the application {mount.application!r} at {mount.route}"
         if application is None:
             application = load(mount.application, self.config.app_dir, mount.factory, called)
@@ -214,8 +216,8 @@ def notes(config: Config) -> bool:
 
 
 def _why_no_websocket(config: Config, called: str, application: Any) -> str:
-    """Return why an ASGI application is not offered WebSockets, in words; "" if it is. Raises Failed if the application
-    has WebSocket routes and the library is not installed.
+    """Return why an ASGI application is not offered WebSockets, in words; "" if it is. `called`: how messages call the
+    application. Raises Failed if it has WebSocket routes and the library is not installed.
     """
     if config.ws == "none":
         return "--ws is none"

@@ -32,17 +32,19 @@ from septet.streams import Sink
 log = logging.getLogger("septet")
 
 Instant = tuple[int, int]
-"""(time, CPU time of this thread), both in nanoseconds; the time is that of CLOCK_MONOTONIC."""
+"""(time, CPU time of the thread that read the clocks), both in nanoseconds; the time is that of CLOCK_MONOTONIC."""
 
 
 class Turns(list[tuple[int, int]]):
     """(begin, end) of each interval in which the application ran for one request, in nanoseconds of CLOCK_MONOTONIC."""
 
     cpu_ns = 0
-    """CPU time of the thread in these intervals, in nanoseconds."""
+    """CPU time that the thread has used in all intervals of this list, in nanoseconds."""
 
     def began(self) -> Instant:
-        """A turn begins; returns what `ended` is to be called with, in the same thread."""
+        """Called when an interval begins in which the application runs. Returns the instant that the caller must pass
+        to `ended`, in the same thread.
+        """
         return monotonic_ns(), thread_time_ns()
 
     def ended(self, began: Instant) -> None:
@@ -55,12 +57,13 @@ class Turns(list[tuple[int, int]]):
 
 
 MOST_TURNS = 500
-"""Most turns in one line, about 20 KB, which one write(2) to a pipe or a file takes."""
+"""Most intervals (turns) in one line of the log, about 20 KB, which one write(2) to a pipe or a file takes."""
 
 
 class SpanLog:
-    """Writes the span log: as an `Observer` it records requests, and `around` wraps an application so that its turns
-    are recorded. Any thread may use it, and processes forked later may, too."""
+    """Writes the span log: as an `Observer` it records requests, and `around` wraps an application so that its turns,
+    the intervals in which it runs, are recorded. Any thread may use it, and processes forked later may, too.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._sink = Sink(descriptor, "the span log", log.error)
@@ -94,8 +97,10 @@ class SpanLog:
         exchange.observer_state = None
 
     def turns(self, client: Any, turns: Turns, interface: str) -> None:
-        """Write the turns of one request. `client` is (address, port), `interface` "wsgi" or "asgi". Call it in the
-        thread in which the application ran, whose number is written, too."""
+        """Write the turns of one request: the intervals in which the application ran for it. `client` is (address,
+        port), `interface` "wsgi" or "asgi". Call it in the thread in which the application ran, whose number is
+        written, too.
+        """
         where = {"process": os.getpid(), "thread": get_native_id(), "interface": interface}
         self._write(turns=turns, cpu=turns.cpu_ns, client=client, **where)
 
@@ -103,12 +108,16 @@ class SpanLog:
         self._sink.write(json.dumps(fields).encode() + b"\n")
 
     def around(self, application: Callable[..., Any], kind: str) -> Callable[..., Any]:
-        """Return the application, of the interface `kind` ("wsgi" or "asgi"), in a wrapper that logs its turns."""
+        """Return the application, of the interface `kind` ("wsgi" or "asgi"), in a wrapper that logs its turns: the
+        intervals in which it runs.
+        """
         return self._around_asgi(application) if kind == "asgi" else self._around_wsgi(application)
 
     def _around_asgi(self, application: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
-        """Wrap an ASGI application. Its turns are written when it ends, and before that MOST_TURNS at a time, for
-        WebSockets and streams that go on for days; those of its lifespan are not."""
+        """Wrap an ASGI application, to log the intervals in which it runs for a request. They are written when it ends,
+        and before that MOST_TURNS at a time, for WebSockets and streams that go on for days; those of its lifespan are
+        not.
+        """
 
         async def traced(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] not in ("http", "websocket"):
@@ -129,7 +138,9 @@ class SpanLog:
         return traced
 
     def _around_wsgi(self, application: Callable[..., Any]) -> Callable[..., Iterable[bytes]]:
-        """Wrap a WSGI application. The turns of a generator are written when it is closed, of other answers at once."""
+        """Wrap a WSGI application, to log the intervals in which it runs for a request. Those of a generator are
+        written when it is closed, those of other answers at once.
+        """
 
         def traced(environ: Any, start_response: Any) -> Iterable[bytes]:
             client = environ.get("REMOTE_ADDR", ""), int(environ.get("REMOTE_PORT") or 0)
@@ -152,10 +163,11 @@ class SpanLog:
 
 @coroutine
 def _timed(awaited: Any, turns: Turns, full: Callable[[], None]) -> Generator[Any, Any, Any]:
-    """Await a coroutine and append each interval from when it is resumed to when it waits again. Calls `full` when
-    there are MOST_TURNS.
+    """Await a coroutine, and append each interval from when it is resumed to when it waits again to `turns`. Calls
+    `full` when there are MOST_TURNS.
 
-    Everything that it yields (asyncio's futures), and that is sent or thrown into it, passes through unchanged.
+    Everything that the coroutine yields (asyncio's futures), and that is sent or thrown into it, passes through
+    unchanged.
     """
     step, value = awaited.send, None
     while True:
@@ -179,8 +191,9 @@ def _timed(awaited: Any, turns: Turns, full: Callable[[], None]) -> Generator[An
 
 
 class _TimedGenerator:
-    """A WSGI application's generator, each step of which is appended to `turns`. `close`, which every WSGI server calls
-    (PEP 3333), calls `done`."""
+    """A WSGI application's generator in a wrapper that measures it: each step is appended to `turns`. `close`, which
+    every WSGI server calls (PEP 3333), closes the generator and calls `done`.
+    """
 
     def __init__(self, parts: Any, turns: Turns, done: Callable[[], None]) -> None:
         self._parts = parts

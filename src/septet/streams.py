@@ -19,10 +19,12 @@ from time import monotonic
 from weakref import WeakKeyDictionary
 
 MAX_WAIT_S = 1.0
-"""Seconds that a write waits for room in a full pipe, once for each episode. All threads that log wait meanwhile."""
+"""Seconds that a write waits for room in a full pipe; then its line is dropped. All threads that log wait meanwhile. As
+long as the pipe stays full, later lines are dropped without a wait.
+"""
 
 EPISODE_S = 10.0
-"""Seconds. Failures less than this apart belong to one episode, which is reported once."""
+"""Seconds. Failed writes that are less than this apart belong to one episode, of which only the first is reported."""
 
 was_closed: set[int] = set()
 """The standard descriptors (0, 1, 2) that were closed when the server was started; `secure` fills it."""
@@ -42,15 +44,17 @@ class Sink:
         self.descriptor = descriptor
         self._lost = 0
         self._failed: float | None = None
-        """When a write failed last, on the monotonic clock (seconds); None: there is no episode."""
+        """When a write failed last, on the monotonic clock (seconds). None: no write has failed, or one has worked more
+        than EPISODE_S after the last failure.
+        """
         self._full = False
-        """True if the last write found the pipe or socket full: the next one does not wait for room."""
+        """True if the last write found the pipe or socket full: then the next one does not wait for room again."""
         self._torn = False
         """True if the file ends within a line, because the last one was written in part: the next write begins with a
         line end."""
 
     def reopen_at_usr1(self, path: str) -> None:
-        """Have `reopen_log_files` open this file anew, if it is a regular one."""
+        """Have `reopen_log_files` open the file at `path` anew under this descriptor, if it is a regular file."""
         if stat.S_ISREG(os.fstat(self.descriptor).st_mode):
             _log_files[self] = os.path.abspath(path)
 

@@ -44,7 +44,7 @@ class Meter:
         self.idle_s = self.busy_s = self.longest_turn_s = 0.0
         self._longest_of_lap_s = 0.0
         self._lap = Metrics()
-        """The counts at the last call of `lap`."""
+        """The counts as they were at the last call of `lap`; the next call returns the difference."""
         self._since = monotonic()
 
     def around(self, wait: Wait) -> Wait:
@@ -73,7 +73,9 @@ class Meter:
                 self.longest_turn_s = turn_s
 
     def start_turn(self) -> None:
-        """Called when the loop starts to run. The time since it stopped counts neither as idle nor as busy."""
+        """Called when the loop starts to run. The time from its last stop until now counts neither as idle nor as
+        busy.
+        """
         self._since = monotonic()
 
     def read(self) -> Metrics:

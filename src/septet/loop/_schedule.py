@@ -65,7 +65,7 @@ log = logging.getLogger("asyncio")
 format_handle: Any = base_events._format_handle  # type: ignore[attr-defined]
 
 MAX_WAIT_S = 24 * 3600.0
-"""Longest wait of the poller, as in asyncio: some systems refuse longer time-outs."""
+"""Seconds. Longest wait of the poller, as in asyncio: some systems refuse longer time-outs."""
 
 MIN_CANCELLED_TIMERS = 100
 """Cancelled timers are removed from the heap if they are more than this, and more than half of all, as in asyncio."""

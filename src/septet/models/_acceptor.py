@@ -17,8 +17,9 @@ from septet.protocol import ServerProtocol
 from septet.service import Service
 
 STALLED_THREADS_S = 1.0
-"""Seconds. If clients wait and the threads that count as free accept none for this long, they are taken for stalled,
-and another thread is freed."""
+"""Seconds. If clients wait and the threads that count as free accept none for this long, these are taken for stalled,
+and a thread with an idle client closes that connection in order to accept.
+"""
 
 
 class Client(NamedTuple):
@@ -140,9 +141,9 @@ class Acceptor:
                 yield from self._accept(descriptor)
 
     def _accept_last(self) -> Iterator[Client]:
-        """Accept once more at each listener after the order to drain has come. The kernel may have woken this thread
-        and no other one for a client (EPOLLEXCLUSIVE); left alone, that client would wait until the next client wakes a
-        process that goes on.
+        """Accept once more at each listener after the order to drain has come. The kernel may have woken only this
+        thread for a client that has connected (EPOLLEXCLUSIVE); left alone, that client would wait until the next one
+        wakes a process that still accepts.
         """
         for descriptor in self._listeners:
             yield from self._accept(descriptor)

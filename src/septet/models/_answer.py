@@ -37,7 +37,7 @@ Call = Callable[..., Any]
 
 
 class Delivery(Protocol):
-    """The part of `exchange.Delivery` that is used here, and `give_up` for an application that fails."""
+    """The part of `exchange.Delivery` that `answer` uses, and `give_up` for an application that fails."""
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None: ...
 
@@ -152,8 +152,9 @@ def _close(parts: ResponseParts, call: Call) -> None:
 
 
 def answer_without_waiting(application: SyncApplication, exchange: ServerExchange) -> Want:
-    """Answer by an application of the server's own that never waits, such as static files. Returns the next want. If it
-    raises, that is logged and the answer is 500."""
+    """Answer by an application of the server's own that never waits, such as static files. Returns what the connection
+    wants next. If the application raises, that is logged and the answer is 500.
+    """
     try:
         head, body, parts = application(exchange)
         want = exchange.respond(head, body, parts is None)

@@ -162,7 +162,8 @@ class AsgiThread:
 
     def answer(self, asgi: Asgi, sock: socket, session: ServerProtocol) -> Want:
         """Have the application answer the session's request, and move its bytes meanwhile. Blocks until the answer is
-        sent, and returns the next want. For the client's thread."""
+        sent, and returns what the connection wants next. For the client's thread.
+        """
         request = session.exchange.request
         exchange: SharedExchange
         cycle: Cycle | WebSocketCycle

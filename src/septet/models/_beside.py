@@ -68,7 +68,7 @@ class Beside(Asynchronous):
         self._limit = service.threads or default_threads()
         self._loop_thread = get_ident()
         self._jobs: SimpleQueue[Item | None] = SimpleQueue()
-        """Requests for the threads; None ends one thread."""
+        """The queue of requests for the threads to answer. A thread that takes None from it ends."""
         self._threads = 0
         """Number of threads that were started. Changed in the loop's thread alone."""
         self._pending: set[Item] = set()

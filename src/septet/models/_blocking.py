@@ -71,7 +71,9 @@ class _ClientWait:
             self._client_or_order_poller.add(descriptor, READABLE)
         self._mask = READABLE
         self._drains = False
-        """The order to drain has come: the client's next request is its last one here."""
+        """True once the order to drain has come: the connection ends after the answer to the client's next request, or
+        when it has been idle for DRAINING_S.
+        """
         self._half_closed_at: float | None = None
         """When `check_client` first saw that the client sends no more, on the clock of `monotonic`; None: it has
         not."""
@@ -115,8 +117,9 @@ class _ClientWait:
         self._write(self._session.exchange.fail())
 
     def abandon(self) -> bool:
-        """Refuse what the application gives from now on. Called from another thread. Returns True if the application is
-        giving something at this moment.
+        """Refuse what the application gives for this client from now on, by raising ClientGone. Called from another
+        thread when the request has exceeded its time. Returns True if the application's thread is sending at this
+        moment.
         """
         codes = _ClientWait.deliver.__code__, _ClientWait.inform.__code__, _ClientWait.give_up.__code__
         self.__class__ = _AbandonedWait
@@ -316,9 +319,8 @@ def repeat_until_stop(
 ) -> None:
     """Call `accept_and_serve(acceptor, asgi_thread)` again and again until the order to stop; an exception is logged.
 
-    Such an exception comes from a signal handler of the application's, or from another thread that has raised it in
-    this one (PyThreadState_SetAsyncExc), as time-outs of applications do, after the application had returned. The
-    connection that was being served is lost.
+    Such an exception comes from a signal handler of the application, or from another thread that has raised it in this
+    one (PyThreadState_SetAsyncExc), as time-outs of applications do. The connection that was being served is lost.
     """
     try:
         while not acceptor.stop.ordered:
@@ -397,7 +399,7 @@ def application_running(
 
 
 def watch_requests(service: Service, asgi_thread: AsgiThread | None) -> None:
-    """Begin to watch the requests of this process, if `--request-timeout` is given."""
+    """Begin to watch for requests of this process that exceed `--request-timeout`, if that option is given."""
     if service.request_watch is not None:
         find = BlockedThread if asgi_thread is None else asgi_thread.running
         service.request_watch.start(find, service.retire, service.count_timed_out)

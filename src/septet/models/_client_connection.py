@@ -1,4 +1,6 @@
-"""One client of a reactor: its session, its socket, and where the application runs for it."""
+"""One client of a reactor, which serves many clients on one loop: its session, its socket, and where the application
+runs for it.
+"""
 
 import logging
 from asyncio import Task, current_task
@@ -33,11 +35,14 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 REQUESTS_PER_EVENT = 16
-"""Most requests of one connection that are begun at one event, where a client pipelines; the next is begun after those
-of other clients."""
+"""Most requests of one connection that are begun at one event of its socket, if the client sends several without
+waiting for answers (pipelining). The next one is begun after those of other clients.
+"""
 
 _NONE: dict[ServerExchange, ConcurrentExchange] = {}
-"""The value of `concurrent` for a protocol with one exchange at a time, such as HTTP/1.1."""
+"""An empty dictionary, the value of `ClientConnection.concurrent` for a protocol with one exchange at a time, such as
+HTTP/1.1.
+"""
 
 
 class ConnectionOwner(Protocol):
@@ -97,7 +102,9 @@ class ClientConnection(WatchedConnection):
         """When `check_client` first saw that the client sends no more, on the clock of `monotonic`; None: it has
         not."""
         self._run_ahead: RunAhead | None = None
-        """Holds output of the current answer that the client does not take; None: there was none yet."""
+        """Keeps output of the current answer that the client has not taken, in memory and in a file. None: no output
+        had to be kept since the present answer began.
+        """
         self._room: Condition | None = None
         """Notified when the client has taken some output; None while no application waits for that."""
         if reactor.site.has_wsgi:
@@ -105,7 +112,9 @@ class ClientConnection(WatchedConnection):
         self.concurrent: dict[ServerExchange, ConcurrentExchange] = _NONE
         """The exchanges that run at the same time, of a protocol that has several."""
         self._requests_begun = 0
-        """Requests begun at this event. REQUESTS_PER_EVENT + 1: the next is postponed to the loop's next iteration."""
+        """Requests begun at the present event of the socket. REQUESTS_PER_EVENT + 1: the next one is postponed to the
+        loop's next iteration.
+        """
 
     # Where the application runs
 
@@ -131,8 +140,9 @@ class ClientConnection(WatchedConnection):
         return None
 
     def _must_wait(self, cycle: Cycle | WebSocketCycle) -> bool:
-        """True if the next request has to wait: the one before, `cycle`, is not answered; or its task is running at
-        this moment, and the next must not begin inside that task and its context."""
+        """True if the next request has to wait: the request before it, which `cycle` serves, is not answered; or the
+        task of that one is running at this moment, and the next must not begin inside that task and its context.
+        """
         if not cycle.answered:
             cycle.wake()
             return True
@@ -143,8 +153,9 @@ class ClientConnection(WatchedConnection):
         return True
 
     def _begin(self, asgi: Asgi, exchange: ServerExchange) -> Want | None:
-        """Start the ASGI application for the request, as a task. Returns the next want if the application has given
-        output or ended before it first waited, else None."""
+        """Start the ASGI application for the request, as a task. Returns what the connection wants next if the
+        application has given output or ended before it first waited, else None.
+        """
         session = self.session
         cycle: Cycle | WebSocketCycle
         if exchange.request.upgrade is None:
@@ -241,7 +252,7 @@ class ClientConnection(WatchedConnection):
                 self.drive(want)
 
     def look(self) -> Want:
-        """Receive what the client has sent, if anything has come, and return the next want."""
+        """Receive what the client has sent, if anything has come, and return what the connection wants next."""
         return receive_compactly(self.session, self.sock)
 
     def drain(self) -> None:
@@ -351,7 +362,7 @@ class ClientConnection(WatchedConnection):
             self._cut_after_failure()
 
     def _end_answer(self) -> None:
-        """Allow the connection's next request to begin; close the session if the connection has ended meanwhile."""
+        """Allow the connection's next request to begin. If the connection has ended meanwhile, close the session."""
         self._answering = False
         self._run_ahead = self._room = None
         if self._descriptor < 0:
@@ -417,8 +428,9 @@ class ClientConnection(WatchedConnection):
                 self.fail()
 
     def _hold_back(self, exchange: ServerExchange) -> None:
-        """Keep output that the client has not taken; block if it is too much (`_run_ahead.hold_back`). Raises
-        ClientGone."""
+        """Keep output that the client has not taken; while it is more than may be kept, block (see
+        `_run_ahead.hold_back`). Raises ClientGone.
+        """
         if self._run_ahead is None:
             self._run_ahead = RunAhead(self.reactor.service.in_flight.spool)
         why_not = hold_back(self._run_ahead, exchange, partial(self.reactor.runner.wait_for_room, self))

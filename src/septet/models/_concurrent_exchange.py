@@ -48,7 +48,9 @@ class Carrier(Protocol):
 
 
 class ConcurrentExchange:
-    """An exchange and its application. Implements `exchange.Delivery`, `_member.Answering` and `_channel.Carrier`."""
+    """One of several exchanges that run at the same time on a connection, and its application. Implements
+    `exchange.Delivery`, `_member.Answering` and `_channel.Carrier`.
+    """
 
     __slots__ = ("_connection", "_exchange", "_run_ahead", "cycle")
 
@@ -57,7 +59,7 @@ class ConcurrentExchange:
         self._exchange = exchange
         self._run_ahead: RunAhead | None = None
         self.cycle: Cycle | WebSocketCycle | None = None
-        """The ASGI application's part of the exchange; None for other applications."""
+        """The object that runs the ASGI application for this exchange; None for WSGI applications and static files."""
 
     # For the loop's thread
 

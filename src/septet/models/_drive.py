@@ -23,16 +23,18 @@ RECEIVE_BYTES = 65536
 """
 
 _buffers: list[memoryview] = []
-"""Buffers that `receive_compactly` can use. Each call takes one or makes one, and puts it back. They stay few, because
-calls do not block: there are no more than threads that were inside at the same time.
+"""Buffers that `receive_compactly` can use. Each call takes one from the list, or makes one if it is empty, and puts it
+back at its end. As calls do not block, there are never more buffers than threads that were in the function at the same
+time.
 """
 
 READ_BYTES = 65536
 """Most bytes of a file that are read at once, for a protocol that `reads_files`."""
 
 Dispatch = Callable[[ServerExchange], Want | None]
-"""Runs the application for an exchange, and returns the next want. None: the application runs elsewhere, and its thread
-or task calls `drive` when it has output."""
+"""Runs the application for an exchange, and returns what the connection wants next. None: the application runs
+elsewhere, and its thread or task calls `drive` when it has output.
+"""
 
 
 def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: Dispatch) -> Want:
@@ -83,8 +85,9 @@ def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: D
 
 
 def receive(protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """Receive what the client has sent, give it to the protocol, and return the next want. The socket does not block:
-    if nothing has come, nothing changes."""
+    """Receive what the client has sent, give it to the protocol, and return what the protocol wants next. The socket
+    does not block: if nothing has come, nothing changes.
+    """
     try:
         data = sock.recv(RECEIVE_BYTES)
     except BlockingIOError:
@@ -134,7 +137,7 @@ def receive_into(buffer: memoryview, protocol: ServerProtocol, sock: socket.sock
 
 
 def expire(protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """Tell the protocol that its deadline has passed, and return the next want.
+    """Tell the protocol that its deadline has passed, and return what it wants next.
 
     A client that does not read gets a RST when its socket is closed (SO_LINGER in socket(7)): else the kernel would
     keep the unsent output, some 280 KB, and the connection in FIN-WAIT-1 for minutes.
@@ -148,8 +151,9 @@ def expire(protocol: ServerProtocol, sock: socket.socket) -> Want:
 
 
 def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) -> Want:
-    """Send some of the protocol's file, after its output, and return the next want. Raises OSError, BlockingIOError if
-    the socket is full."""
+    """Send some of the protocol's file, after its output, and return what the protocol wants next. Raises OSError,
+    BlockingIOError if the socket is full.
+    """
     if protocol.output:  # the file's first bytes join it in one segment
         return protocol.wrote(sock.send(protocol.output, socket.MSG_MORE))
     if file.version is not None:
@@ -165,7 +169,8 @@ def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) 
 
 def _cut_short(protocol: ServerProtocol) -> Want:
     """Handle a file that has changed while it was sent: log that and cut the connection, because the rest of the answer
-    cannot be as its head has promised. A protocol that `reads_files` is told, and does both. Returns the next want.
+    cannot be as its head has promised. A protocol that `reads_files` is told, and does both itself. Returns what the
+    protocol wants next.
     """
     if protocol.reads_files:
         return protocol.read_file(b"")

@@ -23,7 +23,7 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 _IMPORT = "import _interpreters"
-"""What an interpreter must have done before it is given a memoryview."""
+"""Code that an interpreter must have executed before a memoryview can be passed to it."""
 
 _SERVE = """
 import sys
@@ -81,7 +81,7 @@ class Interpreter:
             os.write(self._channel.fileno(), what)
 
     def close(self) -> None:
-        """Close the channel of an interpreter that has ended."""
+        """Close our end of the pair of sockets to an interpreter that has ended."""
         self._channel.close()
 
     def _run(self) -> None:

@@ -30,8 +30,8 @@ def thread_of(exchange: Any) -> int | None:
 
 
 def task_of(cycle: Any, tasks: Iterable[Any]) -> Any:
-    """Return the task that runs this cycle. It is searched for in the frames of all tasks, so that requests that are in
-    time pay nothing for it.
+    """Return the task that runs `cycle`, the call of an ASGI application for one request. It is searched for in the
+    frames of all tasks, so that requests that are in time pay nothing for it.
     """
     for task in list(tasks):
         coroutine: Any = task.get_coro()
@@ -51,7 +51,7 @@ class _OnLoop:
     """
 
     _post: Callable[[Callable[[], Any]], Any]
-    """Has the loop's thread call a function soon."""
+    """A function that has the loop's thread call the given function soon."""
 
     def loop_runs(self, within_s: float) -> Event | None:
         beat = Event()
@@ -64,7 +64,7 @@ class _OnLoop:
 
 
 class BlockedThread:
-    """A request whose WSGI application runs in its client's thread (`_blocking`)."""
+    """For `--request-timeout`: a request whose WSGI application runs in its client's thread (`_blocking`)."""
 
     loop = task = None
     needs_loop = False
@@ -110,8 +110,8 @@ class BlockedThread:
 
 
 class OnReactor(_OnLoop):
-    """A request of a client of a reactor (poll, epoll, io_uring). A WSGI application runs in a thread, which may be the
-    loop's; an ASGI application runs as a task.
+    """For `--request-timeout`: a request of a client of a reactor (poll, epoll, io_uring). A WSGI application runs in a
+    thread, which may be the loop's; an ASGI application runs as a task.
     """
 
     def __init__(
@@ -154,7 +154,9 @@ class OnReactor(_OnLoop):
 
 
 class OnLoopThread(_OnLoop):
-    """A request of a client's thread, whose ASGI application runs on the process's event loop (`_asgi_in_thread`)."""
+    """For `--request-timeout`: a request whose connection belongs to its client's thread, and whose ASGI application
+    runs on the process's event loop (`_asgi_in_thread`).
+    """
 
     needs_loop = False
 

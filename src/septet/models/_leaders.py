@@ -44,18 +44,20 @@ from septet.processes.resource_exhaustion import ResourceExhaustion, reason
 log = logging.getLogger("septet")
 
 LOOP_THREADS = "septet-loop-"
-"""How the names of threads begin that run several loops in one process (`_loops`)."""
+"""Prefix of the names of the threads that run the event loops of a process that has several (`_loops`)."""
 
 MAX_FAILURES = 8
-"""The server ends after this many exceptions of the leader in a row: then the loop itself is broken, and not just
-interrupted by an exception of another thread."""
+"""The server ends after this many exceptions in a row in the thread that runs the loop (the leader): then the loop
+itself is broken, and not just interrupted by an exception of another thread.
+"""
 
 FOLLOWER_WAIT_S = 1.0
-"""Seconds that a leader whose client is slow waits for a follower to take over the loop, before it moves the bytes
-itself."""
+"""Seconds that the thread which runs the loop waits, when its client is slow, for another thread to take over the loop.
+After that it moves the bytes itself.
+"""
 
 END_S = 1.0
-"""Seconds that the main thread waits at the end for the leader to leave the loop."""
+"""Seconds that the main thread waits, at the end of the server, for the leader to leave the loop."""
 
 
 class Leaders:
@@ -77,44 +79,55 @@ class Leaders:
     ) -> None:
         self.order = stop.order_fileno
         self._repair = repair
-        """Called by the leader when an exception may have interrupted a callback of the loop."""
+        """Called by the leader, the thread that runs the loop, when an exception may have interrupted a callback of the
+        loop.
+        """
         self._done = done
-        """Called by the leader after answers, once the order to stop has come: they may have been the last."""
+        """Called after answers by the leader, the thread that runs the loop, once the order to stop has come: to check
+        whether they were the last.
+        """
         self._loop = loop
         self._limit = self.capacity = limit
         self._stop = stop
         self._exhaustion = exhaustion
         self._due = due
         self._jobs: deque[Job] = deque()
-        """Jobs that no follower has taken yet, in order."""
+        """Orders to lead and requests (`Job`) that no follower has taken yet, in order."""
         self._job_signal: SimpleQueue[None] = SimpleQueue()
-        """A follower that waits takes one element; so each element wakes one follower."""
+        """Wakes followers, threads that wait for a job: each takes one element, so each element that is put wakes one
+        of them.
+        """
         self._lock = Lock()
-        """Guards `_jobs`, the three counts that follow, who leads, and taking from `due`, which a leader and a follower
-        may do at the same time. Adding to `due`, and looking whether it is empty, needs no lock."""
+        """Guards `_jobs`, `_busy_followers`, `_idle_followers` and `_threads`, the change of the leader, and taking
+        from `due`, which a leader and a follower may do at the same time. Adding to `due`, and looking whether it is
+        empty, needs no lock.
+        """
         self._busy_followers = 0
-        """Number of requests given to followers: being answered, or waiting for a follower."""
+        """Number of requests that were given to followers, the threads that do not run the loop, and are not finished:
+        those being answered, and those that wait for a follower to take them.
+        """
         self._idle_followers = 0
-        """Number of followers that wait for a job."""
+        """Number of followers, threads that do not run the loop, that wait for a job."""
         self._threads = 0
-        """Number of threads that were started: the leader and all followers."""
+        """Number of threads that were started: the leader, which runs the loop, and its followers."""
         self._members: dict[int, Member] = {}
         """The threads, by `get_ident()`."""
         self.leader: Member | None = None
         """The thread that runs the loop; None before the first has begun."""
         self._slow = SlowPaths()
         self.on_full: Callable[[bool], None] | None = None
-        """Called by the leader with True when as many requests are answered as `limit` allows, and with False when
-        another one may begin. None: nothing is called."""
+        """Called with True when as many requests are being answered as `limit` allows, and with False when another one
+        may begin, by the thread that runs the loop. None: nothing is called.
+        """
         self._told_full = False
         """The last value that `on_full` was called with."""
         self.promoting = False
-        """True if a follower has been told to lead, and has not begun yet."""
+        """True if a follower has been told to run the loop from now on, and has not begun yet."""
         self.ended = False
         """True once `end` was called."""
         self._loop_ended = Event()
         self._failures = 0
-        """Exceptions of the leader in a row, since the loop last completed an iteration."""
+        """Exceptions in a row in the thread that runs the loop, since the loop last completed an iteration."""
         self._failure: BaseException | None = None
         self._watcher = Watcher(self, stop)
         name = current_thread().name
@@ -130,8 +143,9 @@ class Leaders:
     # What connections call, from any thread
 
     def leads(self) -> bool:
-        """True if the calling thread is the leader, and stays so. False in a call of the application, in which a
-        follower may take the lead at any moment."""
+        """True if the calling thread is the leader, which runs the loop, and stays so. False in a call of the
+        application, in which another thread may take over the loop at any moment.
+        """
         member = self._members.get(get_ident())
         if member is None or not member.leads:
             return False
@@ -235,7 +249,9 @@ class Leaders:
         return True
 
     def assign_promotion(self, promotion: Promotion) -> bool:
-        """Tell a follower to lead. Returns False if there is none, and the system gives no thread. For the watcher."""
+        """Give `promotion`, the order to run the loop from now on, to a follower. Returns False if there is no
+        follower, and the system gives no thread for another. For the watcher.
+        """
         return self._assign(promotion)
 
     def _withdraw(self, start: ThreadStart, job: Job, giver: Member | None) -> bool:
@@ -319,7 +335,9 @@ class Leaders:
             self._await_job(me)
 
     def _await_job(self, me: Member) -> None:
-        """Take a job if there is one; else block until there may be one. For a follower."""
+        """Take a job (`Job`) if there is one; else block until there may be one. For a thread that does not run the
+        loop.
+        """
         with self._lock:
             if me.counted_busy:  # a follower has just taken the lead from this thread
                 return
@@ -368,7 +386,9 @@ class Leaders:
     # What threads do
 
     def _promote(self, me: Member) -> None:
-        """Take the lead, as `me.promotion` orders, unless the leader's call has returned meanwhile. For a follower."""
+        """Begin to run the loop in place of the leader, as `me.promotion` orders, unless the leader's call of the
+        application has returned meanwhile. For a follower.
+        """
         assert me.promotion is not None
         leader, serial, waits = me.promotion
         with self._lock:
@@ -390,7 +410,9 @@ class Leaders:
             self._slow.remember(request.path)
 
     def _lead(self, me: Member) -> None:
-        """Run the loop, and the application for the requests in `due`, until the end or until a follower leads."""
+        """Run the loop, and the application for the requests in `due`, until the end or until another thread has taken
+        over.
+        """
         self.leader = me
         due, loop = self._due, self._loop
         while not self.ended:
@@ -438,7 +460,9 @@ class Leaders:
         return self._assign(None, me)
 
     def _answer_as_follower(self, me: Member) -> None:
-        """Answer a request whose path is remembered as slow."""
+        """Answer the request that this thread, `me`, was given as a follower, because the request's path is remembered
+        as slow.
+        """
         assert me.item is not None
         connection, application, request = me.item
         began = time.monotonic()
@@ -447,8 +471,9 @@ class Leaders:
         self._slow.answered(request.path, time.monotonic() - began)
 
     def _finish_as_follower(self, me: Member) -> None:
-        """End an answer that this thread has made beside the leader. If as many requests are being answered as `limit`
-        allows, and another one waits in `due`, answer that one; else no longer count this thread as busy.
+        """End an answer that this thread, `me`, has made while another thread runs the loop. If as many requests are
+        being answered as `limit` allows, and another one waits in `due`, answer that one; else no longer count this
+        thread as busy.
         """
         with self._lock:
             if self._busy_followers >= self._limit and self._due:  # else the leader has taken what was due

@@ -42,8 +42,10 @@ def run_on_loops(service: Service, make: MakeReactor) -> None:
 
 
 class _Loops:
-    """The loops of one process, and the threads that run them. Made and run by the main thread; the methods for a
-    loop's thread say so. It is the attendant of the main thread's wait, which ends when a loop has failed."""
+    """The loops of one process, and the threads that run them. Made and run by the main thread, except for the methods
+    that are for a loop's thread. It is an `Attendant`, so that the main thread, while it waits for the order to stop,
+    is also woken when a loop has ended.
+    """
 
     def __init__(self, service: Service, make: MakeReactor) -> None:
         self._service = service
@@ -51,13 +53,15 @@ class _Loops:
         self._reactors: list[Reactor] = []
         self._failure: BaseException | None = None
         self._turn = Lock()
-        """Held by the loop whose application starts or ends: one after the other."""
+        """Held while the application starts or ends on a loop, so that this happens on one loop at a time."""
         self._started = Barrier(service.loops, self._arrange)
-        """Passed when the application has started on all loops; broken if it has not on one of them."""
+        """Reached by each loop on which the application has started; they go on when all have reached it. Broken if the
+        application did not start on one of them.
+        """
         self._ready = 0
         """Number of loops that accept clients. Changed while `_turn` is held."""
         self._changed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        """Readable when a loop has ended."""
+        """Descriptor of an eventfd that is readable when a loop has ended."""
         forked.register(self)
 
     def run(self) -> None:
@@ -104,7 +108,9 @@ class _Loops:
     # In a loop's thread
 
     def _run_loop(self) -> None:
-        """The whole life of one loop."""
+        """The whole life of one loop, in its thread: make it, start the application, serve until the order to stop, and
+        end.
+        """
         try:
             reactor = self._make(self._for_this_loop())
             try:
@@ -149,7 +155,9 @@ class _Loops:
         return True
 
     def _arrange(self) -> None:
-        """Have all reactors know each other. Called by the barrier in one of the threads, before any goes on."""
+        """Set `Reactor.peers` of all loops. Called by the barrier `_started`, in one of the threads, before any of them
+        goes on.
+        """
         for reactor in self._reactors:
             reactor.peers = tuple(self._reactors)
 

@@ -38,15 +38,16 @@ class Answering(Protocol):
 
 
 Item = tuple[Any, SyncApplication, Request]
-"""An `Answering`, the application for it, and its request."""
+"""A connection whose request is complete (`Answering`), the application that is to answer, and the request."""
 
 Due = deque[Item]
 """Requests that wait for a WSGI application, in the order in which they were complete."""
 
 
 class CallWatcher(Protocol):
-    """The part of `_watcher.Watcher` that a leader uses: it wakes a watcher that sleeps before it calls the
-    application."""
+    """The part of `_watcher.Watcher` that a leader uses: before a leader calls the application, it wakes the watcher if
+    that sleeps.
+    """
 
     sleeps: bool
 
@@ -54,7 +55,9 @@ class CallWatcher(Protocol):
 
 
 class Member:
-    """State of one thread. Only that thread changes it, except for `lead_offer`, which a follower may take."""
+    """State of one thread of `_leaders.Leaders`. Only that thread changes it, except for `lead_offer`, from which a
+    follower may take the element.
+    """
 
     __slots__ = (
         "_clock",
@@ -73,23 +76,29 @@ class Member:
     def __init__(self, watcher: CallWatcher) -> None:
         self._watcher = watcher
         self.lead_offer: list[None] = []
-        """Has one element while this thread leads and is in a call of the application: a follower that removes the
-        element is the leader from then on."""
+        """Has one element while this thread runs the loop and is in a call of the application: another thread that
+        removes the element runs the loop from then on.
+        """
         self.leads = False
         """True if the thread is the leader: it runs the loop."""
         self.counted_busy = False
-        """True if the thread is counted among those that answer beside the leader."""
+        """True if the thread is counted among those that answer a request while another thread runs the loop."""
         self.counted_idle = False
-        """True if the thread is counted among the followers that wait for a job."""
+        """True if the thread is counted among the followers, threads that do not run the loop, that wait for a job."""
         self.item: Item | None = None
         """The request that this thread answers, with its connection and application; None: it answers none."""
         self.promotion: Promotion | None = None
-        """The order to take over from a leader, until it is carried out."""
+        """The order for this thread to run the loop in place of a leader, until the order is carried out; None: there
+        is none.
+        """
         self.request: Request | None = None
-        """The request that this thread answers as the leader. (The connection may be at its next request before the
-        application's `close` returns.)"""
+        """The request that this thread answers while it runs the loop, as the leader. (The connection may be at its
+        next request before the application's `close` returns.)
+        """
         self.serial = 0
-        """Grows by one with every answer that this thread makes as the leader."""
+        """Grows by one with every answer that this thread makes as the leader. So the watcher, and a `Promotion`, can
+        tell whether the thread still makes the answer that was seen.
+        """
         self._clock = time.pthread_getcpuclockid(get_ident())
         try:
             self._schedstat = os.open(f"/proc/self/task/{get_native_id()}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
@@ -138,18 +147,21 @@ class Member:
 
 
 class Promotion(NamedTuple):
-    """The order for a follower to lead in the place of `leader`, if that is still in the call of the application in
-    which the watcher saw it."""
+    """The order for a follower to run the loop in the place of `leader`, if `leader` is still in the call of the
+    application in which the watcher saw it.
+    """
 
     leader: Member
     serial: int
     """`leader.serial` when the watcher saw it: if it has changed, the order is void."""
     waits: bool
-    """True if the leader's call has used hardly any CPU time: it waits, and does not compute."""
+    """True if the call in which the leader was seen has used hardly any CPU time: it waits, and does not compute."""
 
 
 Job = tuple[Promotion | None, Item | None]
-"""What a follower is given: either an order to lead, or a request to answer. The other one is None."""
+"""What a follower, a thread that does not run the loop, is given to do: an order to run it, or a request to answer. The
+other one is None.
+"""
 
 
 class ThreadStart:

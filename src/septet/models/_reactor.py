@@ -44,7 +44,7 @@ LAST_ACCEPTS = 64
 """Most clients that are accepted at each listener once the order to drain has come."""
 
 REPAIR_DELAY_S = 0.1
-"""Seconds from an exception in a callback of the loop to the check of all connections."""
+"""Seconds from an exception in a callback of the loop until `repair` is called, which checks all connections."""
 
 DEADLINES_PER_TURN = 500
 """Most connections whose deadlines are checked in one iteration of the loop; that takes half a millisecond."""
@@ -75,7 +75,7 @@ class Reactor:
         self.draining = False
         """True if this server stops because its successor serves already."""
         self._ended = False
-        """True once the runner has returned."""
+        """True once `run` of the runner, which runs the loop, has returned."""
         self._cut_timer: TimerHandle | None = None
         self._paused: set[Listener] = set()
         """Listeners at which accepting is paused: for ACCEPT_PAUSE_S, or until a thread is free."""
@@ -92,7 +92,9 @@ class Reactor:
         """The descriptors of the listeners at which clients are accepted. Kept, because another loop of this process
         may have closed the listener."""
         self.peers: Sequence[Reactor] = (self,)
-        """The reactors of this process, one for each loop (`_loops`). The first one reports for all."""
+        """The reactors of all loops of this process (`_loops`). The first one logs the metrics and has late requests
+        watched, for all of them.
+        """
         self._lifespan = Lifespans(self.site.asgis) if self.site.asgis else None
         loop.failed = self._repair_soon
 
@@ -149,14 +151,15 @@ class Reactor:
         self._ended = True
 
     def end_application(self) -> None:
-        """Run the lifespan shutdowns, and end what is left on the loop."""
+        """Run the lifespan shutdowns, and cancel the tasks that are left on the loop."""
         if self._lifespan is not None:
             run_through(self.loop, self._lifespan.shutdown())
         run_through(self.loop, self.loop.wind_up())
 
     def _begin_to_report(self) -> None:
-        """Begin to tell the metrics and the watch over the requests what this loop does; the first of several loops
-        also logs and watches for the others."""
+        """Begin to report what this loop does to the metrics. The first of several loops also starts the logging of the
+        metrics, and the watch over late requests, for all of them.
+        """
         loop, service = self.loop, self.service
         first = self.peers[0] is self
         if service.metrics:
@@ -304,7 +307,8 @@ class Reactor:
 
     def repair(self) -> None:
         """Check all connections, tasks, timers and listeners after an exception that may have interrupted any callback
-        of the loop. For the thread that leads."""
+        of the loop. For the thread that runs the loop.
+        """
         self._forget_ended_tasks()
         for connection in list(self._connections):
             connection.repair()

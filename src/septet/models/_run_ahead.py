@@ -24,8 +24,9 @@ FILE_BYTES = 32 << 20
 """Most bytes that are written to one temporary file; when all of it is sent, another file may be begun."""
 
 SLOW_S = 0.05
-"""Seconds. A client that has not made room in memory within this time is slow; to wait for a shorter time costs less
-than a file."""
+"""Seconds. A client that has not made room in memory within this time after the limit was reached counts as slow, and
+its output is moved to a temporary file. A shorter wait for the client costs less than a file.
+"""
 
 
 class _File(OwnedDescriptor):
@@ -60,8 +61,9 @@ class RunAhead:
         self._file_limit = FILE_BYTES
         """Most bytes in the file; 0 after writing has failed: this answer uses no file any more."""
         self._spool_is_full = False
-        """True if all files together are at their limit: no file is written until memory is below MEMORY_BYTES
-        again."""
+        """True if the temporary files of all answers and requests together are at their limit (`--limit-spool`): no
+        file is written until memory is below MEMORY_BYTES again.
+        """
         self.slow = False
         """True if the client has not made room in memory within SLOW_S; the caller sets it."""
 
@@ -84,8 +86,8 @@ class RunAhead:
         """Move unsent output from memory to the file, if it is more than MEMORY_BYTES and the file may be written.
         Returns None, also if nothing was moved.
 
-        If writing fails, returns the reason, and no file is used for this answer any more. (The reason is not an
-        exception: its traceback refers to the caller's frame, so the caller and our file would be in a reference
+        If writing fails, returns the reason, and no file is used for this answer any more. (The reason is text and not
+        the exception, whose traceback refers to the caller's frame: the caller and our file would be in a reference
         cycle.)
         """
         later = exchange.later

@@ -69,7 +69,7 @@ class OnLoop:
         """Called when an exception may have interrupted a callback of the loop."""
         self._over = False
         self._item: Item | None = None
-        """The request that is being answered, with its connection and application; None: none is."""
+        """The request that is being answered, with its connection and application; None: no request is."""
 
     def leads(self) -> bool:
         return True
@@ -86,7 +86,9 @@ class OnLoop:
                     raise
 
     def _run_again(self) -> None:
-        """Run until the end, again if a signal handler of the application's has raised."""
+        """Run the loop until `end` is called. If a signal handler of the application has raised, log that, repair what
+        it may have interrupted, and go on.
+        """
         raised: BaseException | None = None
         while not self._over:
             try:

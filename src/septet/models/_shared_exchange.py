@@ -18,11 +18,11 @@ from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, Ser
 
 
 class SharedExchange:
-    """A session, for as long as the application answers one of its requests. Implements `exchange.Exchange` and
-    `apps._channel.Carrier` for the application's channel. `waker` has the lock that both threads hold while they use
-    the session.
+    """A session that is used by two threads while the application answers one of its requests. Implements
+    `exchange.Exchange` and `apps._channel.Carrier` for the application's channel. `waker` has the lock that both
+    threads hold while they use the session.
 
-    Properties that read one attribute of the session take no lock: the channel is told if the value changes later.
+    Properties that read one attribute of the session take no lock: if the value changes later, the channel is woken.
     """
 
     __slots__ = (
@@ -52,7 +52,7 @@ class SharedExchange:
         self._released = False
         """True if the client's thread has finished with the exchange: the session may be at the next one."""
         self._received = False
-        """True if data were received since the application's last `poll`."""
+        """True if data were received since the application's last `poll`: then `want_body` does not begin to wait."""
         self.client = session.exchange.client
         self.server = session.exchange.server
         self.tls = session.exchange.tls
@@ -200,7 +200,7 @@ class SharedExchange:
 
     def deliver(self, begin: Callable[[], None], change: Callable[[], None]) -> Want:
         """Call `begin`, and move the bytes until the answer is complete and sent, or the client is gone. Blocks
-        meanwhile, and returns the next want.
+        meanwhile, and returns what the connection wants next.
 
         begin: starts the application. change: called after every event that the application may wait for.
         """
@@ -241,7 +241,9 @@ class SharedExchange:
             raise
 
     def _give_up(self, descriptor: int, change: Callable[[], None]) -> None:
-        """Cut the connection and tell the application, after the server itself has failed. May be called twice."""
+        """Cut the connection, after the server itself has failed, and tell the application by `change`. May be called
+        twice.
+        """
         with self._waker.lock:
             self._released = True
             self._session.lose()
@@ -296,8 +298,8 @@ class SharedExchange:
         return deadline is not None and now >= deadline
 
     def _dispatch(self, exchange: ServerExchange) -> Want | None:
-        """Called by `drive` while the application runs on the loop. Does nothing: the client's thread begins the next
-        request when this exchange is over.
+        """Called by `drive` at RUN, where other models call the application. Does nothing: the application runs on the
+        loop already, and the client's thread begins the next request when this exchange is over.
         """
         return None
 

@@ -28,13 +28,15 @@ class SharedWebSocket(SharedExchange):
     def __init__(self, *shared: Any) -> None:
         super().__init__(*shared)
         self._is_open = False
-        """The application has accepted the WebSocket."""
+        """True once the application has accepted the WebSocket."""
         self._told = False
         """True if the application is still to be told that messages have come, or that the WebSocket has ended."""
         self._detached = False
-        """The application has ended."""
+        """True once the application has ended."""
         self._changes_deadline = False
-        """The application has opened or closed the WebSocket: the client's thread has to ask for the new deadline."""
+        """True if the application has opened or closed the WebSocket, which changes the session's deadline: the
+        client's thread must end its wait and ask for the new one.
+        """
         self._watched = 0
         """The events for which the client's thread waits at its socket."""
 

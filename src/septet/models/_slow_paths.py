@@ -1,32 +1,38 @@
-"""Which paths have made the leader of `_leaders.Leaders` wait, so that their next requests go to followers."""
+"""Which paths have made the leader of `_leaders.Leaders`, the thread that runs the loop, wait for the application, so
+that their next requests go to other threads.
+"""
 
 from threading import Lock
 
 REMEMBERED_PATHS = 1024
-"""Most paths that are remembered; the one that was remembered longest ago is forgotten first."""
+"""Most paths that are remembered as slow; the one that was remembered longest ago is forgotten first."""
 
 REMEMBERED_PATH_BYTES = 256
-"""Bytes. Longer paths are not remembered."""
+"""Bytes. A path that is longer is never remembered as slow."""
 
 QUICK_ANSWERS = 32
-"""After this many quick answers in a row a path is forgotten, and the leader runs it again."""
+"""After this many quick answers in a row a path no longer counts as slow: the thread that runs the loop calls the
+application for it again.
+"""
 
 QUICK_S = 0.001
-"""Seconds. An answer that takes less is quick."""
+"""Seconds. An answer that takes less counts as quick; see QUICK_ANSWERS."""
 
 
 class SlowPaths(dict[bytes, int]):
-    """Paths whose answers made the leader wait; for each, the number of quick answers in a row that are still needed
-    until it is forgotten. Any thread may change it, and look whether a path is in it.
+    """Paths whose answers made the thread that runs the loop wait; for each, the number of quick answers in a row that
+    are still needed until it is forgotten. Any thread may change it, and look whether a path is in it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = Lock()
-        """Held while a path is added or counted. Looking whether one is there needs no lock."""
+        """Held while a path is added, or an answer is counted. Looking whether a path is there needs no lock."""
 
     def remember(self, path: bytes) -> None:
-        """Remember a path whose answer has made the leader wait, until QUICK_ANSWERS quick ones in a row."""
+        """Remember that an answer for this path has made the thread that runs the loop wait. The path counts as slow
+        until QUICK_ANSWERS quick answers in a row.
+        """
         if len(path) <= REMEMBERED_PATH_BYTES:
             with self._lock:
                 self.pop(path, None)
@@ -35,8 +41,10 @@ class SlowPaths(dict[bytes, int]):
                     del self[next(iter(self))]
 
     def answered(self, path: bytes, seconds: float) -> None:
-        """Take note that a follower has answered a request for `path` in `seconds`: remember it again, or count a quick
-        answer."""
+        """Take note that an answer for `path`, in a thread that does not run the loop, took this many seconds: one
+        quick answer less is needed until the path no longer counts as slow, or, if the answer was not quick,
+        QUICK_ANSWERS again.
+        """
         if seconds >= QUICK_S:
             self.remember(path)
             return

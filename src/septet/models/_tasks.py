@@ -32,8 +32,9 @@ TRIED = ((3, 11), (3, 12), (3, 13))
 
 
 def may_reuse(version: tuple[int, int], implementation: str, gil: bool) -> bool:
-    """True if a spare task may be used for more than one request under this version of Python. implementation:
-    `sys.implementation.name`. gil: True if the interpreter has a global lock."""
+    """True if, under this version of Python, a task that the application has left unchanged may be used for the next
+    request as well. implementation: `sys.implementation.name`. gil: True if the interpreter has a global lock.
+    """
     return version in TRIED and implementation == "cpython" and gil
 
 
@@ -43,7 +44,9 @@ def _may_reuse_here() -> bool:
 
 class Starter:
     """Starts the tasks of requests on one loop, each in a copy of the context in which the starter was made. For the
-    thread of the loop. reuses: True if a spare task may serve more than one request; None: as `may_reuse` says."""
+    thread of the loop. reuses: True if a task that has ended without a wait may be used for the next request as well;
+    None: as `may_reuse` says.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, reuses: bool | None = None) -> None:
         self._loop = loop
@@ -84,14 +87,16 @@ class Starter:
         return None
 
     def close(self) -> None:
-        """End the spare task: no more tasks will be started."""
+        """End the spare task, which is kept for the next request: no more tasks will be started."""
         if self._spare is not None:
             self._spare.end()
             self._spare = None
 
 
 class _Spare:
-    """A task that has not begun, in `context`. It is neither in the loop's queue nor among `asyncio.all_tasks()`."""
+    """A task that is kept for the next request and that asyncio has not begun: it is neither in the loop's queue nor
+    among `asyncio.all_tasks()`. `context`: the context in which it runs.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self.context = context
@@ -103,8 +108,10 @@ class _Spare:
         self._references = getrefcount(self.task)
 
     def is_as_new(self, context: Context) -> bool:
-        """True if the application has not changed the spare: its context equals `context`, and the task was not named
-        or cancelled, has no callbacks, and is not referred to (as a key of a dict, for instance)."""
+        """True if the application has not changed the spare task, so that it can be used for another request: its
+        context equals `context`, and the task was not named or cancelled, has no callbacks, and is not referred to (as
+        a key of a dict, for instance).
+        """
         task = self.task
         return (
             self.context == context
@@ -125,8 +132,9 @@ class _Spare:
         return self.end()
 
     def end(self) -> "asyncio.Task[None]":
-        """Become a task like any other, and return it. Without work it ends at once, so that code that awaits it goes
-        on."""
+        """Hand the spare task to asyncio, and return it. If it was given work (`go_on`), it goes on with that; else it
+        ends at once, so that code which the application has made wait for the task goes on.
+        """
         asyncio._register_task(self.task)
         step: Any = self._step
         step._context.run(step._callback, *step._args)  # Handle._run would only log what a signal handler raises
@@ -150,7 +158,9 @@ async def _finish(rest: "_Rest") -> None:
 
 
 class _Rest:
-    """Awaits the coroutine `work`, which has made its first step already and has yielded `awaited`."""
+    """What is left of the coroutine `work`, which has made its first step and has yielded `awaited`. To await this
+    object runs it to its end.
+    """
 
     __slots__ = ("awaited", "work")
 

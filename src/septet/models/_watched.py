@@ -33,15 +33,16 @@ class WatchedConnection:
         self.sock = sock
         self.session = session
         self.cycle: Cycle | WebSocketCycle | None = None
-        """The ASGI application's part of the last request; None when it is answered."""
+        """The object that runs the ASGI application for the last request; None when that is answered."""
         self._descriptor = sock.fileno()
         """The socket's descriptor; -1 once the loop no longer watches it."""
         self._mask = 0
         """The events that the loop watches for (`septet.pollers`); 0: none."""
 
     def dispatch(self, exchange: ServerExchange) -> Want | None:
-        """Run the application for `exchange`. Returns the next want; None if the application runs elsewhere and will
-        call `drive`."""
+        """Run the application for `exchange`. Returns what the connection wants next; None if the application runs
+        elsewhere and will call `drive`.
+        """
         raise NotImplementedError
 
     def take_turns(self) -> None:

@@ -12,7 +12,9 @@ from septet.pollers import READABLE, Poll
 from septet.processes.orders import Stop
 
 TICK_S = 0.002
-"""Seconds between two looks of the watcher while answers are made. A call that it sees twice has lasted 2 to 4 ms."""
+"""Seconds between two looks of the watcher at the thread that runs the loop, while answers are made. A call of the
+application that it sees twice has lasted 2 to 4 ms.
+"""
 
 IDLE_TICKS = 5
 """After this many looks at which no answer was being made, the watcher sleeps until the next answer begins."""
@@ -26,17 +28,18 @@ class WatchedLeaders(Protocol):
     ended: bool
     """True once the watcher must return."""
     promoting: bool
-    """True if a follower has been told to lead, and has not begun yet."""
+    """True if a follower has been told to run the loop from now on, and has not begun yet."""
 
     def assign_promotion(self, promotion: Promotion) -> bool:
-        """Give this order to lead to a follower. Returns False if there is no follower, and the system gives no thread
-        for another.
+        """Give `promotion`, the order to lead, to a follower. Returns False if there is no follower, and the system
+        gives no thread for another.
         """
 
 
 class Watcher:
-    """Looks at the leader every TICK_S, and sleeps while no answers are made. `run` is for the thread of `Leaders.run`,
-    `wake` for any."""
+    """Looks every TICK_S at the leader, the thread that runs the loop, and sleeps while no answers are made. `run` is
+    for the thread of `Leaders.run`, `wake` for any.
+    """
 
     def __init__(self, leaders: WatchedLeaders, stop: Stop) -> None:
         self._leaders = leaders
@@ -46,7 +49,7 @@ class Watcher:
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def wake(self) -> None:
-        """Have the watcher look now, and every TICK_S from now on. May be called by any thread."""
+        """Have the watcher look at the leader now, and every TICK_S from now on. May be called by any thread."""
         self.sleeps = False
         os.eventfd_write(self._wakeup, 1)
 
@@ -56,8 +59,9 @@ class Watcher:
             self._wakeup = -1
 
     def run(self) -> None:
-        """Watch until `leaders.ended`. Raises MemoryError, OSError, and what a signal handler raises; it may be called
-        again then."""
+        """Watch the leader until `leaders.ended`. Raises MemoryError, OSError, and what a signal handler raises; it may
+        be called again then.
+        """
         leaders = self._leaders
         leaders.promoting = (
             False  # an exception may have come before the promotion was assigned; a second one is harmless

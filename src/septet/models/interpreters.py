@@ -64,7 +64,7 @@ class _Pool:
         self._service = service
         self._stop = service.stop
         self._living: dict[int, Interpreter] = {}
-        """By the descriptor at which its reports come."""
+        """Interpreters whose thread has not ended, by the descriptor on which their reports come."""
         self._ready: set[int] = set()
         self._poller = Poll()
         self._poller.add(self._stop.fileno(), READABLE)
@@ -87,7 +87,7 @@ class _Pool:
                 return
 
     def watch(self) -> None:
-        """Read what interpreters report until all have ended, after the order to stop."""
+        """Read the reports of the interpreters until the order to stop has come and all of them have ended."""
         while self._living:
             self._wait()
 
@@ -126,7 +126,9 @@ class _Pool:
         exit_now(1)
 
     def _pass_on_order(self) -> None:
-        """Called when the order to stop comes, in a signal handler."""
+        """Called when the order to stop or to drain comes, in a signal handler: close the listeners of this
+        interpreter, and give the order to the others.
+        """
         self._service.close_listeners()
         self._order(isolated.DRAIN if self._stop.draining else isolated.STOP)
 
@@ -139,5 +141,7 @@ class _Pool:
 
 
 def serve(data: bytes, in_flight: memoryview, waiting: memoryview) -> None:
-    """The life of an interpreter, with what the main one has given to it."""
+    """The whole life of an interpreter beside the main one. The arguments are what `isolated.handover` has made for
+    it.
+    """
     isolated.serve(data, in_flight, waiting, iterative.run)

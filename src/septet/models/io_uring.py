@@ -63,7 +63,7 @@ class RingConnection(ClientConnection):
         self._ring = cast(UringLoop, reactor.loop).ring
         self._closing = cast(RingReactor, reactor).closing
         self._receive = 0
-        """Token of the receive that is in the ring; 0 if none is."""
+        """The ring's number (token) of the multishot receive that is in the ring; 0 if none is."""
         self._polled = 0
         """Events that the loop watches the socket for, beside the receive: room to send (WRITABLE), or a broken
         connection (ERROR) while no receive is in the ring. 0: none."""
@@ -129,7 +129,10 @@ class RingConnection(ClientConnection):
             self.attend(RUN)  # else the receive would be asked for again when its cancellation is complete
 
     def look(self) -> Want:
-        """Return what the session wants: what has come is in the ring, and `RingReactor` has waited for that."""
+        """Return what the session wants next. While a receive is in the ring, nothing has to be received here: what the
+        client has sent was brought by the ring already, because `RingReactor` waits for that before it tells
+        connections to end.
+        """
         if self._receive:
             return self.session.phase.want
         return super().look()
@@ -172,7 +175,9 @@ class RingReactor(Reactor):
         self._ring.interrupted = self._interrupted
         self._accepts: dict[Listener, int] = {}
         self._cancelled: dict[Listener, int] = {}
-        """Tokens of accepts that were cancelled when the order to stop had come, and may bring clients still."""
+        """The ring's numbers (tokens) of accepts that were cancelled when the order to stop had come, and may bring
+        clients still.
+        """
         self.closing: set[RingConnection] = set()
         """Ended connections whose sockets will be closed when their receives have completed."""
 

@@ -74,7 +74,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsOptions:
-    """The options about TLS, converted. `settings.checks` has checked that they fit together."""
+    """The values of all options about TLS. `settings.checks` has checked that they fit together."""
 
     pairs: tuple[Pair, ...]
     client_ca: str | None = None
@@ -100,14 +100,16 @@ class TlsContext(ssl.SSLContext):
 
 
 class TlsObject(ssl.SSLObject):
-    """The server's side of one TLS connection, over memory."""
+    """The server's side of one TLS connection, whose encrypted bytes are in memory, not on a socket."""
 
     server_name: str | None = None
     """The host name that the client asked for (SNI); None if it named none."""
 
 
 class Certificates:
-    """All certificates of a server and their keys. Threads may share one object; a forked process has its own copy."""
+    """All certificates of a server, with their keys. Threads may share one object; a forked process has its own
+    copy.
+    """
 
     def __init__(self, options: TlsOptions) -> None:
         """Load the certificates and keys. Raises UsageError, with a sentence that names the file."""
@@ -115,14 +117,18 @@ class Certificates:
         self._options = options
         self._renewing = Lock()
         self._seen = self._stamps()
-        """What `_stamps` returned when the files were last loaded, or when loading them was last tried."""
+        """What `_stamps` returned for the files when they were last loaded, or when loading them was last tried."""
         self._looked_at = monotonic()
         self._names, self._default, self.ends = _load(options)
-        """`ends`: when each certificate expires, in seconds since 1970, in the order of the options."""
+        """`_names`: the context for each host name. `_default`: the context for all other names, that of the first
+        certificate. `ends`: when each certificate expires, in seconds since 1970, in the order of the options.
+        """
         self._front = self._as_front(self._default)
 
     def wrap(self, received: ssl.MemoryBIO, to_send: ssl.MemoryBIO) -> ssl.SSLObject:
-        """Return the server's side of a new TLS connection."""
+        """Return the server's side of a new TLS connection. `received`: holds what the client has sent, encrypted.
+        `to_send`: gets what is to be sent to it, encrypted.
+        """
         return self._front.wrap_bio(received, to_send, server_side=True)
 
     def reload(self) -> bool:

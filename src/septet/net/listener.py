@@ -59,10 +59,11 @@ class Listener:
         """Descriptor of the file of a unix socket that we bound, or -1: kept open so that no other file can get the
         same inode number."""
         self.alone = False
-        """True if no other process accepts from the socket: then `shut` also calls shutdown(2), because an io_uring
-        that is being closed may still refer to it."""
+        """True if no other process accepts from the socket: then `shut` also calls shutdown(2). That ends the accepting
+        even if an io_uring that is being closed still refers to the socket.
+        """
         self.certificates: Certificates | None = None
-        """TLS is spoken here, with these; None: it is not."""
+        """The certificates with which TLS is spoken at this listener; None: no TLS is spoken here."""
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             # Connections inherit it: the last, short segment of an answer does not wait for an acknowledgement.

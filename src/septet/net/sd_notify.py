@@ -77,7 +77,7 @@ class ServiceManager:
         self._tell(f"MAINPID={os.getpid()}")
 
     def beat(self, alive: bool) -> None:
-        """Send WATCHDOG=1 if the service is alive and a beat is due."""
+        """Send WATCHDOG=1 to the service manager if the service is alive and it is time for that."""
         if self.watchdog_s and alive and monotonic() >= self._beat_at:
             self._beat_at = monotonic() + self.beats_every_s / 2  # callers come a little early or late
             self._tell("WATCHDOG=1")

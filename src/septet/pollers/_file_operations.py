@@ -23,7 +23,9 @@ POSITION = 2**64 - 1
 
 
 class FileOperations:
-    """The file operations of `Ring`. Each method prepares an operation and returns its token."""
+    """The file operations of `Ring`. Each method prepares an operation and returns its token, by which it can be
+    cancelled.
+    """
 
     _pinned: dict[int, object]
     _prepare: Callable[..., int]
@@ -31,7 +33,9 @@ class FileOperations:
     def openat2(
         self, path: bytes, flags: int, mode: int, callback: Callback, *, resolve: int = 0, dir_fd: int = AT_FDCWD
     ) -> int:
-        """openat2(2): `res` is the descriptor. `resolve` restricts the path, as RESOLVE_BENEATH (8) does."""
+        """openat2(2). The result that `callback` gets is the descriptor. `resolve` restricts the path, as
+        RESOLVE_BENEATH (8) does.
+        """
         how = bytearray(abi.OPEN_HOW.pack(flags, mode, resolve))
         token = self._prepare(
             callback,
@@ -69,7 +73,8 @@ class FileOperations:
         *,
         size: int | None = None,
     ) -> int:
-        """pread(2) of at most `size` bytes (default: the size of `buffer`); `res` is the length, 0 the end of the file.
+        """pread(2) of at most `size` bytes (default: the size of `buffer`). The result that `callback` gets is the
+        number of bytes read, 0 at the end of the file.
 
         `buffer` must not be resized before the completion.
         """
@@ -80,7 +85,9 @@ class FileOperations:
         return token
 
     def write(self, fd: int, data: bytes, callback: Callback, offset: int = POSITION) -> int:
-        """pwrite(2); `res` is the number of bytes written, which may be fewer than `data` has."""
+        """pwrite(2). The result that `callback` gets is the number of bytes written, which may be fewer than `data`
+        has.
+        """
         at = abi.address_of_bytes(data)
         token = self._prepare(callback, abi.OP_WRITE, fd, at, len(data), offset=offset)
         self._pinned[token] = data

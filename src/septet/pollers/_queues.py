@@ -36,7 +36,9 @@ _TRY_AGAIN = (-errno.EBUSY, -errno.EAGAIN, -errno.ENOMEM)
 queue is full and more completions wait. Collect the completions, then try again."""
 
 RETRY_DELAY_S = 0.001
-"""Seconds before the next attempt if no completion could be collected."""
+"""Seconds before io_uring_enter(2) is tried again after one of the errors _TRY_AGAIN, if no completion could be
+collected.
+"""
 
 _ONE_THREAD = abi.SETUP_SINGLE_ISSUER | abi.SETUP_DEFER_TASKRUN
 
@@ -44,8 +46,8 @@ _ONE_THREAD = abi.SETUP_SINGLE_ISSUER | abi.SETUP_DEFER_TASKRUN
 class Fence:
     """A memory barrier: accesses before the call take effect before accesses after it.
 
-    Needed only where the kernel uses the ring while we are not inside enter. Releasing and acquiring a lock is the one
-    operation of Python that orders memory accesses on processors that reorder them.
+    Needed only where the kernel uses the ring while we are not inside io_uring_enter(2). Releasing and acquiring a lock
+    is the one operation of Python that orders memory accesses on processors that reorder them.
     """
 
     __slots__ = ("_lock",)

@@ -80,7 +80,9 @@ class ProvidedBuffers:
 
 
 class SocketOperations:
-    """The socket operations of `Ring`. Each method prepares an operation and returns its token."""
+    """The socket operations of `Ring`. Each method prepares an operation and returns its token, by which it can be
+    cancelled.
+    """
 
     _accepts: set[int]
     _buffers: ProvidedBuffers | None
@@ -90,7 +92,9 @@ class SocketOperations:
     _provide_buffers: Callable[[], ProvidedBuffers]
 
     def accept_multishot(self, fd: int, callback: Callback) -> int:
-        """Accept connections from a listener until cancelled; `res` is a descriptor (non-blocking, close-on-exec)."""
+        """Accept connections from a listener until cancelled. For each, the result that `callback` gets is a descriptor
+        (non-blocking, close-on-exec).
+        """
         flags = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         token = self._prepare(callback, abi.OP_ACCEPT, fd, op_flags=flags, ioprio=abi.ACCEPT_MULTISHOT)
         self._accepts &= self._callbacks.keys()  # without those that have ended
@@ -98,7 +102,8 @@ class SocketOperations:
         return token
 
     def receive_multishot(self, fd: int, callback: Callback) -> int:
-        """Receive from a TCP socket until cancelled: `data` is what came, `res` its length, 0 the end of the stream.
+        """Receive from a TCP socket until cancelled: `callback` gets what came as data and its length as result; 0 is
+        the end of the stream.
 
         A completion whose `flags` lack `MORE` is the last one. If it is -ENOBUFS (all buffers were in use) or brings
         data, nothing is lost, and the caller may prepare another receive.

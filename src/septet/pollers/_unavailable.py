@@ -7,7 +7,9 @@ import errno
 import os
 
 NEEDS = "io_uring needs Linux 6.1 or newer"
-"""6.1 is the first release with IORING_SETUP_DEFER_TASKRUN."""
+"""The beginning of the message that is shown where the kernel is too old. 6.1 is the first release with
+IORING_SETUP_DEFER_TASKRUN.
+"""
 
 _SWITCH = "/proc/sys/kernel/io_uring_disabled"
 

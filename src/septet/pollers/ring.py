@@ -142,7 +142,7 @@ class Ring(SocketOperations, FileOperations, Queues):
     # -- operations
 
     def poll_add(self, fd: int, mask: int, callback: Callback, *, multishot: bool = False) -> int:
-        """Complete when `fd` is ready for `mask`; `res` has the bits that are set.
+        """Complete when `fd` is ready for `mask`; the result that `callback` gets has the bits that are set.
 
         POLLERR, POLLHUP, POLLNVAL and POLLRDHUP are reported whether asked for or not. With `multishot` it completes
         once if `fd` is ready now, and then at each event (edge-triggered).
@@ -152,15 +152,15 @@ class Ring(SocketOperations, FileOperations, Queues):
     def cancel(self, token: int, callback: Callback | None = None) -> int:
         """Cancel an operation, which then completes with -ECANCELED unless it was complete already.
 
-        Data that a receive had taken before is still delivered. `callback`, if given, gets as `res` 0, -ENOENT (the
-        operation is complete already) or -EALREADY (it has begun and cannot be stopped).
+        Data that a receive had taken before is still delivered. The result that `callback` gets, if it is given, is 0,
+        -ENOENT (the operation is complete already) or -EALREADY (it has begun and cannot be stopped).
         """
         return self._cancel(callback, -1, token, 0)
 
     def cancel_fd(self, fd: int, callback: Callback | None = None) -> int:
         """Cancel every operation on a descriptor; to be called before it is closed.
 
-        The `res` of `callback` is the number of operations cancelled, or -errno.
+        The result that `callback` gets is the number of operations cancelled, or -errno.
         """
         return self._cancel(callback, fd, 0, abi.CANCEL_FD | abi.CANCEL_ALL)
 
@@ -295,7 +295,9 @@ class Ring(SocketOperations, FileOperations, Queues):
         self._release()
 
     def _cancel_all(self) -> None:
-        """Cancel all operations, and wait until the kernel uses no buffer and no descriptor any more, or time is up."""
+        """Cancel all operations, and wait until the kernel uses no buffer and no descriptor any more, or
+        _CLOSE_TIMEOUT_S has passed.
+        """
         self._cancel(None, -1, 0, abi.CANCEL_ANY | abi.CANCEL_ALL)
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
         self.enter(0)

@@ -148,7 +148,7 @@ class _Request:
         self.token = 0
         """The token of the request in the kernel; 0: there is none."""
         self.ready = 0
-        """The event bits to be reported."""
+        """The event bits that the next `wait` of the poller reports for the descriptor."""
 
     def copy(self) -> "_Request":
         """Return a new request with the same contents, for use in place of this one: a multishot request that is

@@ -6,13 +6,17 @@ from typing import Any, Protocol
 
 
 class Attendant(Protocol):
-    """Work that a supervisor does while it waits for its workers, in steps that never block."""
+    """Work that a process does beside its own while it waits for its workers or children, such as answering the
+    console. It is done in short steps that never block.
+    """
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `turn` has something to do."""
 
     def turn(self) -> None:
-        """Do what can be done without waiting. Called when `fileno` is readable, and every second. Does not raise."""
+        """Do what can be done without waiting. Called when the descriptor of `fileno` is readable, and about every
+        second. Does not raise.
+        """
 
     def close_in_child(self) -> None:
         """Close the attendant's descriptors. Called in a child of the process, which has copies of them."""
@@ -25,7 +29,7 @@ class Overseer(Attendant, Protocol):
 
     @property
     def turn_s(self) -> float:
-        """Most seconds between two calls of `turn` and `beat`; infinite if neither is needed."""
+        """Seconds after which `turn` and `beat` must be called again, at the latest; infinite if neither is needed."""
 
     def beat(self, alive: bool) -> None:
         """Tell the service manager that the server is alive, if that is due, if `alive` is true, and if the serving

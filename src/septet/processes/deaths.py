@@ -1,9 +1,9 @@
 """Finds out why a worker has ended: who or what caused it, as far as that is known. It never guesses.
 
 The exit status says how the worker ended. SIGKILL may come from our own time limit, from the kernel's out-of-memory
-killer, or from another process. The kernel counts what its killer kills (memory.events of the control group, oom_kill
-in /proc/vmstat), so a count that has risen since the last look tells. A worker that crashes, or that is ended by ABRT,
-first writes the stacks of its threads to standard error (faulthandler).
+killer, or from another process. The kernel counts the processes that its out-of-memory killer ends (memory.events of
+the control group, oom_kill in /proc/vmstat), so a count that has risen since it was last read shows that killer. A
+worker that crashes, or that is ended by ABRT, first writes the stacks of its threads to standard error (faulthandler).
 """
 
 import faulthandler
@@ -20,7 +20,7 @@ from septet.cgroups import CGROUP, groups, read
 log = logging.getLogger("septet")
 
 KILL_AFTER_S = 2.0
-"""Seconds between ABRT and KILL."""
+"""Seconds after ABRT at which a worker that still runs is sent KILL."""
 
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS})
 
@@ -31,7 +31,7 @@ class Death(NamedTuple):
     text: str
     """How and why the worker ended; completes the sentence "worker 123 ended ..."."""
     reason: str
-    """The reason for the metrics, one of `metrics.lanes.REASONS`."""
+    """Why the worker ended, in the words of the metrics: one of `metrics.lanes.REASONS`."""
 
 
 def log_crashes() -> None:
@@ -51,12 +51,14 @@ class Deaths:
         self._events += [group / "memory.oom_control" for group in groups("memory", cgroup, membership)]
         self._in_group, self._on_machine = self._counts()
         self._ended: dict[int, tuple[str, float]] = {}
-        """For each worker to which we have sent ABRT, by pid: why, and from when on it is sent KILL, on the clock of
-        `monotonic`.
+        """The workers to which we have sent ABRT, by pid. For each: why, and the time from which on it is sent KILL, on
+        the clock of `monotonic`.
         """
 
     def end(self, pid: int, why: str) -> None:
-        """Send ABRT to a process. If it still runs after KILL_AFTER_S, the next call sends KILL. `why`: for the log."""
+        """Send ABRT to a process. Called again and again while the process runs: the first call after KILL_AFTER_S
+        sends KILL. `why`: the reason, for the log.
+        """
         if pid not in self._ended:
             log.error("SEP111 worker %d is ended by --worker-timeout: %s; its stacks follow", pid, why)
             self._ended[pid] = why, monotonic() + KILL_AFTER_S

@@ -19,7 +19,9 @@ _KINDS: dict[int, type[SeptetError]] = {kind.exit_status: kind for kind in (Usag
 
 
 class Report:
-    """The generation's end of the pipe to the supervisor. Any thread may write; each line is one write(2)."""
+    """The writing end of the pipe on which a generation (see the module's top) reports to the supervisor. Any thread
+    may write; each line is one write(2).
+    """
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
@@ -69,22 +71,26 @@ def failure_of(message: dict[str, Any]) -> SeptetError:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Plan:
-    """How the supervisor makes a generation, and when it replaces it."""
+    """How the supervisor makes one generation: the process that loads the configuration and the application, and serves
+    by itself or with workers. It also says when the generation is to be replaced.
+    """
 
     run: Callable[[Report], int]
-    """Runs in the generation's process and serves; returns its exit status. When it is called TERM has its default
-    action.
+    """Runs in the generation's process and serves; returns its exit status. TERM has its default action until `run`
+    sets a handler.
     """
     began: Callable[[int], None]
     """Called in the supervisor when the generation is ready, with the number of processes that serve."""
     graceful_timeout: float
     startup_timeout: float
     recycling: Recycling
-    """The limits at which the generation is replaced. Used if it has no workers of its own, which are replaced one by
-    one.
+    """The limits (age, memory, number of requests) at which the generation is replaced. They are not used if it has
+    workers: then these are replaced one by one.
     """
     instead: Callable[[Report], int] | None = None
-    """Runs in place of `run` if the very first generation cannot start. None: the server ends then."""
+    """Runs in place of `run` if the first generation since the start of the server cannot start. None: the server ends
+    then.
+    """
     reopens: Callable[[], None] = lambda: None
     """Called in the supervisor, in a signal handler, before the serving processes reopen their logs."""
     failed: Callable[[str], None] = lambda text: None
@@ -93,7 +99,9 @@ class Plan:
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """What the supervisor knows of one generation's process."""
+    """What the supervisor knows of one generation: a process that loads the configuration and the application, and
+    serves by itself or with workers.
+    """
 
     number: int
     pid: int
@@ -103,17 +111,21 @@ class Generation:
     started_at: float
     life: Life
     row: int = 0
-    """Its row in the table of metrics; 0 if there is no table."""
+    """Number of the generation's row in the table of metrics; 0 if there is no table."""
     reason: str = ""
-    """Why it replaces an earlier generation: one of `metrics.lanes.REASONS`."""
+    """Why this generation replaces an earlier one: one of `metrics.lanes.REASONS`."""
     why: str = ""
-    """Why it was started (an order, a limit), as text for the log and the console; "" if there was no such reason."""
+    """Why this generation was started (an order, a limit), as text for the log and the console; "" if there was no such
+    reason.
+    """
     failed: bool = False
-    """True if the reason why it cannot start has been reported or logged."""
+    """True if the reason why this generation cannot start has been reported or logged."""
     serves: bool = False
-    """True if it has reported that at least one of its processes accepts clients."""
+    """True if the generation has reported that at least one of its processes accepts clients."""
     ends_at: float = float("inf")
-    """When the supervisor kills it if it has not ended, on the clock of `time.monotonic`."""
+    """When the supervisor kills the generation if it still runs, on the clock of `time.monotonic`; infinite: it is not
+    to end.
+    """
     unread: bytes = b""
 
     def __str__(self) -> str:
@@ -133,8 +145,9 @@ class Generation:
             os.kill(self.pid, number)
 
     def handed_over(self, current: bool) -> dict[str, Any]:
-        """Return what the next program in this process must know of the generation, as values for JSON. Its pipe stays
-        open there. `current`: True if it is the generation that serves.
+        """Return what the next program in this process must know of the generation to go on as its supervisor, as
+        values for JSON. The pipe on which the generation reports stays open in that program. `current`: True if it is
+        the generation that serves.
         """
         os.set_inheritable(self.pipe, True)
         known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "current": current}
@@ -142,8 +155,8 @@ class Generation:
 
 
 def keep_text(text: str) -> None:
-    """The `Plan.failed` of a generation that serves a page with the text of an error: does nothing, so the text stays
-    as it is. The supervisor recognises such a generation by this function.
+    """The value of `Plan.failed` for a generation that serves a page with the text of an error: does nothing, so that
+    the page keeps its text. The supervisor recognises such a generation by this function.
     """
 
 
@@ -162,7 +175,7 @@ class Handed(Protocol):
 
 @dataclass(slots=True)
 class Living:
-    """The generations whose processes run."""
+    """The generations of a server whose processes run: the one that serves, the one that starts, and those that end."""
 
     current: Generation | None = None
     """The generation that serves; None before the first is ready."""

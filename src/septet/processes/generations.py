@@ -66,11 +66,12 @@ SELDOM_S = 10.0
 """Seconds between two looks at the generations at all other times (see CHECK_S), in case a signal was missed."""
 
 RECYCLE_AGAIN_S = 5.0
-"""Least seconds between two replacements for age, memory or number of requests."""
+"""Least seconds between two replacements of the generation for age, memory or number of requests."""
 
 
 class Generations:
-    """Keeps one generation serving, and replaces it when told. For the main thread of the supervisor.
+    """Keeps one generation serving (a process that loads the configuration and the application, and serves), and
+    replaces it when told. For the main thread of the supervisor.
 
     `plan`: how the first generation is made. `again`: returns the plan after HUP; raises SeptetError if the new
     configuration is wrong. `listeners`: the sockets, which are handed to the next program at USR2, and closed at the
@@ -93,12 +94,14 @@ class Generations:
         self._watcher: FileWatcher | None = None
         self._trial: Trial | None = None
         self._plan = plan
-        """How the generation that serves was made; before one serves, how the first one is made."""
+        """The plan by which the generation that serves was made; before one serves, the plan of the first one."""
         self._again = again
         self._listeners = listeners
         self.living = Living()
         self.served = False
-        """A generation has been ready: from now on a failure does not end the supervisor at once."""
+        """True once a generation has been ready: from then on the supervisor does not end at once when a generation
+        cannot start.
+        """
         self._numbers = 0
         self._orders: deque[tuple[int, str]] = deque()
         """Signals that were received and wait to be carried out, each with its cause as text for the log."""
@@ -107,12 +110,14 @@ class Generations:
         self._early_deaths = 0
         self._failed_starts = 0
         self._start_at = 0.0
-        """When a generation may start, if none serves; on the clock of `monotonic`."""
+        """The earliest time at which another generation is started if none serves, on the clock of `monotonic`."""
         self._recycle_at = 0.0
         self._first = ""
         """Why the first generation of this program starts, for the log."""
         self._status = 0
-        """Exit status of the last generation."""
+        """The exit status that `run` returns: of the generation that served when the order to stop came, else of the
+        one that ended last; 0 if that was ended by a signal.
+        """
         self._stopped: Generation | None = None
         """The generation that served when the order to stop came; None: none did, or the order has not come."""
 
@@ -288,7 +293,7 @@ class Generations:
             log.info("%s: %s starts", why, generation)
 
     def _fork(self, plan: Plan, reason: str) -> Generation:
-        """Fork the process of a generation. Raises OSError."""
+        """Fork the process of a generation. `reason`: as for `_begin`. Raises OSError."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reading, False)
         self._numbers += 1

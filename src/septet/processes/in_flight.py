@@ -25,8 +25,9 @@ from septet.metrics.table import Table
 from septet.processes.spool import Spool
 
 SLOTS = 1 << 16
-"""Number of slots, so of processes that can be counted. The array takes 256 KiB, of which the kernel gives only pages
-that are written to."""
+"""Number of slots, each for the counts of one process or interpreter. The array takes 256 KiB, of which the kernel
+gives only pages that are written to.
+"""
 
 _HIGHEST = 0
 """Index of the element of each shared array that holds the highest slot number ever given out. Counts are summed up
@@ -46,12 +47,15 @@ class Shared(NamedTuple):
 
     in_flight: memoryview
     waiting: memoryview
-    """The two arrays of `WaitingThreads`, one after the other."""
+    """Two arrays of `WaitingThreads`, one after the other: the threads that wait in each slot, and the clients accepted
+    in each slot.
+    """
     lock: int
     """Descriptor of the file for the lock between processes (`WaitingThreads`)."""
     token: int
-    """An eventfd(2) that one interpreter of the process can hold at a time, because a lock of the kind of lockf(3) does
-    not exclude the threads of one process from each other."""
+    """An eventfd(2) that is used as a lock: one interpreter of the process can hold it at a time. It is needed because
+    a lock of the kind of lockf(3) does not exclude the threads of one process from each other.
+    """
 
 
 class WaitingThreads:
@@ -71,9 +75,11 @@ class WaitingThreads:
         self._slot = 1
         self.extend(1)
         self._lock = Lock()
-        """Guards the slot against other threads of this process."""
+        """Keeps two threads of this process from changing the counts in its slot at the same time."""
         self._volunteer: AcceptingThread | None = None
-        """The thread of this process that is inside `_locked`; None: no thread is."""
+        """The thread of this process that has the lock of `_locked`, or is about to try whether other processes have
+        it; None: no thread is.
+        """
         self._processes = memfd_create("septet-acceptors")
         """Descriptor of a file for a lock between processes, which the kernel releases when its owner dies
         (fcntl(2))."""
@@ -191,7 +197,9 @@ class WaitingThreads:
         return Shared(in_flight, self.counts, self._processes, self._token)
 
     def borrow(self, shared: Shared, slot: int) -> None:
-        """In an interpreter: count in the memory of the main one, in this slot."""
+        """In an interpreter other than the main one: count in the memory that the main one lends, `shared`, in this
+        slot.
+        """
         close(self._processes)
         self.counts = shared.waiting.cast("B").cast("I")
         half = len(self.counts) // 2
@@ -230,7 +238,7 @@ class InFlight:
         self._free: list[int] = []
         self._next = 1
         self._lock = Lock()
-        """Guards the slot against other threads of this process."""
+        """Keeps two threads of this process from changing the count in its slot at the same time."""
         self.waiting_threads = WaitingThreads(SLOTS)
         """The count of threads that wait for clients. A process has the same slot number there as here; its slot is
         cleared when it has ended.
@@ -277,11 +285,13 @@ class InFlight:
 
     @property
     def slot(self) -> int:
-        """The first slot of this process."""
+        """The number of this process's slot in the shared arrays; if it has several, of the first."""
         return self._slot
 
     def borrow(self, shared: Shared, slot: int) -> None:
-        """In an interpreter other than the main one: count in the memory that this one lends, in this slot."""
+        """In an interpreter other than the main one: count in the memory that the main one lends, `shared`, in this
+        slot.
+        """
         self._counts = shared.in_flight.cast("B").cast("I")
         self._slot = slot
         self.waiting_threads.borrow(shared, slot)
@@ -289,8 +299,9 @@ class InFlight:
     # For the process that forks: its main thread, with SIGCHLD blocked if a handler of it calls `vacate`
 
     def allot(self) -> int:
-        """Return the number of a free slot, for a process that is about to be forked. Raises OSError (EAGAIN) if there
-        is none."""
+        """Return the number of a free slot in the shared arrays, for a process that is about to be forked. Raises
+        OSError (EAGAIN) if there is none.
+        """
         slot = self._take_slot()
         if self._table is not None:
             try:
@@ -314,7 +325,9 @@ class InFlight:
         return slot
 
     def occupy(self, slot: int, kind: int = WORKER) -> None:
-        """In the child: count in this slot from now on. kind: what the child is, for the table of metrics."""
+        """In a child that was forked: count in this slot of the shared arrays from now on. kind: what the child is, for
+        the table of metrics.
+        """
         if self._table is not None:
             self._table.occupy(self._rows[slot], kind)
         self._slot = slot

@@ -60,7 +60,7 @@ class ProcessMetrics:
                 self._connections -= 1
 
     def begin(self) -> None:
-        """Let the first interval begin now."""
+        """Begin the first interval, at whose end the figures are logged. Called in each process, after the fork."""
         self._since = monotonic()
 
     def log_interval(self, connections: int | None = None, metrics: Sequence[Metrics] = ()) -> None:
@@ -111,6 +111,6 @@ def _of_loops(metrics: Sequence[Metrics], seconds: float) -> str:
 
 
 def _idle_share(metrics: Metrics) -> float:
-    """Return the share of the time in which a loop waited."""
+    """Return the share of the time in which a loop waited for events, from 0 to 1."""
     time_s = metrics.idle_s + metrics.busy_s
     return metrics.idle_s / time_s if time_s else 1.0

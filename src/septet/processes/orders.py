@@ -46,8 +46,8 @@ runtimes have signals of their own."""
 log = logging.getLogger("septet")
 
 _cut = mmap(-1, 1)
-"""Its one byte is 1 once a process of this server has cut requests, or was killed while it may have had some in flight.
-Shared with all processes that are forked.
+"""A byte of memory that all processes forked from this one share. It is 1 once one of them has cut requests, or was
+killed while it may have had some in flight.
 """
 
 
@@ -102,7 +102,9 @@ class Stop:
         self._supervised = supervised
         self._parent = parent
         self._draining: mmap = parent._draining if parent else mmap(-1, 1)
-        """1 if the order is to drain. The children that are forked for clients see what their parent has written."""
+        """A byte of shared memory: 1 if the order is to drain. The children that are forked for clients see what their
+        parent has written.
+        """
         self._drains = False
         if parent:
             self._order_or_signal.register(parent._order, select.EPOLLIN)
@@ -200,8 +202,8 @@ class Stop:
         return self._draining[0] == 1
 
     def wait(self, over: Callable[[], bool] = lambda: False, attendant: Attendant | None = None) -> None:
-        """Block until the order comes, or `over()` is true, which is asked when the attendant has had its turn. For the
-        main thread, where signals arrive.
+        """Block until the order comes or `over()` is true. `attendant`: does its own work meanwhile; `over` is asked
+        after each of its turns, and after each signal. For the main thread, where signals arrive.
         """
         while not (self.ordered or over()):
             try:
@@ -214,8 +216,9 @@ class Stop:
                 log.exception("a signal handler of the application raised")
 
     def wait_for_signal(self, timeout_s: float | None, attendant: Attendant | None = None) -> None:
-        """Wait until a signal has been handled, the attendant has had its turn, or this many seconds have passed. For
-        the main thread.
+        """Block until a signal was handled, or `timeout_s` seconds have passed (None: no time-out), and then return.
+        `attendant`: the wait also ends when it has something to do, or after TURN_S, and it has a turn then. For the
+        main thread.
         """
         poller = Poll()
         poller.add(self._signals if self.ordered else self.fileno(), READABLE)

@@ -78,7 +78,9 @@ def _pid_in(path: str) -> int | None:
 
 
 def _holder(path: str) -> int | None:
-    """Return the pid in the file if that process runs and is not younger than the file; else None."""
+    """Return the pid in the file if a process with this pid runs that was not started after the file was written; else
+    None.
+    """
     pid = _pid_in(path)
     if pid is None:
         return None

@@ -15,7 +15,7 @@ from typing import Any
 from septet.metrics.proc import proportional_bytes
 
 JITTER = 0.1
-"""Largest share of the limit that is added at random to the limits of age and memory."""
+"""Share of a limit. The limits of age and memory are increased at random by up to this share, for each process anew."""
 
 SAMPLE_S = 5.0
 """Seconds between two looks at a process's memory. A look takes the kernel about a millisecond for each 100 MB."""
@@ -23,11 +23,11 @@ SAMPLE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Recycling:
-    """The configured limits; 0 means no limit."""
+    """The configured limits of a process: number of requests, memory and age; 0 means no limit."""
 
     requests: int = 0
     jitter: int = 0
-    """A random number up to this is added to `requests`."""
+    """The number of requests after which a process is replaced is increased at random by up to this number."""
     memory: int = 0
     """Limit in bytes of the proportional set size (Pss in proc(5)): the process's own memory, and its share of the
     memory that it has in common with others.
@@ -38,20 +38,20 @@ class Recycling:
         return bool(self.requests or self.memory or self.age_s)
 
     def begin(self, pid: int) -> "Life":
-        """Return the limits, drawn at random, of a process that starts now."""
+        """Return the limits of a process that starts now, `pid`, with the random part added."""
         chance = 1.0 + random.random() * JITTER
         return Life(pid, self.memory * chance, monotonic() + self.age_s * chance if self.age_s else float("inf"))
 
 
 @dataclass(slots=True)
 class Life:
-    """The limits of one process, as its parent keeps them."""
+    """The limits of one process, at which it is replaced, as its parent keeps them."""
 
     pid: int
     memory: float
-    """Limit of its memory in bytes; 0: no limit."""
+    """Limit of the process's memory in bytes; 0: no limit."""
     until: float
-    """When it is too old, on the clock of `time.monotonic`."""
+    """When the process has reached its greatest age, on the clock of `time.monotonic`; infinite: no limit."""
     asked: str = ""
     """Why the process itself has asked to be replaced; empty if it has not."""
     sampled_at: float = 0.0
@@ -71,7 +71,7 @@ class Life:
 
     @property
     def reason(self) -> str:
-        """The reason for the metrics, one of `metrics.lanes.REASONS`."""
+        """Why the process is replaced, in the words of the metrics: one of `metrics.lanes.REASONS`."""
         return "request timeout" if self.asked == TIMED_OUT else "recycled"
 
 
@@ -85,8 +85,8 @@ class RequestCount:
         self.begin(None)
 
     def begin(self, over: Callable[[], None] | None) -> None:
-        """Start counting in this process. `over` is called once, in the thread that answers the last request of the
-        limit.
+        """Start counting in this process. `over`: called once, in the thread that answers the request with which the
+        limit is reached.
         """
         self._over = over
         self._count = count(1).__next__  # atomic, other than an addition

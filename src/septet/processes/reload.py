@@ -120,7 +120,9 @@ class FileWatcher:
             os.kill(self.pid, signal.SIGKILL)
 
     def _work(self, writing: int) -> int:
-        """Watch until the supervisor ends. Runs in the child."""
+        """Watch the files, and write the names of those that change to the pipe `writing`, until the supervisor ends.
+        Runs in the child.
+        """
         os.close(self.pipe)
         unblock_orders()
         from watchfiles import DefaultFilter, watch

@@ -54,7 +54,9 @@ stacks of their own request.
 
 
 class Running(Protocol):
-    """A running request, as its process model knows it."""
+    """A running request, as its process model knows it: for `--request-timeout`, what may be asked about it, and how it
+    is ended.
+    """
 
     loop: Any
     """The event loop on which the application runs; None for a WSGI application."""
@@ -64,7 +66,7 @@ class Running(Protocol):
     """True if the client can only be answered by the event loop's thread."""
 
     def thread(self) -> int | None:
-        """Identity of the thread that runs a WSGI application for it now; None if none does."""
+        """Identity of the thread that runs a WSGI application for this request now; None if none does."""
 
     def end(self) -> None:
         """Answer the client 504, or cut its connection if the answer has begun, and cancel the task."""
@@ -78,16 +80,22 @@ class Running(Protocol):
         """
 
     def holder(self) -> tuple[int, Any] | None:
-        """Return the thread that runs an ASGI application at this moment, and the request; None if none does."""
+        """If a thread of this process is inside an ASGI application at this moment, so that its event loop does nothing
+        else, return the thread's identity and the request which the application is handling; else None.
+        """
 
 
 FindRunning = Callable[[Any], Running]
-"""A function of the model that returns what it knows of a running exchange."""
+"""A function of the process model: for an exchange that is being answered, it returns the object by which the request
+can be examined and ended.
+"""
 
 
 @dataclass(slots=True)
 class _Late:
-    """A request that has exceeded its time: its client was sent a 504 or cut, and the application may still run."""
+    """A request that has exceeded its time. Its client has got a 504, or its connection was cut; the application may
+    still run.
+    """
 
     running: Running
     described: str

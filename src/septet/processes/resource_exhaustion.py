@@ -11,8 +11,9 @@ ACCEPT_PAUSE_S = 0.5
 """Seconds for which no client is accepted after accepting failed: connected clients may finish meanwhile."""
 
 EPISODE_S = 10.0
-"""Seconds. A failure within this time after the last one belongs to the same episode: under load, a resource that
-becomes free is taken at once."""
+"""Seconds. A failure within this time after the last one belongs to the same episode and is not logged: under load, a
+resource that becomes free is taken at once.
+"""
 
 
 def reason(error: BaseException) -> str:
@@ -22,15 +23,18 @@ def reason(error: BaseException) -> str:
 
 
 class ResourceExhaustion:
-    """Logs one line for each episode. Any thread of the process may use it."""
+    """Logs that descriptors, memory, threads or processes are exhausted: one line for each episode, in which failures
+    follow each other within EPISODE_S. Any thread of the process may use it.
+    """
 
     def __init__(self) -> None:
         self._seen: float | None = None
         self._lock = Lock()
 
     def report(self, what: str, meanwhile: str = "clients wait until it can be done again") -> None:
-        """Log "`what`; `meanwhile`", unless an episode is under way. what: what cannot be done, and why. meanwhile: the
-        consequence for clients."""
+        """Log "`what`; `meanwhile`", unless the failure before this one was less than EPISODE_S ago. what: what cannot
+        be done, and why. meanwhile: the consequence for clients.
+        """
         now = monotonic()
         with self._lock:
             seen, self._seen = self._seen, now

@@ -50,12 +50,14 @@ class Scaling:
         self.least = least
         self.most = most
         self._samples: deque[tuple[float, float]] = deque()
-        """(time, saturation) of each sample, the newest last; the time on the clock of `time.monotonic`."""
+        """(time, saturation) of each sample, the newest last; the time on the clock of `time.monotonic`. Saturation is
+        the mean share of the time for which the workers were busy, from 0 to 1.
+        """
         self._held_until = 0.0
         self._full_since: float | None = None
         self._full_told = False
         self.reason = ""
-        """Why the wanted number has last changed, for the log and the console."""
+        """Why the number of workers that is wanted has last changed, for the log and the console."""
 
     def ordered(self, count: int, now: float) -> int:
         """Take an operator's order for this number of workers. Returns the wanted number, which stays for HOLD_S."""

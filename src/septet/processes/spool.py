@@ -38,8 +38,9 @@ class Spool:
         self._counts[_HIGHEST] = 1
         self._slot = 1
         self._lock = RLock()
-        """Guards the slot against other threads of this process. Reentrant, because the garbage collector may close a
-        file, which calls `give`, during `take`."""
+        """Keeps two threads of this process from changing the count in its slot at the same time. Reentrant, because
+        the garbage collector may close a file, which calls `give`, during `take`.
+        """
         self._exhaustion = ResourceExhaustion()
         forked.register(self)
 
@@ -77,8 +78,9 @@ class Spool:
         return sum(self._counts[1 : self._counts[_HIGHEST] + 1])
 
     def report_full(self, what: str, meanwhile: str) -> None:
-        """Log that the limit is reached, once for each episode. what: what cannot be done. meanwhile: the consequence
-        for clients."""
+        """Log that the limit is reached, unless that was reported less than EPISODE_S ago
+        (`ResourceExhaustion.report`). what: what cannot be done. meanwhile: the consequence for clients.
+        """
         self._exhaustion.report(
             f"{what}: there are {self.limit} bytes in temporary files, see --limit-spool", meanwhile
         )

@@ -128,7 +128,9 @@ def _is_applications(file: str) -> bool:
 
 
 def _grouped(stacks: list[_Stack], everything: bool) -> list[str]:
-    """Return the text of each different stack, below the names of those who share it."""
+    """Return the text of each different stack, below the names of the threads or tasks that have it. `everything`: True
+    to show the outer frames of each stack, too, which led to the application's first.
+    """
     names: dict[str, list[str]] = {}
     for stack in stacks:
         names.setdefault(stack.text(everything), []).append(stack.name)

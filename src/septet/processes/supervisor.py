@@ -162,12 +162,14 @@ class Supervisor(Generic[Served]):
                 self._scaling = WorkerScaling(count, most, monitor.table, service.listeners)
                 self._count = self._scaling.first(monitor.serving_workers())
         self._logged_count = count
-        """The value of `_count` when there last were so many workers. While `_count` is larger, workers that start are
-        logged as additional ones.
+        """The number of workers that was last reached. While `_count`, the number that is to run, is larger, the start
+        of a worker is logged as that of an additional one.
         """
         self._workers: list[Worker] = []
         self._retiring: Worker | None = None
-        """The worker that is being replaced: it serves until its replacement is ready. None: none is."""
+        """The worker that is being replaced: it serves until its replacement is ready. None: no worker is being
+        replaced.
+        """
         self._retires_for = ""
         """Why the worker `_retiring` is replaced, for the log and the console."""
         self._poller = Poll()
@@ -176,8 +178,9 @@ class Supervisor(Generic[Served]):
         self._served = False
         """True once a worker has been ready."""
         self._not_started: str | None = None
-        """How a worker ended ("by signal SIGKILL") that was not ready when the order to stop came, and did not end with
-        status 0; None: there was none."""
+        """If no worker had been ready when the order to stop came: how one of them then ended ("by signal SIGKILL"),
+        unless with exit status 0. None: there was none.
+        """
         self._early_deaths = 0
         """Workers in a row that ended within EARLY_DEATH_S."""
         self._failed_starts = 0
@@ -248,7 +251,7 @@ class Supervisor(Generic[Served]):
 
     @property
     def _wanted(self) -> int:
-        """Return how many workers should run now: one more than the set number while one of them is replaced."""
+        """Return how many workers should run now: the set number; one more while a worker is being replaced."""
         return self._count + (self._retiring is not None)
 
     def _fill(self) -> None:
@@ -309,8 +312,9 @@ class Supervisor(Generic[Served]):
             os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
 
     def _fork_worker(self) -> Worker:
-        """Fork a worker that counts in a slot of its own and reports on a pipe. Raises OSError if there is no process,
-        descriptor or slot for it."""
+        """Fork a worker that counts its requests in a slot of its own and reports on a pipe. Raises OSError if there is
+        no process, descriptor or slot for it.
+        """
         with ExitStack() as undo:
             reading, writing = os.pipe2(os.O_CLOEXEC)
             undo.callback(os.close, reading)

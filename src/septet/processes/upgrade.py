@@ -38,7 +38,7 @@ BLOCKED = (*ORDERS, *HANDLED_SIGNALS, signal.SIGCHLD)
 
 @dataclass(slots=True)
 class Trial:
-    """The child in which the new program is tried."""
+    """The child process in which, at USR2, the new program is tried before it replaces the program of this process."""
 
     pid: int
     pipe: int
@@ -87,7 +87,9 @@ def is_trial() -> bool:
 
 
 def report_success() -> None:
-    """Report that this program, which is on trial, can serve."""
+    """Report that this program, which is on trial in a child process, can serve, to the process that has started the
+    trial.
+    """
     os.write(int(os.environ[TRIAL]), _SAID)
 
 

@@ -28,7 +28,7 @@ __all__ = ["Change", "File", "Watch", "listdir", "open", "read_bytes", "stat", "
 
 
 def _files() -> FileBackend:
-    """Return the backend of the running loop, which is kept as an attribute of the loop."""
+    """Return the file backend of the running loop, which is kept as an attribute of the loop."""
     loop: Any = asyncio.get_running_loop()
     try:
         return loop._septet_files  # type: ignore[no-any-return]
@@ -38,7 +38,9 @@ def _files() -> FileBackend:
 
 
 def _backend(loop: asyncio.AbstractEventLoop) -> FileBackend:
-    """Return the backend for operations that cannot be done from the kernel's caches."""
+    """Return the backend for operations that may have to wait because the kernel's caches do not have the data: the
+    ring of a `UringLoop`, threads on any other loop.
+    """
     ring = getattr(loop, "ring", None)
     return ThreadFiles() if ring is None else RingFiles(ring)
 

@@ -15,7 +15,7 @@ from septet.pollers._file_operations import AT_SYMLINK_NOFOLLOW, stat_result
 from septet.pollers.ring import Ring
 
 MAX_SPARE_BUFFERS = 32
-"""Buffers of FIRST_READ bytes that are kept for later reads: making one costs ten times as much as the read."""
+"""Most buffers of FIRST_READ bytes that are kept for later reads: making one costs ten times as much as the read."""
 
 MAX_READ = 1 << 30
 """Most bytes of one read; read(2) on Linux transfers less than 2 GiB at a time."""

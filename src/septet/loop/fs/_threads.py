@@ -20,7 +20,9 @@ class ThreadFiles:
 
     def __init__(self) -> None:
         self._locks: dict[int, _DescriptorLock] = {}
-        """The locks of the open descriptors that a thread has used."""
+        """For each open descriptor on which a thread has worked, by its number: the lock that keeps `close` from
+        running at the same time as another call.
+        """
 
     def _lock_of(self, fd: int) -> "_DescriptorLock":
         return self._locks.setdefault(fd, _DescriptorLock())
