@@ -85,6 +85,11 @@ def set_signal_handler(number: int, handler: Handler) -> None:
     _signal.signal(number, handler)
 
 
+def is_ours(number: int, handler: object) -> bool:
+    """True if `handler` is the one that `set_signal_handler` was given last for this signal."""
+    return handler is not None and _handlers.get(number) is handler
+
+
 def reset_signal_handler(number: int) -> None:
     """Set the default again, unless the application has set a handler of its own."""
     handler = _handlers.pop(number, None)

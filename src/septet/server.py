@@ -28,6 +28,7 @@ from septet.net.listener import Listener, open_listeners
 from septet.net.sd_notify import ServiceManager
 from septet.preparation import become_user, give_logs, prepared, set_umask
 from septet.processes import orders, upgrade
+from septet.processes.application_signals import guard_handlers
 from septet.processes.children import (
     exit_before_the_interpreter_ends,
     exit_despite_threads,
@@ -196,6 +197,7 @@ def run(
         _beat_for(manager, service.monitor, config)
     if service.counted is not None:
         service.counted.begin(None if retire is None else partial(retire, ANSWERED))
+    guard_handlers()
     stop.on_signals(lambda: exit_now(1))
     run_model = models.load(config.model)
     own = attended(config, service, _has_workers(config)) if monitor is None else nullcontext(service)

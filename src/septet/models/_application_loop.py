@@ -16,6 +16,7 @@ from septet.apps._lifespan import Lifespans
 from septet.errors import Failed
 from septet.loop import ReadinessLoop
 from septet.pollers import READABLE
+from septet.processes.application_signals import guard_handlers
 from septet.processes.orders import Stop
 
 log = logging.getLogger("septet")
@@ -121,4 +122,6 @@ def start_application(loop: ReadinessLoop, lifespan: Lifespans, stop: Stop) -> b
     except Failed:
         run_through(loop, loop.wind_up())
         raise
+    if stop.has_signals:
+        guard_handlers()
     return True

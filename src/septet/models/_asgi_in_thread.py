@@ -80,6 +80,7 @@ from septet.models._shared_websocket import SharedWebSocket
 from septet.models._tasks import Starter
 from septet.models._waker import close_waker_of_this_thread, waker_of_this_thread
 from septet.pollers import READABLE
+from septet.processes.application_signals import guard_handlers
 from septet.processes.children import exit_now
 from septet.processes.request_watch import Running
 from septet.protocol import RUN, ServerExchange, ServerProtocol
@@ -148,6 +149,8 @@ class AsgiThread:
             self.post(self._abandon)
             self._thread.join(ABANDON_S)
             return False
+        if self._stop.has_signals:
+            guard_handlers()
         return True
 
     def _wait_for_startup(self) -> Failed | None:

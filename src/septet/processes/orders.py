@@ -421,13 +421,14 @@ def reopen(pass_on: Callable[[], None] | None) -> None:
         pass_on()
 
 
-def write_in_handler(level: int, sentence: str) -> None:
-    """Log `sentence` in a signal handler. It is written straight to descriptor 2, because the interrupted code may be
-    writing to sys.stderr, whose methods must not be entered again.
+def write_in_handler(level: int, sentence: str, error: BaseException | None = None) -> None:
+    """Log `sentence` in a signal handler, with the traceback of `error` if there is one. It is written straight to
+    descriptor 2, because the interrupted code may be writing to sys.stderr, whose methods must not be entered again.
     """
     if not log.isEnabledFor(level):
         return
-    record = log.makeRecord(log.name, level, __file__, 0, sentence, (), None)
+    raised = None if error is None else (type(error), error, error.__traceback__)
+    record = log.makeRecord(log.name, level, __file__, 0, sentence, (), raised)
     handlers = logging.getLogger().handlers
     line = handlers[0].format(record) if handlers else sentence
     try:

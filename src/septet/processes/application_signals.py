@@ -1,0 +1,89 @@
+"""Signal handlers of the application that raise: the exception reaches the application's code, and not the server's.
+
+Some applications bound what they do by SIGALRM: its handler raises TimeoutError, in whatever the main thread is doing
+then. In the application's own code that is what it wants. But a signal that comes a little late would raise in the
+server's code, between two statements that belong together, such as taking bytes from a socket and noting them: a
+request could be lost, or be answered with another's content. No code can be written so that it holds against that.
+
+So the handlers that the application has set when it was loaded, or in its startup, are replaced by ones that call them.
+What such a handler raises goes on only if the interrupted code is the application's, or was called by it: then it ends
+that request, or does what the application makes of it. Otherwise it is logged, and the server goes on.
+
+A handler that the application sets later, while it answers a request, is not replaced. The loops repair what an
+exception of such a handler does to them, as far as that is possible: see `septet.loop._interruption`.
+"""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Any
+
+from septet import forked
+from septet.processes.orders import write_in_handler
+
+_NOT_THE_APPLICATION = sys.stdlib_module_names | {"click", "h2", "hpack", "hyperframe", "websockets"}
+"""Top-level packages that the server calls, and that call no application."""
+
+
+class GuardedHandler:
+    """A signal handler that calls the application's `handler`, and logs what that raises while the interrupted code is
+    not the application's.
+    """
+
+    def __init__(self, handler: Callable[[int, FrameType | None], Any]) -> None:
+        self.handler = handler
+        self._is_logging = False
+        """True while an exception is logged. One that another signal causes meanwhile is not logged: signals that come
+        faster than lines can be written would nest without end."""
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        try:
+            self.handler(number, frame)
+        except BaseException as error:
+            if forked.by_application or runs_application(frame):
+                raise
+            if not self._is_logging:
+                self._is_logging = True
+                write_in_handler(logging.ERROR, "a signal handler of the application raised", error)
+                self._is_logging = False
+
+
+def guard_handlers() -> None:
+    """Replace the application's signal handlers by GuardedHandlers. Called when the application has been loaded, and
+    again when it has started; more calls change nothing. In another thread than the main one, where no handler can be
+    set, it does nothing.
+    """
+    if current_thread() is not main_thread():
+        return
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        if (
+            callable(handler)
+            and handler is not signal.default_int_handler
+            and not isinstance(handler, GuardedHandler)
+            and not forked.is_ours(number, handler)
+        ):
+            signal.signal(number, GuardedHandler(handler))
+
+
+def runs_application(frame: FrameType | None) -> bool:
+    """Return True if the code that runs in `frame`, or a caller of it, is the application's: a module that is not ours,
+    called, directly or not, by one of ours. What is further out than our outermost function has started the server.
+
+    A GuardedHandler calls no request's code, but a handler, which is interrupted by a second signal.
+    """
+    foreign = False
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        package = module.partition(".")[0]
+        if package == "septet" and not module.startswith("septet.examples."):
+            if foreign and frame.f_code is not GuardedHandler.__call__.__code__:
+                return True
+            foreign = False
+        elif package not in _NOT_THE_APPLICATION:
+            foreign = True
+        frame = frame.f_back
+    return False
