@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from h2.exceptions import ProtocolError
 
 from contract.test_generations import Versions
 from support.client import Connection as PlainConnection
-from support.http2 import Client, Connection, frame, get, head
+from support.http2 import GOAWAY, Client, Connection, frame, frames_of, get, head
 from support.server import Server, serve
-from support.waiting import wait_until
+from support.tls import Authority, TlsServer
+from support.waiting import PATIENCE_S, wait_until
 
 BOTH = pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("threaded", "wsgi"), ("preforked", "asgi")])
 
@@ -83,6 +85,52 @@ def test_stop_while_the_first_request_of_a_connection_comes(model: str, late: bo
         assert [client.answers[stream].body for stream in streams] == [b"done"] * 3
         assert client.went_away is not None
         assert http1.read_response().body == b"done"
+        assert server.wait() == 0
+
+
+def test_stop_while_a_client_connects(token: str) -> None:
+    """Under io_uring the kernel accepts clients of a process that is busy and has its order already. One of HTTP/2 is
+    answered, or told that it is not."""
+    options = ("--http2-cleartext", "--threads", "0", "--no-supervisor")
+    with serve("io_uring", "wsgi", *options, app="support.app_gated:application") as server, ExitStack() as stack:
+        server.journal.open_gate("open")
+        busy = stack.enter_context(Connection(server.address))
+        held = busy.ask(get(f"/?{token}"))
+        server.journal.wait_for(f"at gate {token}")
+        late = [stack.enter_context(Connection(server.address)) for _ in range(5)]
+        for each in late[:4]:
+            each.ask(get("/?open"))
+        server.send_signal(signal.SIGTERM)
+        begun = sleeps(server.pid)
+        wait_until(lambda: sleeps(server.pid) > begun + 3, "the application has looked at its gate, and at signals")
+        server.journal.open_gate(token)
+        assert busy.answer(held).status == 200
+        for each in late:
+            each.read_to_end()
+            assert each.client.went_away is not None
+            assert all(answer.ended or answer.reset == 7 for answer in each.client.answers.values())
+        assert server.wait() == 0
+
+
+@pytest.mark.parametrize("model", ["epoll", "io_uring"])
+def test_stop_before_the_preface(model: str, tmp_path: Path) -> None:
+    """A client over TLS that has agreed upon HTTP/2, and has sent nothing yet: it is told, and waits for nothing."""
+    authority = Authority(tmp_path)
+    with TlsServer(authority, "support.apps_wsgi:app", "--model", model) as server:
+        context = authority.client_context()
+        context.set_alpn_protocols(["h2"])
+        assert isinstance(server.address, tuple)
+        with socket.create_connection(server.address) as plain:
+            with context.wrap_socket(plain, server_hostname="localhost") as secure:
+                assert secure.selected_alpn_protocol() == "h2"
+                secure.settimeout(PATIENCE_S)
+                with Connection(server.address, authority.client_context()) as other:
+                    assert other.request("/").status == 200, "the handshake before has ended"
+                    server.send_signal(signal.SIGTERM)
+                said = b""
+                while data := secure.recv(65536):
+                    said += data
+        assert [int.from_bytes(payload[4:8]) for kind, payload in frames_of(said) if kind == GOAWAY] == [0]
         assert server.wait() == 0
 
 
