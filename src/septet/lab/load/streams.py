@@ -274,7 +274,7 @@ class StreamUsers(Connections):
         return (
             ""
             if self._scheme == "https"
-            else " in clear, by prior knowledge (a server of ours needs --http2-cleartext)"
+            else " in clear, by prior knowledge (septet serve needs --http2-cleartext)"
         )
 
     def _check_limit(self, limit: int) -> None:
