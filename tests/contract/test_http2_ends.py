@@ -13,6 +13,7 @@ import pytest
 from h2.exceptions import ProtocolError
 
 from contract.test_generations import Versions
+from contract.test_stops import SOON_S, stop_takes
 from support.client import Connection as PlainConnection
 from support.http2 import GOAWAY, Client, Connection, frame, frames_of, get, head
 from support.server import Server, serve
@@ -110,6 +111,15 @@ def test_stop_while_a_client_connects(token: str) -> None:
             assert each.client.went_away is not None
             assert all(answer.ended or answer.reset == 7 for answer in each.client.answers.values())
         assert server.wait() == 0
+
+
+@pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])
+def test_stop_with_a_client_that_says_nothing(model: str) -> None:
+    """It has 0.3 s to show which protocol it speaks."""
+    with serve(model, "wsgi", "--http2-cleartext") as server, server.connect() as silent, server.connect() as other:
+        assert other.request("GET", "/").status == 200, "who connected before is accepted"
+        assert stop_takes(server) < 1.0 + SOON_S
+        silent.assert_closed()
 
 
 @pytest.mark.parametrize("model", ["epoll", "io_uring"])
