@@ -55,7 +55,7 @@ def test_requests(path: Path, log: SpanLog) -> None:
     answer(Watched(Rules(observer=log)), render("GET", "/1") + render("GET", "/2?x"))
     first, second = lines(path)
     assert (first["request"], second["request"]) == ("GET /1", "GET /2?x")
-    assert (first["client"], first["status"]) == (list(CLIENT), 200)
+    assert (first["client"], first["status"], first["version"]) == (list(CLIENT), 200, "1.1")
     assert before < first["began"] < first["ended"] <= second["began"] < second["ended"] < time.monotonic_ns()
 
 

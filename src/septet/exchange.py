@@ -37,7 +37,7 @@ class Request:
     query: bytes
     """Query of the target, without the question mark; `b""` if there is none."""
     version: str
-    """The version of HTTP: "1.1" or "1.0"."""
+    """The version of HTTP: "1.0", "1.1" or "2"."""
     fields: Fields
     """(name, value) pairs in the order received: names in lower case, values without white space around them."""
     content_length: int = 0

@@ -5,10 +5,10 @@ around the application records its *turns*: the intervals in which it runs. Unde
 turns, one for each time that its coroutine is resumed, and a WebSocket has them until it ends. The two kinds of line
 are not joined here; the reader of the log does that by client and time (see
 `lab.trace.requests`). Instants are nanoseconds of CLOCK_MONOTONIC, which kernel traces can use as well. Each line of
-JSON is one write(2), so threads and processes may share the file:
+JSON is one write(2), so threads and processes may share the file. `version` is that of HTTP:
 
-    {"request": "GET /guestbook", "client": ["127.0.0.1", 40112], "status": 200, "accepted": 80950, "began": 81203,
-     "ended": 95120}
+    {"request": "GET /guestbook", "version": "1.1", "client": ["127.0.0.1", 40112], "status": 200, "accepted": 80950,
+     "began": 81203, "ended": 95120}
     {"turns": [[81900, 86000], [91100, 94000]], "cpu": 5400, "client": ["127.0.0.1", 40112], "process": 7, "thread": 7,
      "interface": "wsgi"}
 
@@ -86,6 +86,7 @@ class SpanLog:
         request = exchange.request
         self._write(
             request=f"{request.method} {request.target.decode('latin-1')}",
+            version=request.version,
             client=exchange.client,
             status=exchange.status,
             accepted=getattr(exchange, "accepted_ns", None),

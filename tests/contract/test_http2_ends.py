@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 from h2.exceptions import ProtocolError
 
 from contract.test_generations import Versions
+from contract.test_stops import SOON_S, stop_takes
 from support.client import Connection as PlainConnection
-from support.http2 import Client, Connection, frame, get, head
+from support.http2 import GOAWAY, Client, Connection, frame, frames_of, get, head
 from support.server import Server, serve
-from support.waiting import wait_until
+from support.tls import Authority, TlsServer
+from support.waiting import PATIENCE_S, wait_until
 
 BOTH = pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("threaded", "wsgi"), ("preforked", "asgi")])
 
@@ -86,6 +89,61 @@ def test_stop_while_the_first_request_of_a_connection_comes(model: str, late: bo
         assert server.wait() == 0
 
 
+def test_stop_while_a_client_connects(token: str) -> None:
+    """Under io_uring the kernel accepts clients of a process that is busy and has its order already. One of HTTP/2 is
+    answered, or told that it is not."""
+    options = ("--http2-cleartext", "--threads", "0", "--no-supervisor")
+    with serve("io_uring", "wsgi", *options, app="support.app_gated:application") as server, ExitStack() as stack:
+        server.journal.open_gate("open")
+        busy = stack.enter_context(Connection(server.address))
+        held = busy.ask(get(f"/?{token}"))
+        server.journal.wait_for(f"at gate {token}")
+        late = [stack.enter_context(Connection(server.address)) for _ in range(5)]
+        for each in late[:4]:
+            each.ask(get("/?open"))
+        server.send_signal(signal.SIGTERM)
+        begun = sleeps(server.pid)
+        wait_until(lambda: sleeps(server.pid) > begun + 3, "the application has looked at its gate, and at signals")
+        server.journal.open_gate(token)
+        assert busy.answer(held).status == 200
+        for each in late:
+            each.read_to_end()
+            assert each.client.went_away is not None
+            assert all(answer.ended or answer.reset == 7 for answer in each.client.answers.values())
+        assert server.wait() == 0
+
+
+@pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])
+def test_stop_with_a_client_that_says_nothing(model: str) -> None:
+    """It has 0.3 s to show which protocol it speaks."""
+    with serve(model, "wsgi", "--http2-cleartext") as server, server.connect() as silent, server.connect() as other:
+        assert other.request("GET", "/").status == 200, "who connected before is accepted"
+        assert stop_takes(server) < 1.0 + SOON_S
+        silent.assert_closed()
+
+
+@pytest.mark.parametrize("model", ["epoll", "io_uring"])
+def test_stop_before_the_preface(model: str, tmp_path: Path) -> None:
+    """A client over TLS that has agreed upon HTTP/2, and has sent nothing yet: it is told, and waits for nothing."""
+    authority = Authority(tmp_path)
+    with TlsServer(authority, "support.apps_wsgi:app", "--model", model) as server:
+        context = authority.client_context()
+        context.set_alpn_protocols(["h2"])
+        assert isinstance(server.address, tuple)
+        with socket.create_connection(server.address) as plain:
+            with context.wrap_socket(plain, server_hostname="localhost") as secure:
+                assert secure.selected_alpn_protocol() == "h2"
+                secure.settimeout(PATIENCE_S)
+                with Connection(server.address, authority.client_context()) as other:
+                    assert other.request("/").status == 200, "the handshake before has ended"
+                    server.send_signal(signal.SIGTERM)
+                said = b""
+                while data := secure.recv(65536):
+                    said += data
+        assert [int.from_bytes(payload[4:8]) for kind, payload in frames_of(said) if kind == GOAWAY] == [0]
+        assert server.wait() == 0
+
+
 def sleeps(pid: int) -> int:
     """How often the main thread of a process has waited."""
     status = Path(f"/proc/{pid}/task/{pid}/status").read_text()
@@ -127,7 +185,9 @@ def test_what_is_logged_and_counted(model: str, interface: str) -> None:
         first = next(line for line in lines if line["target"] == "/send?size=1000")
         assert (first["status"], first["bytes"], first["complete"]) == (200, 1000, True)
         assert not next(line for line in lines if line["target"] == "/gate?gate=never")["complete"]
-        assert re.search("send", (server.directory / "spans.log").read_text())
+        spans = [json.loads(line) for line in (server.directory / "spans.log").read_text().splitlines()]
+        versions = {span["request"]: span["version"] for span in spans if "request" in span}
+        assert versions["GET /send?size=1000"] == "2"
 
 
 @pytest.mark.parametrize(("model", "interface"), [("epoll", "wsgi"), ("threaded", "asgi")])

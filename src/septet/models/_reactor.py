@@ -257,8 +257,8 @@ class Reactor:
             if self.service.monitor:
                 self.service.monitor.connected()
             connection.attend(connection.session.phase.want)
-            if self.stopping:
-                connection.drain()
+            if self.service.stop.ordered:
+                self.end_connection(connection, self.service.stop.draining)
         except BaseException as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
             if connection is None:
@@ -423,7 +423,10 @@ class Reactor:
     def end_connections(self, connections: list[ClientConnection], draining: bool) -> None:
         """Tell connections that they end, because the order to stop, or to drain, has come."""
         for connection in connections:
-            connection.drain() if draining else connection.stop()
+            self.end_connection(connection, draining)
+
+    def end_connection(self, connection: ClientConnection, draining: bool) -> None:
+        connection.drain() if draining else connection.stop()
 
     def end_if_done(self) -> None:
         """Have the loop end if the order to stop has come and no connection, task or request is left."""

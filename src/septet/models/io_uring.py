@@ -258,12 +258,10 @@ class RingReactor(Reactor):
             self.end_if_done()
 
     def _adopt(self, listener: Listener, sock: socket) -> None:
-        # The kernel may have accepted the client before the accept was cancelled. Under other models the client would
-        # have waited in the queue of the listener, and been reset with that.
-        if self.service.stop.ordered and not self.service.stop.draining:
-            sock.close()
-        else:
-            self.admit(listener, sock, listener.address_of(sock))
+        # Also after the order to stop: the kernel may have accepted the client before the accept was cancelled. Under
+        # other models it would have waited in the queue of the listener. A client of HTTP/1.1 is let go, one of HTTP/2
+        # is told that the connection ends.
+        self.admit(listener, sock, listener.address_of(sock))
 
     def _interrupted(self, callback: object) -> None:
         """Called by the ring if an exception has interrupted `callback`, the function for a completion: a connection is

@@ -301,8 +301,6 @@ class Http2Session(Http2Input, Http2Output):
         if self.phase is LINGER or self.lost:
             return self.phase.want
         self.stopping = True
-        if self.codec.expects_preface:
-            return self._enter(OVER)
         self._refuse_from_now_on()
         return self.go_on()
 
@@ -313,7 +311,7 @@ class Http2Session(Http2Input, Http2Output):
         self._draining = False
         if not self._refusing:
             self._refusing = True
-            self._lingers = bool(self._exchanges or self._unfinished)
+            self._lingers = bool(self._exchanges or self._unfinished or self.codec.expects_preface)
             self.codec.go_away(self.codec.highest_stream)
             for exchange in list(self._exchanges.values()):
                 exchange.server_stops()

@@ -33,6 +33,14 @@ class PriorKnowledge(Session):
             self.__class__ = _PLAIN[type(self)]  # type: ignore[assignment]
         return want
 
+    def stop(self) -> Want:
+        """Close the connection after the answer. If nothing has come yet, the client has STOPPING_S to begin: only then
+        is known whether it is one of HTTP/2, which is told that the connection ends (GOAWAY).
+        """
+        if self.phase is IDLE and type(self) in _PLAIN:
+            self._enter(HEAD)
+        return super().stop()
+
     def _next_request(self) -> Want:
         inbox = self.http.inbox
         if inbox[: len(PREFACE)] == PREFACE[: len(inbox)]:
@@ -47,8 +55,10 @@ class PriorKnowledge(Session):
         early = self.http.take_inbox()
         session = self._rules.http2(self)
         self.tunnel = session
+        stops = self.http.stopping and not self._draining
         self.__class__ = _FORWARDING[type(self)]  # type: ignore[assignment]
-        return self.receive(early)
+        want = self.receive(early)
+        return self.stop() if stops else want
 
 
 def _passed_on(name: str) -> Any:

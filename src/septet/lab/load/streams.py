@@ -283,11 +283,7 @@ class StreamUsers(Connections):
 
     @property
     def _how(self) -> str:
-        return (
-            ""
-            if self._scheme == "https"
-            else " in clear, by prior knowledge (a server of ours needs --http2-cleartext)"
-        )
+        return "" if self._scheme == "https" else " in clear, by prior knowledge (septet serve needs --http2-cleartext)"
 
     def _check_limit(self, limit: int) -> None:
         """Raise LoadError if the server allows fewer streams than the plan has on a connection."""
