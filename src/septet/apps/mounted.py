@@ -45,8 +45,8 @@ class MountedWsgi(Wsgi):
         self._received = len(prefix.received)
         self._base["SCRIPT_NAME"] = prefix.whole.decode("latin-1")
 
-    def _template(self, request: Request, server: tuple[str, int | None]) -> Environ:
-        environ = super()._template(request, server)
+    def _of_head(self, request: Request, server: tuple[str, int | None]) -> Environ:
+        environ = super()._of_head(request, server)
         if self._received and request.path != b"*":
             environ["PATH_INFO"] = environ["PATH_INFO"][self._received :]
         return environ

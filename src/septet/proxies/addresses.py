@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import IPv6Address, ip_address
+from socket import AF_INET, inet_pton
 
 Node = tuple[str, int]
 """(IP address in its usual spelling, port); port 0: not known."""
@@ -14,6 +15,16 @@ _unidentified = re.compile(r"(?:(?i:unknown)|_[A-Za-z0-9._-]+)(?::(?:[0-9]{1,5}|
 """Match a node of RFC 7239 sections 6.2 and 6.3 that is no address: unknown to the proxy, or obfuscated (`_x`)."""
 
 
+def is_ipv4(address: str | bytes) -> TypeGuard[str]:
+    """True for an IPv4 address in text: four decimal numbers without leading zeros, which is its only spelling. (The
+    module ipaddress takes ten times as long.)"""
+    try:
+        inet_pton(AF_INET, address)  # type: ignore[arg-type]
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
+
+
 def canonical_ip(address: str | bytes) -> str:
     """Return the usual spelling of an IP address that is given in text or in network bytes. Raises ValueError.
 
@@ -21,6 +32,8 @@ def canonical_ip(address: str | bytes) -> str:
     spelling does not get around a list of addresses. A zone (`fe80::1%eth0`) raises ValueError: it means nothing beyond
     the machine that wrote it.
     """
+    if is_ipv4(address):
+        return address
     parsed = ip_address(address)
     if isinstance(parsed, IPv6Address):
         if parsed.scope_id is not None:
