@@ -5,6 +5,8 @@ is parsed once. Nothing else is taken over from one request to the next.
 """
 
 from functools import lru_cache
+from itertools import filterfalse
+from operator import itemgetter
 from typing import Any
 
 from septet.exchange import Fields, ProtocolError
@@ -48,8 +50,11 @@ def read_fields(lines: list[bytes]) -> tuple[tuple[bytes, Any], ...]:
 
 def set_apart(fields: tuple[tuple[bytes, Any], ...]) -> tuple[Fields, Fields]:
     """Return the trusted and the untrusted ones among the fields that `read_fields` has returned."""
-    untrusted = [field for name, field in fields if name is UNTRUSTED]
-    return tuple([field for field in fields if field[0] is not UNTRUSTED]), tuple(untrusted)
+    return tuple(filter(_name, fields)), tuple([field for _, field in filterfalse(_name, fields)])
+
+
+_name = itemgetter(0)
+"""True of a trusted field: UNTRUSTED is empty."""
 
 
 class _Lines(BoundedCache[bytes, tuple[bytes, Any]]):

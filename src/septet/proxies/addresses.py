@@ -15,14 +15,13 @@ _unidentified = re.compile(r"(?:(?i:unknown)|_[A-Za-z0-9._-]+)(?::(?:[0-9]{1,5}|
 """Match a node of RFC 7239 sections 6.2 and 6.3 that is no address: unknown to the proxy, or obfuscated (`_x`)."""
 
 
-def is_ipv4(address: str | bytes) -> TypeGuard[str]:
-    """True for an IPv4 address in text: four decimal numbers without leading zeros, which is its only spelling. (The
-    module ipaddress takes ten times as long.)"""
+def packed_ipv4(text: str) -> bytes:
+    """Return an IPv4 address in network bytes. Raises ValueError for a text that is none: four decimal numbers without
+    leading zeros are its only spelling. (The module ipaddress takes ten times as long.)"""
     try:
-        inet_pton(AF_INET, address)  # type: ignore[arg-type]
-    except (OSError, TypeError, ValueError):
-        return False
-    return True
+        return inet_pton(AF_INET, text)
+    except OSError:
+        raise ValueError("not an IPv4 address") from None
 
 
 def canonical_ip(address: str | bytes) -> str:
@@ -32,7 +31,8 @@ def canonical_ip(address: str | bytes) -> str:
     spelling does not get around a list of addresses. A zone (`fe80::1%eth0`) raises ValueError: it means nothing beyond
     the machine that wrote it.
     """
-    if is_ipv4(address):
+    if isinstance(address, str) and ":" not in address:
+        packed_ipv4(address)
         return address
     parsed = ip_address(address)
     if isinstance(parsed, IPv6Address):

@@ -60,15 +60,15 @@ class UntrustedFieldFilter:
         return request.with_trusted(fields, hop.scheme or request.scheme, hop.node)
 
     def _evaluate(self, untrusted_fields: Fields, trusted: bool) -> Findings:
-        kept = tuple(field for field in untrusted_fields if self._keeps(field[0], trusted))
+        kept = tuple([field for field in untrusted_fields if self._keeps(field[0], trusted)])
         kept = select_kind(kept, self._trusted_headers)
         findings = kept, walk(hops(kept), self._trusts)
-        if sum(len(name) + len(value) for name, value in untrusted_fields) <= REMEMBERED_BYTES:
+        if sum([len(name) + len(value) for name, value in untrusted_fields]) <= REMEMBERED_BYTES:
             self._cache.add((trusted, untrusted_fields), findings)
         return findings
 
     def _keeps(self, name: bytes, trusted: bool) -> bool:
-        if b"_" not in name:
+        if name.find(b"_") < 0:
             return trusted
         if self._underscores == "refuse":
             raise ProtocolError(400, "the name of a header field has an underscore")
