@@ -111,7 +111,14 @@ class Session(Http1Exchange):
                 self.request = http.request
                 return self.refuse(fault)
             if request is not None:
-                return self._go_on_with(request)
+                if request.has_body:
+                    return self._go_on_with(request)
+                self.request = request  # without a call, because most requests have no body
+                if not self._admit(request):
+                    return self.phase.want
+                self.phase = TURN
+                self.since = None
+                return RUN
         if not data:
             self.ended = True
         http.receive(data)
