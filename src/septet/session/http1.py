@@ -140,7 +140,11 @@ class Session(Http1Exchange):
         the phase of the next request, or the end of the connection."""
         http = self.http
         if not http.answered:
-            return self._continue_sent() if http.continued is CONTINUE_PENDING else self._enter(TURN)
+            if http.continued is CONTINUE_PENDING:
+                return self._continue_sent()
+            self.phase = TURN
+            self.since = None
+            return RUN
         if self._rules.observer and http.status:
             self._rules.observer.ended(self)
         self._pace = None
