@@ -1,7 +1,7 @@
 """Earlier heads never change how a head is parsed: compared with a parser that caches nothing.
 
-Lines and names that have come before are looked up (`http.sections`). Once whole sections were, by their *outline*, which
-left out the values that differ, and one client's fields reached another. So each head here comes to a parser with
+Lines and names that have come before are looked up (`http.sections`). Once whole sections were, by their *outline*,
+which left out the values that differ, and one client's fields reached another. So each head here comes to a parser with
 experience, most differ in their values only, and some are made to look like an outline without being one.
 """
 
