@@ -38,7 +38,7 @@ drill: $(READY)  ## Orders under load, every model: reload, upgrade, kill; half 
 bench: $(READY)  ## Two pages under every model: results, pictures, tables (four minutes of measuring, and the set-up)
 	$(BIN)/septet bench $(BENCH_ARGS)
 
-bench-peers:  ## Septet beside other servers, in an environment of its own (about an hour)
+bench-peers:  ## Septet beside other servers, in an environment of its own (about two hours)
 	$(PYTHON) benchmarks/peers.py $(PEERS_ARGS)
 
 bench-loops:  ## septet.loop beside asyncio, uvloop and rloop, in an environment of its own

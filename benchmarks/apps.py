@@ -16,6 +16,7 @@ HELLO_LENGTH = str(len(HELLO))
 HELLO_LENGTH_BYTES = HELLO_LENGTH.encode()
 PARTS = 10
 PART = b"data: " + b"x" * 92 + b"\n\n"  # an event of 100 bytes
+LARGE_PART = b"data: " + b"x" * 1016 + b"\n\n"  # of 1 KiB
 SLEEP_S = 0.05
 REMARKS = tuple((f"Guest {number}", f"Remark {number} of a guest who was here.") for number in range(1, 101))
 
@@ -67,6 +68,12 @@ def wsgi_stream(environ: Environ, start_response: StartResponse) -> Iterator[byt
         yield PART
 
 
+def wsgi_stream_kib(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    for _ in range(PARTS):
+        yield LARGE_PART
+
+
 async def lifespan(receive: Receive, send: Send) -> None:
     """Agree to start and to stop; a server that meets no lifespan may log a complaint or stop."""
     await receive()
@@ -92,6 +99,22 @@ async def asgi_stream(scope: Scope, receive: Receive, send: Send) -> None:
     for _ in range(PARTS):
         await send({"type": "http.response.body", "body": PART, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
+    return None
+
+
+async def asgi_post(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the whole body, like `wsgi_post`."""
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    length = 0
+    more = True
+    while more:
+        event = await receive()
+        length += len(event.get("body", b""))
+        more = event.get("more_body", False)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"21")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": received(length)})
     return None
 
 

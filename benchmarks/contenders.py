@@ -139,6 +139,16 @@ def gunicorn(threads: int) -> Contender:
     return Contender(f"gunicorn gthread --threads {threads}", command, ("gunicorn",))
 
 
+def gunicorn_sync() -> Contender:
+    """As it comes: one request at a time, and a connection for each."""
+
+    def command(site: Site) -> Command:
+        place = ["--bind", f"127.0.0.1:{site.port}", "--worker-tmp-dir", "/dev/shm", "--log-level", "warning"]
+        return [str(BIN / "gunicorn"), "--backlog", "4096", *place, "--no-control-socket", site.app]
+
+    return Contender("gunicorn sync", command, ("gunicorn",))
+
+
 def gunicorn_asgi() -> Contender:
     def command(site: Site) -> Command:
         place = ["--bind", f"127.0.0.1:{site.port}", "--worker-tmp-dir", "/dev/shm", "--log-level", "warning"]

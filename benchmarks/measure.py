@@ -20,7 +20,7 @@ from contenders import Contender, Site
 from environment import CHECKOUT, HERE, program
 from idle import measure_idle
 from procfs import cpu_time, memory_kib
-from scenarios import IDLE_MEMORY, KIB, Scenario
+from scenario import IDLE_MEMORY, KIB, Scenario
 from servers import BlockFailed, free_port, started
 
 Block = dict[str, Any]
@@ -83,15 +83,21 @@ def _measure_load(bench: Bench, scenario: Scenario, port: int, pid: int) -> Bloc
 
 
 def _wrk(bench: Bench, scenario: Scenario, port: int, duration_s: int, connections: int) -> Block:
-    """Load the server with wrk and return what wrk/report.lua printed."""
+    """Load the server with wrk, or with the scenario's own program, and return what wrk/report.lua or it printed."""
+    if scenario.script.endswith(".py"):
+        how = [str(HERE / scenario.script), str(port), str(connections), str(duration_s), str(len(scenario.posted))]
+        return _result(*_generate(bench, [sys.executable, *how], HERE, duration_s))
     how = ["-t1", f"-c{connections}", f"-d{duration_s}", "--timeout", f"{TIMEOUT_S}", "-s", scenario.script]
     scheme = "https" if scenario.tls else "http"
     command = [program("wrk"), *how, f"{scheme}://127.0.0.1:{port}{scenario.path}"]
     # Lua finds report.lua in the working directory.
-    lines, complaint = _generate(bench, command, HERE / "wrk", duration_s)
+    return _result(*_generate(bench, command, HERE / "wrk", duration_s))
+
+
+def _result(lines: list[str], complaint: str) -> Block:
     marked = [line for line in lines if line.startswith("RESULT ")]
     if not marked:
-        raise BlockFailed(f"wrk gave no result: {complaint}")
+        raise BlockFailed(f"the generator gave no result: {complaint}")
     result: Block = json.loads(marked[0].removeprefix("RESULT "))
     return result
 
@@ -183,7 +189,7 @@ def _generate(bench: Bench, command: list[str], directory: Path, duration_s: int
 
 
 def figures(block: Block) -> dict[str, float]:
-    """The block's figures by the keys of the metrics of scenarios.py."""
+    """The block's figures by the keys of the metrics of scenario.py."""
     errors = sum(block["errors"].values())
     if "idle_bytes" in block:
         return {"idle_kib": block["idle_bytes"] / KIB / block["connections"], "errors": errors}

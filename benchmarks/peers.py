@@ -1,6 +1,6 @@
 """Septet and its peers side by side, in one interleaved run (`make bench-peers`).
 
-    python3 benchmarks/peers.py                                 # everything, about an hour
+    python3 benchmarks/peers.py                                 # everything, about two hours
     python3 benchmarks/peers.py --scenario wsgi-hello --quick   # an impression, a minute
     python3 benchmarks/peers.py --only "septet epoll" --only bjoern
 
@@ -27,7 +27,8 @@ from measure import WARM_UP_S, Bench, figures, measure
 from record import Record
 from report import block_text, budget_text, scenario_text
 from results import Outcome, Row
-from scenarios import KIB, SCENARIOS, Scenario
+from scenario import KIB, Scenario
+from scenarios import SCENARIOS
 from servers import BlockFailed
 
 RESULTS = environment.HERE / "results"
@@ -38,7 +39,7 @@ def main() -> int:
     options = parse(sys.argv[1:])
     scenarios = [scenario for scenario in SCENARIOS if not options.scenario or scenario.name in options.scenario]
     if options.list:
-        print("\n".join(f"{s.name:14}{s.title}: {', '.join(c.name for c in s.contenders)}" for s in scenarios))
+        print("\n".join(f"{s.name:16}{s.title}: {', '.join(c.name for c in s.contenders)}" for s in scenarios))
         return 0
     try:
         cpus = prepare_machine()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from results import Outcome, Row, Verdict, judge
-from scenarios import CPU, ERRORS, IDLE_MEMORY, Scenario
+from scenario import CPU, ERRORS, IDLE_MEMORY, Scenario
 
 Cell = Callable[[Row], str]
 

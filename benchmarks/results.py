@@ -6,7 +6,7 @@ from typing import Any
 
 from contenders import Contender
 from measure import Block, figures
-from scenarios import Budget, Scenario
+from scenario import Budget, Scenario
 
 
 @dataclass

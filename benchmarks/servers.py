@@ -13,7 +13,7 @@ from pathlib import Path
 
 from contenders import Contender, Site
 from environment import HERE, program
-from scenarios import Scenario
+from scenario import Scenario
 
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 5.0

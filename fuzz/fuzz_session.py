@@ -29,7 +29,7 @@ def test_one_input(data: bytes) -> None:
 
 
 def gain_experience() -> None:
-    """Heads that differ in a value: from then on such values are read apart from the heads that they stand in."""
+    """Heads that differ in a value: from then on their other lines, and their names, are looked up."""
     for number in range(64):
         parse_request(b"GET / HTTP/1.1\r\nHost: a.test\r\nA: %d\r\nCookie: %d" % (number, number))
 

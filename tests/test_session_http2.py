@@ -14,6 +14,9 @@ from septet.protocol import CLOSE, READ, RUN
 from septet.rules import Rules, Timeouts
 from septet.session._http2_body import LATE_BYTES
 from septet.session._http2_output import SEND_BYTES
+from septet.session.http1 import Session
+from septet.session.http2 import Http2Session
+from septet.session.prior_knowledge import PriorKnowledge
 from septet.session.websocket import WebSockets
 from septet.websocket.tunnel import TunnelOptions
 from support.http2 import (
@@ -663,6 +666,29 @@ def test_preface() -> None:
     peer.session.receive(PREFACE[:5])
     peer.pass_time(5)
     assert peer.session.phase.want is CLOSE
+
+
+@pytest.mark.parametrize("sizes", [(24,), (1, 23), (18, 6), (3, 100)])
+def test_preface_in_clear(sizes: tuple[int, ...]) -> None:
+    """The preface looks like a request with a body, which must not be taken for one, however its bytes come."""
+    session = PriorKnowledge(Rules(http2=Http2Session.instead_of), ("192.0.2.1", 5), ("192.0.2.2", 80))
+    data = PREFACE + frame(SETTINGS)
+    for size in sizes:
+        session.receive(data[:size])
+        data = data[size:]
+    session.receive(data)
+    assert session.reads_files  # it is HTTP/2's
+    assert session.phase.want is not CLOSE
+    session.lose()
+    session.close()
+
+
+def test_request_in_clear_is_no_preface() -> None:
+    session = PriorKnowledge(Rules(http2=Http2Session.instead_of), ("192.0.2.1", 5), ("192.0.2.2", 80))
+    assert session.receive(b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n") is RUN
+    assert type(session) is Session
+    session.lose()
+    session.close()
 
 
 def test_unfinished_head() -> None:

@@ -1,8 +1,18 @@
 """The Date and Server lines of an answer, formatted once a second."""
 
 from collections.abc import Callable
-from email.utils import formatdate
-from time import time
+from time import gmtime, time
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(seconds: float) -> str:
+    """Return an instant, in seconds since 1970, as an HTTP-date (IMF-fixdate, RFC 9110 section 5.6.7). Raises
+    OverflowError, OSError or ValueError for one that no calendar has. (`email.utils` would be 9 modules at each
+    start.)"""
+    year, month, day, hour, minute, second, weekday, _, _ = gmtime(seconds)
+    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
 
 
 def date_and_server_fields(server: str, dated: bool = True) -> Callable[[bool, bool], bytes]:
@@ -21,7 +31,7 @@ def date_and_server_fields(server: str, dated: bool = True) -> Callable[[bool, b
         nonlocal until, date_line, both
         now = time()
         if not until - 1 <= now < until:
-            date_line = b"" if not dated else f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
+            date_line = b"" if not dated else f"Date: {http_date(now)}\r\n".encode("ascii")
             both = date_line + server_line
             until = int(now) + 1
         if date and named:

@@ -1,8 +1,8 @@
 """Earlier heads never change how a head is parsed: compared with a parser that caches nothing.
 
-Heads that resemble each other are read by what was learned from the ones before: their outline, without the values that
-differ. So each head here comes to a parser with experience, most differ in their values only, and some are made to
-look like an outline without being one.
+Lines and names that have come before are looked up (`http.sections`). Once whole sections were, by their *outline*,
+which left out the values that differ, and one client's fields reached another. So each head here comes to a parser with
+experience, most differ in their values only, and some are made to look like an outline without being one.
 """
 
 import re
@@ -19,7 +19,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 field_line = re.compile(rb"([!#$%&'*+\-.^`|~0-9A-Za-z]+):([\t\x20-\x7E\x80-\xFF]*)").fullmatch
 
 LEARNED = (b"X-Id", b"x-id", b"Cookie", b"cookie", b"Referer", b"A")
-"""Names whose values differ from request to request; few enough for all of them to be left out of outlines."""
+"""Names whose values differ from request to request."""
 
 BEGINNING = b"GET / HTTP/1.1\r\nHost: a\r\nB: c"
 
@@ -91,7 +91,7 @@ LINE_OR_IMITATION = st.sampled_from([b"\r\n%b: 1", b"\r\n%b: 1", b"\r%b\r", b"\r
 
 @given(st.lists(NAMES, min_size=1, max_size=4), st.lists(LINE_OR_IMITATION, min_size=4, max_size=4), st.integers(0, 99))
 def test_an_outline_is_no_head(names: list[bytes], lines: list[bytes], number: int) -> None:
-    """A bare CR could look like the end of a value that was left out of an outline."""
+    """A bare CR could look like the end of a value."""
     values = [b" %d" % (number + place) for place in range(len(names))]
     for _ in range(3):
         assert with_experience(head(names, values)) is not None

@@ -46,6 +46,15 @@ def spent() -> bytes:
     return json.dumps([*steps, sys.getallocatedblocks()]).encode()
 
 
+def held() -> bytes:
+    """Names of Septet's modules that are imported, the number of all other modules, and the memory that no other
+    process shares, in KiB."""
+    ours = sorted(name for name in sys.modules if name.partition(".")[0] == "septet")
+    with open("/proc/self/smaps_rollup") as file:
+        private = sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
+    return json.dumps([ours, len(sys.modules) - len(ours), private]).encode()
+
+
 def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     path = environ["PATH_INFO"]
     if path == "/stream":
@@ -53,6 +62,8 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iter
         return (PART for _ in range(PARTS))
     if path == "/spent":
         content = spent()
+    elif path == "/held":
+        content = held()
     elif path == "/post":
         content = b"%d" % len(environ["wsgi.input"].read())
     else:
@@ -81,6 +92,8 @@ async def asgi(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         return
     if path == "/spent":
         content = spent()
+    elif path == "/held":
+        content = held()
     elif path == "/post":
         content = b"%d" % len((await receive())["body"])
     else:

@@ -31,6 +31,14 @@ def _varying(number: int) -> bytes:
     return render("GET", "/", *_BROWSER, f"Cookie: session={number * 7919:032x}", f"X-Request-Id: {number:032x}")
 
 
+def _balanced(number: int) -> bytes:
+    """As a load balancer passes on the requests of many clients."""
+    address = f"X-Forwarded-For: 10.{number // 250 % 250}.{number % 250}.7"
+    ids = f"X-Request-Id: {number:032x}", f"traceparent: 00-{number:032x}-{number:016x}-01"
+    cookie = f"Cookie: session={number * 7919:032x}"
+    return render("GET", f"/?page={number}", *_BROWSER, cookie, *ids, address, "X-Forwarded-Proto: https")
+
+
 #: What is asked for, by its name in the tables: endless.
 REQUESTS: dict[str, Iterable[bytes]] = {
     "hello": repeat(HELLO),
@@ -38,6 +46,7 @@ REQUESTS: dict[str, Iterable[bytes]] = {
     "stream": repeat(render("GET", "/stream", *_BROWSER)),
     "static": repeat(render("GET", f"/static/{STATIC_FILE.name}", *_BROWSER)),
     "varying": map(_varying, count()),
+    "balanced": map(_balanced, count()),
 }
 
 #: What a server is to be given for them all.

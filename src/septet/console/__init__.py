@@ -14,20 +14,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from septet.apps.site import Site
-from septet.console.answers import Answers
-from septet.console.endpoint import Endpoint
-from septet.console.outcomes import Outcomes
 from septet.date_and_server import date_and_server_fields
-from septet.metrics.exposition import MISSING, is_available
-from septet.metrics.reader import Reader
 from septet.net.address import parse_address
 from septet.net.listener import Listener, open_listeners
 from septet.processes.orders import Stop
 from septet.rules import Rules, Timeouts
 from septet.service import Service
 from septet.settings.config import Config
+
+if TYPE_CHECKING:  # what answers is imported where an address is set: most servers have none
+    from septet.console.endpoint import Endpoint
+    from septet.console.outcomes import Outcomes
+    from septet.metrics.reader import Reader
 
 log = logging.getLogger("septet")
 
@@ -45,6 +46,8 @@ def attended(config: Config, service: Service, supervised: bool) -> Iterator[Ser
     if service.monitor is None or not (config.metrics_bind or config.control):
         yield service
         return
+    from septet.metrics.reader import Reader
+
     stop = service.stop
     with ExitStack() as stack:
         public = _open(config.metrics_bind, "--metrics-bind", stack)
@@ -64,13 +67,17 @@ def endpoint_at(
     public: tuple[Listener, ...],
     private: tuple[Listener, ...],
     stop: Stop,
-    reader: Reader,
-    outcomes: Outcomes | None = None,
-) -> Endpoint:
+    reader: "Reader",
+    outcomes: "Outcomes | None" = None,
+) -> "Endpoint":
     """Return an endpoint that answers from what `reader` reads of the metrics: at the listeners `public` about metrics,
     health and status; at the listeners `private` about these too, and there it also takes orders. outcomes: numbers the
     orders to reload; None: there is no supervisor, which alone could carry them out.
     """
+    from septet.console.answers import Answers
+    from septet.console.endpoint import Endpoint
+    from septet.metrics.exposition import MISSING, is_available
+
     if public and not is_available():
         log.warning("SEP151 %s. The other pages at %s do not", MISSING, config.metrics_bind)
     for listener in public:

@@ -10,15 +10,13 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from septet.console import control_bind, endpoint_at, state
-from septet.console.endpoint import Endpoint
 from septet.console.outcomes import Outcomes
 from septet.errors import Failed
 from septet.metrics.lanes import GENERATION, KIND, LAYOUT, SERVER
 from septet.metrics.monitor import Monitor
-from septet.metrics.reader import Reader
 from septet.metrics.table import Table
 from septet.net.handover import ListenerSet
 from septet.net.listener import Listener
@@ -28,6 +26,9 @@ from septet.processes.orders import Stop
 from septet.processes.pid_file import PidFile
 from septet.service import monitor_for
 from septet.settings.config import Config
+
+if TYPE_CHECKING:
+    from septet.console.endpoint import Endpoint
 
 log = logging.getLogger("septet")
 
@@ -131,6 +132,8 @@ class Console:
         public = listeners[:1] if self._config.metrics_bind is not None else ()
         private = listeners[len(public) :]
         self._listeners.close_others(listeners)
+        from septet.metrics.reader import Reader
+
         self._reader = Reader(self.monitor.table, lambda: state(stop.ordered, serves()))
         self._reader.events = self.monitor.events
         if self._described is not None:

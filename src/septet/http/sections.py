@@ -5,6 +5,8 @@ is parsed once. Nothing else is taken over from one request to the next.
 """
 
 from functools import lru_cache
+from itertools import filterfalse
+from operator import itemgetter
 from typing import Any
 
 from septet.exchange import Fields, ProtocolError
@@ -48,8 +50,11 @@ def read_fields(lines: list[bytes]) -> tuple[tuple[bytes, Any], ...]:
 
 def set_apart(fields: tuple[tuple[bytes, Any], ...]) -> tuple[Fields, Fields]:
     """Split what `read_fields` has returned: return the trusted fields, and the untrusted ones."""
-    untrusted = [field for name, field in fields if name is UNTRUSTED]
-    return tuple([field for field in fields if field[0] is not UNTRUSTED]), tuple(untrusted)
+    return tuple(filter(_name, fields)), tuple([field for _, field in filterfalse(_name, fields)])
+
+
+_name = itemgetter(0)
+"""The name of a field, which is true unless it is UNTRUSTED, the empty one."""
 
 
 class _Lines(BoundedCache[bytes, tuple[bytes, Any]]):

@@ -73,6 +73,10 @@ class ConnectionOwner(Protocol):
     def forget(self, connection: "ClientConnection") -> None: ...
 
 
+def _runs_already(exchange: ServerExchange) -> None:
+    """A `dispatch` for the application's thread while it gives its answer."""
+
+
 class ClientConnection(WatchedConnection):
     """A client of a reactor: moves its bytes, and has the application run for its requests.
 
@@ -332,7 +336,7 @@ class ClientConnection(WatchedConnection):
                 self._finish(want)
                 return
             session = self.session
-            want = drive(want, session, self.sock, self.dispatch)
+            want = drive(want, session, self.sock, _runs_already)
             # In most cases the loop watches for the right events already.
             if (want is not READ and want is not RUN) or self._mask != READABLE:
                 self._settle(want)

@@ -25,7 +25,6 @@ from time import monotonic
 from typing import Any
 
 from septet.metrics.proc import listen_queue
-from septet.metrics.reader import Reader
 from septet.metrics.table import Table
 
 log = logging.getLogger("septet")
@@ -170,6 +169,8 @@ class WorkerScaling:
         self._balance = Balance()
         self.overloaded = 0
         """Process id of a worker that is to be replaced because it is busy and others are not; 0: there is none."""
+        from septet.metrics.reader import Reader  # here, since few servers have a number of workers that changes
+
         self._reader = Reader(table, lambda: "")
         self._listeners = [listener.sock for listener in listeners]
         self.ordered: Callable[[int, float], int] = self._scaling.ordered

@@ -45,6 +45,8 @@ class UntrustedFieldFilter:
         The result is cached in the request, because heads repeat.
         """
         trusted = self._trusts(peer)
+        if not trusted and self._underscores == "drop":
+            return request  # none is kept
         with_trusted: Request | None = request.derived.get((self, trusted))
         if with_trusted is None:
             with_trusted = request.derived[self, trusted] = self._filter(request, trusted)
@@ -61,16 +63,20 @@ class UntrustedFieldFilter:
         return request.with_trusted(fields, hop.scheme or request.scheme, hop.node)
 
     def _evaluate(self, untrusted_fields: Fields, trusted: bool) -> Findings:
-        kept = tuple(field for field in untrusted_fields if self._keeps(field[0], trusted))
+        kept = tuple(
+            [
+                field
+                for field in untrusted_fields
+                if (trusted if field[0].find(b"_") < 0 else self._keeps_underscored(field[0]))
+            ]
+        )
         kept = select_kind(kept, self._trusted_headers)
         findings = kept, walk(hops(kept), self._trusts)
-        if sum(len(name) + len(value) for name, value in untrusted_fields) <= REMEMBERED_BYTES:
+        if sum([len(name) + len(value) for name, value in untrusted_fields]) <= REMEMBERED_BYTES:
             self._cache.add((trusted, untrusted_fields), findings)
         return findings
 
-    def _keeps(self, name: bytes, trusted: bool) -> bool:
-        if b"_" not in name:
-            return trusted
+    def _keeps_underscored(self, name: bytes) -> bool:
         if self._underscores == "refuse":
             raise ProtocolError(400, "the name of a header field has an underscore")
         # Fields that only a proxy may send are dropped in this spelling in any case: proxies do not use it.

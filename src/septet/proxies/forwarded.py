@@ -147,22 +147,27 @@ def _entries(named: dict[bytes, list[bytes]], name: bytes, count: int = 0) -> li
     count: the number of entries to return. If there is another number of them and all are equal, the entry is repeated;
     if they differ, ProtocolError(400) is raised; if there are none, [] is returned. 0: return as many as there are.
     """
-    title = name.decode("ascii").title()
-    values = named.get(name, [])
-    _check_length(values, b",", MAX_HOPS, title)
+    values = named.get(name)
+    if values is None:
+        return []
+    _check_length(values, b",", MAX_HOPS, name)
     entries = [entry for value in values for each in value.split(b",") if (entry := each.strip(WHITESPACE))]
     if not count or not entries or len(entries) == count:
         return entries
     if len(set(entries)) > 1:
-        raise ProtocolError(400, f"the field {title} of a proxy contradicts itself")
+        raise ProtocolError(400, f"the field {_title(name)} of a proxy contradicts itself")
     return entries[:1] * count
 
 
-def _check_length(values: list[bytes], separator: bytes, limit: int, name: str) -> None:
+def _title(name: bytes) -> str:
+    return name.decode("ascii").title()
+
+
+def _check_length(values: list[bytes], separator: bytes, limit: int, name: bytes) -> None:
     """Raise ProtocolError(400) for more than `limit` entries. Counts separators, in quoted strings as well, before any
     parsing."""
-    if sum(value.count(separator) + 1 for value in values) > limit:
-        raise ProtocolError(400, f"the field {name} of a proxy has more than {limit} entries")
+    if sum([value.count(separator) + 1 for value in values]) > limit:
+        raise ProtocolError(400, f"the field {_title(name)} of a proxy has more than {limit} entries")
 
 
 def _bracketed(text: str) -> str:
@@ -195,8 +200,8 @@ _unquote = re.compile(rb"\\(.)", re.DOTALL).sub
 
 
 def _forwarded(values: list[bytes]) -> Iterator[Hop]:
-    _check_length(values, b",", MAX_HOPS, "Forwarded")
-    _check_length(values, b";", MAX_PARAMETERS, "Forwarded")
+    _check_length(values, b",", MAX_HOPS, b"forwarded")
+    _check_length(values, b";", MAX_PARAMETERS, b"forwarded")
     for value in reversed(values):
         for element in reversed(_elements(value)):
             node, scheme, host = map(element.get, (b"for", b"proto", b"host"))

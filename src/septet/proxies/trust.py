@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from septet.proxies.addresses import packed_ipv4
+
 SYNTAX = "an address, a network such as 10.0.0.0/8, unix:, * for everybody, none for nobody, or several with commas"
 
 UNIX = "unix:"
@@ -56,6 +58,12 @@ class Trust:
         self._all = "*" in words
         self._unix = UNIX in words
         self._networks = [_network(word) for word in words - {UNIX, "*", "none"}]
+        self._ipv4 = [
+            (int(network.netmask), int(network.network_address))
+            for network in self._networks
+            if isinstance(network, IPv4Network)
+        ]
+        """Masks, and what they leave of an address in the network: the same for IPv4, as numbers."""
         self._remembered = lru_cache(REMEMBERED_PEERS)(self._covers)
 
     def __call__(self, peer: str) -> bool:
@@ -67,6 +75,9 @@ class Trust:
             return self._all
         if peer == UNIX:
             return self._unix
+        if ":" not in peer:
+            number = int.from_bytes(packed_ipv4(peer), "big")
+            return any(number & mask == network for mask, network in self._ipv4)
         address = ip_address(peer.partition("%")[0])  # a link-local peer has a zone
         # A socket that takes IPv4 as well has IPv4 peers mapped into IPv6 (RFC 4291 section 2.5.5.2).
         address = getattr(address, "ipv4_mapped", None) or address

@@ -118,7 +118,14 @@ class Session(Http1Exchange):
                 self.request = http.request
                 return self.refuse(fault)
             if request is not None:
-                return self._go_on_with(request)
+                if request.has_body:
+                    return self._go_on_with(request)
+                self.request = request  # without a call, because most requests have no body
+                if not self._admit(request):
+                    return self.phase.want
+                self.phase = TURN
+                self.since = None
+                return RUN
         if not data:
             self.ended = True
         http.receive(data)
@@ -141,7 +148,11 @@ class Session(Http1Exchange):
         """
         http = self.http
         if not http.answered:
-            return self._continue_sent() if http.continued is CONTINUE_PENDING else self._enter(TURN)
+            if http.continued is CONTINUE_PENDING:
+                return self._continue_sent()
+            self.phase = TURN
+            self.since = None
+            return RUN
         if self._rules.observer and http.status:
             self._rules.observer.ended(self)
         self._pace = None

@@ -28,6 +28,8 @@ class PriorKnowledge(Session):
     __slots__ = ()
 
     def receive(self, data: bytes) -> Want:
+        if self.phase is IDLE and data[:1] == PREFACE[:1]:
+            self._enter(HEAD)  # the preface looks like a request, and in IDLE a head that is whole is taken at once
         want = super().receive(data)
         if type(self) in _PLAIN and self.phase not in (IDLE, HEAD, PROXY_HEADER):
             self.__class__ = _PLAIN[type(self)]  # type: ignore[assignment]

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import formatdate
 from functools import cached_property
 from hashlib import blake2b
 from threading import Lock
@@ -20,6 +19,7 @@ from septet.apps.static.codings import IDENTITY, SUFFIXES, Accepted
 from septet.apps.static.conditions import Validators
 from septet.apps.static.media import media_type, own_coding
 from septet.apps.static.tree import LINK_MET, Identity, PathState, Tree, identity, is_plain, open_in, unchanged
+from septet.date_and_server import http_date
 from septet.exchange import Fields, Response, ResponseHead
 from septet.http.head import response_head
 
@@ -127,6 +127,7 @@ class Files:
         self._bytes = 0
         self._lock = Lock()
         """Held while a file is added to or dropped from the cache. Reading the cache needs no lock."""
+        media_type("")  # imports what it needs now, while there are descriptors
 
     def find(self, name: bytes) -> Resource:
         """Return the file that has this name now, from the cache if it has not changed.
@@ -191,7 +192,7 @@ class Files:
         status = read.identity
         # With a date in the future clients would not ask again before it (RFC 9110 section 8.8.2.1).
         modified_s = min(status.modified_ns, now_ns) // 10**9
-        date = formatdate(modified_s, usegmt=True).encode("ascii")
+        date = http_date(modified_s).encode("ascii")
         validators = Validators(_tag(status, coding), date, modified_s, settled=modified_s < now_ns // 10**9)
         vary = ((b"Vary", b"Accept-Encoding"),) if negotiated else ()
         caching_fields = ((b"ETag", validators.tag), (b"Last-Modified", date), *self._cache_control, *vary)

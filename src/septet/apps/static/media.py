@@ -2,14 +2,10 @@
 its name.
 """
 
-import mimetypes
+from functools import cache
+from typing import Any
 
-_types = mimetypes.MimeTypes()
-"""The media types by suffix: Python's own table, not the machine's, so that a type does not depend on the machine; and
-types that older versions of Python lack.
-"""
-
-for _suffix, _type in {
+_LATER_TYPES = {
     ".avif": "image/avif",
     ".js": "text/javascript",  # RFC 9239
     ".md": "text/markdown",
@@ -19,14 +15,26 @@ for _suffix, _type in {
     ".webp": "image/webp",
     ".woff": "font/woff",
     ".woff2": "font/woff2",
-}.items():
-    _types.add_type(_type, _suffix)
+}
+"""Types that older Pythons lack."""
+
+
+@cache
+def _types() -> Any:
+    """Return Python's own table, so that a type does not depend on the machine, with the later types. Made when the
+    first directory is served: most servers have none."""
+    import mimetypes
+
+    types = mimetypes.MimeTypes()
+    for suffix, kind in _LATER_TYPES.items():
+        types.add_type(kind, suffix)
+    return types
 
 
 def media_type(name: str) -> str:
     """Return the value of Content-Type for a file of this name."""
     # guess_type takes names for URLs: without a slash, `data:text/html,.png` could choose its own type.
-    kind, coding = _types.guess_type("/" + name.rpartition("/")[2], strict=False)
+    kind, coding = _types().guess_type("/" + name.rpartition("/")[2], strict=False)
     if coding and not own_coding(name):  # the type of a compressed file, not of its content
         return "application/gzip" if coding == "gzip" else "application/octet-stream"
     if kind is None:
