@@ -7,7 +7,7 @@ begins.
 
 import pytest
 
-from support.models import INTERFACES, MODELS, io_uring_refusal
+from support.models import INTERFACES, MODELS, refusal
 from support.server import Server
 from support.visits import REQUESTS, STATIC, spent, visit
 
@@ -35,7 +35,7 @@ def blocks_that_stay(model: str, interface: str, whats: tuple[str, ...], visits:
 @pytest.mark.parametrize("interface", INTERFACES)
 @pytest.mark.parametrize("model", MODELS)
 def test_no_block_stays(model: str, interface: str) -> None:
-    if model == "io_uring" and (reason := io_uring_refusal()):
+    if reason := refusal(model):
         pytest.skip(reason)
     stay = blocks_that_stay(model, interface, ("hello",), VISITS if model == "epoll" else BRIEF_VISITS)
     assert all(blocks < NOISE for blocks in stay.values()), stay

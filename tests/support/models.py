@@ -64,8 +64,11 @@ CONFIGURATIONS = (
 _IO_URING_SETUP = 425  # the same number on every architecture, io_uring_setup(2)
 
 
+#: Every model whose application may call os.fork: Python does not allow it in an interpreter beside the main one.
+MAY_FORK = tuple(model for model in MODELS if model != "interpreters")
+
 #: How many interpreters a process of the model `interpreters` has in tests that do not say so.
-INTERPRETERS = 3
+INTERPRETERS = 2
 
 
 def loads(model: str) -> int:
