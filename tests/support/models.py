@@ -64,8 +64,8 @@ CONFIGURATIONS = (
 _IO_URING_SETUP = 425  # the same number on every architecture, io_uring_setup(2)
 
 
-#: Every model whose application may call os.fork: Python does not allow it in an interpreter beside the main one.
-MAY_FORK = tuple(model for model in MODELS if model != "interpreters")
+#: Every model whose application may fork and set signal handlers, which Python allows in the main interpreter alone.
+IN_MAIN_INTERPRETER = tuple(model for model in MODELS if model != "interpreters")
 
 #: How many interpreters a process of the model `interpreters` has in tests that do not say so.
 INTERPRETERS = 2

@@ -79,6 +79,8 @@ class _Pool:
             try:
                 interpreter = Interpreter(self._service, config, number)
             except (RuntimeError, OSError) as error:
+                if self._stop.ordered:  # the listeners are closed
+                    return
                 raise Failed(f"cannot start interpreter {number + 1} of {count}: {error}") from None
             self._living[interpreter.fileno()] = interpreter
             self._poller.add(interpreter.fileno(), READABLE)
