@@ -71,7 +71,7 @@ FASTAPI_REFUSES = "pydantic_core cannot be loaded in an interpreter beside the m
 IN_MAIN_INTERPRETER = tuple(model for model in MODELS if model != "interpreters")
 
 #: How many interpreters a process of the model `interpreters` has in tests that do not say so.
-INTERPRETERS = 2
+INTERPRETERS = 3
 
 
 def loads(model: str) -> int:
