@@ -16,6 +16,11 @@ WITH_THREADS = [name for name in names() if "threads" in takes(name)]
 HERE = str(Path(__file__).parent)
 
 
+def test_requests_cannot_be_watched_in_interpreters() -> None:
+    with pytest.raises(UsageError, match="request-timeout is 5, but must be left out with the model interpreters"):
+        check(Config(model="interpreters", request_timeout=5.0))
+
+
 def test_defaults_are_allowed() -> None:
     check(Config())
 

@@ -193,6 +193,7 @@ def test_port_that_is_taken() -> None:
     [
         ({"modle": "epoll"}, r"modle is not an option \(did you mean model\?\)"),
         ({"model": "forking"}, "model is 'forking', but must be one of threaded, prethreaded, poll, epoll, io_uring"),
+        ({"model": "interpreters"}, "model is 'interpreters', but must be another one in a program"),
         ({"workers": 2}, "workers is 2, but must be left out"),
         ({"limit_body": "much"}, "limit_body is 'much', but must be a whole number of bytes"),
         ({"keep_alive_timeout": 0}, "keep_alive_timeout is 0.0, but must be"),

@@ -86,15 +86,15 @@ class _Handover:
     """`sys.argv`, which some applications read when they are imported."""
 
 
-def handover(service: Service, number: int, count: int, channel: int) -> tuple[bytes, Shared]:
-    """Return what interpreter `number` (from 0) of `count` is given to serve what `service` describes: bytes, and the
-    memory that they share. channel: a descriptor, which from now on is the interpreter's. Raises OSError.
+def handover(service: Service, config: Config, number: int, channel: int) -> tuple[bytes, Shared]:
+    """Return what interpreter `number` (from 0) is given to serve what `service` describes: bytes, and the memory that
+    they share. config: as `config_of_one` returns it. channel: a descriptor, which from now on is the interpreter's.
+    Raises OSError.
     """
-    assert service.config is not None, "a service that is not made from a configuration cannot be made again"
     shared = service.in_flight.lend()
     monitor = service.monitor
     given = _Handover(
-        config=_for_one_of(count, service.config),
+        config=config,
         listeners=tuple((os.dup(each.fileno()), each.certificates is not None) for each in service.listeners),
         channel=channel,
         slot=service.in_flight.slot + number,
@@ -109,10 +109,10 @@ def handover(service: Service, number: int, count: int, channel: int) -> tuple[b
     return pickle.dumps(given), shared
 
 
-def _for_one_of(count: int, config: Config) -> Config:
+def config_of_one(config: Config, count: int) -> Config:
     """Return the configuration of one of `count` interpreters: with absolute paths, because an application may change
     the working directory, which is the process's; and with its share of `--max-requests`, the number of requests after
-    which the process is replaced.
+    which the process is replaced. To be called before any of the interpreters is made.
     """
     places = (text.partition("=") for text in config.static)
     return replace(

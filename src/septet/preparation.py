@@ -6,13 +6,13 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from septet import models
+from septet import inventory, models
 from septet.accounts import Identity, parse_umask
 from septet.errors import Failed, UsageError
 from septet.net import activation
 from septet.net.address import parse_address
 from septet.processes import privileges
-from septet.processes.capacity import why_over_capacity
+from septet.processes.capacity import INTERPRETER_BYTES, THREAD_BYTES, why_over_capacity
 from septet.settings.config import Config
 from septet.settings.workers import most_workers
 
@@ -72,9 +72,11 @@ def _absolute(bind: str) -> str:
 def _check_capacity(config: Config) -> None:
     """Raise UsageError if the configuration asks for more processes and threads than fit on this machine."""
     asked = [f"--{name} {number}" for name in ("workers", "loops", "threads") if (number := getattr(config, name))]
+    isolated = inventory.concurrency(config.model) == "interpreters"
+    each = INTERPRETER_BYTES if isolated else THREAD_BYTES
     loops = config.loops or 1
     threads = loops * (config.threads or 0) + (loops if loops > 1 else 0)
-    why = why_over_capacity(most_workers(config.workers or 1), threads) if asked else None
+    why = why_over_capacity(most_workers(config.workers or 1), threads, thread_bytes=each) if asked else None
     if why:
         raise UsageError(f"{' '.join(asked)} is too much for this machine: {why}")
 

@@ -66,10 +66,10 @@ def _models(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.getfixturevalue("model")
     if "configuration" in request.fixturenames:
         yield request.getfixturevalue("configuration").model
-    if "how" in request.fixturenames:  # in most tests a model and its options
-        how = request.getfixturevalue("how")
-        if isinstance(how, tuple):
-            yield how[0]
+    for name in {"how", "pair"}.intersection(request.fixturenames):  # a model beside its options or the interface
+        parts = request.getfixturevalue(name)
+        if isinstance(parts, tuple):
+            yield from (str(part) for part in parts)
 
 
 @pytest.fixture(scope="session")

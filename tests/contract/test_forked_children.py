@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from support.messages import render
-from support.models import EVENT_DRIVEN, MODELS
+from support.models import EVENT_DRIVEN, IN_MAIN_INTERPRETER
 from support.pool import Pool
 from support.processes import Process, process
 from support.server import Server, serve
@@ -20,7 +20,7 @@ APP = "support.app_forks_children:{}"
 
 PROMPT_S = 10.0
 
-HOW = [*((model,) for model in MODELS), ("epoll", "--threads", "0"), ("epoll", "--workers", "2")]
+HOW = [*((model,) for model in IN_MAIN_INTERPRETER), ("epoll", "--threads", "0"), ("epoll", "--workers", "2")]
 
 
 @pytest.fixture(params=HOW, ids=" ".join)

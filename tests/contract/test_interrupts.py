@@ -11,13 +11,13 @@ import pytest
 from support.client import Connection, Truncated
 from support.marks import name
 from support.messages import render
-from support.models import LOOPS, MODELS
+from support.models import IN_MAIN_INTERPRETER, LOOPS
 from support.server import Server, serve
 from support.waiting import PATIENCE_S, wait_until
 
 APP = "support.app_interrupts:{}"
 
-HOW = [*((model,) for model in MODELS), ("epoll", "--threads", "0"), ("prethreaded", "--workers", "2")]
+HOW = [*((model,) for model in IN_MAIN_INTERPRETER), ("epoll", "--threads", "0"), ("prethreaded", "--workers", "2")]
 
 
 @pytest.mark.parametrize("of_the_application", [True, False], ids=["the process that answers", "the first process"])

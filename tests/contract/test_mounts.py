@@ -11,7 +11,7 @@ import pytest
 from support.client import Connection, Response
 from support.marks import each_style
 from support.messages import chunked, pattern, render
-from support.models import EVENT_DRIVEN
+from support.models import EVENT_DRIVEN, FASTAPI_REFUSES
 from support.server import APP_DIR, Server, complaints, serve
 from support.waiting import wait_until
 from support.websocket import raw_websocket
@@ -40,6 +40,8 @@ def value(response: Response) -> dict[str, str]:
 
 def test_frameworks_together(model: str) -> None:
     """One start for a whole tour."""
+    if model == "interpreters":
+        pytest.skip(FASTAPI_REFUSES)
     with Server("--model", model, *FRAMEWORKS, "--access-log", "access.log") as server:
         server.journal.wait_for("started api")
         assert_flask(server)

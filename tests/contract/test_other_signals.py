@@ -8,7 +8,7 @@ import pytest
 
 from support.marks import name
 from support.messages import render
-from support.models import INTERFACES, MODELS, WITH_WORKERS
+from support.models import IN_MAIN_INTERPRETER, INTERFACES, MODELS, WITH_WORKERS
 from support.processes import await_idle
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -49,7 +49,7 @@ def test_signal_without_meaning_cuts_nothing(how: tuple[str, ...], interface: st
         assert not server.complaints()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
 def test_children_of_the_application_have_the_default(model: str) -> None:
     with serve(model, "wsgi", app="support.app_forks:wsgi") as server:
         assert server.get("/").body == b"SIG_DFL SIG_DFL, SIG_DFL SIG_DFL"

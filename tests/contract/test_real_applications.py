@@ -8,6 +8,7 @@ import pytest
 from real_apps.applications import APPLICATIONS, Application, Templates
 from real_apps.servers import septet
 from real_apps.visit import Site, walk
+from support.models import FASTAPI_REFUSES
 from support.server import complaints
 
 AT_HAND = {application.name: application for application in APPLICATIONS if application.in_tests}
@@ -26,6 +27,8 @@ def application(request: pytest.FixtureRequest) -> Application:
 @pytest.fixture
 def site(model: str, application: Application, templates: Templates, tmp_path: Path) -> Iterator[Site]:
     """The application under the model; the server must end well, and have logged no exception."""
+    if (model, application.name) == ("interpreters", "fastapi"):
+        pytest.skip(FASTAPI_REFUSES)
     templates.copy(application, tmp_path)
     with septet(application, model, (), tmp_path) as server:
         yield Site(server.url, tmp_path)

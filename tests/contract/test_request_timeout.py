@@ -9,7 +9,7 @@ import pytest
 from support.client import Truncated
 from support.marks import each_style
 from support.messages import render
-from support.models import WITH_WORKERS
+from support.models import IN_MAIN_INTERPRETER, WITH_WORKERS
 from support.processes import children
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -30,6 +30,7 @@ def _logged(server: Server) -> list[tuple[int, str]]:
     return [(each["status"], each["target"]) for each in map(json.loads, lines)]
 
 
+@pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
 def test_client_is_answered_or_cut_and_the_log_explains(model: str, interface: str) -> None:
     with late(model, interface, "--access-log", "access.log", "--access-log-format", "json") as server:
         answer = server.get("/waits?x=1")
@@ -64,7 +65,7 @@ def test_client_is_answered_or_cut_and_the_log_explains(model: str, interface: s
         wait_until(lambda: (504, "/waits?x=1") in _logged(server), "it is in the access log")
 
 
-@pytest.mark.parametrize("model", WITH_WORKERS)
+@pytest.mark.parametrize("model", [model for model in WITH_WORKERS if model in IN_MAIN_INTERPRETER])
 def test_thread_that_does_not_end_costs_its_worker(model: str) -> None:
     with late(model, "wsgi", "--workers", "1") as server:
         (before,) = children(server.pid)

@@ -13,7 +13,7 @@ import pytest
 from support.client import Truncated, connections
 from support.marks import with_one_interface
 from support.messages import render
-from support.models import LOOPS, MODELS, WITH_WORKERS, loads
+from support.models import IN_MAIN_INTERPRETER, LOOPS, MODELS, WITH_WORKERS, loads
 from support.processes import await_idle, children, slept_s
 from support.server import Server, serve
 from support.waiting import PATIENCE_S, wait_until
@@ -207,11 +207,9 @@ def test_child_of_the_application_is_not_waited_for() -> None:
         wait_until(lambda: not child.running, "the child is gone, too")
 
 
-#: The application forks itself, which Python does not allow in an interpreter beside the main one.
-MAY_FORK = tuple(model for model in MODELS if model != "interpreters")
-
-
-@pytest.mark.parametrize("how", [*((model,) for model in MAY_FORK), ("epoll", "--workers", "2")], ids=" ".join)
+@pytest.mark.parametrize(
+    "how", [*((model,) for model in IN_MAIN_INTERPRETER), ("epoll", "--workers", "2")], ids=" ".join
+)
 def test_threads_and_processes_of_the_application(how: tuple[str, ...]) -> None:
     """Python would wait for them at its exit; they end with the server, or go on without it."""
     model, *options = how

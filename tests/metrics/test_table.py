@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from septet import forked
-from septet.metrics.lanes import ANSWERS, BEGUN, LOST, PID, SENT, WORKER
+from septet.metrics.lanes import ANSWERS, BEAT_NS, BEGUN, INTERPRETER, LOST, PID, SENT, WORKER
 from septet.metrics.table import Snapshot, Table
 
 CHILDREN = 40
@@ -145,3 +145,51 @@ def test_killed_at_any_step_of_a_move() -> None:
         assert sent(successor.snapshot()) == 11, f"killed at step {step}"
         step += 1
     assert step > 10
+
+
+def interpreter(table: Table) -> Table:
+    """The table as another interpreter of this process has it, with a row of its own."""
+    number = table.allot_to_interpreter()
+    own = other(table)
+    own.occupy(number, INTERPRETER)
+    return own
+
+
+def test_a_process_and_its_interpreters_are_one_row(table: Table) -> None:
+    first, second = interpreter(table), interpreter(table)
+    table.row[SENT], first.row[SENT], second.row[SENT] = 1, 2, 4
+    first.row[BEAT_NS], second.row[BEAT_NS], table.row[BEAT_NS] = 300, 200, 400
+    found = table.snapshot()
+    assert [row.number for row in found.rows] == [table.number]
+    assert (sent(found), found.rows[0].lanes[SENT]) == (7, 7)
+    assert found.rows[0].lanes[BEAT_NS] == 200, "the process stands still if one of them does"
+
+
+def test_rows_of_interpreters_stay_while_their_process_runs_and_go_with_it(table: Table) -> None:
+    first = interpreter(table)
+    first.row[SENT] = 2
+    table.retire_ended()
+    assert sent(table.snapshot()) == 2
+    assert len(table.snapshot().rows) == 1
+    number = table.allot()
+    reading, writing = os.pipe()
+    with forked.server_forks():
+        child = os.fork()
+    if not child:
+        table.occupy(number, WORKER)
+        own = interpreter(table)
+        own.row[SENT], own.row[BEGUN] = 5, 1
+        os.write(writing, b"x")
+        signal.pause()
+        os._exit(0)
+    assert os.read(reading, 1) == b"x"
+    assert [row.lanes[SENT] for row in table.snapshot().rows] == [2, 5]
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert table.in_flight_of_process(number) == 1, "what the interpreter had begun is lost"
+    table.retire(number)
+    found = table.snapshot()
+    assert [row.lanes[SENT] for row in found.rows] == [2]
+    assert (sent(found), found.total[LOST]) == (7, 1)
+    for descriptor in (reading, writing):
+        os.close(descriptor)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from septet.processes.capacity import THREAD_BYTES, WORKER_BYTES, why_over_capacity
+from septet.processes.capacity import INTERPRETER_BYTES, THREAD_BYTES, WORKER_BYTES, why_over_capacity
 
 
 def room(root: Path, files: dict[str, str], group: str = "0::/a/b\n") -> tuple[Path, Path]:
@@ -70,3 +70,10 @@ def test_nothing_known_is_no_shortfall(tmp_path: Path, files: dict[str, str]) ->
 def test_on_this_machine() -> None:
     assert why_over_capacity(1, 8) is None
     assert why_over_capacity(10**9, 0)
+
+
+def test_interpreters_take_more_memory_than_threads(tmp_path: Path) -> None:
+    where = room(tmp_path, {"proc/meminfo": f"MemAvailable: {(10 * INTERPRETER_BYTES + WORKER_BYTES) >> 10} kB\n"})
+    assert why_over_capacity(1, 10, *where, INTERPRETER_BYTES) is None
+    assert "MB" in (why_over_capacity(1, 11, *where, INTERPRETER_BYTES) or "")
+    assert why_over_capacity(1, 11, *where) is None

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -69,3 +70,53 @@ def test_threads_share_a_slot() -> None:
         thread.join()
     assert not over
     assert [in_flight.enter() for _ in range(4)] == [True, True, True, False]
+
+
+def interpreter_of(main: InFlight, number: int, limit: int) -> InFlight:
+    """The counts as another interpreter of the process has them: it knows the memory, and numbers."""
+    other = InFlight(limit)
+    other.borrow(main.lend(), main.slot + number)
+    return other
+
+
+def test_interpreters_of_a_process_count_in_slots_side_by_side() -> None:
+    main = InFlight(2, width=3)
+    first, second = interpreter_of(main, 0, 2), interpreter_of(main, 2, 2)
+    assert [first.enter(), second.enter(), first.enter()] == [True, True, False]
+    first.leave()
+    assert [second.enter(), first.enter()] == [True, False]
+
+
+def test_slots_of_processes_with_interpreters_do_not_overlap() -> None:
+    forking = InFlight(10, width=3)
+    slots = [forking.allot() for _ in range(3)]
+    assert all(other - slot >= 3 for slot, other in pairwise(slots))
+    counted = interpreter_of(forking, slots[2] - forking.slot + 2, 10)  # the last interpreter of the last process
+    assert all(counted.enter() for _ in range(10))
+    assert not interpreter_of(forking, 0, 10).enter()
+    forking.vacate(slots[2])
+    assert forking.enter()
+
+
+class Thread:
+    """A thread that accepts clients."""
+
+    is_free = False
+
+
+def test_one_of_several_interpreters_volunteers() -> None:
+    """A lock between processes would let all of them in."""
+    main = InFlight(width=2)
+    first, second = (interpreter_of(main, number, 0).waiting_threads for number in range(2))
+    one, other = Thread(), Thread()
+    inside: list[bool] = []
+
+    def needed() -> bool:
+        inside.append(second.volunteer(other, lambda: True))
+        return True
+
+    assert first.volunteer(one, needed)
+    assert inside == [False], "while the first was inside"
+    assert first.waiting == second.waiting == 1
+    first.accept(one)
+    assert second.volunteer(other, lambda: True)

@@ -48,17 +48,17 @@ def obstacle() -> str | None:
 
 
 class Interpreter:
-    """Makes an interpreter, number `number` (from 0) of `count`, and a thread that serves in it. Raises OSError, and
-    RuntimeError if there is no interpreter or thread to be had.
+    """Makes an interpreter, number `number` (from 0), and a thread that serves in it what `service` describes. config:
+    as `isolated.config_of_one` returns it. Raises OSError, and RuntimeError if there is no interpreter or thread to be
+    had.
     """
 
-    def __init__(self, service: Service, number: int, count: int) -> None:
+    def __init__(self, service: Service, config: Any, number: int) -> None:
         self._interpreters: Any = import_module("_interpreters")
-        config = self._interpreters.new_config("isolated", allow_daemon_threads=True)
-        self._id = self._interpreters.create(config)
+        self._id = self._interpreters.create(self._interpreters.new_config("isolated", allow_daemon_threads=True))
         self._channel, theirs = socket.socketpair()
         self._unread = b""
-        data, shared = isolated.handover(service, number, count, theirs.detach())
+        data, shared = isolated.handover(service, config, number, theirs.detach())
         self._given = {"data": data, "in_flight": shared.in_flight, "waiting": shared.waiting, "path": tuple(sys.path)}
         self.number = number
         Thread(target=self._run, name=f"septet-interpreter-{number}", daemon=True).start()

@@ -43,7 +43,7 @@ log = logging.getLogger("septet")
 
 
 def run(service: Service) -> None:
-    assert service.config is not None
+    assert service.config is not None, "a service that is not made from a configuration cannot be made again"
     count = interpreters_of(service.config)
     pool = _Pool(service)
     with service.monitor.serving(count, beats=True) if service.monitor else nullcontext():
@@ -73,10 +73,14 @@ class _Pool:
 
     def start(self, count: int) -> None:
         """Make `count` interpreters, one after another, unless the order to stop comes. Raises Failed."""
+        assert self._service.config is not None
+        config = isolated.config_of_one(self._service.config, count)
         for number in range(count):
             try:
-                interpreter = Interpreter(self._service, number, count)
+                interpreter = Interpreter(self._service, config, number)
             except (RuntimeError, OSError) as error:
+                if self._stop.ordered:  # the listeners are closed
+                    return
                 raise Failed(f"cannot start interpreter {number + 1} of {count}: {error}") from None
             self._living[interpreter.fileno()] = interpreter
             self._poller.add(interpreter.fileno(), READABLE)

@@ -24,6 +24,8 @@ WORKER_BYTES = 3 << 20
 2.1 to 2.9 MB (Private_Dirty in proc(5))."""
 THREAD_BYTES = 40 << 10
 """Bytes of memory of an idle thread, the kernel's stack of 16 KiB included."""
+INTERPRETER_BYTES = 18 << 20
+"""Bytes of memory of an idle interpreter with an application of three lines, its thread included."""
 
 
 class Bound(NamedTuple):
@@ -53,14 +55,17 @@ def default_interpreters() -> int:
     return 2 * usable_cpus() + 1
 
 
-def why_over_capacity(processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = PROC) -> str | None:
+def why_over_capacity(
+    processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = PROC, thread_bytes: int = THREAD_BYTES
+) -> str | None:
     """Return why this machine cannot run `processes` processes with `threads` threads each beside the main one, as the
-    end of a sentence; None if it can. `cgroup` and `proc` are the directories to read, for tests."""
+    end of a sentence; None if it can. `cgroup` and `proc` are the directories to read, for tests. thread_bytes: memory
+    that each thread takes."""
     tasks = processes * (1 + threads)
     bound = min(_tasks(cgroup, proc), default=None)
     if bound and tasks > bound.most // 2:
         return f"{tasks:,} processes and threads are more than half of the {bound.most:,} that {bound.source} leaves"
-    needed = processes * (WORKER_BYTES + threads * THREAD_BYTES)
+    needed = processes * (WORKER_BYTES + threads * thread_bytes)
     bound = min(_memory(cgroup, proc), default=None)
     if bound and needed > bound.most:
         return f"idle they take {needed >> 20:,} MB, and {bound.source} is {bound.most >> 20:,} MB"

@@ -107,6 +107,15 @@ def _processes_can_be_replaced(config: Config, called: Mapping[str, str]) -> Non
         )
 
 
+def _requests_can_be_watched(config: Config, called: Mapping[str, str]) -> None:
+    # sys._current_frames takes references to the frames of all interpreters, whose locks it does not hold (3.13).
+    if config.request_timeout and inventory.concurrency(config.model) == "interpreters":
+        raise UsageError(
+            f"{called['request_timeout']} is {config.request_timeout:g}, but must be left out with the model "
+            f"{config.model}: Python cannot tell what a thread does without touching those of other interpreters"
+        )
+
+
 def _reloading_has_a_supervisor(config: Config, called: Mapping[str, str]) -> None:
     if config.reload and not config.supervisor:
         raise UsageError(f"{called['reload']} is on, but needs the supervisor, and {called['supervisor']} is off")
@@ -189,6 +198,7 @@ _RULES = (
     _threads_fit,
     _loops_fit,
     _processes_can_be_replaced,
+    _requests_can_be_watched,
     _reloading_has_a_supervisor,
     _user_has_a_group,
     _metrics_fit,
