@@ -153,9 +153,9 @@ def test_requests_in_flight_are_answered_at_the_stop(model: str) -> None:
             client.close()
 
         clients = [threading.Thread(target=wait_for_answer) for _ in range(N)]
-        for client in clients:
+        for number, client in enumerate(clients, 1):
             client.start()
-        wait_until(lambda: len(app.gate) == N, "a request waits on each loop")
+            wait_until(lambda: len(app.gate) == number, "a request waits on another loop")  # noqa: B023
         opener = threading.Timer(0.3, lambda: [loop.call_soon_threadsafe(gate.set) for loop, gate in app.gate.items()])
         opener.start()
     for client in clients:
@@ -177,9 +177,9 @@ def test_stop_without_patience_cuts_them_on_all_loops(model: str) -> None:
             client.close()
 
         clients = [threading.Thread(target=wait_in_vain) for _ in range(N)]
-        for client in clients:
+        for number, client in enumerate(clients, 1):
             client.start()
-        wait_until(lambda: len(app.gate) == N, "a request waits on each loop")
+            wait_until(lambda: len(app.gate) == number, "a request waits on another loop")  # noqa: B023
     for client in clients:
         client.join()
     assert all(isinstance(end, Exception) for end in ends), ends

@@ -104,8 +104,8 @@ class RequestWatch:
         self._retire: Callable[[str], None] | None = None
         self._count: Callable[[], None] = lambda: None
         self._retiring = False
-        self._stall: Event | None = None
-        """Set when the event loop runs again that stood still; None if it has not stood still."""
+        self._stalls: dict[Any, Event] = {}
+        """For each event loop that stood still: set when it runs again."""
         self._all_shown_at = float("-inf")
         """When the stacks of all threads and tasks were logged last, on the clock of `time.monotonic`."""
         self._stall_told = False
@@ -196,11 +196,14 @@ class RequestWatch:
 
     def _stands_still(self, running: Running) -> bool:
         """True if the event loop of this request does not run. Logs it once, with the request that blocks it."""
-        if self._stall is not None and not self._stall.is_set():
+        known = self._stalls.pop(running.loop, None)
+        if known is not None and not known.is_set():
+            self._stalls[running.loop] = known
             return running.loop_runs(0) is not None
-        self._stall = running.loop_runs(STILL_S)
-        if self._stall is None:
+        stall = running.loop_runs(STILL_S)
+        if stall is None:
             return False
+        self._stalls[running.loop] = stall
         self._stall_told = False
         thread, request = running.holder() or (None, None)
         now_ns = time.monotonic_ns()
