@@ -18,7 +18,6 @@ import pytest
 import septet
 from septet import models
 from support.models import io_uring_refusal
-from support.tls import Authority
 
 ON_THREAD = ("threaded", "prethreaded", "poll", "epoll", "io_uring")
 
@@ -296,6 +295,8 @@ def test_supervisor_is_for_the_command() -> None:
 
 
 def test_tls(tmp_path: Path) -> None:
+    from support.tls import Authority  # the library for it lacks some Pythons, and the other tests do not need it
+
     authority = Authority(tmp_path)
     files = {"tls_certificate": str(authority.server.certificate), "tls_key": str(authority.server.key)}
     with septet.Server(hello, **files) as server:

@@ -114,10 +114,8 @@ class RequestWatch:
         self._retire: Callable[[str], None] | None = None
         self._count: Callable[[], None] = lambda: None
         self._retiring = False
-        self._stall: Event | None = None
-        """An event that is set when the event loop, which did not respond, runs again. None: the loop has responded
-        when it was last tried.
-        """
+        self._stalls: dict[Any, Event] = {}
+        """For each event loop that did not respond when it was last tried: an event that is set when it runs again."""
         self._all_shown_at = float("-inf")
         """When the stacks of all threads and tasks were logged last, on the clock of `time.monotonic`."""
         self._stall_told = False
@@ -208,11 +206,14 @@ class RequestWatch:
 
     def _stands_still(self, running: Running) -> bool:
         """True if the event loop of this request does not run. Logs it once, with the request that blocks it."""
-        if self._stall is not None and not self._stall.is_set():
+        known = self._stalls.pop(running.loop, None)
+        if known is not None and not known.is_set():
+            self._stalls[running.loop] = known
             return running.loop_runs(0) is not None
-        self._stall = running.loop_runs(STILL_S)
-        if self._stall is None:
+        stall = running.loop_runs(STILL_S)
+        if stall is None:
             return False
+        self._stalls[running.loop] = stall
         self._stall_told = False
         thread, request = running.holder() or (None, None)
         now_ns = time.monotonic_ns()
