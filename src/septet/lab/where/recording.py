@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from septet.lab.client import Load, LoadLost
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.load import Plan
 from septet.lab.load.visits import Visit
-from septet.lab.runner import plan_for, started
-from septet.lab.server import free_port
+from septet.lab.runner import LONGER, plan_for, started
+from septet.lab.server import Server, free_port
 from septet.lab.threads.reasons import Reasons
 from septet.lab.threads.states import Sample
 from septet.lab.threads.tasks import Tasks
@@ -35,19 +34,24 @@ from septet.lab.where.split import join, split
 WINDOW_S = 0.4
 WARMUP_S = 0.2
 USERS_PER_WINDOW = 400
-"""With more users than this both are longer in proportion: a request of a thousand users takes a second."""
+LONGER_MAX = 2.0
+"""With more users than USERS_PER_WINDOW both are longer in proportion, at most by this factor: a request of a thousand
+users takes a second."""
 VISITS = 20_000
 """Most requests of a run that are split."""
-LOOK_S = 0.01
+LOOK_S = 0.003
+"""Seconds between two looks at the threads, at least."""
+LOOK_SHARE = 0.1
+"""Most CPU time of the looks, as a share of a CPU: they become rarer where there are many threads."""
 THREADS_PER_LOOK = 16
-"""Threads that are looked at every LOOK_S, drawn by lot: that takes a tenth of a CPU, however many there are."""
+"""Threads that are looked at, drawn by lot if there are more."""
 NUMBERS_MAX = 4
 """Most numbers of users that are recorded; of more, the first, the last and two in between."""
 MODEL_S = 1.5
-"""Seconds that a model takes at least; with less time left none is begun."""
+"""Seconds that a model takes or so; with less time than this, nothing is recorded."""
 LIMIT_S = 40.0
 """Most seconds for one page if the time of the experiment is not limited."""
-SHARE = 0.12
+SHARE = 0.15
 """Share of a limited time (`--for`) that is kept for these runs, if that is enough for a model."""
 
 MAIN_ACCEPTS = frozenset({"threaded"})
@@ -74,23 +78,64 @@ def record(experiment: Experiment, limit_s: float, tell: Callable[[str], None], 
         return nothing("the users are on other machines, whose clocks are not ours", tell)
     if limit_s < MODEL_S:
         return nothing("there was no time left", tell)
-    end = time.monotonic() + limit_s
-    cells, longest_s = [], MODEL_S
-    lines = [list(own) for _, own in groupby(_cells(experiment), key=lambda cell: cell.label)]
-    left_out = []
+    recording = _Recording(experiment, time.monotonic() + limit_s)
     with client.Generator() as generator:
-        for own in lines:
-            begun = time.monotonic()
-            if end - begun < longest_s:
-                left_out.append(own[0].label)
-                continue
-            cells += _record_line(experiment, own, end, load or generator.load)
-            longest_s = max(longest_s, time.monotonic() - begun)
-    skipped = None
-    if left_out:
-        skipped = f"Where the time goes was not recorded of {', '.join(left_out)}: there was no time left."
+        for place, own in enumerate(recording.lines):
+            recording.record(own, len(recording.lines) - place, load or generator.load)
+    skipped = recording.skipped()
+    if skipped is not None:
         tell(skipped)
-    return {"cells": cells, "skipped": skipped}
+    return {"cells": recording.cells(), "skipped": skipped}
+
+
+class _Recording:
+    """Records one contender after the other, until `end` on the clock of `monotonic`.
+
+    The first ones show how long the others will take. If that is too long, the others have fewer numbers of users,
+    because all models at one number of users tell more than some of them at all.
+    """
+
+    def __init__(self, experiment: Experiment, end: float) -> None:
+        self._experiment = experiment
+        self._end = end
+        self._found: list[Where] = []
+        self._left_out: list[str] = []
+        self._took_s = 0.0
+        self._most = NUMBERS_MAX
+        """Most numbers of users for each of the contenders that follow."""
+        own = [cell for cell in experiment.cells() if cell.model in experiment.models]
+        labels = dict.fromkeys(cell.label for cell in own)
+        self.lines = [[cell for cell in own if cell.label == label] for label in labels]
+        """The cells of each contender."""
+
+    def record(self, line: list[Cell], remaining: int, load: Load) -> None:
+        """Record the next contender, if there is time; `remaining` is the number of those that are left, with it."""
+        begun = time.monotonic()
+        left_s = self._end - begun
+        each_s = self._took_s / len(self._found) if self._found else 0.0
+        if each_s:
+            self._most = max(1, min(self._most, int(left_s / remaining / each_s)))
+        if left_s < (each_s or MODEL_S):
+            self._left_out.append(line[0].label)
+            return
+        some = numbers(self._experiment.users, self._most)
+        cells = [cell for cell in reversed(line) if cell.users in some]
+        self._found += _record_line(self._experiment, cells, load)
+        self._took_s += time.monotonic() - begun
+
+    def _some(self) -> list[int]:
+        """The numbers of users with which all contenders were recorded."""
+        return numbers(self._experiment.users, self._most)
+
+    def cells(self) -> list[Where]:
+        return [cell for users in self._some() for cell in self._found if cell["users"] == users]
+
+    def skipped(self) -> str | None:
+        """Return a sentence about what was left out; None if nothing was."""
+        said = [f"of {', '.join(self._left_out)}"] if self._left_out else []
+        if self._some() != numbers(self._experiment.users):
+            said.append(f"with other numbers of users than {', '.join(f'{users:,}' for users in self._some())}")
+        return f"Where the time goes was not recorded {' and '.join(said)}: there was no time left." if said else None
 
 
 def nothing(why: str, tell: Callable[[str], None]) -> Where:
@@ -100,32 +145,24 @@ def nothing(why: str, tell: Callable[[str], None]) -> Where:
     return {"cells": [], "skipped": skipped}
 
 
-def _cells(experiment: Experiment) -> list[Cell]:
-    """Return the cells to record, all of one server together."""
-    some = numbers(experiment.users)
-    own = [cell for cell in experiment.cells() if cell.model in experiment.models and cell.users in some]
-    labels = list(dict.fromkeys(cell.label for cell in own))
-    return sorted(own, key=lambda cell: labels.index(cell.label))
-
-
-def numbers(users: Iterable[int]) -> list[int]:
-    """Return the numbers of users that are recorded."""
+def numbers(users: Iterable[int], most: int = NUMBERS_MAX) -> list[int]:
+    """Return the numbers of users that are recorded, at most so many; a single one is the largest."""
     known = sorted(set(users))
-    if len(known) <= NUMBERS_MAX:
+    if len(known) <= most:
         return known
     last = len(known) - 1
-    return [known[round(place * last / (NUMBERS_MAX - 1))] for place in range(NUMBERS_MAX)]
+    return [known[round(place * last / (most - 1))] for place in range(most)] if most > 1 else known[-1:]
 
 
-def _record_line(experiment: Experiment, cells: list[Cell], end: float, load: Load) -> list[Where]:
-    """Record one contender. Cells for which there is no time are left out."""
+def _record_line(experiment: Experiment, cells: list[Cell], load: Load) -> list[Where]:
+    """Record one contender."""
     output.make(experiment.out)
     with tempfile.TemporaryDirectory(prefix="spans-", dir=experiment.out) as scratch:
         log = (Path(scratch) / "spans.jsonl").absolute()
         logging = replace(experiment, serve_options=(*experiment.serve_options, "--span-log", str(log)))
         command: list[str] = []
         try:
-            visits = _visit_all(logging, cells, end, load, command)
+            visits = _visit_all(logging, cells, load, command)
         except LoadLost:
             raise
         except Failed as failure:
@@ -140,7 +177,7 @@ def _record_line(experiment: Experiment, cells: list[Cell], end: float, load: Lo
 Visited = tuple[Cell, dict[str, Any], list[Sample]]
 
 
-def _visit_all(experiment: Experiment, cells: list[Cell], end: float, load: Load, command: list[str]) -> list[Visited]:
+def _visit_all(experiment: Experiment, cells: list[Cell], load: Load, command: list[str]) -> list[Visited]:
     """Start the server of these cells, and visit it with each number of users; `command` is filled in."""
     port = free_port(experiment.host)
     command += experiment.command(cells[0], port)
@@ -148,19 +185,26 @@ def _visit_all(experiment: Experiment, cells: list[Cell], end: float, load: Load
     with ExitStack() as stack:
         server = stack.enter_context(started(experiment, Run(cells[0]), port, {}))
         for cell in cells:
-            if found and time.monotonic() > end:
-                break
             plan = _plan(experiment, cell.users, port)
-            looks = Looks(server.session, port)
-            figures = load(plan, looks.receive, experiment.scenario)
+            figures, samples = _visit(plan, server, port, experiment, load)
+            if not figures["answers"]:  # on a busy machine a short window may be no time at all
+                longer = replace(plan, duration_s=LONGER * plan.duration_s)
+                figures, samples = _visit(longer, server, port, experiment, load)
             server.check_alive()
-            found.append((cell, figures, looks.samples))
+            found.append((cell, figures, samples))
         server.stop()
     return found
 
 
+def _visit(
+    plan: Plan, server: Server, port: int, experiment: Experiment, load: Load
+) -> tuple[dict[str, Any], list[Sample]]:
+    looks = Looks(server.session, port)
+    return load(plan, looks.receive, experiment.scenario), looks.samples
+
+
 def _plan(experiment: Experiment, users: int, port: int) -> Plan:
-    longer = max(1.0, users / USERS_PER_WINDOW)
+    longer = min(LONGER_MAX, max(1.0, users / USERS_PER_WINDOW))
     return replace(
         plan_for(experiment, users, port),
         duration_s=WINDOW_S * longer,
@@ -208,8 +252,11 @@ class Looks:
 
     def _run(self) -> None:
         tasks = Tasks(self._session, Reasons(frozenset({self._port})), THREADS_PER_LOOK)
+        pause_s = 0.0
         try:
-            while not self._stopping.wait(LOOK_S * random.uniform(0.5, 1.5)):  # in no step with what it looks at
+            while not self._stopping.wait(pause_s * random.uniform(0.5, 1.5)):  # in no step with what it looks at
+                before = time.thread_time()
                 self.samples += tasks.look()
+                pause_s = max(LOOK_S, (time.thread_time() - before) / LOOK_SHARE)
         finally:
             tasks.close()
