@@ -101,6 +101,8 @@ class Plan:
     """The shortest warm-up, from when all users have arrived; it is not counted."""
     warmup_max_s: float = 0.0
     """If more than warmup_s: warm up until the rate is steady, but no longer than this."""
+    arrival_max_s: float = 30.0
+    """Seconds after which the warm-up begins, even if some users have not had a first answer; these go on trying."""
     arrivals: str = "uniform"
     """How the requests of a rate are spread: "uniform" at even intervals, "poisson" at random, as visitors come who do
     not know of each other."""

@@ -31,12 +31,14 @@ from septet.lab.threads.tasks import Tasks
 from septet.lab.trace.requests import Span, read_spans
 from septet.lab.where.split import join, split
 
-WINDOW_S = 0.4
-WARMUP_S = 0.2
+WINDOW_S = 0.35
+WARMUP_S = 0.15
 USERS_PER_WINDOW = 400
 LONGER_MAX = 2.0
 """With more users than USERS_PER_WINDOW both are longer in proportion, at most by this factor: a request of a thousand
 users takes a second."""
+ARRIVAL_MAX_S = 1.0
+"""Most seconds in which users arrive: who keep their connections wait long where a server has few threads."""
 VISITS = 20_000
 """Most requests of a run that are split."""
 LOOK_S = 0.003
@@ -105,8 +107,9 @@ class _Recording:
         """Most numbers of users for each of the contenders that follow."""
         own = [cell for cell in experiment.cells() if cell.model in experiment.models]
         labels = dict.fromkeys(cell.label for cell in own)
-        self.lines = [[cell for cell in own if cell.label == label] for label in labels]
-        """The cells of each contender."""
+        self.lines = [[cell for cell in own if cell.label == label] for label in reversed(labels)]
+        """The cells of each contender. The last model is the first: iterative, which takes longest, comes last."""
+        self._order = [*labels]
 
     def record(self, line: list[Cell], remaining: int, load: Load) -> None:
         """Record the next contender, if there is time; `remaining` is the number of those that are left, with it."""
@@ -128,11 +131,13 @@ class _Recording:
         return numbers(self._experiment.users, self._most)
 
     def cells(self) -> list[Where]:
-        return [cell for users in self._some() for cell in self._found if cell["users"] == users]
+        """Return what was recorded, in the order of the experiment's cells."""
+        known = [cell for cell in self._found if cell["users"] in self._some()]
+        return sorted(known, key=lambda cell: (cell["users"], self._order.index(_label(cell))))
 
     def skipped(self) -> str | None:
         """Return a sentence about what was left out; None if nothing was."""
-        said = [f"of {', '.join(self._left_out)}"] if self._left_out else []
+        said = [f"of {', '.join(reversed(self._left_out))}"] if self._left_out else []
         if self._some() != numbers(self._experiment.users):
             said.append(f"with other numbers of users than {', '.join(f'{users:,}' for users in self._some())}")
         return f"Where the time goes was not recorded {' and '.join(said)}: there was no time left." if said else None
@@ -210,8 +215,13 @@ def _plan(experiment: Experiment, users: int, port: int) -> Plan:
         duration_s=WINDOW_S * longer,
         warmup_s=WARMUP_S * longer,
         warmup_max_s=0.0,
+        arrival_max_s=ARRIVAL_MAX_S,
         visits=VISITS,
     )
+
+
+def _label(recorded: Where) -> str:
+    return Cell(recorded["model"], recorded["users"], tuple(recorded["setting"].items())).label
 
 
 def _about(cell: Cell) -> Where:
