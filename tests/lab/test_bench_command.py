@@ -30,6 +30,15 @@ def test_bench(tmp_path: Path, app: str) -> None:
     assert recorded["command"] == ["septet", "bench", app, *words, "--serve-option", "--server-header ''"]
     assert not undocumented(recorded)
     assert {run["verdict"] for run in recorded["runs"]} <= {"valid", "noisy"}
+    assert recorded["where"]["skipped"] is None
+    assert [(cell["model"], cell["users"]) for cell in recorded["where"]["cells"]] == [
+        ("epoll", 2),
+        ("iterative", 2),
+        ("epoll", 8),
+        ("iterative", 8),
+    ]
+    assert recorded["where"]["cells"][0]["command"][-4:-1] == ["--server-header", "", "--span-log"]
+    assert "<h2>Where the time goes</h2>" in (tmp_path / "out" / "report.html").read_text()
     assert recorded["runs"][0]["command"][-2:] == ["--server-header", ""]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "results.json",
@@ -43,11 +52,14 @@ def test_bench(tmp_path: Path, app: str) -> None:
 
 def test_bench_of_the_guestbook_over_tls_leaves_no_database(tmp_path: Path) -> None:
     words = ["--models", "epoll", "--users", "4", "--duration", "0.3", "--warmup", "0.1", "--warmup-max", "0"]
-    words += ["--keep-alive", "--repeats", "1", "--out", "out", "--tls"]
+    words += ["--keep-alive", "--repeats", "1", "--out", "out", "--tls", "--no-where"]
     result = septet("bench", *words, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert all(not path.name.startswith("guestbook") for path in (tmp_path / "out").iterdir())
-    (cell,) = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
+    recorded = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert recorded["where"] is None
+    assert "Where the time goes" not in result.stderr + (tmp_path / "out" / "report.html").read_text()
+    (cell,) = recorded["runs"]
     assert cell["load"]["errors"] == {}
     assert cell["load"]["expected_length"] > 500
     assert cell["load"]["plan"]["url"].startswith("https://127.0.0.1:")

@@ -16,6 +16,9 @@ from support.waiting import wait_until
 pytestmark = pytest.mark.timeout(300)  # pictures are drawn
 
 
+NO_TIME = "Where the time goes was not recorded: there was no time left."
+
+
 def test_bench_for_a_time(tmp_path: Path, app: str) -> None:
     """Every cell is visited, and the last words say what the report says."""
     words = ["--models", "epoll,threaded", "--users", "2", "--duration", "0.2", "--warmup", "0", "--warmup-max", "0"]
@@ -26,9 +29,29 @@ def test_bench_for_a_time(tmp_path: Path, app: str) -> None:
     assert recorded["experiment"]["for_s"] == 0.06
     assert len(recorded["runs"]) == 2
     assert not undocumented(recorded)
+    assert recorded["where"] == {"cells": [], "skipped": NO_TIME}
+    assert NO_TIME in result.stderr
     said = "Time was up with 1 of 1 pairs of neighbours open; a longer --for may decide them."
     assert said in result.stdout
     assert said in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_figures_are_complete_when_what_follows_is_interrupted(tmp_path: Path, app: str) -> None:
+    words = ["--models", "epoll,poll,threaded", "--users", "1", "--repeats", "1", "--duration", "0.2", "--out", "out"]
+    path = tmp_path / "out" / "results.json"
+    command = [sys.executable, "-m", "septet", "bench", app, *words]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: path.exists() and '"finished": "' in path.read_text(), "the runs are over")
+        wait_until(lambda: serving(app), "a server is recorded")
+        process.send_signal(signal.SIGINT)
+        output, complaints = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, complaints
+    recorded = results.read(path)
+    assert len(recorded["runs"]) == 3
+    assert recorded["where"]["skipped"] == "Where the time goes was not recorded: it was interrupted."
+    assert recorded["where"]["skipped"] in complaints
+    assert "out/report.html" in output
+    assert not serving(app)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

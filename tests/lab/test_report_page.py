@@ -19,7 +19,7 @@ from septet.lab.report.page import page as html
 from septet.lab.report.save import sections
 from septet.lab.summary import summaries
 from support.colours import contrast
-from support.made_up_results import failed, results_of, valid
+from support.made_up_results import failed, results_of, split_request, valid
 from support.needs import lacking
 
 HOSTILE = "<script>alert('label')</script>"
@@ -39,13 +39,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = [valid(model, number, rate) for model, rate in rates.items() for number in users]
     records += [failed("forking", number, SENTENCE) for number in users]
     recorded = results_of(*records, profile="seed", app=SENTENCE)
+    cells = [split_request(model, number, listen=0.3, gil=0.4) for model in rates for number in users]
+    recorded["where"] = {"cells": cells, "skipped": SENTENCE}
     recorded["runs"][0]["command"] = ["septet", "serve", SENTENCE]
     directory = tmp_path_factory.mktemp("report")
     _trace(directory / "trace")
     path = directory / "report.html"
-    cells = summaries(recorded)
-    found = sections(recorded, cells)
-    path.write_text(html([MeasuredPage(recorded, cells)], found, specifications(found), read_traces(directory)))
+    summed = summaries(recorded)
+    found = sections(recorded, summed)
+    path.write_text(html([MeasuredPage(recorded, summed)], found, specifications(found), read_traces(directory)))
     return path
 
 
@@ -134,8 +136,8 @@ def test_without_a_script(browser: Browser, report: Path, width: int) -> None:
     form = "narrow" if width < 700 else "wide"
     charts = page.locator(f"figure.chart .{form} svg")
     visible = [chart for chart in charts.all() if chart.is_visible()]
-    assert len(visible) == page.locator("section.pictures").count() == 8
-    assert all(box["width"] > 300 and box["height"] > 200 for chart in visible if (box := chart.bounding_box()))
+    assert len(visible) == page.locator("section.pictures").count() == 9
+    assert all(box["width"] > 280 and box["height"] > 200 for chart in visible if (box := chart.bounding_box()))
     assert page.locator("figure.trace img").count() == 2
     page.get_by_text("up to 1,000").first.click()
     assert page.locator("#section-1 figure.choice-2").is_visible()

@@ -7,6 +7,7 @@ from septet.lab import results
 from septet.lab.experiment import Experiment
 from septet.lab.load import Histogram
 from septet.lab.verdicts import judge
+from septet.lab.where.parts import KEYS
 
 Record = dict[str, Any]
 
@@ -71,6 +72,14 @@ def with_errors(model: str, users: int, rate: float, reason: str) -> Record:
 def failed(model: str, users: int, reason: str, repeat: int = 1) -> Record:
     record: Record = {"model": model, "users": users, "setting": {}, "repeat": repeat}
     return {**record, "verdict": "failed", "reason": reason}
+
+
+def split_request(model: str, users: int, latency_us: float = 10_000.0, **shares: float) -> Record:
+    """Where the time of a request went: these shares of it in these parts, and the rest in the application."""
+    shares = {"application": 1 - sum(shares.values()), **shares}
+    parts_us = {key: shares.get(key, 0.0) * latency_us for key in KEYS}
+    about = {"model": model, "users": users, "setting": {}, "failure": None, "command": ["septet", "serve"]}
+    return {**about, "answers": 100, "requests": 99, "latency_us": latency_us, "parts_us": parts_us, "samples": 50}
 
 
 def results_of(*records: Record, **changes: Any) -> results.Results:

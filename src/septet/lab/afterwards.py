@@ -44,7 +44,9 @@ class Afterwards:
             trace_experiment(experiment, recorded["command"], tell)
 
     def _record_where(self, experiment: Experiment, recorded: Results, tell: Tell) -> None:
-        limit_s = recording.LIMIT_S if experiment.for_s is None else left_s(experiment, recorded)
+        limit_s = recording.LIMIT_S
+        if experiment.for_s is not None:  # the last round may have taken longer than it had
+            limit_s = min(limit_s, max(left_s(experiment, recorded), self.kept_s(experiment)))
         try:
             recorded["where"] = recording.record(experiment, limit_s, tell)
         except KeyboardInterrupt:  # the figures are complete

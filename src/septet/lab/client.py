@@ -56,6 +56,8 @@ def command(plan: Plan, scenario: Path | None = None) -> list[str]:
         words += [f"--{name}", f"{seconds:g}"]
     if plan.warmup_max_s:
         words += ["--warmup-max", f"{plan.warmup_max_s:g}"]
+    if plan.arrival_max_s != Plan.arrival_max_s:
+        words += ["--arrival-max", f"{plan.arrival_max_s:g}"]
     if plan.streams:
         words += ["--streams", str(plan.streams)]
     if plan.rate is not None:

@@ -49,6 +49,20 @@ OTHERS = (  # for other servers and new models
 )
 
 
+PARTS = {
+    "listen": Style("#C1409E", "#C96FAE"),
+    "buffer": Style("#2A1466", "#9A70F5"),
+    "thread": Style("#A06B07", "#E8B000"),
+    "gil": Style("#C0182C", "#FF4B2E"),
+    "cpu": Style("#221B10", "#FFEFB8"),
+    "application": Style("#29864F", "#35C27A"),
+    "writing": Style("#0B52F0", "#8EBBFF"),
+    "other": Style("#5A5A5A", "#C8C8C8"),
+}
+"""The parts of a request's time (`septet.lab.where.parts`). Words within a bar are in the colour of the paper, so each
+has a contrast of 4.5 to it (WCAG 2.1, 1.4.3)."""
+
+
 def style_of(model: str) -> Style:
     """Return the style of a model. For the name of another server, return one of the styles in OTHERS, always the same
     one.

@@ -16,6 +16,7 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "users": (int, "simultaneous users; with a rate: the most requests under way"),
     "rate": (float, "requests due in a second (default: each user at once after the answer)"),
     "duration_s": (float, "seconds measured"),
+    "arrival_max_s": (float, "seconds after which the warm-up begins, even if some users have not arrived"),
     "warmup_s": (float, "seconds of warm-up, not counted"),
     "warmup_max_s": (float, "warm up until the rate is steady, at most this many seconds"),
     "ramp_s": (float, "seconds in which the load grows to its whole, not counted"),

@@ -89,6 +89,10 @@ class Plan:
     """If more than warmup_s: the warm-up goes on until the rate of answers is steady, but at most for so
     many seconds.
     """
+    arrival_max_s: float = 30.0
+    """Seconds after which the warm-up begins (the ramp not counted), even if some users have not had a first answer;
+    these go on trying.
+    """
     arrivals: str = "uniform"
     """How the requests of a rate are spread: "uniform" at even intervals, "poisson" at random, as visitors come who do
     not know of each other."""

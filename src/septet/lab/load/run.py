@@ -13,10 +13,6 @@ from .open_loop import OpenLoop
 from .plan import Plan
 from .visits import RecordingLoop
 
-ARRIVAL_MAX_S = 30.0
-"""Seconds after which the warm-up begins (the ramp not counted), even if some users could not connect yet; these go on
-trying.
-"""
 ARRIVAL_CHORES_NS = 1_000_000
 NEVER_NS = 1 << 62
 
@@ -106,7 +102,7 @@ def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:
     """Run the phases arrival, warm-up and window; returns True if Ctrl-C interrupted them."""
     try:
         if not start.at_once:
-            longest_s = ARRIVAL_MAX_S + plan.ramp_s
+            longest_s = plan.arrival_max_s + plan.ramp_s
             loop.run_until(clock() + int(longest_s * 1e9), loop.all_arrived, ARRIVAL_CHORES_NS)
             loop.align(start.arrived() or clock())
             notify("came", {})

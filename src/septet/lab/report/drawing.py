@@ -18,7 +18,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from septet.lab.palette import OTHERS, STYLES
+from septet.lab.palette import OTHERS, PARTS, STYLES
 
 INK, PALE, GRID = "#222222", "#666666", "#e4e4e4"
 DARK = {INK: "#e8e8e8", PALE: "#a9a9a9", GRID: "#3a3a3a", "white": "#1e1e1e"}
@@ -153,7 +153,7 @@ def png(svg: str, scale: float) -> bytes:
 
 def dark_rules(scope: str) -> str:
     """Return a style sheet with the dark colours for all within `scope` (a selector)."""
-    shades = {**DARK, **{style.colour: style.dark for style in (*STYLES.values(), *OTHERS)}}
+    shades = {**DARK, **{style.colour: style.dark for style in (*STYLES.values(), *OTHERS, *PARTS.values())}}
     return "".join(
         f"{scope} [{what}='{light}']{{{what}:{dark}}}" for light, dark in shades.items() for what in ("fill", "stroke")
     )

@@ -10,7 +10,7 @@ from septet.lab import profiles
 from septet.lab.caveats import caveats
 from septet.lab.pairs import Standings
 from septet.lab.ranking import rankings
-from septet.lab.report import bars, distribution, drawing, glance, over_users
+from septet.lab.report import bars, distribution, drawing, glance, over_users, where
 from septet.lab.report.drawing import WIDE, Frame, Picture, Section
 from septet.lab.report.findings import focus
 from septet.lab.report.glance import Page
@@ -53,8 +53,9 @@ def save_pages(
     notes = [note for each in pages for note in caveats(each.results, each.cells, "hollow")]
     for section in found:
         for picture in section.pictures:
-            # The first picture of all tells ranks, which the caveats do not concern.
-            frame = Frame(_title(picture), lines, [section.remark] if picture.name == glance.NAME else notes)
+            # Caveats are about figures of the runs, and not about ranks or where the time goes.
+            apart = picture.name == glance.NAME or picture.name.endswith(where.NAME)
+            frame = Frame(_title(picture), lines, [section.remark] if apart else notes)
             svg = drawing.svg(drawing.framed(drawn[picture.name][WIDE.name], frame))
             _save(picture, svg, directory if picture.name == first else directory / CHARTS, picture.name == first)
     path = directory / PAGE
@@ -69,7 +70,9 @@ def sections(results: Results, cells: Sequence[Summary], users: int | None = Non
     over = over_users.sections(cells, results)
     at = focus(cells) if users is None else users
     spread = distribution.section(cells, at)
-    return [*over[:1], bars.section(_ranked(results, cells, at), at), *over[1:], *([spread] if spread else [])]
+    time = where.section(results, cells)
+    first = [*over[:1], bars.section(_ranked(results, cells, at), at), *([time] if time else [])]
+    return [*first, *over[1:], *([spread] if spread else [])]
 
 
 def _sections(page: Page, users: int | None, several: bool) -> list[Section]:

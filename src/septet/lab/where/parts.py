@@ -77,8 +77,8 @@ PARTS = (
     Part(
         OTHER,
         "other",
-        "other: on its way to the user",
-        "on its way to the user",
+        "other: until the user has read it",
+        "until the user has read it",
         "what is left: from then until the load generator has read the answer",
     ),
 )
