@@ -35,8 +35,8 @@ WINDOW_S = 0.35
 WARMUP_S = 0.15
 USERS_PER_WINDOW = 400
 LONGER_MAX = 2.0
-"""With more users than USERS_PER_WINDOW, the warm-up and the recorded time (WARMUP_S, WINDOW_S) are longer in proportion
-to the number of users, at most by this factor: with a thousand users a request takes a second.
+"""With more users than USERS_PER_WINDOW, the warm-up and the recorded time (WARMUP_S, WINDOW_S) are longer in
+proportion to the number of users, at most by this factor: with a thousand users a request takes a second.
 """
 ARRIVAL_MAX_S = 1.0
 """Seconds after which the warm-up begins, even if some users have not had a first answer: a server with few threads
