@@ -1,7 +1,7 @@
-"""The access log: a line for every answer, in the format that `--access-log-format` chooses (`log_format`).
+"""The access log: a line for every answer, in the format that `--access-log-format` chooses (see `log_format`).
 
-A line is written when the answer has gone, so that it can tell status, size and durations; or when the client has left
-before that, with the status 499 if the answer had not begun, as nginx has it.
+A line is written when the whole answer has been sent, so that it can tell status, size and durations. If the client
+leaves before that, a line is written as well; its status is 499, as in nginx, if the answer had not begun.
 
 Each line is one write(2), so threads and processes may share the file, and no line is lost at a stop, however sudden.
 """
@@ -29,11 +29,13 @@ _common = formatter(COMMON)
 
 
 class LoggedAccess:
-    """An `Observer` that gives lines to the logger `septet.access`, which `--log-config` may send anywhere."""
+    """Gives a line for each answer to the logger `septet.access`, which `--log-config` may send anywhere. An
+    `Observer`: sessions call it when a request begins and when its answer or its connection has ended.
+    """
 
     def __init__(self, format: Callable[[Entry], str] = _common, exclude: Sequence[str] = ()) -> None:
-        """`exclude`: paths of requests that are not logged; a path that ends with * stands for all paths that begin
-        with it.
+        """`format`: makes the text of a line from an answer (`Entry`). `exclude`: paths of requests that are not
+        logged; a path that ends with * stands for all paths that begin with the text before the *.
         """
         self._format = format
         self._excluded = frozenset(path.encode() for path in exclude if not path.endswith("*"))
@@ -63,8 +65,8 @@ class LoggedAccess:
 
 
 class AccessLog(LoggedAccess):
-    """An `Observer` that writes lines to a file. Any thread may use it, and it goes on working in a process that is
-    forked.
+    """Writes a line for each answer to a file. Any thread may use it, and it goes on working in a process that is
+    forked. An `Observer`: sessions call it when a request begins and when its answer or its connection has ended.
     """
 
     def __init__(self, file: IO[bytes], format: Callable[[Entry], str] = _common, exclude: Sequence[str] = ()) -> None:
@@ -74,7 +76,9 @@ class AccessLog(LoggedAccess):
 
     @classmethod
     def open(cls, path: str, format: Callable[[Entry], str] = _common, exclude: Sequence[str] = ()) -> "AccessLog":
-        """Open the access log at `path`; `-` is standard output. Raises Failed if it cannot be written."""
+        """Open the access log at `path`; `-` is standard output. Raises Failed if it cannot be written. `format` and
+        `exclude` are those of `LoggedAccess`.
+        """
         try:
             if path == "-":
                 return cls(_standard_output(), format, exclude)
@@ -96,5 +100,7 @@ def _standard_output() -> IO[bytes]:
 
 
 def _open_nowait(path: str, flags: int) -> int:
-    """Open without waiting: a FIFO without a reader fails with ENXIO instead."""
+    """Open a file and return its descriptor, as the `opener` of `open`. Does not wait: for a FIFO that nobody reads it
+    raises OSError (ENXIO).
+    """
     return os.open(path, flags | os.O_NONBLOCK, 0o666)

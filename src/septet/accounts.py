@@ -25,7 +25,7 @@ _CAP_SETGID, _CAP_SETUID = 6, 7  # capabilities(7)
 
 def user_id(text: str) -> int:
     """Return the number of the user that `text` gives by name or by number. A name must be known on this machine, a
-    number need not. Raises ValueError ("must be ...").
+    number need not. Raises ValueError, whose message begins with "must be".
     """
     if _is_id(text):
         return int(text)
@@ -37,7 +37,7 @@ def user_id(text: str) -> int:
 
 def group_id(text: str) -> int:
     """Return the number of the group that `text` gives by name or by number. A name must be known on this machine, a
-    number need not. Raises ValueError ("must be ...").
+    number need not. Raises ValueError, whose message begins with "must be".
     """
     if _is_id(text):
         return int(text)
@@ -52,8 +52,8 @@ def _is_id(text: str) -> bool:
 
 
 def parse_umask(text: str) -> int:
-    """Return as a number the mask that the text of `--umask` gives in octal digits. Raises ValueError ("must be
-    ...").
+    """Return as a number the mask that the text of `--umask` gives in octal digits. Raises ValueError, whose message
+    begins with "must be".
     """
     if not re.fullmatch("(0o)?[0-7]{1,4}", text) or int(text, 8) > 0o777:
         raise ValueError(f"must be {UMASK}")
@@ -67,7 +67,7 @@ class Identity:
     uid: int
     gid: int
     groups: tuple[int, ...]
-    """All groups, `gid` among them (getgroups(2))."""
+    """The numbers of all groups that the process is to have, the primary one (`gid`) included (getgroups(2))."""
     variables: tuple[tuple[str, str], ...] = ()
     """HOME, USER and LOGNAME of the user, as a login sets them; empty if the user has no entry in passwd(5)."""
 
@@ -76,8 +76,9 @@ class Identity:
         """Return the user and groups that `--user` and `--group` name; None if neither is given.
 
         A user comes with all its groups. `--group` takes the place of the user's primary group, as in nginx; alone, it
-        leaves the user as it is and takes all other groups away. Raises ValueError ("must ...") for a user without an
-        entry in passwd(5) and without `--group`, because its group is not known.
+        leaves the user as it is and takes all other groups away. Raises ValueError, whose message begins with "must",
+        for an unknown name, and for a user without an entry in passwd(5) if `--group` is not given, because the user's
+        group is not known.
         """
         if user is None and group is None:
             return None
@@ -101,7 +102,9 @@ class Identity:
         return os.getresuid() == (self.uid,) * 3 and os.getresgid() == (self.gid,) * 3
 
     def why_not(self) -> str | None:
-        """Return why this process cannot become this user, as words that complete a sentence; None if it can."""
+        """Return why this process cannot become this user, as a clause to follow "--user is 'ada', but"; None if it
+        can.
+        """
         if self.is_ours and os.geteuid() != 0:
             return None
         wanted = (1 << _CAP_SETGID) | (1 << _CAP_SETUID if self.uid != os.geteuid() else 0)

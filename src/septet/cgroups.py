@@ -39,8 +39,9 @@ def groups(controller: str, root: Path = CGROUP, membership: Path = MEMBERSHIP) 
 
 
 def cpu_quota(root: Path = CGROUP, membership: Path = MEMBERSHIP) -> float | None:
-    """Return how much CPU time this process's groups may use, in CPUs (1.5: 1.5 s of CPU time each second); None: no
-    limit."""
+    """Return how much CPU time this process's control groups (cgroups(7)) let it use, in CPUs (1.5: 1.5 s of CPU time
+    each second); None: they set no limit.
+    """
     quotas = (_quota(group) for group in groups("cpu", root, membership))
     return min((quota for quota in quotas if quota is not None), default=None)
 
@@ -56,7 +57,9 @@ def _quota(group: Path) -> float | None:
 
 
 def memory_limits(root: Path = CGROUP, membership: Path = MEMBERSHIP) -> Iterator[tuple[int, str]]:
-    """Yield (limit in bytes, name of its file) for each memory limit of this process's groups."""
+    """Yield (limit in bytes, name of the file that has the limit) for each memory limit of this process's control
+    groups (cgroups(7)).
+    """
     for group in groups("memory", root, membership):
         for name in ("memory.max", "memory.limit_in_bytes"):
             most = number(read(group / name))

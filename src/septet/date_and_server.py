@@ -9,8 +9,9 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def http_date(seconds: float) -> str:
     """Return an instant, in seconds since 1970, as an HTTP-date (IMF-fixdate, RFC 9110 section 5.6.7). Raises
-    OverflowError, OSError or ValueError for one that no calendar has. (`email.utils` would be 9 modules at each
-    start.)"""
+    OverflowError, OSError or ValueError for an instant outside of the calendar. (This does not use `email.utils`,
+    because importing it would load 9 modules more at each start.)
+    """
     year, month, day, hour, minute, second, weekday, _, _ = gmtime(seconds)
     return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
 

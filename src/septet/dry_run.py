@@ -112,8 +112,9 @@ def _served(config: Config, site: Site) -> str:
 
 
 def _shown(config: Config, addresses: Sequence[Address]) -> str:
-    """Return the addresses as the ready line of a start shows them, with the model, the number of workers, and the user
-    if one is given.
+    """Return in words where and how the application is served, for the line that --check prints: the addresses, written
+    as in the line that a server prints when it is ready, the model, the number of workers, and the user if one is
+    given.
     """
     certified = bool(config.tls_certificate)
     at = [replace(address, tls=certified and speaks_tls(address, addresses)) for address in addresses]

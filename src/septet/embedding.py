@@ -1,9 +1,9 @@
 """Septet as a part of a program: `run` serves until a signal arrives, `Server` serves on a thread.
 
-Both take the options of `septet serve` as keywords, `limit_body=1_000_000` for `--limit-body 1000000`, and an
-application object, or "MODULE:ATTRIBUTE"; `mount` may be a dictionary of such by route, `mount={"/api": api}`. Neither
-reads SEPTET_* variables or septet.toml. At the end both restore the program's signal handlers and the state of its
-garbage collector; neither changes its logging if that is configured.
+Both take the options of `septet serve` as keywords, such as `limit_body=1_000_000` for `--limit-body 1000000`. The
+application is an object, or "MODULE:ATTRIBUTE"; `mount` may be a dictionary of applications by their routes, such as
+`mount={"/api": api}`. Neither reads SEPTET_* variables or septet.toml. At the end both restore the program's signal
+handlers and the state of its garbage collector. If the program has configured its logging, both leave that as it is.
 """
 
 import gc
@@ -40,8 +40,9 @@ STARTUP_S = 60.0
 """Seconds that `Server.__enter__` waits at most for the application's lifespan startup; then it raises Failed."""
 
 MARGIN_S = 2.0
-"""Seconds beyond `graceful_timeout` that `Server.__exit__` waits for its thread: at the time-out the model cuts the
-requests in flight, and then needs some time to end."""
+"""Seconds that `Server.__exit__` waits for its thread beyond `graceful_timeout`. At that time-out the model breaks off
+the requests that still run, whose clients get no complete answer, and then needs some time to end.
+"""
 
 
 def run(application: Any = None, /, **options: Any) -> None:
@@ -78,9 +79,10 @@ class Server:
         with septet.Server(app, model="prethreaded") as server:
             assert httpx.get(server.url).status_code == 200
 
-    It listens before `__enter__` returns, at a free port of 127.0.0.1 unless `bind` says otherwise, and has answered
-    what was in flight when `__exit__` does. Models: poll, epoll, io_uring, threaded, prethreaded; `workers` is not
-    allowed, for a program with threads cannot safely fork. Several may run at the same time. Signals are the program's.
+    When `__enter__` returns, it listens, at a free port of 127.0.0.1 unless `bind` says otherwise. When `__exit__`
+    returns, it has answered the requests that were in flight. Models: poll, epoll, io_uring, threaded, prethreaded.
+    `workers` is not allowed, because a program with threads cannot safely fork. Several servers may run at the same
+    time. Signals are left to the program.
     """
 
     def __init__(self, application: Any = None, /, **options: Any) -> None:

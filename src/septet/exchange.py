@@ -130,8 +130,10 @@ class FileRegion:
     """Offset in the file, in bytes. It grows as the region is sent, and `count` shrinks."""
     count: int
     version: tuple[int, int] | None = None
-    """Size in bytes and time of the last modification in ns. If the file no longer has them, the connection is cut, so
-    that the client does not take a mixture of two states for a file. None: no check."""
+    """Size in bytes and time of the last modification in ns, as the file had them when it was opened. If the file no
+    longer has them when a part of it is to be sent, the answer is broken off (the connection is closed; in HTTP/2 the
+    stream is reset), so that the client does not take a mixture of two states for a file. None: this is not checked.
+    """
     owner: object = None
     """An object that closes the descriptor when it is freed: all regions of the file refer to it, so that happens after
     the last one was sent. None: the application itself keeps the descriptor open.
@@ -295,11 +297,11 @@ class Exchange(Protocol):
         """True if the application has given as many bytes as the answer's Content-Length says."""
 
     def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
-        """Report that the application has given `given` bytes of content, more than the `promised` bytes of its
+        """Have it logged that the application has given `given` bytes of content, more than the `promised` bytes of its
         Content-Length.
 
         Called after the client has got its complete answer. `request` is the request that was answered: the exchange
-        object may be at the next one by now.
+        object may hold the connection's next request by now.
         """
 
     @property
@@ -313,24 +315,31 @@ class Exchange(Protocol):
         """
 
     def push(self, body: Part, last: bool) -> Want:
-        """Continue the answer with another part of its content. `last`: True if this is the last part."""
+        """Continue the answer with another part of its content. `last`: True if this is the last part. Returns what the
+        connection wants next, for the code that owns its socket.
+        """
 
     def finish(self, trailers: Fields) -> Want:
         """End an answer whose content is complete. Trailers are sent if the answer is chunked, and else dropped.
+        Returns what the connection wants next, for the code that owns its socket.
 
-        The caller has checked them (`http.head.check_trailers`).
+        The caller has checked the trailers (`http.head.check_trailers`).
         """
 
     def inform(self, status: int, fields: Fields) -> Want:
-        """Send an interim answer (1xx) before the answer, unless the client speaks HTTP/1.0. Raises ValueError for a
-        malformed field."""
+        """Send an interim answer (1xx), to be followed by the answer itself, unless the client speaks HTTP/1.0. Returns
+        what the connection wants next, for the code that owns its socket. Raises ValueError for a malformed field.
+        """
 
     @property
     def extended(self) -> bool:
         """True if the client understands interim answers and trailers: it speaks HTTP/1.1 or later."""
 
     def fail(self) -> Want:
-        """End the exchange after a failure: answer 500, or cut the connection if an answer has begun."""
+        """End the exchange after a failure: answer with an error status, usually 500. An answer that has begun is
+        broken off: the connection is closed (in HTTP/2 the stream is reset). Returns what the connection wants next,
+        for the code that owns its socket.
+        """
 
     delivery: Delivery | None
     """How a WSGI application sends its answer; None while an ASGI application has the exchange."""
@@ -339,13 +348,14 @@ class Exchange(Protocol):
 class WebSocketExchange(Exchange, Protocol):
     """An exchange whose request asks for a WebSocket.
 
-    Until `upgrade` accepts it with a 101, it may be answered like any other request. After `upgrade` all its methods
-    are about messages.
+    Until `upgrade` accepts the WebSocket, the request may be answered like any other. After `upgrade` the exchange
+    carries messages: the methods that this class adds take the place of `respond`, `push` and `finish`.
     """
 
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
-        """Accept the WebSocket: answer 101 with these fields and the subprotocol. Raises ValueError for fields that are
-        malformed or reserved.
+        """Accept the WebSocket: answer 101 (in HTTP/2: 200) with these fields and the subprotocol. Returns what the
+        connection wants next, for the code that owns its socket. Raises ValueError for fields that are malformed or
+        reserved.
         """
 
     def refused_websocket(self) -> None:
@@ -360,8 +370,9 @@ class WebSocketExchange(Exchange, Protocol):
         """
 
     def noticed(self) -> None:
-        """Called when the application is woken because there are messages, or because the WebSocket has ended. The
-        exchange then no longer reports this as news, and the connection goes on to its next want.
+        """Called when the application has been woken because there are messages, or because the WebSocket has ended.
+        Until this call the exchange asks the code that owns the socket to wake the application; from then on it does
+        not, until there is something new.
         """
 
     @property
@@ -371,20 +382,28 @@ class WebSocketExchange(Exchange, Protocol):
         """
 
     def catch_up(self) -> Want:
-        """Parse some of the frames that were left. Afterwards there may be messages, and `behind` may still be true."""
+        """Parse some of the received frames that are not parsed yet. Afterwards there may be messages, and `behind` may
+        still be true. Returns what the connection wants next, for the code that owns its socket.
+        """
 
     def next_message(self) -> str | bytes | None:
         """Return the next message of the client; None if no message has come."""
 
     @property
     def held(self) -> bool:
-        """True if nothing is read from the client, because too many messages wait for the application."""
+        """True if nothing is read from the client for now, because too many messages wait for the application, or too
+        much output for the client. When the application takes messages, it calls `resume`.
+        """
 
     def resume(self) -> Want:
-        """Called when the application has taken messages: read from the client again if there is room for more."""
+        """Called when the application has taken messages: read from the client again if there is room for more. Returns
+        what the connection wants next, for the code that owns its socket.
+        """
 
     def send_message(self, message: str | bytes) -> Want:
-        """Send a message to the client. Raises ClientGone if the WebSocket has ended."""
+        """Send a message to the client. Returns what the connection wants next, for the code that owns its socket.
+        Raises ClientGone if the WebSocket has ended.
+        """
 
     def awaits_room(self) -> bool:
         """True if output waits for the client to read it. When it has been sent, the code that owns the socket wakes
@@ -392,12 +411,14 @@ class WebSocketExchange(Exchange, Protocol):
         """
 
     def close_websocket(self, code: int, reason: str) -> Want:
-        """Send a Close frame with this code and reason, and wait for the client's Close frame. Raises ValueError for a
-        code or a reason that cannot be sent.
+        """Send a Close frame with this code and reason. Returns at once what the connection wants next; the WebSocket
+        ends when the client's Close frame has come. Raises ValueError for a code or a reason that cannot be sent.
         """
 
     def detach(self) -> Want:
-        """Called when the application has ended: messages that still come are discarded."""
+        """Called when the application has ended: messages that still come are discarded. Returns what the connection
+        wants next, for the code that owns its socket.
+        """
 
 
 class ProtocolError(Exception):

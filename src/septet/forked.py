@@ -29,11 +29,15 @@ from typing import Any, NoReturn, Protocol
 from weakref import WeakSet
 
 by_application = False
-"""True if this process was forked by the application of a server."""
+"""True if this process was forked by the application of a server. Such a process must not act as the server: where the
+application comes back into the server's code, the process ends (`exit_child`).
+"""
 
 copied = False
-"""True if the application has forked this process: a child may have copies of descriptors that it did not close, such
-as a socket that was accepted at that moment."""
+"""True once the application has forked a child from this process. The child may have copies of descriptors that it did
+not close, such as a socket that was accepted at that moment. From then on `release` shuts a connection down before it
+closes the socket, so that the client sees the end.
+"""
 
 _is_server = False
 """True if this process serves, or loads an application to serve it. Forks of other processes are none of our concern.
@@ -91,7 +95,9 @@ def is_ours(number: int, handler: object) -> bool:
 
 
 def reset_signal_handler(number: int) -> None:
-    """Set the default again, unless the application has set a handler of its own."""
+    """Give a signal its default action again, in place of the handler that `set_signal_handler` has set. If the
+    application has set a handler of its own since, that is left alone.
+    """
     handler = _handlers.pop(number, None)
     if handler is not None and _signal.getsignal(number) is handler:
         _signal.signal(number, SIG_DFL)

@@ -23,14 +23,17 @@ def is_free_threaded() -> bool:
 
 
 def has_gil() -> bool:
-    """Return whether one thread of this process runs at a time, because of a global lock. May change from False to
-    True when a module is imported."""
+    """Return whether only one thread of this process can run at a time, because there is a global lock. This may change
+    from False to True when an extension module is imported.
+    """
     enabled: Any = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
     return enabled is None or bool(enabled())
 
 
 def gil_state() -> str:
-    """Return what this Python does with its global lock, as words that complete "This Python"."""
+    """Return what this Python does with its global lock as a part of a sentence that begins with "This Python", such as
+    "runs without a global lock (the GIL): ..."
+    """
     if not is_free_threaded():
         return "has a global lock (the GIL): one thread of a process runs at a time"
     if not has_gil():
@@ -39,11 +42,11 @@ def gil_state() -> str:
 
 
 def warn_if_gil_is_turned_on() -> None:
-    """Have a warning logged, once, if an extension module that is imported from now on turns the global lock on.
+    """Log a warning, once, if an extension module that is imported from now on turns the global lock on.
 
-    Does nothing if the lock is on already: for this build of Python it always is, or the user has asked for it
-    (PYTHON_GIL=1). CPython's own warning of it is suppressed, because one is enough. For a process that does nothing
-    else than serve: it changes `importlib`'s loader of extensions.
+    Does nothing if the lock is on already: in a usual build of Python it always is, and in a free-threaded one the user
+    may have asked for it (PYTHON_GIL=1). CPython's own warning is suppressed, because one is enough. To be called only
+    in a process of the server, because it replaces a method of `importlib`'s loader of extension modules.
     """
     if has_gil():
         return

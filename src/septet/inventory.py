@@ -41,13 +41,14 @@ def description(name: str) -> str:
 
 
 def takes(name: str) -> tuple[str, ...]:
-    """Return which of the options "workers" and "threads" the model uses: its TAKES."""
+    """Return which of the options "workers" and "threads" the model uses, as the constant TAKES of its module says."""
     return cast("tuple[str, ...]", _literal(name, "TAKES", ("workers",)))
 
 
 def concurrency(name: str) -> str:
-    """Return in what the model runs several requests at once: "threads", "processes" or "interpreters"; "" if it runs
-    one at a time."""
+    """Return what the model runs several requests at once in: "threads", "processes" or "interpreters". Returns "" if
+    it runs one request after the other.
+    """
     return cast(str, _literal(name, "CONCURRENCY", ""))
 
 

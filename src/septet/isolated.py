@@ -1,17 +1,18 @@
-"""A service in an interpreter beside the main one of its process: what goes in, as data, and what is made of it there.
+"""Makes a service in an interpreter beside the main one of its process, from data that the main interpreter hands over.
 
-Two interpreters of a process share no object. What one is to know of the other must be plain data, and what both are to
-use must be the kernel's or raw memory. So the main interpreter hands over
+Two interpreters of a process share no object. What one tells the other must be plain data, and what both use must be an
+object of the kernel (a descriptor) or raw memory. So the main interpreter hands over
 
     bytes            the configuration, and the numbers of descriptors: copies of the listening sockets, one end of a
                      pair of sockets, the table of metrics
-    two memoryviews  the arrays in which requests in flight and waiting threads are counted, the same memory
+    two memoryviews  the shared memory of two arrays, in which requests in flight and waiting threads are counted
 
 and the other one loads the application anew and makes listeners, rules and logs of its own. Through the pair of sockets
-orders come in, one byte each, and reports go out, lines of JSON as those of a generation (`processes.generation`).
+it receives orders, one byte each, and sends reports, which are lines of JSON like those of a generation
+(`processes.generation`).
 
-What belongs to the process, and not to an interpreter: signals, which only the main interpreter handles; fork(2), which
-is not allowed in any other; the working directory and the environment, which all of them share.
+Some things belong to the process, and not to an interpreter: signals, which only the main interpreter handles; fork(2),
+which is not allowed in any other; the working directory and the environment, which all interpreters share.
 """
 
 import atexit
@@ -49,7 +50,9 @@ STOP, DRAIN, REOPEN = b"S", b"D", b"R"
 """Orders to an interpreter: to stop, to drain (see `processes.orders`), and to open its log files anew."""
 
 _REFUSED = re.compile(r"module (\S+) does not support loading in subinterpreters")
-"""What ImportError says of an extension module that may only be loaded in the main interpreter (PEP 684)."""
+"""The pattern of the ImportError for an extension module that may only be loaded in the main interpreter (PEP 684); its
+group is the name of the module.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,25 +74,28 @@ class _Handover:
     """
     lock: int
     token: int
-    """The eventfd(2) that one interpreter of the process can hold at a time, as a lock; see `in_flight.Shared.token`.
+    """Descriptor of the eventfd(2) that only one interpreter of the process can hold at a time, as a lock; see
+    `in_flight.Shared.token`.
     """
     table: int
     """Descriptor of the table of metrics; -1 if there is none."""
     row: int
     counts: bool
-    """True if the table of metrics counts requests and connections, too; False if it only shows that processes are not
-    stuck.
+    """True if requests and connections are counted in the table of metrics, too; False if each process only records
+    there, regularly, that it is not stuck.
     """
     can_retire: bool
-    """True if there is a supervisor that can replace this process, so that the interpreter may ask for that."""
+    """True if a supervisor can replace this process, so that the interpreter may ask to have it replaced."""
     arguments: tuple[str, ...]
     """`sys.argv`, which some applications read when they are imported."""
 
 
 def handover(service: Service, config: Config, number: int, channel: int) -> tuple[bytes, Shared]:
-    """Return what interpreter `number` (from 0) is given to serve what `service` describes: bytes, and the memory that
-    they share. config: as `config_of_one` returns it. channel: a descriptor, which from now on is the interpreter's.
-    Raises OSError.
+    """Return what an interpreter is given so that it can serve what `service` describes: data as bytes, and the memory
+    that it shares with the main interpreter. Raises OSError.
+
+    `config`: as `config_of_one` returns it. `number`: the interpreter's number, from 0. `channel`: the descriptor of
+    its end of the pair of sockets for orders and reports, which belongs to that interpreter from now on.
     """
     shared = service.in_flight.lend()
     monitor = service.monitor
@@ -148,8 +154,8 @@ class Channel:
 
 
 class IsolatedStop(Stop):
-    """The order to stop in an interpreter that handles no signals. If requests are cut, it reports this to the main
-    interpreter, which logs it.
+    """The order to stop in an interpreter that handles no signals. If the time for stopping is up while requests are in
+    flight, these are broken off, and this object reports that to the main interpreter, which logs it.
     """
 
     def __init__(self, report: Report) -> None:
@@ -161,9 +167,9 @@ class IsolatedStop(Stop):
 
 
 def serve(data: bytes, in_flight: memoryview, waiting: memoryview, run: Callable[[Service], None]) -> None:
-    """The whole life of an interpreter: make a service from `data` and the two arrays in shared memory, which
-    `handover` has prepared, and call `run` with it, which serves until the order to stop. If the service cannot start,
-    report why.
+    """Serve in this interpreter until the order to stop: make a service from `data` and from the two arrays in shared
+    memory, all of which `handover` has prepared, and call `run` with the service. If the service cannot start, report
+    the reason to the main interpreter.
     """
     given: _Handover = pickle.loads(data)
     channel = Channel(given.channel)
@@ -229,7 +235,8 @@ def explained(error: SeptetError) -> SeptetError:
 
 def _end_application() -> None:
     """Do what Python does at the end of a program, in an interpreter that has served: wait for the application's
-    threads (THREADS_S at most), and call its functions of atexit. Does not raise.
+    threads, for at most THREADS_S seconds, and call the functions that the application has registered with `atexit`.
+    Does not raise.
     """
     shutdown: Any = threading._shutdown  # type: ignore[attr-defined]
     with suppress(RuntimeError):

@@ -18,7 +18,7 @@ def configure(level: str, format: str = "text", file: str | None = None) -> None
     """Send the log records of `septet` and of its applications, of this level and above, to standard error.
 
     `format`: "text" or "json". `file`: a configuration for `logging.config.dictConfig`, in TOML or JSON, that is
-    applied after this; its handlers and loggers replace these. Raises UsageError.
+    applied after this; its handlers and loggers replace these. Raises UsageError if the file cannot be read or applied.
     """
     handler = _Handler(sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else logging.Formatter(TEXT))

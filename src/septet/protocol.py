@@ -72,14 +72,17 @@ class Phase(NamedTuple):
     """What happens at the deadline. True: the client is answered 408. False: the connection is closed without an
     answer."""
     paced: bool = False
-    """True: bytes that are moved extend the deadline, see `session.phases.Pace`. False: the time-out counts from the
-    beginning of the phase."""
+    """True: bytes that are received or sent extend the deadline, as `session.phases.Pace` computes. False: the time-out
+    counts from the beginning of the phase.
+    """
     idle: bool = False
-    """True if no byte of a request was received: the connection may be closed at any time, when the server stops or
-    when other clients need the thread."""
+    """True if no byte of a request was received. Then the server may close the connection at any time: when it stops,
+    or when other clients need the thread that serves this one.
+    """
     interruptible: bool = False
-    """True if no request is in flight, though the client may have begun to send one: a server that stops gives it
-    `rules.STOPPING_S` at most."""
+    """True if no request is in flight, though the client may have begun to send one. When the server stops, the client
+    is waited for in this phase for `rules.STOPPING_S` seconds at most.
+    """
 
 
 class ServerExchange(Exchange, Protocol):
@@ -88,14 +91,18 @@ class ServerExchange(Exchange, Protocol):
     """
 
     observer_state: Any
-    """Anything that a `rules.Observer` keeps between its calls `began` and `ended` for this exchange; the server does
-    not read it.
+    """A value that a `rules.Observer` stores when its `began` is called for this exchange, and reads when its `ended`
+    is called; the server itself does not read it.
     """
 
     file: FileRegion | None
-    """A part of a file, to be sent after the connection's `output`; None if there is none."""
+    """A part of a file that is to be sent to the client once all of the connection's `output` has been sent; None if
+    there is none.
+    """
     later: deque[bytes | bytearray | FileRegion] | None
-    """Output that follows `output` and `file`, in order; None if there is none."""
+    """Bytes and parts of files that are to be sent to the client once `output` and `file` have been sent, in this
+    order; None if nothing is to follow.
+    """
 
     @property
     def in_memory(self) -> int:
@@ -120,7 +127,8 @@ class ServerExchange(Exchange, Protocol):
 
 class ServerProtocol(Protocol):
     """One client's connection, as the code that owns its socket and moves its bytes (the carrier) sees it. Methods that
-    return a Want return what the connection wants next.
+    return a Want return what the connection wants of the carrier next: to receive, to send, to run the application, or
+    to close.
     """
 
     @property
@@ -136,7 +144,9 @@ class ServerProtocol(Protocol):
 
     @property
     def file(self) -> FileRegion | None:
-        """A part of a file, to be sent after `output`; None if there is none."""
+        """A part of a file that is to be sent to the client once all of `output` has been sent; None if there
+        is none.
+        """
 
     @property
     def reads_files(self) -> bool:
@@ -159,12 +169,16 @@ class ServerProtocol(Protocol):
 
     @property
     def exchange(self) -> ServerExchange:
-        """The exchange for which the application is to be run; read it at RUN."""
+        """The request and answer for which the carrier is to run the application. It is read when the
+        connection wants RUN.
+        """
 
     def take_turn(self) -> ServerExchange:
-        """Return the exchange whose turn it is, and go on to the next want. To be called at TURN. An exchange has its
-        first turn when the application is to be called for it, and others when something has come for which the
-        application may wait: content, room for output, or the end."""
+        """Return the exchange whose application the carrier must call or wake now, and go on to what the connection
+        wants next. To be called when the connection wants TURN. The first time an exchange is returned, its application
+        is to be called; after that it is to be woken, because content, room for output or the end has come, for which
+        it may wait.
+        """
 
     @property
     def gone(self) -> bool:
@@ -186,45 +200,55 @@ class ServerProtocol(Protocol):
 
     @property
     def yields(self) -> bool:
-        """Read at RUN while other clients wait for this thread: True if the connection may be closed after the answer
-        to the present request, to free the thread for them. False for a WebSocket, which would end as soon as it is
-        open; and for HTTP/2, whose clients expect the connection to stay, until it has served some requests.
+        """True if the connection may be closed after the answer to the present request, because other clients wait for
+        the thread that serves this one. The carrier reads it when the connection wants RUN. It is False for a
+        WebSocket, which would end as soon as it is open. For HTTP/2 it is False until the connection has served some
+        requests, because clients expect it to stay.
         """
 
     @property
     def may_have_unread_input(self) -> bool:
-        """True at CLOSE when we, not the client, decided to close: call `receive` once more first. Closing with unread
-        data makes the kernel send RST, which can destroy our last answer."""
+        """True if the connection is to be closed because the server decided so, not the client. The carrier reads it
+        when the connection wants CLOSE, and then receives once more before it closes: closing with unread data makes
+        the kernel send RST, which can destroy the last answer.
+        """
 
     def receive(self, data: bytes) -> Want:
         """Take the bytes that the client sent, in any phase; `b""` means that it sends no more (recv(2) returned 0)."""
 
     def wrote(self, count: int) -> Want:
         """Report that `count` bytes were sent: of `output`, or of `file` if `output` is empty. 0 bytes of a file mean
-        that the file has become shorter; the connection is cut then."""
+        that the file has become shorter; then the connection is closed in the middle of the answer.
+        """
 
     def read_file(self, data: bytes) -> Want:
-        """Take the next bytes of `file`, if `reads_files`. `b""` means that the file has changed or become shorter; the
-        protocol logs that, and cuts the answer."""
+        """Take the next bytes of `file`, which the carrier has read because `reads_files` is True. `b""` means that the
+        file has changed or become shorter; the protocol logs that, and ends the answer before it is complete.
+        """
 
     def deadline(self, now: float) -> float | None:
         """Return the instant at which the phase's time is up, in seconds on the clock of `now`; None if it has no
         time-out. The first call in a phase starts its time."""
 
     def waited(self, now: float) -> None:
-        """Report that a wait bounded by `deadline` has ended with an event. Called by threads that wait for one client
-        alone, so that all of the wait counts against the client; see `session.phases.Pace`.
+        """Report that the carrier has waited for this client, until the deadline at most, and that the wait has ended
+        because the client has sent or taken something. Called by threads that wait for one client alone, so that all of
+        the wait counts against the client; see `session.phases.Pace`.
         """
 
     def expire(self) -> Want:
-        """Report that the deadline has passed: the protocol answers (408), or closes the connection."""
+        """Report that the deadline has passed. The protocol answers 408 if the client has not sent a request in time;
+        else it closes the connection, or does what its kind of connection requires, such as to send a ping.
+        """
 
     def stop(self) -> Want:
         """Take no further request: close now if no request is in flight, else after the answer."""
 
     def drain(self) -> Want:
-        """Like `stop`, but no connection ends before an answer has said so, or before it has been idle for a moment
-        (`rules.DRAINING_S`). For a process whose successor serves already."""
+        """Take no further request once the client has been told in an answer that the connection ends; an idle
+        connection is closed after `rules.DRAINING_S` seconds. Called in a process whose successor, a newer process,
+        serves new clients already.
+        """
 
     def lose(self) -> Want:
         """Report that the client cannot be reached any more: a send or receive has failed. Drops all output."""

@@ -1,4 +1,6 @@
-"""What all sessions of a server share: limits, deadlines, and the objects that they ask and report to."""
+"""What all sessions (one for each client connection) of a server share: limits, deadlines, and the objects that
+sessions ask and report to.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,9 +35,13 @@ class Timeouts:
     """Seconds in which the client must take queued output. Bytes sent extend the deadline; see `rate`."""
     linger: float = 2.0
     ping: float = 20.0
-    """Seconds without a message after which a WebSocket's client is sent a ping; 0: never."""
+    """Seconds in which nothing has come from a WebSocket's client, after which the client is sent a ping; 0: no ping is
+    ever sent.
+    """
     pong: float = 20.0
-    """Seconds in which a WebSocket's client must answer a ping; then the connection is closed."""
+    """Seconds after a ping in which something must come from a WebSocket's client; if nothing comes, the
+    connection is closed.
+    """
     handshake: float = 10.0
     """Seconds in which a client must complete the TLS handshake, counted from when it was accepted."""
     rate: int = 0
@@ -59,7 +65,9 @@ class Observer(Protocol):
         """
 
     def closed(self, exchange: Any) -> None:
-        """Called when the connection has ended. If `began` was called and `ended` was not, the answer is incomplete."""
+        """Called when the connection of `exchange` has ended; over HTTP/2, only if the exchange's answer was not sent
+        to its end. If `began` was called for the exchange and `ended` was not, the answer is incomplete.
+        """
 
 
 class Traffic(Protocol):
@@ -102,20 +110,26 @@ class Traffic(Protocol):
         """Count a message that the application has sent."""
 
     def bytes_received(self, count: int) -> None:
-        """Add to the bytes received on WebSockets."""
+        """Add `count` to the number of bytes received on WebSockets."""
 
     def bytes_sent(self, count: int) -> None:
-        """Add to the bytes sent on WebSockets."""
+        """Add `count` to the number of bytes sent on WebSockets."""
 
 
 class Upgrade(Protocol):
     """Turns a connection of HTTP/1.1 (RFC 9110 section 7.8), or a stream of HTTP/2, into a WebSocket."""
 
     def open(self, session: Any, subprotocol: str | None, fields: Fields) -> Want:
-        """Answer the session's request 101 with these fields. From then on the session is a WebSocket."""
+        """Turn a connection of HTTP/1.1 into a WebSocket: answer the session's request with status 101 and the header
+        fields `fields`. `subprotocol`: the one that the application has chosen; None: none. Returns what the connection
+        wants next.
+        """
 
     def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
-        """Accept a WebSocket on a stream of HTTP/2: answer 200 (RFC 8441) with these fields."""
+        """Turn a stream of HTTP/2 into a WebSocket: answer its request with status 200 (RFC 8441) and the header fields
+        `fields`. `subprotocol`: the one that the application has chosen; None: none. Returns what the connection wants
+        next.
+        """
 
 
 class Admission(Protocol):
@@ -179,9 +193,13 @@ class Rules:
     """Called with a request that has untrusted fields, and its peer's address ("" if unknown). Returns the request with
     those fields that the application may see; raises ProtocolError(400). None: untrusted fields are removed."""
     identify: Callable[[Request, str], tuple[Request, str]] | None = None
-    """Called with a request and its peer's address. Returns the request with an id in a header field, and the id."""
+    """Called with a request and its peer's address. Returns the request with an id in a header field, and the id. None:
+    requests get no ids.
+    """
     more_fields: Callable[[Any], Fields] | None = None
-    """Called with an exchange whose answer begins. Returns header fields to add to the answer."""
+    """Called with an exchange (a request and its answer) when its answer begins. Returns header fields to add to the
+    answer. None: nothing is added.
+    """
     clock: Callable[[], int] = int
     """Returns nanoseconds of CLOCK_MONOTONIC, by which sessions note when a client was accepted, when the application
     was called and when it had answered. The default always returns 0, for servers that need none of these times.

@@ -144,8 +144,9 @@ def opened(
 
 
 def _exit_if_forked_by_application(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-    """End this process if the application has forked it while it was loaded or served, and it has returned into our
-    code. The arguments are those of `__exit__`."""
+    """End this process if it is a child that the application has forked. Such a child must run the application's code
+    only; here it has come back from there into the server's code. The arguments are those of `__exit__`.
+    """
     if forked.by_application:
         forked.exit_child(error)
 
@@ -222,8 +223,9 @@ def run(
 
 
 def _beat_for(manager: ServiceManager, monitor: Monitor, config: Config) -> None:
-    """Have the service manager told regularly that this process, which has no supervisor, is alive. Under forking
-    nothing in this process could tell whether it is: then turn the manager's watchdog off.
+    """Have the service manager (systemd) told regularly that this process, which has no supervisor, is alive. With the
+    model forking, this process only forks one child for each client and cannot know whether they make progress: then
+    the manager is told to watch it no more.
     """
     if manager.watchdog_s and config.model == "forking":
         log.warning("WATCHDOG_USEC has no effect with forking and --no-supervisor: its first process only forks")
@@ -235,7 +237,8 @@ def _beat_for(manager: ServiceManager, monitor: Monitor, config: Config) -> None
 
 class SupervisedServer:
     """Runs `septet serve` with a supervisor. Each load of the configuration and the application makes a *generation*, a
-    process that serves or has workers; this class makes the plan by which each generation is made and serves.
+    process that serves or has workers; this class makes the `Plan` of each generation, which says what its process runs
+    and which time-outs it has.
 
     `again`: reads the configuration again. `manager`: the service manager (systemd), which is told when the server
     starts, reloads and stops. For the main thread of the supervisor.
@@ -278,9 +281,10 @@ class SupervisedServer:
                 self._console.close()
 
     def _plan_to_go_on(self, config: Config, handed: list[dict[str, Any]]) -> Plan:
-        """Return the first plan of a program that has replaced another in the same process (USR2). `handed`: the
-        listeners of the previous program, as it has described them. An error is logged and not raised, because the
-        generations of the previous program must go on; then the plan is for the addresses of these listeners.
+        """Return the plan (what its process runs) of the first generation of a program that has replaced another in the
+        same process (USR2). `handed`: the listeners of the previous program, as it has described them. An error is
+        logged and not raised, because the generations of the previous program must go on; then the plan is for the
+        addresses of these listeners.
         """
         self._announced = self._listeners.adopt(handed)
         try:
@@ -297,8 +301,8 @@ class SupervisedServer:
         return self._plan(resolved.config)
 
     def _plan(self, config: Config) -> Plan:
-        """Return the plan of a generation with this configuration, and open the listeners that it needs. Raises
-        UsageError and Failed.
+        """Return the plan of a generation with this configuration: what its process runs, and within which time-outs.
+        Opens the listeners that the generation needs. Raises UsageError and Failed.
         """
         config = prepared(config)
         set_umask(config)
@@ -353,7 +357,9 @@ def _watched(config: Config) -> Watched | None:
 
 
 def _speak_tls(config: Config, listeners: tuple[Listener, ...], certificates: Certificates | None) -> None:
-    """Mark the listeners at which the configuration asks for TLS."""
+    """Give `certificates` to those listeners at which the configuration asks for TLS, so that their clients must speak
+    TLS; the other listeners get None.
+    """
     addresses = [parse_address(text) for text in config.bind]
     for listener, address in zip(listeners, addresses, strict=True):
         spoken = certificates is not None and speaks_tls(address, addresses)

@@ -67,7 +67,9 @@ class Service:
     rules: Rules
     """Limits and time-outs for all sessions, and the objects that they report to."""
     stop: Stop
-    """The order to stop, which the model must include in every wait."""
+    """The order to stop. It has a descriptor that becomes readable when the order comes; the model includes it
+    in every wait.
+    """
     ready: Callable[[int], None]
     """Called once by the model, with the number of processes that serve, when they are about to accept clients."""
     serves: Callable[[], None] = lambda: None
@@ -79,7 +81,7 @@ class Service:
     loops: int = 1
     """The value of `--loops`: the number of event loops of each process, in models that have them."""
     most_workers: int | None = None
-    """The end of the range that `--workers` gives; None if it is not a range."""
+    """The largest number of workers that `--workers` allows, if it is a range; None if it is not."""
     graceful_timeout: float = 30.0
     worker_timeout: float = 0.0
     in_flight: InFlight = field(default_factory=InFlight)
@@ -138,7 +140,7 @@ class Service:
         `monitor`: the supervisor's table of metrics, if there is one. `retire`: called with a reason to have this
         process replaced; None if there is no supervisor. `watched`: True if the service manager watches whether the
         server is alive. `serves`: called by the parent of several workers when the first of them accepts clients.
-        `in_flight`: counts over all processes that exist already; None: new ones are made.
+        `in_flight`: the counts of requests in flight to use, if they were made before; None: new ones are made.
         """
         if monitor is None or (monitor.requests is None and most_workers(config.workers or 0) > (config.workers or 0)):
             monitor = monitor_for(config, watched)
@@ -207,7 +209,9 @@ class Service:
     def for_worker(
         self, stop: Stop, ready: Callable[[int], None], workers: int, retire: Callable[[str], None]
     ) -> "Service":
-        """Return a copy of this service for one of `workers` processes, with its own `stop` and `ready`."""
+        """Return a copy of this service for one of `workers` processes. `stop`: its order to stop. `ready`: called when
+        it is about to accept clients. `retire`: called with a reason to have this worker replaced.
+        """
         return replace(self, stop=stop, ready=ready, workers=workers, retire=retire)
 
     @property

@@ -206,8 +206,8 @@ def _asgi(config: Config, called: str, name: str, application: Any, prefix: Pref
 
 
 def notes(config: Config) -> bool:
-    """True if an option needs sessions to note when clients are accepted, and when applications are called and have
-    answered, or to change heads of answers.
+    """True if an option of `config` needs sessions that do more than usual: that note when clients are accepted and
+    when applications are called and have answered, or that change the heads of requests or answers.
     """
     logged = fields_of(config.access_log_format) if config.access_log else set()
     of_answers = any(name.startswith("response:") for name in logged)
@@ -241,5 +241,5 @@ def _lacking_library() -> str:
 
 
 def name_of(application: Any) -> str:
-    """Return how messages call an application object."""
+    """Return the name by which messages of the server call an application object."""
     return getattr(application, "__qualname__", type(application).__qualname__)

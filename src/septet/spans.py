@@ -115,9 +115,9 @@ class SpanLog:
         return self._around_asgi(application) if kind == "asgi" else self._around_wsgi(application)
 
     def _around_asgi(self, application: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
-        """Wrap an ASGI application, to log the intervals in which it runs for a request. They are written when it ends,
-        and before that MOST_TURNS at a time, for WebSockets and streams that go on for days; those of its lifespan are
-        not.
+        """Wrap an ASGI application, to log the intervals in which it runs for a request. They are written when the
+        request ends, and before that whenever there are MOST_TURNS, for WebSockets and streams that go on for days. The
+        intervals of the application's lifespan are not logged.
         """
 
         async def traced(scope: Any, receive: Any, send: Any) -> None:

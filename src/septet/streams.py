@@ -54,7 +54,9 @@ class Sink:
         line end."""
 
     def reopen_at_usr1(self, path: str) -> None:
-        """Have `reopen_log_files` open the file at `path` anew under this descriptor, if it is a regular file."""
+        """Note that this sink writes to the log file at `path`: at the signal USR1 the file is opened anew under the
+        same descriptor (`reopen_log_files`), since it may have been renamed. Does nothing if it is not a regular file.
+        """
         if stat.S_ISREG(os.fstat(self.descriptor).st_mode):
             _log_files[self] = os.path.abspath(path)
 

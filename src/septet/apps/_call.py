@@ -20,8 +20,9 @@ endless application would run for ever.
 """
 
 PART_BYTES = 64
-"""Bytes that are added to the size of each part when surplus parts are counted against SURPLUS_BYTES. Without them an
-application that endlessly gives empty parts would never reach that bound.
+"""Bytes that are added to the size of each part that an application gives after the end of its answer, when these parts
+are counted against SURPLUS_BYTES. Without them an application that endlessly gives empty parts would never reach that
+bound.
 """
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -138,10 +139,10 @@ class Call:
         return self.head
 
     def response(self, iterable: Iterable[bytes]) -> Response:
-        """Make the answer from the application's iterable, up to its first part that is not empty.
+        """Return the answer that the application's iterable gives: the head, the first part that is not empty, and an
+        iterator of the parts after it. The application may change the status until it has given that first part.
 
-        Until then the application may still change the status. Raises what the application raises, after closing the
-        iterable.
+        Raises what the application raises, after closing the iterable.
         """
         parts = IterableParts(self, getattr(iterable, "close", None))
         try:
@@ -193,8 +194,8 @@ def _is_single(iterable: Iterable[bytes]) -> bool:
 
 
 class IterableParts:
-    """The parts of an application's iterable that follow the first, as a `ResponseParts`. `close` closes the iterable,
-    only once even if it is called again.
+    """The parts of an application's iterable that follow the first, as a `ResponseParts`: the server takes one after
+    the other and sends it. `close` closes the iterable, only once even if it is called again.
     """
 
     __slots__ = ("_call", "_close", "iterator", "whole")
@@ -239,8 +240,8 @@ class FileWrapper:
         return block
 
     def response(self, parts: IterableParts, head: ResponseHead) -> Response | None:
-        """Return the answer whose content is the file from its position to its end, sent by sendfile(2). None if it is
-        not a regular file.
+        """Return the answer whose content is the file from its position to its end, but no more bytes than
+        Content-Length says, sent by sendfile(2). None if the file cannot be sent in this way, but must be read.
         """
         region = region_of_rest(self.filelike)
         if region is None:

@@ -6,7 +6,8 @@ calls `wake()`.
 
 The parts that an application sends without waiting for anything in between are buffered, and sent together when it
 waits: a stream whose parts are ready costs one send(2), and no part waits for one that is not ready. Before the
-application's first wait the channel is *corked*: it does not call the carrier, which moves all bytes at once after it.
+application's first wait the channel is *corked*: it does not call the carrier. At that wait, the code that started the
+application has all bytes sent at once.
 """
 
 import asyncio
@@ -87,16 +88,22 @@ class Channel:
         """
         self._all_read = False
         self._half_closed_at: float | None = None
-        """When `receive` noticed that the client sends no more, on the loop's clock (seconds)."""
+        """When `receive` first found that the client has half-closed its connection (it sends no more), in seconds on
+        the loop's clock; None before that.
+        """
         self._waiters: list[asyncio.Future[None]] | None = None
         self._corked = True
         """True until the application waits for the first time. While it is True the channel does not call the carrier;
         the code that started the application then calls `uncork`.
         """
         self.answered = False
-        """True once the answer is complete: the exchange may be at the next request, and is not used any more."""
+        """True once the answer is complete. The channel then no longer uses the exchange, which may hold the
+        connection's next request already.
+        """
         self.disconnect_received = False
-        """True if the application received `http.disconnect` before its answer was complete."""
+        """True if the application received `http.disconnect` before its answer was complete. If it then raises, or ends
+        without a whole answer, this is not logged as an error.
+        """
 
     def uncork(self) -> None:
         """Give the exchange what is buffered; the caller then has the exchange's output sent. Called when the
@@ -108,8 +115,9 @@ class Channel:
             self._push_buffered()
 
     def fail(self) -> None:
-        """End the answer after a failure of the application: with 500 if no answer has begun, else by cutting the
-        connection after what was sent before.
+        """End the answer after a failure of the application: with an error status, usually 500, if no answer has begun.
+        Else what the application has given so far is sent, and the answer is broken off: the connection is closed (in
+        HTTP/2 the stream is reset).
         """
         if self._buffered and not self._exchange.lost:
             self._carrier.drive(self._push_buffered())
@@ -230,7 +238,7 @@ class Channel:
 
     def _check_turn(self, kind: str) -> bool:
         """Return True if content may follow now, and False if it must be discarded because the client has its whole
-        answer. `kind`: the type of the message that brings it.
+        answer. `kind`: the type of the message that brings the content, for errors.
 
         Raises RuntimeError if the application must not send content now, ClientGone if the client is gone.
         """

@@ -1,8 +1,8 @@
 """Log messages about requests whose application raised, and requests that ask for a WebSocket where there is none.
 
-Such a request reaches the application as an ordinary GET, as RFC 9110 section 7.8 allows for an Upgrade field that is
-ignored. Most frameworks have no page at a WebSocket's path and answer 404, WebSocket libraries raise, and the client
-keeps asking; so the cause is logged once, and what the application raises in one line.
+A request for a WebSocket reaches such an application as an ordinary GET, as RFC 9110 section 7.8 allows for an Upgrade
+field that is ignored. Most frameworks have no page at a WebSocket's path and answer 404, WebSocket libraries raise, and
+the client keeps asking. So the cause is logged once, and an exception is logged in one line, without a traceback.
 """
 
 import logging

@@ -15,7 +15,9 @@ from septet.exchange import FileRegion
 
 
 class OwnedDescriptor:
-    """Closes a descriptor when it is freed, with the last `FileRegion` that refers to it."""
+    """Holds the descriptor of an open file, and closes it when this object is freed, together with the last
+    `FileRegion` that refers to this object.
+    """
 
     __slots__ = ("number",)
 
@@ -28,8 +30,8 @@ class OwnedDescriptor:
 
 
 def owned(descriptor: int) -> OwnedDescriptor:
-    """Return the owner of a descriptor that was just opened, which closes the descriptor when it is freed. If this
-    raises, the descriptor is closed.
+    """Return an object that closes `descriptor`, which was just opened, when the object is freed. If the object cannot
+    be made, the descriptor is closed and the exception raised.
     """
     try:
         owner = OwnedDescriptor()

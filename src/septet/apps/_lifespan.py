@@ -62,9 +62,13 @@ class Lifespan:
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._event_received = False
-        """True once the application has received `lifespan.startup`."""
+        """True once the application has received `lifespan.startup`. An Exception that it raises before that means that
+        it has no lifespan; one that it raises between that and its answer means that its startup has failed.
+        """
         self._error: BaseException | None = None
-        """The exception that the application raised before it answered `lifespan.startup`."""
+        """The exception that the application raised before it answered `lifespan.startup`; None if there was none, or
+        `startup` has dealt with it.
+        """
         self.supported = False
         """True once the application has answered `lifespan.startup`."""
 

@@ -101,8 +101,10 @@ def _seek(file: Any, position: int) -> None:
 
 
 def path_region(message: Message) -> FileRegion:
-    """Return the whole file in `http.response.pathsend`, as it is now: if it changes while it is sent, the connection
-    is cut. Raises ValueError if the path is not absolute or not a regular file, OSError if it cannot be opened."""
+    """Return the whole file in `http.response.pathsend`, as it is now: if it changes while it is sent, the answer is
+    broken off (see `FileRegion.version`). Raises ValueError if the path is not absolute or not a regular file, OSError
+    if it cannot be opened.
+    """
     path: str = os.fspath(message["path"])
     if not os.path.isabs(path):
         raise ValueError(f"the path of a file to send is absolute, not {path!r}")

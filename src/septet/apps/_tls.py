@@ -25,7 +25,9 @@ _ATTRIBUTES = {
     "initials": "I",
     "description": "D",
 }
-"""Short names of attribute types: RFC 4514 section 3, and those that mod_ssl has besides."""
+"""The short names, such as `CN`, of the attribute types in a certificate's names: those of RFC 4514 section 3, and
+those that mod_ssl uses in addition.
+"""
 
 _SPECIAL = str.maketrans({character: "\\" + character for character in '"+,;<>\\'} | {"\0": "\\00"})
 

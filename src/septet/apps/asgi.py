@@ -25,7 +25,9 @@ Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 EXTENDED = ("http.response.early_hint", "http.response.trailers")
-"""Extensions that are offered only if `Exchange.extended`: the client understands interim answers and trailers."""
+"""ASGI extensions that an application is offered only if the client understands interim answers and trailers
+(`Exchange.extended`).
+"""
 
 
 class Asgi:
@@ -115,7 +117,9 @@ class Cycle(Channel):
     __slots__ = ()
 
     async def run(self, asgi: Asgi) -> None:
-        """Run the application to its end. An exception is logged, and becomes a 500 or a cut connection."""
+        """Run the application for this request to its end. If it raises, the exception is logged, and the answer is
+        500; an answer that has begun is broken off.
+        """
         exchange = self._exchange
         self._extensions = asgi.extensions
         try:

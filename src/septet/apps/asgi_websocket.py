@@ -53,7 +53,9 @@ class WebSocketCycle(Channel):
         """
         self._close_sent = False
         self._unyielded = 0
-        """Bytes that were sent since other tasks were last allowed to run."""
+        """Bytes that the application has sent since other tasks were last allowed to run, with MESSAGE_BYTES added for
+        each message. Above BUFFER_BYTES `send` lets other tasks run before it returns.
+        """
 
     async def run(self, asgi: Any) -> None:
         """Run the application to its end. An exception is logged; the client gets a 500, or the close code 1011 if the

@@ -72,8 +72,8 @@ def _is_standard(file: str) -> bool:
 
 
 def _failure(sentence: str, error: Exception) -> Failed:
-    """Return a Failed whose text is `sentence`, with a traceback of the frames in the application and its libraries,
-    without our own.
+    """Return a Failed whose text is `sentence`, with a traceback of `error` that shows the frames in the application
+    and its libraries, and leaves out those of the server.
     """
     whole = TracebackException.from_exception(error, compact=True)
     chain = list(_chain(whole))
@@ -158,8 +158,8 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
 
 
 def has_websocket_routes(application: Any) -> bool:
-    """True if an ASGI application is known to have routes for WebSockets: those of Starlette and FastAPI, which have
-    classes with that word in their names, and a router of Django Channels, which names its protocols.
+    """True if an ASGI application is known to have routes for WebSockets. Those of Starlette and FastAPI are recognised
+    by "WebSocket" in the name of a route's class, a router of Django Channels by its table of protocols.
     """
     if "websocket" in (getattr(application, "application_mapping", None) or ()):
         return True

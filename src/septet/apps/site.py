@@ -92,7 +92,9 @@ class MountedSite(Site):
         return self.at(exchange.request)
 
     def at(self, request: Request) -> SyncApplication | Asgi:
-        """Return the directory or application that answers this request. The result is kept with the request's head."""
+        """Return the directory or application that answers this request. The result is cached in `request.derived`,
+        which requests with the same head share.
+        """
         found: SyncApplication | Asgi | None = request.derived.get(self)
         if found is None:
             found = request.derived[self] = self._at(request.path)

@@ -1,7 +1,7 @@
 """WSGI (PEP 3333): a callable that takes an environment and returns an iterable of bytes.
 
-The part of the environment that depends on the head of a request alone is kept with a head that is kept itself
-(`Request.kept`), so a request that comes again costs a copy of a dictionary and the call.
+The part of the environment that depends on a request's head alone is cached with the head, if the head itself is cached
+for later requests (`Request.kept`). So a request whose head comes again costs a copy of a dictionary and the call.
 """
 
 import io

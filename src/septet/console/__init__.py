@@ -4,8 +4,9 @@ and orders such as to reload.
     with attended(config, service, supervised) as service:
         ...  # run the model
 
-`attended` is for a server without a supervisor of generations, and `overseer.Console` for one that has it. A supervisor
-answers between its other tasks: it runs no application, so it is never busy. Otherwise a thread of the server answers.
+`overseer.Console` is for a server with a supervisor of generations (processes that each load and serve the application,
+so that HUP can replace one by the next), `attended` for a server without. A supervisor answers between its other tasks:
+it runs no application, so it is never busy. Otherwise a thread of the server answers.
 """
 
 import logging
@@ -39,9 +40,9 @@ _TIMEOUTS = Timeouts(keep_alive=30.0, header=5.0, body=5.0, write=5.0)
 
 @contextmanager
 def attended(config: Config, service: Service, supervised: bool) -> Iterator[Service]:
-    """Context manager: give `service`, with an endpoint that answers at `config.metrics_bind` and `config.control` if
-    one of them is set. `supervised`: the process has workers and drives the endpoint itself; otherwise a thread
-    answers. Raises Failed.
+    """Context manager: yield `service`, all that a process model needs to serve. If `config.metrics_bind` or
+    `config.control` is set, an endpoint is added to it, which answers HTTP there until the end. `supervised`: True if
+    the process has workers and, while it watches them, has the endpoint answer; otherwise a thread does. Raises Failed.
     """
     if service.monitor is None or not (config.metrics_bind or config.control):
         yield service
@@ -70,9 +71,10 @@ def endpoint_at(
     reader: "Reader",
     outcomes: "Outcomes | None" = None,
 ) -> "Endpoint":
-    """Return an endpoint that answers from what `reader` reads of the metrics: at the listeners `public` about metrics,
-    health and status; at the listeners `private` about these too, and there it also takes orders. outcomes: numbers the
-    orders to reload; None: there is no supervisor, which alone could carry them out.
+    """Return an endpoint, a small HTTP server, which answers from the figures that `reader` reads: at the listeners
+    `public` about metrics, health and status; at the listeners `private` about the same, and these take orders as well.
+    `outcomes`: numbers the orders to reload and to upgrade; None: such orders are refused, because there is no
+    supervisor to carry them out.
     """
     from septet.console.answers import Answers
     from septet.console.endpoint import Endpoint

@@ -69,7 +69,9 @@ class Answer:
 
 
 class Peer(NamedTuple):
-    """A process that has connected to the control socket, as the kernel names it."""
+    """A process that has connected to the control socket: its process id and the id of its user, as the kernel gives
+    them (SO_PEERCRED in unix(7)).
+    """
 
     pid: int
     user: int
@@ -84,7 +86,9 @@ class Answers:
     """
 
     def __init__(self, reader: Reader, outcomes: Outcomes | None = None) -> None:
-        """outcomes: numbers the orders to reload and to upgrade; None: there is no supervisor, and they are refused."""
+        """`outcomes`: numbers the orders to reload and to upgrade, and keeps how they ended. None: there is no
+        supervisor, and such orders are refused.
+        """
         self._reader = reader
         self._outcomes = outcomes
         self._pages: dict[bytes, Callable[[Request], Answer]] = {

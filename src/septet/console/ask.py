@@ -17,7 +17,9 @@ TIMEOUT_S = 5.0
 POLL_S = 0.1
 """Seconds between two requests that ask the server whether an order has ended."""
 SILENCE_S = 5.0
-"""While an order is carried out, a server that has not answered for this many seconds is taken to have ended."""
+"""Seconds. While an order is carried out, a server may not answer for a moment, because its program is replaced. If it
+has not answered for this time, `Asked.outcome` takes it to have ended, and raises Failed.
+"""
 
 WHERE = "the path of a control socket (--control), or HOST:PORT of the metrics (--metrics-bind)"
 
@@ -67,8 +69,10 @@ class Asked:
         return found
 
     def order(self, name: str) -> int | None:
-        """Give an order. Returns the number by which `outcome` waits for its end; None if it has none. Raises Failed,
-        or UsageError if `where` is not a control socket."""
+        """Give the server an order. Returns the number by which `outcome` waits for the order's end, or None for an
+        order whose end cannot be waited for. Raises Failed if the server does not take the order, UsageError if `where`
+        is not a control socket.
+        """
         if not self._path:
             raise UsageError(f"WHERE is {self.where!r}, but orders are taken only at the unix socket of --control")
         status, content, number = self._request("POST", f"/orders/{name}")
@@ -79,8 +83,10 @@ class Asked:
         return int(number) if number is not None and number.isdecimal() else None
 
     def outcome(self, number: int, timeout_s: float) -> dict[str, Any] | None:
-        """Wait until the order with this number has ended, and return how: `kind`, `failed`, and `text`. None if it has
-        not ended after `timeout_s` seconds. Raises Failed if the server answers no more."""
+        """Wait until the order with this number has ended, and return how, as a dictionary with the keys `kind`,
+        `failed` and `text`. None if it has not ended after `timeout_s` seconds. Raises Failed if the server has not
+        answered for SILENCE_S seconds.
+        """
         until = time.monotonic() + timeout_s
         answered_at = time.monotonic()
         while True:
@@ -98,7 +104,9 @@ class Asked:
             time.sleep(POLL_S)
 
     def _request(self, method: str, path: str) -> tuple[int, bytes, str | None]:
-        """Send a request and return the status and content of the answer, and its field Septet-Order. Raises Failed."""
+        """Send a request; return the status and the content of the answer, and the value of its field Septet-Order,
+        which is None if the answer does not have the field. Raises Failed.
+        """
         connection = (
             _Unix(self._path) if self._path else http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
         )

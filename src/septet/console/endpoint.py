@@ -29,8 +29,8 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 TICK_S = 1.0
-"""Seconds after which the endpoint checks the deadlines of its clients, takes a sample of the metrics, and sends the
-next part of each stream.
+"""Seconds after which the endpoint, the HTTP server at `--metrics-bind` and `--control`, checks the deadlines of its
+clients, takes a sample of the metrics, and sends the next part of each stream.
 """
 
 MOST_CLIENTS = 64
@@ -47,7 +47,7 @@ class Answering(Protocol):
 
 
 class _Client:
-    """A connection from a client of the endpoint."""
+    """A client's connection to the endpoint, which is the HTTP server at `--metrics-bind` and `--control`."""
 
     def __init__(self, endpoint: "Endpoint", sock: socket, session: ServerProtocol, peer: Peer | None) -> None:
         self._peer = peer
@@ -55,7 +55,9 @@ class _Client:
         self.session = session
         self.mask = READABLE
         self.answer: Answer | None = None
-        """The answer that is being streamed: a part of it is sent at each tick. None: no stream is under way."""
+        """The answer that is being streamed to this client: a part of it is sent every TICK_S seconds. None: no answer
+        is being streamed.
+        """
         self._endpoint = endpoint
 
     def dispatch(self, exchange: ServerExchange) -> Want | None:

@@ -13,7 +13,9 @@ class Outcomes:
     """
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
-        """state: what `known` returned in the previous program of this process (USR2); None: there was none."""
+        """`state`: what `known` returned in the program that this one has replaced in the same process (at USR2); None:
+        there was no such program.
+        """
         state = state or {}
         self._given: int = state.get("given", 0)
         self._begun: int = state.get("begun", 0)
@@ -28,7 +30,9 @@ class Outcomes:
         return self._given
 
     def begin(self, kind: str) -> None:
-        """Note that all orders given so far are carried out from now on. kind: "reload" or "upgrade"."""
+        """Note that all orders given so far are carried out from now on: at the next `end` all of them have ended.
+        `kind`: "reload" or "upgrade".
+        """
         self._begun, self._kind = self._given, kind
 
     def end(self, text: str, failed: bool) -> str:

@@ -35,8 +35,9 @@ log = logging.getLogger("septet")
 BACKLOG = 128
 
 SWEEPS = 5
-"""After a generation (a process that loads the application and forks its workers) has ended, the table of metrics is
-searched this many times for rows of those workers: they die with it, but not at the same instant.
+"""How many times the table of metrics is searched for rows of dead workers, after a generation (a process that loads
+the application and forks its workers) has ended: the workers die with it, but not at the same instant. The rows that
+are found are freed, and their counts are kept as sums.
 """
 
 _FIXED = ("metrics_bind", "control", "pid_file")
@@ -68,8 +69,8 @@ class Console:
         self._write_pid_file(state)
         self._worker_timeout = config.worker_timeout
         self._orphans = 0
-        """How many more times the table of metrics is searched for rows of dead workers of a generation that has ended.
-        Set to SWEEPS when a generation ends.
+        """How many more times the table of metrics is searched for rows of dead workers of a generation (a process that
+        loads the application and forks them) that has ended, to free the rows. Set to SWEEPS when a generation ends.
         """
         self._sweep_at = 0.0
         self._listeners = ListenerSet()
@@ -142,8 +143,9 @@ class Console:
         self._endpoint = endpoint_at(self._config, public, private, stop, self._reader, self._outcomes)
 
     def began(self, config: Config, listeners: Iterable[Listener]) -> None:
-        """Note that a generation (a process that loads and serves the application) with this configuration serves from
-        now on.
+        """Called when a generation (a process that loads and serves the application) with this configuration serves.
+        From then on its `--worker-timeout` applies, and the status shows its listeners, certificate, model and
+        application. For each option that it changes and that a reload cannot change, a warning is logged.
         """
         self._worker_timeout = config.worker_timeout
         for name in _FIXED:

@@ -25,7 +25,7 @@ POINTS = 60
 WIDE = 112
 """Width of a terminal, in characters, from which there is room for all columns of the table of processes."""
 SHOWN_NARROW = ("process", "busy", "in flight", "answered", "CPU", "memory")
-"""The columns that a narrower terminal shows."""
+"""The columns that the table of processes has in a terminal narrower than WIDE characters."""
 EVENTS = 4
 """Most events, such as the end of a worker, that are shown."""
 
@@ -36,8 +36,8 @@ def sparkline(values: "deque[float]", least: float) -> str:
 
 
 def level(share: float | None) -> str:
-    """Return the colour, as a style of rich, for a busy share from 0 to 1: none below 0.7, yellow below 0.9, red from
-    there; none for None.
+    """Return the colour, as a style of rich, for the share from 0 to 1 to which a process is busy: "" (no colour) below
+    0.7 and for None, "yellow" below 0.9, and "red" from there on.
     """
     return "" if share is None or share < 0.7 else "yellow" if share < 0.9 else "red"
 

@@ -119,8 +119,9 @@ class ChunkedDecoder:
             raise ProtocolError(400, "the chunks' extensions outweigh their content")
 
     def _trailers(self, data: bytes) -> bytes:
-        """Read the trailer section, which begins `data`, and return the bytes after it; `data` itself if its end has
-        not come. Raises ProtocolError(400)."""
+        """Read the trailer section, with which `data` begins, and return the bytes after it. If the end of the section
+        has not come yet, return `data` itself. Raises ProtocolError(400).
+        """
         if data[:2] == CRLF:
             self.complete = True
             return data[2:]

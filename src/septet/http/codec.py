@@ -15,8 +15,8 @@ from septet.http.incoming import Incoming, Limits
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _EXCESS_REPORTED = -1
-"""A value of `_remaining` (how many bytes of content may still follow): none may, and the excess has been logged
-once.
+"""A value of `Http1Codec._remaining`, which says how many bytes of content may still follow: none may, and it has been
+logged that the application gave more.
 """
 
 
@@ -202,14 +202,18 @@ class Http1Codec(Incoming):
         return remaining
 
     def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
-        """Report that the application has given `given` bytes of content, more than its Content-Length, `promised`."""
+        """Call `complain` with a sentence that says that the application has given `given` bytes of content, more than
+        its Content-Length, `promised`. `request` is the request that was answered.
+        """
         self._complain(
             f"the answer to {describe(request)} has {given} bytes or more, but its Content-Length is {promised}: "
             "the excess is left out"
         )
 
     def completed_by(self, part: Part) -> bool:
-        """True if the content is as long as its Content-Length says once this part is added."""
+        """True if this part, when it is added, brings the content to the length that the answer's Content-Length says.
+        Always False for a FileRegion, without a Content-Length, and if the answer may have no content.
+        """
         return type(part) is bytes and len(part) == self._remaining and not self._contentless
 
     def finish(self, trailers: Fields) -> bytes:

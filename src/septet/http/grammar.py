@@ -33,15 +33,16 @@ _QUOTED = rb'"(?:[^\x00-\x08\x0A-\x1F"\\\x7F]|\\[^\x00-\x08\x0A-\x1F\x7F])*"'
 is_chunk_extensions = re.compile(
     rb"(?:[ \t]*+;[ \t]*+%b++(?:[ \t]*+=[ \t]*+(?:%b++|%b))?)*" % (_TCHAR, _TCHAR, _QUOTED)
 ).fullmatch
-"""Match chunk-ext of RFC 9112 section 7.1.1, what follows a chunk's size: names, with tokens or quoted strings for
-values; also matches nothing."""
+"""Match chunk-ext of RFC 9112 section 7.1.1, what follows a chunk's size: names, with tokens or quoted strings as
+values. The empty text matches, too.
+"""
 
 is_host = re.compile(
     rb"(?:(?:(?:[0-9A-Za-z\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})+"
     rb"|\[(?:[0-9A-Fa-f:.]++|[vV][0-9A-Fa-f]++\.[0-9A-Za-z\-._~!$&'()*+,;=:]++)\])(?::[0-9]{0,5})?)?"
 ).fullmatch
-"""Match the value of Host, uri-host [ ":" port ] of RFC 9110 section 7.2, or nothing. It also matches a port without a
-host (":80"); callers that must refuse this (section 4.2.1) look for the colon themselves.
+"""Match the value of Host, which is uri-host [ ":" port ] of RFC 9110 section 7.2, or empty. A port without a host
+(":80") matches, too; callers that must refuse this (section 4.2.1) look for the colon themselves.
 """
 
 split_absolute = re.compile(rb"((?i:https?))://([^/?]+)([^?]*)(\?.*)?").fullmatch

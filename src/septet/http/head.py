@@ -18,8 +18,9 @@ _NOT_TRAILERS = HOP_BY_HOP | {
     *(b"authorization", b"authentication-info", b"cookie", b"set-cookie"),
     *(b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization", b"www-authenticate"),
 }
-"""Fields of framing, routing, control and authentication: useless or dangerous after the content (RFC 9110 section
-6.5.1)."""
+"""Names, in lower case, of fields that an application may not send as trailers: fields of framing, routing, control and
+authentication are useless or dangerous after the content (RFC 9110 section 6.5.1).
+"""
 
 
 def reason_phrase(status: int) -> str:

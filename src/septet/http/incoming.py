@@ -15,19 +15,22 @@ from septet.http.request_head import parse_request
 from septet.http.unfinished import UnfinishedHead
 
 DRAIN_LIMIT = 65536
-"""Most bytes of an unread body that are discarded to keep a connection open. If there are more, closing it is
-cheaper."""
+"""Most bytes of a request's body that are discarded, because the application did not read them, to keep the connection
+open. If there are more, the connection is closed, which is cheaper.
+"""
 
 INVALID_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
-"""The value of `request` as long as the client has sent no valid one. The answer to it, an error, closes the
-connection.
+"""The value of `Incoming.request` as long as the client has sent no valid request. The answer to it is an error, after
+which the connection is closed.
 """
 
 IDLE_REQUEST = Request("GET", b"", b"", b"", "1.1", ())
-"""The value of `request` while the connection waits for the next one, so that the last one can be freed."""
+"""The value of `Incoming.request` while the connection waits for the next request, so that the object of the last
+request can be freed.
+"""
 
 CONTINUE_PENDING = 2
-"""A value of `continued`: 100 Continue is in the output, but not sent yet."""
+"""A value of `Incoming.continued`: 100 Continue is in the output that waits for the socket, but not sent yet."""
 
 END_OF_HEAD = b"\r\n\r\n"
 
@@ -180,7 +183,8 @@ class Incoming:
     @property
     def moved(self) -> int:
         """Bytes of content in this exchange so far: those that were read of the request's body, and those that the
-        application has given of the answer."""
+        application has given of the answer. Deadlines measure a client's progress by them.
+        """
         return self._received + self.sent
 
     def receive(self, data: bytes) -> None:

@@ -32,8 +32,10 @@ SHARED = frozenset(
     b" upgrade upgrade-insecure-requests user-agent x-forwarded-host x-forwarded-port x-forwarded-proto"
     b" x-requested-with".split()
 )
-"""Names of fields whose lines many requests send in the same bytes, beside those that begin with `sec-`. A cookie or an
-id hardly ever comes again, so a cache of such lines would be full of what is never looked up."""
+"""Names of fields whose parsed lines are cached, because many requests send such lines in the same bytes. Lines of
+names that begin with `sec-` are cached as well. A line with a cookie or an id hardly ever comes again: cached lines of
+this kind would fill the cache and never be looked up.
+"""
 
 UNTRUSTED = b""
 """Stands for the name of a field that is believed only if a trusted proxy has sent it. No field has an empty name."""
@@ -54,11 +56,15 @@ def set_apart(fields: tuple[tuple[bytes, Any], ...]) -> tuple[Fields, Fields]:
 
 
 _name = itemgetter(0)
-"""The name of a field, which is true unless it is UNTRUSTED, the empty one."""
+"""A function that returns the name of a (name, value) pair, for `filter`: only UNTRUSTED, the empty name, counts as
+false.
+"""
 
 
 class _Lines(BoundedCache[bytes, tuple[bytes, Any]]):
-    """Cache of what `read_fields` returns, by the bytes of the line, for names in SHARED."""
+    """Cache of the pairs that `read_fields` makes of field lines, by the bytes of the line. Only lines that many
+    requests send are kept: those of names in SHARED, and of names that begin with `sec-`.
+    """
 
     def __missing__(self, line: bytes) -> tuple[bytes, Any]:
         name, colon, value = line.partition(b":")
@@ -100,9 +106,10 @@ _READ_BY_US = (b"host", b"content-length", b"transfer-encoding", b"connection", 
 
 
 def join_repeated(fields: Fields) -> dict[bytes, bytes]:
-    """Return values by name. If a field that the server reads itself came more than once, its values are joined by
-    commas (RFC 9110 section 5.3), with two exceptions: two Host fields raise ProtocolError(400), and several equal
-    Content-Length fields count as one. Of other fields that came more than once, the last value is returned.
+    """Return the values of header fields by name. If a field that the server reads itself came more than once, its
+    values are joined by commas (RFC 9110 section 5.3), with two exceptions: two Host fields raise ProtocolError(400),
+    and several equal Content-Length fields count as one. Of other fields that came more than once, the last value is
+    returned.
     """
     named = dict(fields)
     for name in _READ_BY_US:

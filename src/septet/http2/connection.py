@@ -80,18 +80,24 @@ CLOSED = ConnectionState.CLOSED
 
 
 class BrokenError(Exception):
-    """The client has broken the protocol: a GOAWAY that says so is in the output, and the connection is over."""
+    """The client has broken the protocol, and the connection is over. A GOAWAY that says so is in the bytes that
+    `Http2Connection.take_output` returns next.
+    """
 
 
 class UselessFrame(Event):
-    """Reported for a frame that changes nothing, such as content for a stream that has ended."""
+    """An event that `Http2Connection.receive` yields for a frame that changes nothing, such as content for a stream
+    that has ended. The session counts these: a client that sends too many is disconnected.
+    """
 
 
 _USELESS = UselessFrame()
 
 
 class MalformedStream(Event):
-    """Reported for a malformed request, whose stream has been reset (RFC 9113 section 8.1.1)."""
+    """An event that `Http2Connection.receive` yields for a malformed request, whose stream has been reset (RFC 9113
+    section 8.1.1). `why` says in words what is wrong with the request.
+    """
 
     def __init__(self, stream_id: int, why: str) -> None:
         self.stream_id, self.why = stream_id, why
@@ -217,7 +223,9 @@ class Http2Connection:
         Frames that the library has made since are still in its own buffer.
         """
         self._credit = 0
-        """Bytes received since the connection's window was last opened."""
+        """Bytes of content, padding included, received since the connection's window was last opened. When they are
+        CREDIT_BYTES or more, the window is opened again by their number.
+        """
         self._stream_credit: dict[int, int] = {}
         self.over = False
 

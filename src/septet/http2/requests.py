@@ -45,11 +45,13 @@ class Malformed(Exception):
 
 
 def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels: bool) -> Request:
-    """Return the request with these pseudo-fields and fields. Requests with equal fields may be one object.
+    """Return the request that these fields, pseudo-fields among them, describe. Later requests with equal fields may
+    get the same object from a cache (see `Request.kept`).
 
-    `ended`: the request has no body. `scheme`: that of the request, "http" or "https"; the client's `:scheme` is only
-    checked. `tunnels`: WebSockets are offered (RFC 8441). Raises Malformed, and ProtocolError (400, 414, 417, 431,
-    501).
+    `ended`: the request has no body. `scheme`: "http" or "https", the scheme that the request gets; the client's
+    `:scheme` is only checked. `tunnels`: WebSockets are offered (RFC 8441). Raises Malformed for a request that breaks
+    the rules of HTTP/2, and ProtocolError with a status (400, 414, 417, 431 or 501) for one that cannot be answered
+    otherwise.
     """
     known = _known[scheme]
     try:
@@ -66,8 +68,8 @@ def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels
 
 
 def check_trailers(fields: Fields) -> None:
-    """Raise Malformed if trailers break the rules of fields, or contain a pseudo-field (RFC 9113 section 8.1). Valid
-    trailers are ignored, as in HTTP/1.1.
+    """Raise Malformed if a trailer has a name or a value that HTTP/2 does not allow, or is a pseudo-field (RFC 9113
+    section 8.1). Valid trailers are ignored, as in HTTP/1.1.
     """
     for name, value in fields:
         if name[:1] == b":":
@@ -76,7 +78,9 @@ def check_trailers(fields: Fields) -> None:
 
 
 class _Reader:
-    """Reads one list of fields: the pseudo-fields into `pseudo`, the others into `fields`."""
+    """Reads the fields of one HTTP/2 request: sorts them into its attributes `pseudo` (the pseudo-fields) and `fields`
+    (the others), and makes the request of them.
+    """
 
     def __init__(self, fields: Fields) -> None:
         self.pseudo: dict[bytes, bytes] = {}
@@ -146,8 +150,9 @@ class _Reader:
         )
 
     def _pseudo_fields(self, tunnels: bool) -> tuple[bytes, bytes, bytes | None]:
-        """Return method, path, and the protocol that an extended CONNECT asks for (RFC 8441 section 4), or None.
-        `tunnels`: True if extended CONNECT was offered. Raises Malformed, and ProtocolError (400 or 501).
+        """Return the method, the path, and the protocol that an extended CONNECT asks for (RFC 8441 section 4); this
+        protocol is None for any other request. `tunnels`: True if extended CONNECT was offered. Raises Malformed, and
+        ProtocolError (400 or 501).
         """
         pseudo = self.pseudo
         method, path, protocol = pseudo.get(b":method"), pseudo.get(b":path"), pseudo.get(b":protocol")

@@ -1,4 +1,6 @@
-"""What `septet bench` records after the last run of an experiment: it takes CPU time, so not during the runs."""
+"""Records what `septet bench` adds after the last run of an experiment: where the time of a request goes, and traces.
+Recording takes CPU time, so it must not happen during the runs.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +26,17 @@ class Afterwards:
     """True: record a trace of each model (`septet.lab.trace`)."""
 
     def kept_s(self, experiment: Experiment) -> float:
-        """Return how many seconds of the experiment's time limit (`--for`) are kept for recording where the time of a
-        request goes. Nothing is kept for a trace, which the limit does not include.
+        """Return how many seconds of the experiment's time limit (`--for`) must be left after the last run, to record
+        where the time of a request goes. A trace needs none of them, because the limit does not include it.
         """
         assert experiment.for_s is not None, "it has a limit in time"
         wanted = self.where and experiment.models and not experiment.cluster
         return recording.reserved_s(experiment.for_s) if wanted else 0.0
 
     def record(self, experiment: Experiment, recorded: Results, tell: Tell) -> None:
-        """Make the recordings that are switched on, and store what belongs into results.json. `tell` is called with
-        lines about progress and about what could not be recorded, which is no error. Raises Failed if the results
-        cannot be written.
+        """Make the recordings that are switched on: where the time of a request goes, which is added to results.json,
+        and traces. `tell` is called with lines about progress and about what could not be recorded, which is no error.
+        Raises Failed if the results cannot be written.
         """
         if self.where and experiment.models:
             self._record_where(experiment, recorded, tell)

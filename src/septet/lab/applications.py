@@ -1,4 +1,6 @@
-"""The applications that APP can name with one word: the guestbook, and small ones that isolate one cause of cost."""
+"""The applications that have a name of one word for the argument APP of `septet bench` and others: the guestbook, and
+small ones, each of which isolates one cause of cost.
+"""
 
 from __future__ import annotations
 

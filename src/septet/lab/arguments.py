@@ -38,7 +38,7 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 SECONDS_OF = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES_OF = {"B": 1, "KB": 1000, "KIB": 1024, "MB": 1_000_000, "MIB": 1 << 20}
 OURS = ("model", "bind")
-"""Options of `septet serve` that the measurement itself sets, so that --serve-option must not."""
+"""Options of `septet serve` that the laboratory sets itself, so that the user must not set them by --serve-option."""
 
 
 class Span(Finite):
@@ -91,7 +91,9 @@ def scenario(file: Path | None) -> Path | None:
 
 
 def serve_options(texts: tuple[str, ...], ours: tuple[str, ...] = OURS) -> tuple[str, ...]:
-    """Split the values of --serve-option into words as a shell does. The options that `ours` names are refused."""
+    """Split the values of --serve-option (`texts`) into words as a shell does. Raises UsageError if one of the words is
+    an option of which `ours` has the name, because the measurement sets that option itself.
+    """
     try:
         words = tuple(word for text in texts for word in shlex.split(text))
     except ValueError as error:
@@ -103,7 +105,9 @@ def serve_options(texts: tuple[str, ...], ours: tuple[str, ...] = OURS) -> tuple
 
 
 def expect_length(text: str | None) -> int | None:
-    """Parse --expect-length: a number of body bytes, ANY_LENGTH for "any"; None when the option was not given."""
+    """Parse --expect-length, the number of bytes that the body of a right answer has. Returns ANY_LENGTH for "any", and
+    None when the option was not given.
+    """
     if text is None:
         return None
     if text == "any":
@@ -114,7 +118,8 @@ def expect_length(text: str | None) -> int | None:
 
 
 def check_unchanged(context: click.Context, why: str, allowed: Collection[str]) -> None:
-    """Raise UsageError for options that the command line gives although a file has them already, as with --resume.
+    """Raise UsageError if the command line has options that must not be given because their values come from a file, as
+    with --resume.
 
     Args:
         why: the beginning of the error's sentence.
@@ -148,8 +153,8 @@ def sweep(text: str) -> tuple[str, tuple[str, ...]]:
 
 def users(text: str, spec: str | None) -> tuple[int, ...]:
     """Parse --users of `bench`, and return the numbers in ascending order. `spec`: the value of --cluster. Raises
-    UsageError if the text is no list of whole numbers above 0, or if this machine cannot simulate the largest; the
-    workers of a cluster check that themselves.
+    UsageError if the text is no list of whole numbers above 0, or if this machine cannot simulate the largest number.
+    With --cluster the workers check that for their machines, later.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):

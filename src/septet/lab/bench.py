@@ -27,12 +27,14 @@ ALONE_S = 0.4
 def preflight(
     experiment: Experiment, look: Callable[[str], None] = lambda url: None, load: Load = client.load
 ) -> dict[str, Any]:
-    """Start a server and await an answer, before an hour is spent on a typing error; `look` is called with its URL.
+    """Check, before the experiment begins, that the application can be measured: start a server, wait for an answer,
+    and call `look` with the server's URL. If a contender fails, the next one is tried, because the contender may be the
+    reason.
 
-    Then one user requests the page for a short time. Returns `least_us`, the fastest answer, and `cpu_us`, the CPU time
-    of an answer, from which `septet.lab.evening` tells whether the page computes; both are left out if they could not
-    be measured. If a contender fails, the next one is tried, because the reason may be the contender. If none of them
-    serves the application, raises Failed with the reason of the first, and leaves nothing on the disk.
+    Then one user requests the page for a short time. Returns `least_us`, the time of the fastest answer, and `cpu_us`,
+    the CPU time of an answer, both in µs; `septet.lab.evening` tells from them whether the page computes. The
+    dictionary is empty if they could not be measured. Raises Failed, with the reason of the first contender, if no
+    contender serves the application; then nothing is left on the disk.
     """
     directory = experiment.out
     new = not directory.exists()
@@ -64,7 +66,9 @@ def _alone(experiment: Experiment, server: Server, port: int, load: Load) -> dic
 
 
 def _check_interpreters(experiment: Experiment) -> None:
-    """Raise Failed when an interpreter of --pythons cannot serve the application: often a package is missing there."""
+    """Start a server under each interpreter of --pythons. Raises Failed when one of them cannot serve the application:
+    often a package is not installed for it.
+    """
     for python in experiment.pythons:
         cell = next(each for each in experiment.cells() if dict(each.setting).get(SETTING) == python.name)
         try:
@@ -75,8 +79,8 @@ def _check_interpreters(experiment: Experiment) -> None:
 
 
 def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> tuple[Server, int]:
-    """Start one contender after the other until one answers; return its server, which `server` stops when it is closed,
-    and its port. Raises Failed if none can be started, or if the answer is an error.
+    """Start one contender after the other until one answers; return its server and its port. The server is stopped when
+    the stack `server` is closed. Raises Failed if no contender answers, or if the answer is an error.
     """
     failures = []
     for cell in _one_each(experiment):
@@ -92,8 +96,8 @@ def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> tup
 
 
 def _check_answer(experiment: Experiment, status: int) -> None:
-    """Raise Failed if the page is answered with a status of 400 or more: every request would be an error. Not checked
-    with a scenario, whose users request other paths.
+    """Raise Failed if the page is answered with a status of 400 or more, because every request would count as an error.
+    With a scenario nothing is checked, because its users request other paths.
     """
     if status >= 400 and experiment.scenario is None:
         raise Failed(f"{experiment.path} is answered with status {status}; --path names what the users ask for")
@@ -113,10 +117,11 @@ def run(
     display: Display,
     load: Load | None = None,
 ) -> None:
-    """Make the runs of each round, and write the results after each round: Ctrl-C loses the present round only.
+    """Make the runs of each round, and write the results after each round, so that Ctrl-C loses the present round only.
+    After Ctrl-C the results have None for `finished`.
 
-    `load`: carries out the plans of the load generator from other machines; None: this machine does. Interrupted
-    results have `finished` None. Raises Failed if they cannot be written, or if a worker that sends the load is lost;
+    `load`: the function that carries out the plans of the load generator on other machines; None: this machine sends
+    the load. Raises Failed if the results cannot be written, or if a worker of the cluster that sends the load is lost;
     finished runs are kept.
     """
     write(recorded, experiment)
@@ -162,8 +167,8 @@ def write(recorded: Results, experiment: Experiment) -> None:
 
 
 def interrupted(directory: Path) -> tuple[Results, Experiment]:
-    """Read the results and the experiment in the directory, to resume it. Raises Failed if there is none, or if it is
-    finished.
+    """Read the results and the experiment in the directory, so that the experiment can be resumed. Raises Failed if
+    there are none, if they are damaged, or if the experiment is finished.
     """
     recorded = results.read(directory / results.NAME)
     if recorded["finished"] is not None:

@@ -44,8 +44,8 @@ TURNS = 4
 longer than starting the server.
 """
 SHORT = {"duration_s": 0.4, "warmup_s": 0.3, "warmup_max_s": 0.3, "users_per_window": 400}
-"""Values of the experiment that --for replaces: with many short measurements of each server, contenders can be compared
-better than with a few long ones.
+"""Values of the experiment that --for replaces: models and servers can be compared better with many short measurements
+of each than with a few long ones.
 """
 BUSY_ADVICE = "figures will be noisy, and contenders compared by CPU time, evened, where CPU time is the limit"
 STRETCH_MAX = 3.0
@@ -290,8 +290,9 @@ def _measure(
 
 
 def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) -> Experiment:
-    """Return the experiment with longer runs: a server that gets a tenth of a CPU answers few requests in 0.4 seconds.
-    `busy`: the share of the CPUs that other programs use.
+    """Return the experiment with longer runs, for a machine on which other programs use the share `busy` of the CPUs: a
+    server that gets a tenth of a CPU answers few requests in 0.4 seconds. The results, `recorded`, get the new
+    experiment too.
     """
     longer = min(STRETCH_MAX, 1 / max(1e-9, 1 - busy))
     experiment = replace(experiment, duration_s=round(longer * experiment.duration_s, 2))
@@ -302,8 +303,9 @@ def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) ->
 def _load(
     experiment: Experiment, recorded: dict[str, Any], stack: contextlib.ExitStack
 ) -> tuple[Load | None, Callable[[str], None]]:
-    """Return two functions: one that carries out a plan of the load generator on the workers of --cluster, and one that
-    checks whether they reach a URL. Without --cluster: None, and a function that does nothing.
+    """Connect to the workers of --cluster until `stack` is closed, and add them to the results, `recorded`. Returns two
+    functions: one that carries out a plan of the load generator on the workers, and one that raises Failed if a worker
+    cannot reach a URL. Without --cluster: None, and a function that does nothing.
     """
     if experiment.cluster is None:
         return None, lambda url: None
@@ -404,7 +406,9 @@ def _report(done: Sequence[tuple[Experiment, dict[str, Any]]], out: Path) -> int
 
 
 def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> None:
-    """Print the tables and sentences about one experiment. The conclusions come last, where a terminal shows them."""
+    """Print the tables and sentences about one experiment. The conclusions come last, because the end of the output is
+    what a terminal shows.
+    """
     from septet.lab import caveats, tables
     from septet.lab.beside import beside
     from septet.lab.report.findings import findings, focus, others_share

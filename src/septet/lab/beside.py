@@ -1,9 +1,9 @@
-"""The comparison page of the report: contenders compared with the server that is used today, or interpreters with the
-first one.
+"""The comparison page of the report: process models beside another server (--servers), which may be the one that the
+user runs today, or the interpreters of --pythons beside the first of them.
 
 Each table has a reference, whose own figures are its first row. The other rows have the ratio of each contender's
 figure to the reference's, with the interval of that ratio, which is computed within rounds (see `septet.lab.pairs`). A
-ratio below 1 means less.
+ratio below 1 means that the contender's figure is smaller.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def beside(results: Results, cells: Sequence[Summary], users: int) -> list[Besid
 
 
 def _groups(results: Results, here: Mapping[str, Summary]) -> list[tuple[str, list[str]]]:
-    """Return for each table the label of its reference and the labels that are compared with it."""
+    """Return, for each table, the label (the name of a contender with its options) of its reference, and the labels
+    that are compared with the reference.
+    """
     others = [other["name"] for other in results["experiment"]["others"]]
     ours = [label for label, cell in here.items() if cell.model not in others]
     groups = [(label, ours) for label, cell in here.items() if cell.model in others and ours]
@@ -90,8 +92,8 @@ def _heading(metric: Metric) -> str:
 
 
 def _own(cell: Summary, bases: Mapping[str, Metric]) -> list[str]:
-    """Return the first row of a table: the reference's own figures. `bases`: metrics that are shown in place of others,
-    by the keys of those others.
+    """Return the first row of a table: the reference's own figures. `bases`: for the key of each metric of the table,
+    the metric that is shown, which may be another one that takes its place.
     """
     return [cell.label, *(_figure(cell, bases[metric.key]) for metric in METRICS), _errors(cell)]
 
@@ -103,8 +105,8 @@ def _figure(cell: Summary, metric: Metric) -> str:
 
 
 def _unlike(results: Results, users: int) -> frozenset[str]:
-    """Return the contenders whose rates are not evened (computed from CPU time, see `septet.lab.evening`), because they
-    were not limited by CPU time.
+    """Return the labels of the contenders whose measured rates are used and not evened ones (computed from CPU time,
+    see `septet.lab.evening`), because CPU time did not limit these contenders.
     """
     records = [each for each in evened(results) if each["verdict"] != "failed" and each["users"] == users]
     return frozenset(run_of(each).cell.label for each in records if not each["evened"]["cpu_limited"])

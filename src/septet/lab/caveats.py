@@ -60,10 +60,11 @@ def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
 
 
 def _grouped(cells: Sequence[Summary], axis: Sequence[int], verdict: str, words: str) -> list[str]:
-    """Return a sentence for each reason for which cells have this verdict and each set of users, with all contenders
-    concerned. `axis`: all numbers of users; `words`: put after the numbers in each sentence.
+    """Return sentences about the cells that have this verdict. Contenders with the same reason at the same numbers of
+    users share a sentence. `axis`: all numbers of users that were measured; `words`: put after the numbers in each
+    sentence.
 
-    Reasons of one contender that differ only in their numbers count as one, but not the reasons of failures.
+    Reasons of one contender that differ only in their numbers count as one reason, but not the reasons of failures.
     """
     affected: dict[tuple[str, str], list[Summary]] = {}
     for cell in cells:
@@ -94,8 +95,8 @@ def _users(cells: Sequence[Summary], axis: Sequence[int]) -> str:
 
 
 def spans(users: Sequence[int], axis: Sequence[int]) -> str:
-    """Return numbers of users as text. `axis` has all measured numbers in order; three or more neighbours on it become
-    a range, such as "20 to 500".
+    """Return the numbers in `users` as text. `axis`: all numbers of users that were measured, in order; three or more
+    numbers that are neighbours there are written as a range, such as "20 to 500".
     """
     places = sorted(axis.index(number) for number in set(users))
     words: list[str] = []

@@ -30,8 +30,8 @@ class LoadLost(Failed):
 
 
 GRACE_S = 60.0
-"""The load generator is killed if it takes this many seconds longer than its plan: opening and closing thousands of
-connections is slow.
+"""The load generator is killed if it takes this many seconds longer than its plan says. That is a long time, because
+opening and closing thousands of connections is slow.
 """
 
 
@@ -94,8 +94,8 @@ def load(plan: Plan, receive: Receive, scenario: Path | None = None) -> dict[str
 
 @contextmanager
 def _limit(plan: Plan, process: subprocess.Popen[str]) -> Iterator[None]:
-    """Context manager: kill the generator's process if it takes longer than its plan by GRACE_S, because it is stopped
-    or gets no CPU.
+    """Context manager: kill the generator's process if it takes GRACE_S seconds longer than its plan says, as it does
+    when it is suspended (SIGSTOP) or gets no CPU.
     """
     longest_s = max(plan.warmup_s, plan.warmup_max_s) + plan.duration_s + plan.timeout_s + GRACE_S
     timer = threading.Timer(longest_s, process.kill)
@@ -122,8 +122,9 @@ class Generator:
         self._stack.close()
 
     def load(self, plan: Plan, receive: Receive, scenario: Path | None = None) -> dict[str, Any]:
-        """Carry out a plan, whose targets are in its scenario, and return the figures, as the function `load` does.
-        After a failure a new process is started.
+        """Carry out a plan in this process and return the figures; `receive` is called with the events. The plan has
+        its targets already, so `scenario` is not used. Raises Failed when there are no figures; the next plan then gets
+        a new process.
         """
         process = self._running()
         assert process.stdin is not None, "it was started with a pipe"

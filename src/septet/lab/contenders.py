@@ -7,10 +7,11 @@
     pool = "threads"
     package = "gunicorn"
 
-In the command {host}, {port} and {app} are filled in, the names of `--sweep`, and {workers}, {threads} and {at_once}
-of the pool that all contenders have (`septet.lab.pool`); it is split as a shell does it. A command whose first word is
-"python" runs this Python; others are searched beside it first, then on PATH. The last three keys are optional: which
-applications the server takes, of what its pool consists, and the package to install where it is missing.
+The command is a template in which these names are filled in: {host}, {port} and {app}; {workers}, {threads} and
+{at_once}, the numbers of the pool that all contenders have (`septet.lab.pool`); and the names of options that --sweep
+varies. It is split into words as a shell does it. If its first word is "python", this Python is run; other programs are
+searched beside this Python first, then on PATH. The last three keys are optional: which applications the server takes,
+of what its pool consists, and the package to install where it is missing.
 """
 
 from __future__ import annotations
@@ -53,10 +54,10 @@ class OtherServer:
     pool: str | None = None
     """How the server answers several requests at a time, one of `pool.KINDS`; None if it is not known."""
     package: str | None = None
-    """The package to install with pip; None if it is not known."""
+    """The package that has the server, to install with pip where it is missing; None if it is not known."""
     of_family: bool = False
-    """True if the user named only the first part of the server's name, such as "granian", which means all servers whose
-    names begin with it.
+    """True if the user named only the first part of the server's name, such as "granian", which stands for all servers
+    whose names begin with it. It is then no surprise if this server is left out, so nothing is said about that.
     """
 
     @property
@@ -65,15 +66,17 @@ class OtherServer:
         return frozenset(name for _, name, _, _ in string.Formatter().parse(self.command) if name is not None)
 
     def words(self, values: Mapping[str, object]) -> list[str]:
-        """Fill `values` into the template; returns the command as a list of words. A value with a space stays in its
-        word.
+        """Fill `values` into the template, and return the command as a list of words. A value with a space does not
+        begin a new word. The word "python" at the beginning becomes this Python's path.
         """
         words = [word.format_map(values) for word in shlex.split(self.command)]
         return [sys.executable, *words[1:]] if words[0] == "python" else words
 
     @property
     def is_installed(self) -> bool:
-        """True if the command's program is found: as a module of this Python, beside it, or on PATH."""
+        """True if the command can be started: its program is found beside this Python or on PATH, or, for `python -m
+        MODULE`, this Python has the module.
+        """
         first, *rest = shlex.split(self.command)
         if first != "python":
             return shutil.which(first, path=search_path()) is not None
@@ -82,18 +85,20 @@ class OtherServer:
 
 
 def search_path() -> str:
-    """Return the PATH with which other servers are started; it includes this Python's own directory, because an
-    environment that is not activated may have them.
+    """Return the PATH with which other servers are started. It begins with this Python's own directory, because the
+    servers may be installed in a virtual environment that is not activated.
     """
     return os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
 
 
 def read(text: str, sweeps: frozenset[str] = frozenset()) -> tuple[OtherServer, ...]:
     """Return the other servers that `--servers` names. `text` is the name of a TOML file, all of whose servers are
-    taken, or names of our examples, separated by commas.
+    taken, or a list of names of the examples that come with Septet, separated by commas. `sweeps`: the names of the
+    options that are varied.
 
-    The first part of a name, such as "granian", stands for all examples that begin with it; `fitting` chooses from
-    them. Raises UsageError for errors in the file, and for names that are not among the examples.
+    The first part of a name, such as "granian", stands for all examples that begin with it; `fitting` then leaves out
+    those that do not take the application. Raises UsageError for errors in the file, and for names that are not among
+    the examples.
     """
     path = Path(text)
     servers = _parsed(path) if path.suffix == ".toml" else _examples(text)
@@ -124,7 +129,7 @@ def _examples(text: str) -> tuple[OtherServer, ...]:
 def fitting(servers: Sequence[OtherServer], interface: str | None) -> tuple[OtherServer, ...]:
     """Return those of the servers that take an application of this interface, "wsgi" or "asgi"; None: all of them.
 
-    Raises UsageError when none is left, and when one of them is not installed.
+    Raises UsageError if none of the servers takes it, or if one of those that do is not installed.
     """
     fit = tuple(each for each in servers if interface is None or each.interface in (None, interface))
     if servers and not fit and interface is not None:
@@ -140,9 +145,11 @@ def fitting(servers: Sequence[OtherServer], interface: str | None) -> tuple[Othe
 
 
 def left_out(named: Sequence[OtherServer], fit: Sequence[OtherServer], interface: str | None) -> str | None:
-    """Return a sentence about the servers in `named` that are not in `fit`, because they do not take an application of
-    this interface; None if there is none. Servers with `of_family` do not count: "granian" names two, one of which
-    fits.
+    """Return a sentence that names the servers in `named` that are not in `fit`, because they do not take an
+    application of this interface; None if there are none.
+
+    Servers that the user did not name in full (`of_family`) are not mentioned: "granian" stands for one server for WSGI
+    and one for ASGI, and it is clear that one of them is left out.
     """
     missing = [each for each in named if each not in fit and not each.of_family]
     if not missing or interface is None:

@@ -32,7 +32,9 @@ class Display(Protocol):
     def end(self, run: Run, record: dict[str, Any]) -> None: ...
 
     def tell(self, state: str) -> None:
-        """Show `state`, a sentence on which contenders are decided and which are open; see `ranking.state`."""
+        """Show `state`, a sentence that says how many pairs of neighbours in the ranking are decided, and which are
+        still open; see `ranking.state`.
+        """
 
 
 @contextmanager
@@ -145,8 +147,9 @@ class Board:
         return Group(table, self._progress, *([Text(self._state, style="dim")] if self._state else []))
 
     def _curve(self, label: str, top: float) -> str:
-        """Return the median rates of `label` so far as a row of block characters, one for each number of users; the
-        highest block stands for `top` requests/s."""
+        """Return the median rates so far of the contender with this label, as a row of block characters, one for each
+        number of users. The highest block stands for `top` requests/s.
+        """
         points = [self._rates.get((label, users)) for users in self._experiment.users]
         return "".join(
             BLOCKS[min(len(BLOCKS) - 1, int(median(rates) / top * len(BLOCKS)))] if rates else " " for rates in points

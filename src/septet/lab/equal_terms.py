@@ -1,5 +1,5 @@
-"""Prepares an experiment that compares servers: leaves out those that cannot serve the application, and gives all the
-same pool.
+"""Prepares an experiment that compares servers: leaves out servers that cannot serve the application, and gives all
+contenders a pool of the same size.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ SIZES = ("workers", "threads")
 
 
 def on_equal_terms(experiment: Experiment, written: str | None, say: Callable[[str], None]) -> Experiment:
-    """Return the experiment with the same pool for all contenders, and without servers that do not fit.
+    """Return the experiment with a pool of the same size for all contenders, and without servers that do not take the
+    application's interface.
 
     Args:
-        written: the value of --pool; None: the profile's pool, or what `septet serve` takes by itself.
+        written: the value of --pool; None: the pool of the preset that --profile names, or else the one that `septet
+            serve` has by default.
         say: called with a sentence when servers were left out.
 
-    Raises UsageError for servers that are not installed, and for a second pool in --serve-option.
+    Raises UsageError for servers that are not installed, and for --workers or --threads in --serve-option, which would
+    hold for Septet alone.
     """
     for name in SIZES:
         if any(word == f"--{name}" or word.startswith(f"--{name}=") for word in experiment.serve_options):
@@ -50,8 +53,8 @@ def on_equal_terms(experiment: Experiment, written: str | None, say: Callable[[s
 
 
 def _interface(experiment: Experiment) -> str | None:
-    """Return the application's interface, "wsgi" or "asgi"; None if the application cannot be served, which is reported
-    later.
+    """Return the application's interface, "wsgi" or "asgi"; None if the application cannot be started. No error is
+    raised for that here, because a later step reports it.
     """
     try:
         return "asgi" if is_asynchronous(experiment, experiment.models[0]) else "wsgi"
@@ -67,8 +70,8 @@ def _kinds(
 
 
 def _of_profile(model_options: Mapping[str, tuple[str, ...]]) -> Pool | None:
-    """Return the pool that a profile gives to the model prethreaded by its options --workers and --threads; None if it
-    gives none.
+    """Return the pool that the preset of --profile gives to the model prethreaded by its option --threads, as one
+    process with that many threads; None if it gives none. `model_options`: the options of each model by the preset.
     """
     words = model_options.get("prethreaded", ())
     return Pool(1, int(words[words.index("--threads") + 1])) if "--threads" in words else None

@@ -40,8 +40,8 @@ WANTED_MIN = 0.5
 something else, the server is idle at times.
 """
 COMPUTING_MAX = 2.0
-"""A page computes, and does not wait, if its fastest answer takes at most this many times its CPU time plus
-OVERHEAD_US.
+"""A page computes, and does not wait, if the time of its fastest answer is at most the CPU time of an answer times this
+factor, plus OVERHEAD_US.
 """
 OVERHEAD_US = 500
 """Microseconds that an answer may take for the load generator, the network and waiting in line; see COMPUTING_MAX."""
@@ -74,15 +74,17 @@ class Evening:
     middle_us: float | None = None
 
     def cpu_factor(self, record: Record) -> float:
-        """Return the factor by which the run's CPU time was larger than at the usual speed of the CPU: that of the
-        probe's median time.
+        """Return the run's CPU time divided by what it would have been at the usual speed of the CPU, by this
+        correction. The usual speed is the one at which the probe (a fixed piece of work) takes its median time.
         """
         probe_us = record["usage"].get("probe_us")
         return 1.0 if not probe_us or not self.middle_us else (probe_us / self.middle_us) ** self.slope
 
 
 def fitted(cells: Iterable[Sequence[Record]]) -> Evening:
-    """Fit the correction to the measured runs. `cells`: the runs of each cell, whose CPU times are comparable."""
+    """Fit the correction to the measured runs. `cells`: for each cell (one contender at one number of users) its runs.
+    Only runs of the same cell are compared with each other.
+    """
     points = [[point for record in runs if (point := _point(record)) is not None] for runs in cells]
     probes = [probe for each in points for probe, _ in each]
     if not probes:
@@ -118,8 +120,8 @@ def _weighted_median(values: list[tuple[float, float]]) -> float:
 
 
 def evened(results: Results) -> list[Record]:
-    """Return the records of all runs; those that did not fail have a new key `evened`, with the corrected `cpu_us` and
-    `requests_per_s` (None if not known), and `cpu_limited`.
+    """Return the records of all runs. Those that did not fail have a new entry `evened`, with the corrected `cpu_us`
+    and `requests_per_s` (None if not known), and with `cpu_limited`, which is True if CPU time limited the rate.
     """
     cells: dict[Cell, list[Record]] = {}
     for record in results["runs"]:
@@ -138,9 +140,10 @@ def evened(results: Results) -> list[Record]:
 
 
 def page_computes(records: Sequence[Record], alone: Mapping[str, float]) -> bool:
-    """True if an answer takes CPU time and hardly any other time.
+    """True if an answer takes CPU time and hardly any other time, as the fastest answers show.
 
-    `alone`: what a single user measured before the experiment (see `septet.lab.bench`); may be empty.
+    `records`: runs that did not fail. `alone`: the figures `least_us` and `cpu_us` of a single user before the
+    experiment (see `septet.lab.bench.preflight`); may be empty.
     """
     found = [(alone["least_us"], alone["cpu_us"])] if alone else []
     found += [
@@ -180,8 +183,8 @@ def taken_share(record: Record, results: Results) -> float | None:
 
 
 def _cpus_wanted(runs: Sequence[Record]) -> int:
-    """Return the number of CPUs that the server of a cell wanted, rounded, but at least 1. 0 if it wanted less than
-    WANTED_MIN, or if that is not known: then CPU time does not limit it.
+    """Return the number of CPUs that the server of a cell wanted on average, rounded, but at least 1. Returns 0 if it
+    wanted less than WANTED_MIN, or if that is not known; its rate then counts as not limited by CPU time.
     """
     known = [wanted for record in runs if (wanted := record["usage"].get("cpus_wanted")) is not None]
     wanted = fmean(known) if known else 0.0

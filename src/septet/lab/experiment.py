@@ -1,8 +1,9 @@
 """The experiment of `septet bench`: a grid of cells, each of which is run several times.
 
 A cell is one contender (a process model, or another server) with one setting of the varied options (--sweep) at one
-number of users. Each round runs all cells in a random order of its own, so that other work of the machine, such as a
-backup, affects all of them alike. Cells with the same number of users, which are compared, come one after another.
+number of users. Each round runs all cells in a new random order, so that other work of the machine, such as a backup,
+affects all of them alike. Cells with the same number of users are compared with each other, so they run one after
+another.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a cell. `repeat`: which one it is, counted from 1 over all rounds."""
+    """One run of a cell. `repeat`: the number of the run among those of the same cell, from 1; it goes on from round to
+    round.
+    """
 
     cell: Cell
     repeat: int = 1
@@ -69,7 +72,8 @@ def _by_lot(cells: Sequence[Cell], chance: random.Random) -> list[Cell]:
 
 
 ONE_PROCESS = {"SEPTET_SUPERVISOR": "no"}
-"""Environment variables of the servers that are measured: no supervisor, which would be a process that does not serve.
+"""Environment variables of the servers that are measured: they run without a supervisor, which would be a process that
+does not serve.
 """
 
 
@@ -87,7 +91,9 @@ class Experiment:
     """The arguments with which `septet serve` serves the application."""
     path: str = GUESTBOOK_PATH
     mode: str = "close"
-    """How the load generator connects: "close", "http10" or "keep-alive"."""
+    """How the load generator connects: "close" is a new connection for each request, "http10" the same over HTTP/1.0,
+    "keep-alive" one connection for many requests.
+    """
     streams: int = 0
     """Over HTTP/2: number of users who share a connection, each of them one stream of it; 0: HTTP/1.1."""
     duration_s: float = 1.0
@@ -104,11 +110,11 @@ class Experiment:
     scenario: Path | None = None
     repeats: int = 1
     for_s: float | None = None
-    """Measure until the ranking is decided, at most for this many seconds, in place of `repeats`; see
-    `septet.lab.rounds`.
+    """If this is given, `repeats` does not count: rounds are run until the ranking is decided, but for at most this
+    many seconds; see `septet.lab.rounds`.
     """
     turns: int = 1
-    """With `for_s`: how often each server is loaded and measured in a round."""
+    """How often each server is loaded and measured in a round, if `for_s` is given."""
     users_per_window: int = 0
     """If there are more users than this, the measured time (window) is longer in proportion, so that the requests in
     flight at its ends are few compared with all. 0: it is never longer.
@@ -118,7 +124,7 @@ class Experiment:
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """(name, values) of each option of `septet serve` that is varied (--sweep); names are without the leading --."""
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The varied options that a model does not take, by model."""
+    """For each model that does not take all varied options (--sweep): the options that it does not take."""
     others: tuple[OtherServer, ...] = ()
     pool: Pool | None = None
     """The numbers of processes and threads that all contenders have, see `septet.lab.pool`; None: each has its own
@@ -133,8 +139,8 @@ class Experiment:
     serve_options: tuple[str, ...] = ()
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store: str | None = None
-    """Where the guestbook keeps its entries, as the value of its environment variable; None: in a new SQLite file for
-    each run, unless that variable is set already.
+    """Where the guestbook keeps its entries, as a value for its environment variable GUESTBOOK_STORE. None: the
+    variable of this process, or, if that is not set, a new SQLite file for each run.
     """
     host: str = LOOPBACK
     """IP address of this machine at which the servers listen and the users connect."""
@@ -182,7 +188,9 @@ class Experiment:
         ]
 
     def runs(self) -> list[Run]:
-        """Return every cell as often as it is repeated; each repeat in a random order of its own."""
+        """Return the runs of all cells: each cell `repeats` times. Every repeat has a new random order; if there is
+        only one, it has the order of the tables.
+        """
         chance = random.Random(self.seed)
         runs = []
         for repeat in range(1, self.repeats + 1):
@@ -191,10 +199,10 @@ class Experiment:
         return runs
 
     def round(self, cells: Sequence[Cell], place: int) -> list[list[Run]]:
-        """Return the runs of a round, in one list for each number of users. A list has all cells with that number once,
-        then all of them once more, and so on, `turns` times.
+        """Return the runs of a round: one list for each number of users, in which each of the cells with that number of
+        users is run `turns` times. All of these cells are run once before any of them is run again.
 
-        The orders are random. They depend only on the seed and on `place`, the number of the round from 1.
+        The orders are random, but depend only on the seed and on `place`, the number of the round, from 1.
         """
         chance = random.Random(f"{self.seed} {place}")
         first = (place - 1) * self.turns + 1
@@ -210,8 +218,9 @@ class Experiment:
         ]
 
     def _settings(self, contender: str) -> list[Setting]:
-        """Return all combinations of the values of the varied options that this contender takes. For a model they
-        include the interpreters of --pythons. [()] if there is nothing to combine.
+        """Return all combinations of the values of those varied options that this contender takes. For a model, the
+        interpreters of --pythons are varied like an option. If there is nothing to vary, the list has one empty
+        combination.
         """
         swept = [[(name, value) for value in values] for name, values in self.sweeps if self._has(contender, name)]
         if self.pythons and self._other(contender) is None:
@@ -248,8 +257,10 @@ class Experiment:
         return next((python for python in self.pythons if python.name == name), None)
 
     def environment(self, scratch: Path, cell: Cell | None = None) -> dict[str, str]:
-        """Variables to add to our environment for a server. The guestbook gets a new SQLite file in the directory
-        `scratch`, unless the user named a store."""
+        """Return the environment variables that a server gets in addition to those of this process. The guestbook gets
+        a new SQLite file in the directory `scratch`, unless the user named a store. `cell`: the cell whose server it
+        is; None: the server of any process model.
+        """
         other = self._other(cell.model) if cell is not None else None
         variables = dict(ONE_PROCESS) if other is None else {}
         if other is not None:
@@ -284,5 +295,5 @@ class Experiment:
 
     @property
     def _authority(self) -> str:
-        """The host as URLs write it (RFC 3986 section 3.2.2)."""
+        """The host as it stands in a URL (RFC 3986 section 3.2.2): an IPv6 address is in brackets."""
         return f"[{self.host}]" if ":" in self.host else self.host

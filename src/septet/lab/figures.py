@@ -11,11 +11,11 @@ Record = dict[str, Any]
 """The record of one run, as in results.json."""
 Number = float | int | None
 GRAIN_MAX = 0.05
-"""If counting in ticks of 10 ms may make a CPU time wrong by more than this share, it is neither compared nor mentioned
-in sentences.
+"""The kernel counts a part of CPU time in ticks of 10 ms. If that may make the CPU time of a run wrong by more than
+this share, the CPU time is neither compared nor mentioned in sentences.
 """
 Figure = Callable[[Record], Number]
-"""A function that computes a figure from the record of a run; None when it is not known."""
+"""A function that computes a figure from the record of a run, and returns None when the figure is not known."""
 
 
 def latency(name: str) -> Figure:
@@ -34,9 +34,10 @@ def cpu_us(key: str) -> Figure:
 
 
 def whole_cpu_us(record: Record) -> Number:
-    """Microseconds of CPU time of the server for one answer, user and system time together.
+    """Return the microseconds of CPU time (user and system) that the server took for one answer.
 
-    From `cpu_s`, which the kernel counts in nanoseconds. Results of older versions lack it: then from ticks of 10 ms.
+    They are computed from `cpu_s`, which the kernel counts in nanoseconds. Results of older versions of Septet lack it;
+    for them times in ticks of 10 ms are used.
     """
     if "cpu_s" in record["usage"]:
         return cpu_us("cpu_s")(record)
@@ -52,15 +53,15 @@ def cpu_per_probe(record: Record) -> Number:
 
 
 def evened(key: str) -> Figure:
-    """Return a function that reads a figure that `septet.lab.evening` has corrected from a record. `key`: the name of
-    the figure.
+    """Return a function that reads one of the figures that `septet.lab.evening` has added to a record, corrected for
+    the state of the machine. `key`: the name of the figure.
     """
     return lambda record: record.get("evened", {}).get(key)
 
 
 def cpu_grain(record: Record) -> float:
-    """Return the largest error of a run's CPU time, as a share of it (0.05: 5 %): a part of that time is counted in
-    ticks of 10 ms.
+    """Return by how much a run's CPU time may be wrong, as a share of it (0.05: 5 %), because a part of that time is
+    counted in ticks of 10 ms.
     """
     usage = record["usage"]
     cpu_s = usage.get("cpu_s", usage["user_s"] + usage["system_s"])
@@ -72,8 +73,8 @@ def switches(key: str) -> Figure:
     """Return a function that computes the context switches for one answer, over the whole life of the server; None if
     not all were counted. `key`: the kind of switches, a key of `stop.life` in the record.
 
-    They are not sampled: /proc has them per living thread, and where a thread or a process serves one connection most
-    have ended by the end of the window. wait4(2) also counts those of threads and processes that have ended.
+    wait4(2) gives the counts when the server ends. They cannot be read during the run: /proc has them only for living
+    threads, and where each connection has a thread or a process of its own, most of these have ended by then.
     """
 
     def figure(record: Record) -> Number:

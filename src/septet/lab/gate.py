@@ -39,8 +39,8 @@ SPREADS = {
     "p99": Spread(0.1, 0.4),
 }
 """How much two measurements of the same thing differ, only because they were made at different times: standard
-deviations as shares, on a quiet and on a busy machine. On a machine where 30 programs wanted two CPUs, CPU/probe
-differed by 0.1 between eight measurements of benchmarks/gates.py; the other figures are allowances.
+deviations as shares, first on a quiet machine, then on a busy one. On a machine where 30 programs wanted two CPUs,
+CPU/probe differed by 0.1 between eight measurements of benchmarks/gates.py; the other figures are allowances.
 """
 AGAIN = "again"
 """The name of the directory for the second measurement, which is made if something got worse. It is within the
@@ -50,7 +50,9 @@ directory of the first.
 Measure = Callable[[Experiment, Results], None]
 """A function that carries out an experiment and adds its runs to the results."""
 Worse = set[tuple[str, int | None, str | None]]
-"""What got worse: for each such thing its label, number of users (None: all), and metric (None: requests fail)."""
+"""What got worse, as a set of (label of the contender, number of users, metric). The number is None for all numbers of
+users together, and the metric is None if requests fail.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,12 @@ class Gated:
 
 
 def gate(path: Path, out: Path | None, seed: int, tolerance: float, measure: Measure) -> int:
-    """Measure what the baseline at `path` measured, print the comparison, and return the exit status 0.
+    """Measure again what the baseline at `path` measured, print the comparison, and return the exit status 0. What got
+    worse is measured a second time, which decides.
 
-    `tolerance` is a share: a smaller change counts as none. Raises Failed when something got worse, UsageError when the
-    baseline cannot be used, or nothing could be judged.
+    `out`: the directory for the results; None: a new one. `seed`: decides the order of the runs. `tolerance`: changes
+    by a smaller share than this are ignored. `measure`: carries out the experiment. Raises Failed when something got
+    worse both times, and UsageError when the baseline cannot be used or nothing could be judged.
     """
     baseline = _baseline(path)
     experiment = _again(baseline, out or output.dated("gate"), seed)
@@ -105,8 +109,8 @@ def _passed(baseline: Results, found: Gated) -> int:
 
 
 def gated(baseline: Results, now: Results, tolerance: float) -> Gated:
-    """Compare one measurement (`now`) with the baseline. tolerance: a change by a smaller share than this counts as
-    none.
+    """Compare one measurement (`now`) with the baseline. `tolerance`: changes by a smaller share than this (0.05: 5 %)
+    are ignored.
     """
     half = 1 - (1 - LEVEL) / 2  # both comparisons together keep their intervals in 95 of 100 gates
     return Gated(

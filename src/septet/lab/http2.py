@@ -1,4 +1,4 @@
-"""HTTP/2 in a measurement: the options --http2 and --streams, and what does not go with them."""
+"""HTTP/2 in a measurement: the options --http2 and --streams, and the check that no option excludes them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ def streams(http2: bool, number: int | None) -> int:
 
 
 def mode(http2: bool) -> str:
-    """Return how the users of `septet bench` connect if no option says it: "keep-alive" over HTTP/2, else "close",
+    """Return how the users of `septet bench` connect if no option says how: over HTTP/2 "keep-alive", else "close",
     which is a new connection for each request.
     """
     return "keep-alive" if http2 else "close"
 
 
 def check(options: dict[str, Any]) -> None:
-    """Raise UsageError for options of `septet bench` that do not go with --http2, and where its library is missing."""
+    """Raise UsageError if --http2 is given together with options of `septet bench` that exclude it, or if the library
+    for HTTP/2 is not installed.
+    """
     if not streams(options["http2"], options["streams"]):
         return
     for name in ("drill", "trace"):

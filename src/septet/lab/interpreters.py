@@ -1,7 +1,7 @@
 """Interpreters of Python that are measured side by side (`septet bench --pythons`).
 
-All run the same Septet, the one that measures: it and click, on which it stands, are plain Python of any version since
-3.11, so both are lent to every interpreter in a directory of two links, which PYTHONPATH names first. What the
+All of them run the Septet that measures, with its library click. Both are plain Python for any version since 3.11, so
+nothing is installed for an interpreter: PYTHONPATH begins with a directory that has links to the two packages. What the
 application imports must be installed for each interpreter, most simply in a virtual environment of its own.
 """
 
@@ -22,7 +22,7 @@ import septet
 from septet.errors import UsageError
 
 SETTING = "python"
-"""The name under which the interpreter stands in a cell's setting, among the options that are varied."""
+"""The interpreter of a cell is one of its settings, like a varied option. This is the name of that setting."""
 OLDEST = (3, 11)
 ANSWER_TIMEOUT_S = 30.0
 LENT = {"septet": Path(septet.__file__).parent, "click": Path(click.__file__).parent}
@@ -49,9 +49,10 @@ class Interpreter:
 
 
 def read(text: str) -> tuple[Interpreter, ...]:
-    """Return the interpreters that --pythons names: programs on PATH, or paths, separated by commas.
+    """Return the interpreters that --pythons names in `text`: programs on PATH, or paths, separated by commas.
 
-    Raises UsageError for one that is not there, does not answer, or is too old.
+    Raises UsageError if the list is empty, or if one of the programs cannot be started, does not answer as a Python
+    does, cannot import Septet, or is too old.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:

@@ -1,7 +1,7 @@
 """Treats TERM like Ctrl-C, so that every `finally` runs.
 
-By default TERM ends a process at once and leaves behind what it started: servers, and load generators. `timeout`, CI
-runners and service managers all send TERM first. KILL cannot be caught; see `server.Watchdog`.
+By default the signal TERM ends a process at once, and the servers and load generators that it has started run on.
+`timeout`, CI runners and service managers all send TERM first. The signal KILL cannot be caught; see `server.Watchdog`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from septet.errors import Failed
 
 @contextmanager
 def time_limit(seconds: float, reason: str) -> Iterator[None]:
-    """Raise Failed with this reason in the main thread when the body takes longer than `seconds` (by SIGALRM).
+    """Context manager: raise Failed with this reason in the main thread if the `with` block takes longer than `seconds`
+    (by the signal SIGALRM). Time limits must not be nested.
 
-    In other threads, which have no signals, there is no limit. Time limits must not be nested.
+    In other threads, which receive no signals, there is no limit.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

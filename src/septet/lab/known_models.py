@@ -35,10 +35,10 @@ def size_options(models: Sequence[str]) -> dict[str, frozenset[str]]:
 
 
 def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return which of the varied options `swept` each model does not take, by model; models that take all are left out.
+    """Return, for each model that does not take all of the varied options `swept`, those that it does not take.
 
-    Models differ in the options for their size (`septet models --json` lists those that each takes); all take the rest.
-    Raises UsageError for an option that none of the models takes.
+    Models differ only in the options for their size, "workers" and "threads" (`septet models --json` lists which each
+    model takes). Raises UsageError for an option that none of the models takes.
     """
     takes = {each["name"]: set(each["takes"]) for each in json.loads(_asked("models", "--json"))}
     sizes = set[str]().union(*takes.values())

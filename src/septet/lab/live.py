@@ -1,8 +1,8 @@
 """`septet bench --live`: a page that shows an experiment while it runs.
 
-The state is written to a file after each run, whole or not at all. A server of its own, `septet serve` with the example
-`septet.examples.live`, sends it to browsers; it runs on the CPUs of the load generator, and does nothing where no page
-is open.
+After each run the state is written to a file, which is replaced whole or not at all. A separate server, `septet serve`
+with the example `septet.examples.live`, sends the state to browsers. It runs on the CPUs of the load generator, and
+takes no CPU time as long as no browser has the page open.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class LivePage:
 
 @contextmanager
 def serving(cpus: Iterable[int]) -> Iterator[tuple[LivePage, str]]:
-    """Context manager: start the live page's server on these CPUs (none: any), and give the page and its URL. Raises
-    Failed if it does not start.
+    """Context manager: start the live page's server on these CPUs (if there are none, on any), and give the page and
+    its URL. Raises Failed if the server does not start.
     """
     with tempfile.TemporaryDirectory(prefix="septet-live-") as directory:
         page, port = LivePage(Path(directory, "state.json")), free_port()
@@ -210,11 +210,11 @@ def shown_live(
     recorded: Results,
     last: bool,
 ) -> Iterator[Display]:
-    """Context manager: give a display that shows events as `shown` does and also writes the state of the experiment for
-    `page`. Without a page, give `shown`.
+    """Context manager: give a display that shows events as `shown` does, and that also writes the state of the
+    experiment for the live page. If `page` is None, `shown` itself is given.
 
-    `runs`: number of runs to come; None: not known. `recorded`: results that may have runs already. `last`: True if no
-    experiment follows on the same page.
+    `runs`: number of runs to come; None: not known. `recorded`: the results, in which a resumed experiment has runs
+    already. `last`: True if no other experiment follows on the same page.
     """
     if page is None:
         yield shown

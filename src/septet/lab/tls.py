@@ -16,7 +16,7 @@ HELP = "Over TLS, with a certificate that is made for the measurement (needs the
 def serve_options(out: Path, host: str) -> tuple[str, ...]:
     """Make a certificate for `host` in the directory of the results, and return the options of `septet serve` for it.
 
-    Raises Failed with the message of `septet certificate`.
+    Raises Failed, with the error message of `septet certificate`, if no certificate can be made.
     """
     directory = output.make(out / DIRECTORY).absolute()
     command = [sys.executable, "-m", "septet", "certificate", host, "--force"]

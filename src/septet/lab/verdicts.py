@@ -1,4 +1,5 @@
-"""Judges whether the figures of a run, or of all runs of a cell, may be believed, and gives the reason if not.
+"""Judges whether the figures of a run, or of all runs of a cell (one server with one number of users), may be believed,
+and gives the reason if not.
 
 valid            nothing speaks against them
 noisy            other programs used the CPUs, or the repeats differ too much
@@ -16,7 +17,9 @@ from septet.lab.statistics import variation
 VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")
 """All verdicts, from the best to the worst."""
 RANKED = ("valid", "noisy", "client-limited")
-"""Verdicts on cells whose figures are compared with those of others."""
+"""The verdicts with which the figures of a cell (one server with one number of users) are compared with those of other
+cells.
+"""
 DOUBT_MARK = "!"
 """The mark that tables print after a figure that is not valid."""
 
@@ -27,25 +30,30 @@ CLIENT_SHARE_MAX = 0.85
 limit.
 """
 CLIENT_OTHERS_MAX = 0.10
-"""If other programs take more than this share of the load generator's CPUs, they may be the reason why it sent requests
-late or was the limit.
+"""A share of the load generator's CPUs. If other programs took more than this, they may be the reason why the load
+generator sent requests late or limited the rate, and the run is "noisy" rather than "client-limited".
 """
 SEND_LATE_MAX_US = 1000
 """A run at a given rate (open loop) is "client-limited" if the load generator sent requests late although a user was
 free: if the p99 of that lateness, in µs, is more than this.
 """
 FOREIGN_SHARE_MAX = 0.25
-"""A run is "noisy" if other programs use more than this share of all CPUs. Work of the kernel that no process is
-charged for counts as theirs, and stays below it."""
+"""A run is "noisy" if other programs use more than this share of all CPUs. Work of the kernel that is charged to no
+process is counted as work of other programs, but by itself does not exceed this share.
+"""
 STEAL_SHARE_MAX = 0.02
 """A run is "noisy" if the hypervisor takes more than this share of all CPUs."""
 VARIATION_MAX = 0.10
-"""A cell is "noisy" if the standard deviation of the rates of its runs is more than this share of their mean."""
+"""A cell (one server with one number of users, measured in several runs) is "noisy" if the standard deviation of the
+rates of its runs is more than this share of their mean.
+"""
 ANSWERS_PER_USER_MIN = 3
-"""If the users had fewer answers than this on average in a window, it is normal that some of them had none."""
+"""If the users of a run had fewer answers than this on average, it is normal that some of them had none, and
+`all_served` does not require an answer for each user.
+"""
 LITTLE_ERROR_MAX = 0.10
-"""A closed loop is "noisy" if it deviates from Little's law (users = rate x latency) by more than this share of the
-number of users: some of them did nothing.
+"""A run with a closed loop (each user waits for an answer before the next request) is "noisy" if it deviates from
+Little's law (users = rate x latency) by more than this share of the number of users: then some users did nothing.
 """
 LITTLE_ANSWERS_MIN = 20
 """Answers per user below which Little's law is not checked: requests in flight at both ends of the window are then too
@@ -77,10 +85,11 @@ def judge(record: dict[str, Any], cpus: int) -> Verdict:
 
 
 def judge_all(records: list[dict[str, Any]]) -> Verdict:
-    """Return (verdict, reason) of a cell, from the records of its runs: the median of their verdicts in the order of
-    VERDICTS.
+    """Return (verdict, reason) of a cell (one server with one number of users) from the records of its runs: the median
+    of their verdicts in the order of VERDICTS.
 
-    At best "errors" if a run failed; "noisy" if the runs are valid, but their rates vary by more than VARIATION_MAX.
+    If a run failed, a median better than "errors" becomes "errors". A median of "valid" becomes "noisy" if the rates of
+    the runs vary by more than VARIATION_MAX.
     """
     ranks = sorted(VERDICTS.index(record["verdict"]) for record in records)
     verdict = VERDICTS[ranks[len(ranks) // 2]]
@@ -112,8 +121,9 @@ def _errors(load: dict[str, Any]) -> str | None:
 
 
 def all_served(record: dict[str, Any]) -> bool:
-    """True if hardly any request failed. Users without an answer do not count as failed if there were so few answers
-    that some had to be without one.
+    """True if at most the share ERROR_SHARE_MAX of the requests failed, and each user had an answer. Users without an
+    answer are allowed if there were fewer than ANSWERS_PER_USER_MIN answers per user, as some users had to be without
+    one then. False for a run whose verdict is "failed".
     """
     if record["verdict"] == "failed":
         return False
@@ -124,7 +134,9 @@ def all_served(record: dict[str, Any]) -> bool:
 
 
 def client_limit(load: dict[str, Any]) -> str | None:
-    """Say why the load generator, or a worker of a cluster, may have been the limit; None when it was not."""
+    """Return a sentence that says why the load generator, or one of its workers on other machines, may have limited the
+    measured rate, so that the server may be faster; None if it did not. `load`: the figures of the load generator.
+    """
     for worker in load["client"].get("workers", []):  # one worker at its limit spoils the figures of all
         name = f"worker {worker['worker']}"
         if (objection := _client_limit(name, worker["cpu_share"], worker["send_late_us"])) is not None:
@@ -133,9 +145,9 @@ def client_limit(load: dict[str, Any]) -> str | None:
 
 
 def _client(record: dict[str, Any], cpus: int) -> tuple[str, str | None]:
-    """Return the verdict and its reason if the load generator may have been the limit: "noisy" if other programs kept
-    it from its CPUs, so that more CPUs would not help, else "client-limited". The reason is None if it was not the
-    limit.
+    """Return the verdict and its reason if the load generator, and not the server, may have limited the measured rate:
+    "noisy" if other programs kept the load generator from its CPUs, so that more CPUs would not help, else
+    "client-limited". The reason is None if the load generator was not the limit; the verdict has no meaning then.
     """
     objection = client_limit(record["load"])
     if objection is not None and (share := client_others_share(record, cpus)) > CLIENT_OTHERS_MAX:
@@ -190,9 +202,11 @@ def foreign_share(record: dict[str, Any], cpus: int) -> float | None:
 
 
 def _little(load: dict[str, Any]) -> str | None:
-    """Say why a closed loop contradicts Little's law, users = rate x (latency + think time): some users did nothing.
+    """Return a sentence that says how a closed loop (each user waits for an answer before the next request) contradicts
+    Little's law, users = rate x (latency + think time): then some users did nothing.
 
-    None if it holds within LITTLE_ERROR_MAX, for an open loop, and for too few answers.
+    Returns None if the law holds within LITTLE_ERROR_MAX, for an open loop (requests at a given rate), and if there
+    were fewer than LITTLE_ANSWERS_MIN answers per user.
     """
     plan = load["plan"]
     if plan["rate"] is not None or load["answers"] < LITTLE_ANSWERS_MIN * plan["users"]:

@@ -21,16 +21,16 @@ Watcher = Callable[[int], object]
 class Interest(selectors.BaseSelector):
     """The watched descriptors, each either registered by asyncio (in `keys`) or by `watch` (in `watchers`).
 
-    `before_blocking` is called once, before the first wait that may block; if it returns False, that wait does not
-    block.
+    `before_blocking` is called once, before the first wait that may block, so that the loop can make what other threads
+    wake it with. If it returns False, because a callback is ready meanwhile, that wait does not block.
     """
 
     def __init__(self, poller: Poller, before_blocking: Callable[[], bool]) -> None:
         self.keys: dict[int, selectors.SelectorKey] = {}
         self.watchers: dict[int, Watcher] = {}
         self.changed: set[int] = set()
-        """Descriptors that were added or changed since the loop last called the poller's wait. An event that this wait
-        reported for one of them may be of a file that had the same number before.
+        """Descriptors that were added or changed since the loop last called the poller's wait. Events that this wait
+        reported for them are skipped, because they may be about a closed file that had the same number.
         """
         self._poller = poller
         self._map = _KeyMap(self)

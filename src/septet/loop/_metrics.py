@@ -1,5 +1,5 @@
-"""Measures how busy a loop is, as libuv's uv_metrics_t does, by timing each wait of the poller. It starts with the
-first request for a figure.
+"""Measures how busy a loop is, as libuv's uv_metrics_t does, by timing each wait of the poller. The measuring starts
+when `ReadinessLoop.metrics` or `ReadinessLoop.lap` is first called.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ class Metrics:
 
     @property
     def mean_latency_s(self) -> float:
-        """Mean time between two waits, in seconds. An event that arrives between them waits for its callback at most as
-        long, on average.
+        """Mean time between two waits of the loop, in seconds. An event that arrives in such a time waits for its
+        callback until the time is over, at the longest.
         """
         return self.busy_s / self.iterations if self.iterations else 0.0
 
@@ -79,7 +79,7 @@ class Meter:
         self._since = monotonic()
 
     def read(self) -> Metrics:
-        """Return the counts up to the last wait."""
+        """Return the counts from when this meter was made until the loop's last wait."""
         return Metrics(self.iterations, self.events, self.idle_s, self.busy_s, self.longest_turn_s)
 
     def lap(self) -> Metrics:

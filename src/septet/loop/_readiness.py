@@ -94,7 +94,7 @@ class ReadinessLoop(SocketCalls):
         self._interest.rewatch(fd, mask)
 
     def unwatch(self, fd: int) -> bool:
-        """Stop watching `fd`, to be called before it is closed. False if it was not watched."""
+        """Stop watching `fd`. To be called before `fd` is closed. Returns False if `fd` was not watched."""
         return self._interest.unwatch(fd)
 
     def metrics(self) -> Metrics:

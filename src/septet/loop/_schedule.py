@@ -71,7 +71,8 @@ MIN_CANCELLED_TIMERS = 100
 """Cancelled timers are removed from the heap if they are more than this, and more than half of all, as in asyncio."""
 
 SHORTAGE_S = 0.01
-"""Seconds that the loop pauses after it has run out of memory itself, before it goes on."""
+"""Seconds that the loop pauses, before it goes on, after its own code (not a callback) has failed for lack of memory.
+"""
 
 Ts = TypeVarTuple("Ts")
 Callback = Callable[..., object]
@@ -220,8 +221,8 @@ class Schedule(asyncio.SelectorEventLoop):
             self._lack_memory(exc)
 
     def _lack_memory(self, exc: MemoryError) -> None:
-        """Report that memory is lacking, and pause for SHORTAGE_S. What this turn has not done is done in the next one,
-        so no event is lost.
+        """Report that memory is lacking, and pause for SHORTAGE_S. What this iteration of the loop has not done is done
+        in the next one, so no event is lost.
         """
         self.tell_failed()
         self.call_exception_handler({"message": "The event loop lacks memory, and goes on", "exception": exc})
@@ -354,7 +355,9 @@ class Schedule(asyncio.SelectorEventLoop):
         return due
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Called by a timer that is cancelled. Removes cancelled timers when they are too many."""
+        """Called by asyncio when a timer is cancelled. Removes all cancelled timers from the heap once there are more
+        than MIN_CANCELLED_TIMERS of them and they are more than half of the heap.
+        """
         if not handle._scheduled:  # type: ignore[attr-defined]
             return
         self._timer_cancelled_count += 1

@@ -19,7 +19,9 @@ from septet.loop._stream import StreamTransport
 from septet.pollers import READABLE
 
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""With these errors, accept(2) fails until something else is closed, and the listener stays readable."""
+"""Errors with which accept(2) fails until something else gives back a descriptor or memory. The listener stays readable
+meanwhile, so the acceptor pauses (`StreamAcceptor.pause`) and does not try again at once.
+"""
 
 Factory = Callable[[], asyncio.BaseProtocol]
 

@@ -43,7 +43,7 @@ class StreamTransport(StreamConnection):
 
     def begin(self, waiter: "asyncio.Future[None] | None" = None) -> None:
         """Call connection_made, and start reading. To be called once, in the transport's context. `waiter`, if given,
-        gets its result then.
+        gets its result when reading has started.
         """
         try:
             self._protocol.connection_made(self)

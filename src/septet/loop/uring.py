@@ -51,7 +51,9 @@ class RingStreamTransport(StreamTransport):
     ) -> None:
         self._ring = loop.ring
         self._token = 0
-        """The ring's number for the receive of this socket that is in the ring; 0: there is none."""
+        """The number by which the ring knows the receive operation of this socket; 0: no receive of this socket is in
+        the ring.
+        """
         self._cancelled = False
         """True if the receive of this socket was cancelled and its last completion has not come."""
         self._held: deque[Received] = deque()
@@ -74,8 +76,8 @@ class RingStreamTransport(StreamTransport):
                 self._loop.unwatch(self._sock_fd)
 
     def ready(self, mask: int) -> None:
-        """Send what waits. Called by the loop when the socket is writable; also when it is broken: then send(2) fails
-        and gives the reason.
+        """Send the bytes that wait (the backlog). Called by the loop when the socket is writable, and also when it is
+        broken: then send(2) fails and gives the reason.
         """
         if self._backlog:
             self._run(self._send_backlog)

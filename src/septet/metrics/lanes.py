@@ -9,8 +9,8 @@ text, and the last ones describe the present state again.
 
 # Of the process that has the row.
 PID = 0
-"""Column of the metrics table: the process's pid. 0: the row is free. Until the process runs it is the pid of its
-parent.
+"""Column of the metrics table: the process's pid; 0: the row is free. From the time when a row is given out until its
+process runs, the column has the pid of the parent process.
 """
 KIND = 1
 """Column of the metrics table: what the process is, as an index in KINDS; or INTERPRETER."""
@@ -47,8 +47,8 @@ INTERPRETER = 5
 `Table.snapshot` adds it to the row of the process.
 """
 IDLE_KINDS = (SUPERVISOR, GENERATION)
-"""Indices in KINDS of processes that serve no clients: supervisors of workers, and generations whose workers serve. A
-generation that serves clients itself is of another kind.
+"""Indices in KINDS of processes that serve no clients: supervisors of workers, and generations (processes that load the
+application) whose workers serve. A generation that serves clients itself is of another kind.
 """
 
 LAYOUT = 4

@@ -63,16 +63,19 @@ class Monitor:
         """`counts`: True to count requests and connections, too; False to record only that processes are not stuck."""
         self.table = table
         self.events: deque[dict[str, Any]] = deque(maxlen=20)
-        """In the supervisor: which workers have ended, and why, the newest last."""
+        """The last 20 events, the newest last: each has `at`, in seconds since 1970, and `text`, a sentence such as
+        that a worker has ended, and why. Filled in the supervisor.
+        """
         self.tell: Callable[[str], object] = self.note
         """The function that is called with a sentence about each event, such as that a worker was replaced."""
         self._cpu: dict[int, float] = {}
-        """In the supervisor: the CPU seconds of each worker, by pid, when it was last seen to have shown that it is not
-        stuck.
+        """In the supervisor: the CPU seconds of each worker, by pid, as they were when `standing_still` last found that
+        the worker was not stuck.
         """
         self.on_beat: Callable[[], None] | None = None
-        """A function to call whenever this process shows that it is not stuck or looks after its workers, at least
-        every `on_beat_s` seconds; None: there is nothing to call.
+        """A function that is called whenever this process shows that it is not stuck, or looks after its workers, and
+        at least every `on_beat_s` seconds. It tells the service manager's watchdog that the server works. None: nothing
+        is called.
         """
         self.on_beat_s = float("inf")
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None

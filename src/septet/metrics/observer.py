@@ -1,16 +1,17 @@
 """Counts the requests of a process in its row of the metrics table. Sessions tell it when a request begins and ends.
 
-This may cost a request little (`tests/metrics/test_cost.py` counts the steps). So
+Counting must cost a request little time (`tests/metrics/test_cost.py` counts the steps). So
 
 - the counts are kept in objects of the process, which cost a third of shared memory, and are added to the row now and
   then (`flush`), at the latest after a quarter of a second (`monitor.BEAT_S`). A process that is killed takes with it
   what it has counted since.
-- all answers are counted, but beyond BUSY_PER_S requests a second duration and size of one in SPARSE are measured, and
-  count SPARSE times: the clock alone would cost more than all the rest.
+- all answers are counted, but beyond BUSY_PER_S requests a second the duration and size of only one request in SPARSE
+  are measured, and are added SPARSE times: the clock alone would cost more than all the rest.
 - what is done for a request that is not measured is left to C: it is added to a set when it begins (`began` is the
-  method of the set then, so that no Python runs), and when it ends it is removed, and a mark is taken from a deque. How
-  many marks were given and are gone is the number of answers. When none is left, marks are added, and the next request
-  is measured: so no step is needed to find out which request is the next to be measured.
+  method of the set then, so that no Python runs), and when it ends it is removed, and a mark (a placeholder) is taken
+  from a deque. The number of answers is the number of marks that were ever put into the deque, less those that are
+  still there. When none is left, marks are added, and the next request is measured: so no step is needed to find out
+  which request is the next to be measured.
 
 Under the interpreter's global lock no lock is needed. Sets and deques change in one step. A sum of two of them may be
 wrong for an instant, but then it is too low, and `flush` ignores what is lower than before. Without the global lock
@@ -81,7 +82,9 @@ class _Answers:
         self._given += SPARSE
 
     def take(self) -> int:
-        """Return the number of answers since the last call. At least 0, because a refill is not atomic."""
+        """Return the number of answers since the last call. It is never negative: while another thread puts new marks
+        into the deque, the count is too low for an instant, and 0 is returned then.
+        """
         count = self._given - len(self.marks)
         new = max(0, count - self._counted)
         self._counted += new
@@ -106,7 +109,7 @@ class RequestMetrics:
         """
         self._flushed_at_ns = self._flush_at_ns = 0
         self._flushed = 0
-        """Number of requests that had begun at the last flush."""
+        """Number of requests that had begun when `_sample` last added the counts to the table of metrics."""
         self._sparse = False
         """True if only one in SPARSE requests is measured, because there are many a second; False if all are."""
         self._slow = SlowRequests()
@@ -161,8 +164,9 @@ class RequestMetrics:
             self._table.row[ABORTED] += 1
 
     def _count(self, method: str, status: int) -> None:
-        """Count an answer for which `ended` found no mark to take: the first with its method and status, or one after
-        SPARSE others. Also puts new marks into the deque if it is empty.
+        """Count an answer for which `ended` found no mark (a placeholder in the deque `_Answers.marks`) to take: the
+        first answer with its method and status, or one after SPARSE others. Also puts new marks into the deque if it is
+        empty.
         """
         known = method if method in METHODS else "other"
         kind = self._kinds.get((known, status))
@@ -186,8 +190,8 @@ class RequestMetrics:
         row[BEGUN] = max(row[BEGUN], begun)
 
     def _sample(self, exchange: Any, now_ns: int) -> None:
-        """Flush, decide whether all requests are measured from now on, and ask the kernel how long this request waited
-        to be read.
+        """Flush the counts into the table, decide whether all requests or one in SPARSE are measured from now on, and
+        ask the kernel how long the bytes of this request lay unread.
         """
         self.flush()
         row = self._table.row

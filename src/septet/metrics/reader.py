@@ -60,7 +60,7 @@ PSS_S = 10.0
 """Seconds for which a process's memory (PSS) that was read is used again, because reading it is slow."""
 
 DESCRIBED = 64
-"""Most processes of which details are read from /proc; the others are only included in sums."""
+"""The largest number of processes whose details are read from /proc; the others are only included in sums."""
 
 
 class Listening(Protocol):
@@ -111,8 +111,8 @@ def histogram(lanes: memoryview, first: int, sum_lane: int) -> Histogram:
 
 
 def durations(lanes: memoryview) -> Histogram:
-    """Return the histogram of the durations of all answered requests; while a process was busy, of a sample of them.
-    `lanes`: a row of the metrics table, or a sum of rows.
+    """Return the histogram of the durations of all answered requests. While a process was busy, only a sample of its
+    requests was measured, each of which counts for several. `lanes`: a row of the metrics table, or a sum of rows.
     """
     return histogram(lanes, DURATION, DURATION_NS)
 
@@ -205,14 +205,17 @@ class Reader:
         self._facts |= facts
 
     def hand_over(self) -> dict[str, Any]:
-        """Return what `adopt` of the next program in this process needs (USR2), as values for JSON."""
+        """Return, as values for JSON, what `adopt` needs in the program that replaces this one in the same process (an
+        upgrade, ordered by the signal USR2).
+        """
         addresses = [name for name, _ in self.listeners]
         known = {"addresses": addresses, "certificates": list(self.certificates), "facts": self._facts}
         return {**known, "began_s": self._began_s}
 
     def adopt(self, state: dict[str, Any]) -> None:
-        """Until `describe` is called, describe what the previous program in this process has served. state: what its
-        `hand_over` has returned. The queues of its listeners are not known.
+        """Take over what the previous program in this process served (before an upgrade, ordered by the signal USR2),
+        to be shown until `describe` is called. state: what its `hand_over` has returned. The queues of its listeners
+        are not known.
         """
         self.listeners = tuple((name, None) for name in state["addresses"])
         self.certificates = tuple(state["certificates"])

@@ -12,11 +12,11 @@ from typing import Any
 from septet.metrics.lanes import OTHER_LOOPS, SLOW
 
 KEPT = 8
-"""Most slow requests that are kept in a process's row of the table."""
+"""The largest number of slow requests that are kept in a process's row of the table."""
 RECENT_S = 300.0
 MINIMUM_NS = 10_000_000
 LONGEST_TARGET = 80
-"""Most characters of a request's target that are kept."""
+"""The largest number of characters of a request's target that are kept; the rest is cut off."""
 
 _LENGTH = SLOW * 8
 _TEXT = _LENGTH + 8
@@ -34,8 +34,8 @@ class SlowRequests:
     def __init__(self) -> None:
         self._records: list[Record] = []
         self.threshold_ns = MINIMUM_NS
-        """A request is kept only if it took longer than this many nanoseconds: MINIMUM_NS, or, if KEPT are kept, as
-        long as the quickest of them.
+        """A request is kept only if it took longer than this many nanoseconds: MINIMUM_NS, or, if KEPT requests are
+        kept already, the duration of the quickest of them.
         """
 
     def keep(self, row: memoryview, exchange: Any, began_ns: int, took_ns: int) -> None:

@@ -16,14 +16,14 @@ If the process that moves a row is killed before step 2, nothing has happened; i
 move begins with step 3. The word is 64 bits and aligned, so it changes at once. A reader that finds another word after
 it has read the rows reads them again.
 
-Rows are summed as one large integer each, since lanes of 64 bits do not overflow into each other: counts do not reach
-2**63. That adds a thousand rows in a millisecond.
+Rows are summed as one large integer each, since its columns (lanes) of 64 bits do not overflow into each other: counts
+do not reach 2**63. That adds a thousand rows in a millisecond.
 
 A process with several interpreters has a row for each of them besides its own, because each has a lock of its own, so
 that two of them cannot add to one lane. These rows are retired with the row of the process.
 
-The memory is a memfd, so that the program that replaces this one at USR2 can be given its descriptor. The kernel gives
-pages only to rows that are written to.
+The memory is a memfd, so that the program that replaces this one at an upgrade (signal USR2) can be given its
+descriptor. The kernel gives pages only to rows that are written to.
 """
 
 import errno
@@ -122,8 +122,8 @@ class Table:
         processes.
         """
         self._busy = False
-        """True while this process is changing the table, in `allot` or `retire`. If a signal handler calls `retire`
-        meanwhile, its row is left to the call that it has interrupted.
+        """True while this process is changing the table, in `allot` or `retire`. If a signal handler interrupts such a
+        call and calls `retire`, the handler's call only notes the row, and the interrupted call retires it.
         """
         self._to_move: deque[int] = deque()
         if is_new:
@@ -220,8 +220,8 @@ class Table:
             self._move_all()
 
     def retire_ended(self) -> None:
-        """Retire the rows of all processes that have ended and were not reaped by their parent, because the parent has
-        ended, too.
+        """Add the rows of certain processes to the sums of ended processes, and free the rows: of those that have ended
+        and were not reaped by their parent, because the parent has ended, too.
         """
         with self._exclusive():
             self._to_move += self._living()  # of which those that live are left alone: see `_has_ended`
@@ -249,8 +249,8 @@ class Table:
                 self._free.append(number)
 
     def _has_ended(self, number: int) -> bool:
-        """True if the row's process has ended, or could not be forked by this one. False if another process has already
-        retired the row.
+        """True if the row's process has ended, or if this process allotted the row to a child and could not fork it.
+        False if another process has already retired the row.
         """
         pid = self._lanes[number * ROW_LANES + PID]
         if pid == os.getpid():
@@ -287,7 +287,7 @@ class Table:
 
     def aborted(self) -> int:
         """Return how many requests of all processes, past and present, were not answered. Rows of processes that have
-        ended are retired first, so that their requests in flight are included.
+        ended are added to the sums of ended processes first, so that their requests in flight are included.
         """
         self.retire_ended()
         return self.snapshot().total[ABORTED]

@@ -54,7 +54,7 @@ def tls_open(snapshot: Snapshot) -> int:
 
 def certificate_ends(snapshot: Snapshot) -> list[int]:
     """Return when each certificate expires, in seconds since 1970, in the order of the options. If processes differ,
-    because some have not renewed yet, the latest time.
+    because some have not loaded a renewed certificate yet, the latest time is returned.
     """
     ends = [max((row.lanes[CERTIFICATE_ENDS + lane] for row in snapshot.rows), default=0) for lane in _CERTIFICATES]
     return [end for end in ends if end]

@@ -72,8 +72,8 @@ draft, the setting's name in the other server, and its value.
 def convert(
     draft: Draft, server: str, settings: Iterable[tuple[str, Any]], conversions: Mapping[str, Conversion]
 ) -> None:
-    """Convert the settings of another server, given as (name, value), into the draft. Names may have underscores or
-    dashes.
+    """Convert the settings of another server, given as (name, value), into the draft of septet.toml. Names may have
+    underscores or dashes.
 
     `conversions`: how to convert each, by name with dashes. A setting without a conversion is left out, with the reason
     that the table of `server` gives. A setting that is None is ignored, and one that is False or empty, too, if it has
@@ -120,7 +120,10 @@ def seconds(key: str) -> Conversion:
 
 
 def application(draft: Draft, name: str, value: Any) -> None:
-    """Set the application: a name with or without an attribute, or a call of a factory without arguments."""
+    """Set our option for the application from `value`: MODULE:ATTRIBUTE, or MODULE, whose attribute `application` is
+    meant then. If either ends with "()", it names a factory that is called without arguments, and our option `factory`
+    is set as well.
+    """
     text = str(value)
     if text.endswith("()"):
         draft.put(name, "factory", True)

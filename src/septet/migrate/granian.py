@@ -38,7 +38,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def read_command_line(draft: Draft, words: list[str]) -> None:
-    """Put the settings of the words after `granian` into the draft."""
+    """Put the settings of the words after `granian` into the draft of septet.toml."""
     settings = list(settings_of(words, table(SERVER), SWITCHES))
     convert(draft, SERVER, [each for each in settings if each[0] not in _PAIRS], CONVERSIONS)
     where = dict(settings)

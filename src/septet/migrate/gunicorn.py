@@ -78,7 +78,9 @@ _MODELS = {"sync": "preforked", "gthread": "prethreaded", "asgi": "epoll", "geve
 
 
 def read_file(draft: Draft, path: Path) -> None:
-    """Run a gunicorn.conf.py, as gunicorn does, and put its settings into the draft. Raises Failed if it raises."""
+    """Run a gunicorn.conf.py, as gunicorn does, and put its settings into the draft of septet.toml. Raises Failed if it
+    raises.
+    """
     try:
         namespace = runpy.run_path(str(path))
     except (Exception, SystemExit) as error:
@@ -88,8 +90,8 @@ def read_file(draft: Draft, path: Path) -> None:
 
 
 def read_command_line(draft: Draft, words: list[str]) -> None:
-    """Put the settings of the words after `gunicorn` into the draft. If they name a configuration file, its settings
-    come first, and those of the words replace them.
+    """Put the settings of the words after `gunicorn` into the draft of septet.toml. If they name a configuration file,
+    its settings come first, and those of the words replace them.
     """
     settings: dict[str, Any] = {}
     environment: list[Any] = []

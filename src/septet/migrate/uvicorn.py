@@ -42,7 +42,7 @@ SWITCHES = frozenset(
 
 
 def read_command_line(draft: Draft, words: list[str]) -> None:
-    """Put the settings of the words after `uvicorn` into the draft."""
+    """Put the settings of the words after `uvicorn` into the draft of septet.toml."""
     settings = list(settings_of(words, table(SERVER), SWITCHES))
     convert(draft, SERVER, [each for each in settings if each[0] not in ("host", "port")], CONVERSIONS)
     where = dict(settings)

@@ -55,8 +55,8 @@ _ON, _OFF = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 def read_file(draft: Draft, path: Path) -> None:
-    """Put the settings in the section [uwsgi] of an ini file into the draft. Raises UsageError if the file cannot be
-    read or has no such section.
+    """Put the settings in the section [uwsgi] of an ini file into the draft of septet.toml. Raises UsageError if the
+    file cannot be read or has no such section.
     """
     try:
         text = path.read_text("utf-8")
@@ -80,12 +80,16 @@ def read_file(draft: Draft, path: Path) -> None:
 
 
 def _expanded(text: str, variables: Mapping[str, str]) -> str:
-    """Return the value with the placeholders %(name) and %d replaced; an unknown placeholder stays."""
+    """Return a value of an ini file with its placeholders replaced: %(name) by an earlier setting, %n, %d and %p by the
+    file's name, directory and path, %% by %. An unknown placeholder stays.
+    """
     return re.sub(r"%\(([\w-]+)\)|%([ndp%])", lambda found: variables.get(found[1] or found[2], found[0]), text)
 
 
 def read_command_line(draft: Draft, words: list[str]) -> None:
-    """Put the settings of the words after `uwsgi` into the draft; ini files that they name come first."""
+    """Put the settings of the words after `uwsgi` into the draft of septet.toml. The settings of ini files that they
+    name are put there first.
+    """
     known = {**table(SERVER), APP: "", "ini": ""}
     settings = list(settings_of(words, known, SWITCHES))
     for name, value in settings:
@@ -95,8 +99,8 @@ def read_command_line(draft: Draft, words: list[str]) -> None:
 
 
 def _convert(draft: Draft, settings: list[tuple[str, str]], placeholders: frozenset[str] = frozenset()) -> None:
-    """Convert settings into the draft. `placeholders`: names that values refer to as %(name); a setting of this name
-    that is no option of uWSGI is not reported as left out.
+    """Convert settings of uWSGI into the draft of septet.toml. `placeholders`: names that values refer to as %(name); a
+    setting of this name that is no option of uWSGI is not reported as left out.
     """
     used = [(name, value) for name, value in settings if value.lower() not in _OFF]
     named = [each for each in used if each[0].replace("_", "-") in table(SERVER)]

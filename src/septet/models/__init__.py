@@ -3,9 +3,9 @@
 A model decides which thread or process moves the bytes and where the application runs. The first line of its module's
 docstring describes it, and its `run(service)` serves until the service is stopped. A model may also have
 
-    TAKES        which of the options "workers" and "threads" it has a use for (default: "workers")
-    CONCURRENCY  the application runs several times at once in "threads", "processes" or "interpreters", each of which
-                 loads it anew (default: in none of them)
+    TAKES        which of the options "workers" and "threads" have an effect under it (default: "workers")
+    CONCURRENCY  the application runs several times at once in "threads", "processes" or "interpreters"; each
+                 interpreter loads it anew (default: it runs once at a time)
     LOOP         clients are on an event loop, on which `--threads 0` runs a WSGI application, too (default: False)
     obstacle()   why this machine cannot run it, in a sentence, or None (default: every machine can)
 

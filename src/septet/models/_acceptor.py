@@ -29,8 +29,10 @@ class Client(NamedTuple):
     sock: socket
     session: ServerProtocol
     deferred_s: float
-    """Seconds for which the kernel may already have held the connection back (TCP_DEFER_ACCEPT). They count only if the
-    client has sent nothing yet and `has_been_deferred` is true."""
+    """Seconds for which the kernel may already have held the connection back (TCP_DEFER_ACCEPT). They are subtracted
+    from the time that the client has to send its first bytes, but only if the kernel did hold the connection back
+    (`has_been_deferred`).
+    """
 
 
 class _WaitObserved(NamedTuple):
@@ -141,9 +143,9 @@ class Acceptor:
                 yield from self._accept(descriptor)
 
     def _accept_last(self) -> Iterator[Client]:
-        """Accept once more at each listener after the order to drain has come. The kernel may have woken only this
-        thread for a client that has connected (EPOLLEXCLUSIVE); left alone, that client would wait until the next one
-        wakes a process that still accepts.
+        """Accept once more at each listener after the order to drain has come: this process has a successor, and ends
+        when its clients are served. The kernel may have woken only this thread for a client that has connected
+        (EPOLLEXCLUSIVE); left alone, that client would wait until the next one wakes a process that still accepts.
         """
         for descriptor in self._listeners:
             yield from self._accept(descriptor)

@@ -44,7 +44,9 @@ class Delivery(Protocol):
     def check_client(self) -> None: ...
 
     def give_up(self) -> None:
-        """Answer 500 for an application that has failed, or cut the connection if an answer has begun."""
+        """Answer 500 for an application that has failed; if an answer has begun already, close the connection in the
+        middle of it.
+        """
 
 
 def answer(
@@ -54,9 +56,12 @@ def answer(
     `contextvars.Context`.
 
     An exception of the application, SystemExit included, is logged and ends this request and nothing else: the client
-    gets a 500 or a cut connection. The client has the whole answer before the application's `close` is called, and
-    before an iterable whose Content-Length is reached is iterated to its end. From then on the exchange may belong to
-    the next request. Raises only if the server itself has failed.
+    gets a 500, or its connection is closed in the middle of an answer that has begun. Raises only if the server itself
+    has failed.
+
+    The whole answer has been delivered before the application's `close` is called. If an iterable has given all bytes
+    that its Content-Length promised, the answer has been delivered also before the iterable is asked for more, so that
+    it can come to its end. Once the answer has been delivered, the exchange may belong to the next request.
     """
     parts, over, begun, runs_on = None, False, False, None
     try:
@@ -99,8 +104,8 @@ def _deliver_all_but_last(
 ) -> tuple[bool, Part, tuple[Request, int] | None]:
     """Deliver one part after the other, except the last one.
 
-    Returns True if the head was delivered; the last part; and, if the Content-Length is reached before the iterable has
-    come to its end, the request and that length, for `_run_out`, else None.
+    Returns three things: whether the head was delivered; the last part; and, if the Content-Length is reached before
+    the iterable has come to its end, the request and that length, which `_run_out` needs, else None.
     """
     length = head.content_length
     begun = exchange.responding  # by the `write` of WSGI

@@ -91,7 +91,9 @@ log = logging.getLogger("septet")
 ABANDON_S = 2.0
 """Seconds that the application's startup is given to end after the order to stop has cancelled it."""
 SIGNAL_CHECK_S = 0.5
-"""Seconds between two looks of the main thread at the signals, while it waits for the application's startup."""
+"""The main thread waits for the application's startup in pieces of this many seconds, because Python may run the
+handler of a signal only between two waits.
+"""
 
 
 class AsgiThread:
@@ -111,7 +113,7 @@ class AsgiThread:
         self._calls: deque[tuple[Callable[[], object], SharedExchange | None]] = deque()
         """Functions that the loop's thread will call, each with the exchange that it is called for, if any."""
         self._wakeup_pending = False
-        """True if the loop's thread has been woken, and has not begun to make the calls."""
+        """True if the loop's thread has been woken, and has not yet begun to make the calls that wait in `_calls`."""
         self._wakeup_descriptor = -1
         """An eventfd that wakes the loop's thread; -1 if it is closed."""
         self._exchanges: dict[SharedExchange, Cycle | WebSocketCycle] = {}
@@ -156,7 +158,8 @@ class AsgiThread:
     def _wait_for_startup(self) -> Failed | None:
         """Block until there is a result of the startup, and return it; None too once the order to stop has come.
 
-        A handler of a signal that arrives just before the wait, or in another thread, runs only when the wait ends.
+        It waits in pieces of SIGNAL_CHECK_S, because the handler of a signal that arrives just before a wait, or in
+        another thread, runs only when that wait ends.
         """
         while not self._stop.ordered:
             with suppress(Empty):
@@ -186,15 +189,18 @@ class AsgiThread:
             self._exchanges.pop(exchange, None)
 
     def running(self, exchange: ServerExchange) -> Running:
-        """Return what is known of a running request, for `--request-timeout`. From any thread."""
+        """Return the object through which `--request-timeout` asks about the running request of `exchange`, and ends
+        it. May be called from any thread.
+        """
         for shared, cycle in list(self._exchanges.items()):
             if shared.carries(exchange):
                 return OnLoopThread(shared, cycle, self._loop, self._tasks, self.post)
         return BlockedThread(exchange)  # a static file
 
     def post(self, call: Callable[[], object], exchange: SharedExchange | None = None) -> None:
-        """Have the loop's thread call `call`. If that raises, the connection of `exchange` is cut. May be called by any
-        thread, and in a signal handler."""
+        """Have the loop's thread call `call`. If that raises, the connection of `exchange` is closed without a whole
+        answer. May be called by any thread, and in a signal handler.
+        """
         self._calls.append((call, exchange))
         if not self._wakeup_pending:
             # No exception of another thread can come between the two lines: it would come at a call.
@@ -203,8 +209,9 @@ class AsgiThread:
                 os.eventfd_write(self._wakeup_descriptor, 1)
 
     def order(self) -> None:
-        """Called when the order to stop has come: have requests cut that still run after the graceful time-out. May be
-        called more than once, and in a signal handler.
+        """Called when the order to stop has come. It starts the graceful time-out, after which the connections of
+        requests that still run are closed without a whole answer. May be called more than once, and in a signal
+        handler.
         """
         self.post(self._start_stop_timer)
 
@@ -256,7 +263,9 @@ class AsgiThread:
             loop.close()
 
     def _start_application(self) -> bool:
-        """Run the application's startup. Returns False if `_abandon` has cancelled it. Raises Failed."""
+        """Run the application's startup. Returns True when it has ended, False if `_abandon` has cancelled it. Raises
+        Failed if the application cannot start.
+        """
         if self._lifespan is not None:
             try:
                 run_through(self._loop, self._startup(self._lifespan))
@@ -298,12 +307,13 @@ class AsgiThread:
                     self._give_up(exchange)
 
     def _run_calls_again(self) -> None:
-        """An exception may have interrupted `_run_calls`: have the loop call it once more."""
+        """Have the loop call `_run_calls` once more, because an exception may have interrupted it."""
         os.eventfd_write(self._wakeup_descriptor, 1)
 
     def _give_up(self, exchange: SharedExchange) -> None:
-        """Cut the connection of `exchange` and cancel its task: a call for it has failed, so the application might wait
-        for ever."""
+        """Close the connection of `exchange` without a whole answer and cancel its task: a call for it has failed, so
+        the application might wait for ever.
+        """
         exchange.cut()
         for task in [task for task, its in self._tasks.items() if its is exchange]:
             del self._tasks[task]
@@ -353,7 +363,9 @@ class AsgiThread:
             exchange.stop()
 
     def _cut_requests(self) -> None:
-        """Cut the requests in flight, and cancel all tasks: the time for a graceful stop is up."""
+        """Close the connections of the requests in flight, without a whole answer, and cancel all tasks: the time for a
+        graceful stop is up.
+        """
         if self._exchanges or self._tasks:
             self._stop.log_time_is_up()
         for exchange in list(self._exchanges):
@@ -369,7 +381,8 @@ def asgi_in_thread(service: Service) -> Iterator[AsgiThread | None]:
     """Context manager: start the ASGI application on a loop in a thread, and end it at exit. For the main thread of a
     process that serves.
 
-    Gives None if there is no ASGI application, or if the order to stop came before it had started. Raises Failed.
+    Gives None if there is no ASGI application, or if the order to stop came before it had started. Raises Failed if the
+    application or the thread cannot start.
     """
     thread = AsgiThread(service) if service.site.asgis else None
     if thread is None or not thread.start():
@@ -385,7 +398,8 @@ def asgi_in_thread(service: Service) -> Iterator[AsgiThread | None]:
 @contextmanager
 def lifespan_in_parent(service: Service) -> Iterator[None]:
     """Context manager: run the application's lifespan startup, and its shutdown at exit, in this thread. For a process
-    that serves no clients but forks a child for each. Raises Failed."""
+    that serves no clients but forks a child for each. Raises Failed if the application cannot start.
+    """
     if not service.site.asgis:
         yield
         return
@@ -410,8 +424,10 @@ def lifespan_in_parent(service: Service) -> Iterator[None]:
 
 @contextmanager
 def asgi_in_child(service: Service) -> Iterator[AsgiThread | None]:
-    """Context manager: the event loop of a child that was forked for one client, without a lifespan, which the parent
-    runs. Gives None if there is no ASGI application. Raises Failed."""
+    """Context manager: the event loop, in a thread, of a child that was forked for one client. The application's
+    lifespan is left to the parent. Gives None if there is no ASGI application. Raises Failed if the loop or its thread
+    cannot be started.
+    """
     thread = AsgiThread(service, with_lifespan=False) if service.site.asgis else None
     if thread is not None:
         thread.start()

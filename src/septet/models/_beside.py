@@ -54,7 +54,7 @@ class Beside(Asynchronous):
     """Runs a loop with the tasks of ASGI applications, and WSGI applications in threads beside it.
 
     Made and run by the main thread. `done`: called on the loop after an answer if the order to stop has come, because
-    it may have been the last.
+    that answer may have been the last one.
     """
 
     def __init__(
@@ -122,8 +122,8 @@ class Beside(Asynchronous):
 
     def _work(self) -> None:
         """Answer one request after the other, in a thread of the pool. If another thread raises an exception in this
-        one (PyThreadState_SetAsyncExc), the connection of the request that is being answered is cut, and the thread
-        goes on.
+        one (PyThreadState_SetAsyncExc), the connection of the request that is being answered is closed without a whole
+        answer, and the thread goes on.
         """
         item: Item | None = None
         failure: BaseException | None = None
@@ -151,7 +151,7 @@ class Beside(Asynchronous):
         self._check_done()
 
     def _give_up(self, item: Item) -> None:
-        """Cut the connection of a request that will not be answered."""
+        """Close the connection of a request that will not be answered, or not to the end."""
         item[0].abandon()
         self._pending.discard(item)
 

@@ -39,17 +39,21 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 IDLE_GRACE_S = 1.0
-"""Seconds that an idle connection is kept at least while other clients wait, from its last answer, or from when it was
-accepted. A client in the middle of its work is not cut off, and a new one has time to send its first request."""
+"""Seconds. While other clients wait, a thread keeps its idle client's connection for at least this long after the last
+answer, or after the client was accepted. So a client is not cut off between two requests of one piece of work, and a
+new client has time to send its first request.
+"""
 
 WAITING_CLIENT_CHECK_S = 0.1
-"""Seconds between two checks of a thread with an idle client whether a waiting client has been accepted by another
-thread."""
+"""Seconds. While another client waits to be accepted, a thread with an idle client checks at this interval whether
+another thread has accepted it. If none is free to do so, the thread closes its idle client's connection (after
+IDLE_GRACE_S at the earliest).
+"""
 
 
 class _ClientWait:
-    """Waits for events of one client, and in some phases also for the order to stop and for other clients to be
-    accepted. For the thread that serves the client.
+    """Waits for events of one client. In phases that may be interrupted, the wait ends also when the order to stop
+    comes, and, while the client is idle, when another client needs the thread. For the thread that serves the client.
 
     It is also the client's `exchange.Delivery`: a part of an answer has been sent when `deliver` returns.
     """
@@ -117,7 +121,7 @@ class _ClientWait:
         self._write(self._session.exchange.fail())
 
     def abandon(self) -> bool:
-        """Refuse what the application gives for this client from now on, by raising ClientGone. Called from another
+        """From now on refuse what the application gives for this client: its calls raise ClientGone. Called by another
         thread when the request has exceeded its time. Returns True if the application's thread is sending at this
         moment.
         """
@@ -146,7 +150,9 @@ class _ClientWait:
 
     def wait(self) -> Want:
         """Block until the socket is ready for what the session wants, and return that want: READ means that the caller
-        must receive. If the deadline has passed or the connection is to end, return the want that follows."""
+        must receive. If the deadline has passed or the connection is to end, tell the session so, and return what it
+        wants then.
+        """
         session = self._session
         if self._acceptor.is_free:
             self._acceptor.count_as_busy()
@@ -222,8 +228,9 @@ class _ClientWait:
             timeout = self._time_left()
 
     def _wait_to_drain(self) -> bool:
-        """Wait for a request while the server drains. True if the client has sent one; False if it was idle for
-        DRAINING_S.
+        """Wait for a request while the server drains, which means that this process has a successor and ends when its
+        clients are served. True if the client has sent something, or if the protocol has to tell it of the end first;
+        False if it was idle for DRAINING_S.
         """
         self._drains = True
         self._deferred_s = 0.0
@@ -304,8 +311,9 @@ def _serve(client: Client, dispatch: Dispatch) -> None:
 
 
 def _end(sock: socket, session: ServerProtocol) -> None:
-    """Close the connection. May be called twice, because the first call may be interrupted; a client whose connection
-    stayed open would wait for ever."""
+    """Close the connection. `_serve` calls this twice, because an exception that another thread raises in this one may
+    interrupt the first call, and a client whose connection stayed open would wait for ever.
+    """
     session.close()
     forked.sockets.discard(sock)
     if sock.fileno() >= 0:

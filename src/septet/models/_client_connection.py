@@ -35,8 +35,8 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 REQUESTS_PER_EVENT = 16
-"""Most requests of one connection that are begun at one event of its socket, if the client sends several without
-waiting for answers (pipelining). The next one is begun after those of other clients.
+"""The largest number of requests of one connection that are begun at one event of its socket, if the client sends
+several without waiting for answers (pipelining). The next request is begun after those of other clients.
 """
 
 _NONE: dict[ServerExchange, ConcurrentExchange] = {}
@@ -56,7 +56,7 @@ class ConnectionOwner(Protocol):
     applications, or directories of static files.
     """
     due: Due
-    """Requests that wait for a WSGI application."""
+    """The queue of requests that are complete and for which the WSGI application has not been called yet."""
     starter: Starter
     """Starts the tasks of ASGI requests."""
     runner: Runner

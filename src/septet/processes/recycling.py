@@ -23,14 +23,16 @@ SAMPLE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Recycling:
-    """The configured limits of a process: number of requests, memory and age; 0 means no limit."""
+    """The configured limits (number of requests, memory, age) at which a process that serves is replaced by a fresh
+    one; 0 means that there is no such limit.
+    """
 
     requests: int = 0
     jitter: int = 0
     """The number of requests after which a process is replaced is increased at random by up to this number."""
     memory: int = 0
-    """Limit in bytes of the proportional set size (Pss in proc(5)): the process's own memory, and its share of the
-    memory that it has in common with others.
+    """Limit in bytes of a process's proportional set size (Pss in proc(5)): its own memory, and its share of the memory
+    that it has in common with others. A process above the limit is replaced by a fresh one; 0: no limit.
     """
     age_s: float = 0.0
 
@@ -38,20 +40,27 @@ class Recycling:
         return bool(self.requests or self.memory or self.age_s)
 
     def begin(self, pid: int) -> "Life":
-        """Return the limits of a process that starts now, `pid`, with the random part added."""
+        """Return the limits of memory and age for the process `pid`, which starts now. They are the configured ones,
+        increased at random by up to the share JITTER, so that processes that started together are not replaced
+        together.
+        """
         chance = 1.0 + random.random() * JITTER
         return Life(pid, self.memory * chance, monotonic() + self.age_s * chance if self.age_s else float("inf"))
 
 
 @dataclass(slots=True)
 class Life:
-    """The limits of one process, at which it is replaced, as its parent keeps them."""
+    """The limits of memory and age of one process, at which it is replaced by a fresh one. The parent of that process
+    keeps this object and checks the limits from time to time.
+    """
 
     pid: int
     memory: float
     """Limit of the process's memory in bytes; 0: no limit."""
     until: float
-    """When the process has reached its greatest age, on the clock of `time.monotonic`; infinite: no limit."""
+    """The time at which the process has reached its greatest age and is replaced, in seconds on the clock of
+    `time.monotonic`; infinite: no limit.
+    """
     asked: str = ""
     """Why the process itself has asked to be replaced; empty if it has not."""
     sampled_at: float = 0.0
@@ -71,12 +80,16 @@ class Life:
 
     @property
     def reason(self) -> str:
-        """Why the process is replaced, in the words of the metrics: one of `metrics.lanes.REASONS`."""
+        """The reason for which the process is replaced, as the metrics name it: "request timeout" if one of its
+        requests has exceeded `--request-timeout` and keeps its thread, else "recycled".
+        """
         return "request timeout" if self.asked == TIMED_OUT else "recycled"
 
 
 class RequestCount:
-    """An `Observer` that counts the requests which this process has answered, in any of its threads."""
+    """Counts the requests that this process has answered, in any of its threads, and reports when `--max-requests` is
+    reached. It is a `rules.Observer`: sessions tell it when an answer has ended.
+    """
 
     def __init__(self, limit: int, jitter: int) -> None:
         self._limit = limit
@@ -85,8 +98,8 @@ class RequestCount:
         self.begin(None)
 
     def begin(self, over: Callable[[], None] | None) -> None:
-        """Start counting in this process. `over`: called once, in the thread that answers the request with which the
-        limit is reached.
+        """Start counting from 0 in this process. `over`: called once, in the thread that answers the request with which
+        the limit is reached; None: nothing is called.
         """
         self._over = over
         self._count = count(1).__next__  # atomic, other than an addition

@@ -26,7 +26,9 @@ QUIET_MS = 30
 """Milliseconds. Changes are reported when none has followed for this time: editors write a file in several steps."""
 LONGEST_MS = 200
 FIRST_LOOK_MS = 500
-"""Milliseconds after which the package watchfiles is taken to have begun to watch; it does not report that."""
+"""Milliseconds. The package watchfiles does not say when it has begun to watch, so after this time it is taken to have
+begun. Files that have changed before are found by their times of modification.
+"""
 
 PROBLEM_BYTES = 1 << 16
 
@@ -59,9 +61,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The directories to watch, and patterns: changes of files that match `excluded` are ignored; those of files that
-    match `included` cause a reload, as do those of files with one of SUFFIXES. A pattern (fnmatch) may match the file's
-    path inside the directory, or one name in that path.
+    """What `--reload` watches. Changes of files in `directories` cause a reload if a file has one of SUFFIXES or
+    matches a pattern in `included`, unless it matches one in `excluded`. A pattern (fnmatch) may match the file's path
+    inside the directory, or one name in that path.
     """
 
     directories: tuple[str, ...]
@@ -89,10 +91,12 @@ def check_installed() -> None:
 
 
 class FileWatcher:
-    """Starts the watching process and reads what it reports. For the main thread of the supervisor."""
+    """Starts the process that watches files for `--reload`, and reads from it which files have changed. For the main
+    thread of the supervisor.
+    """
 
     def __init__(self, watched: Watched) -> None:
-        """Start the process. Raises OSError."""
+        """Start the process that watches the files that `watched` describes. Raises OSError if it cannot be started."""
         self.watched = watched
         self._started_at = time()
         self.pipe, writing = os.pipe2(os.O_CLOEXEC)
@@ -106,7 +110,9 @@ class FileWatcher:
             os.close(writing)
 
     def changed(self) -> list[str]:
-        """The files that have changed since the last call; empty if the process has ended."""
+        """Return the names of the files whose changes the watching process has reported since the last call, without
+        waiting for more. Empty if there are none, or if that process has ended.
+        """
         with suppress(BlockingIOError):
             names = os.read(self.pipe, 65536).decode(errors="replace").splitlines()
             for name in names:

@@ -6,7 +6,8 @@ methods of `Running`:
 
     the time is up      one record in the log: the request, since when, the process, the stacks of all threads and
                         tasks, or of this request alone if the others were logged a moment ago
-                        the client is answered 504, or its stream is cut; the task of an ASGI application is cancelled
+                        the client is answered 504, or, if its answer has begun, its connection (under HTTP/2 its
+                        stream) is ended in the middle; the task of an ASGI application is cancelled
     GRACE_S later       if a thread still runs the request, it cannot be stopped: the process asks for a replacement,
                         takes no new requests, and ends when the others are answered
 
@@ -29,10 +30,14 @@ from septet.processes.stacks import HOLDS_LOOP, dump, dump_of
 log = logging.getLogger("septet")
 
 GRACE_S = 2.0
-"""Seconds that the application has, after its client was answered, to give its thread back."""
+"""Seconds after a request was ended because of `--request-timeout`. If a thread still runs it then, or its event loop
+does not run, this process asks to be replaced.
+"""
 
 LOOKS = 10
-"""Number of looks within one time-out. The seconds between two looks are at least MIN_LOOK_S and at most MAX_LOOK_S."""
+"""How often the running requests are looked at within the time of `--request-timeout`. The seconds between two looks
+are at least MIN_LOOK_S and at most MAX_LOOK_S.
+"""
 MIN_LOOK_S = 0.05
 MAX_LOOK_S = 1.0
 
@@ -45,7 +50,9 @@ CUT = "its client is cut off in the middle of the answer"
 LATER = "nothing can be answered while the event loop stands still, see SEP104"
 
 STILL_S = 0.25
-"""Seconds without an answer of the event loop after which it is said to stand still."""
+"""Seconds. An event loop that does not make a call within this time after it was asked to is taken to stand still, and
+that is logged with the request that blocks it.
+"""
 
 AGAIN_S = 10.0
 """Seconds. After a record in the log with the stacks of all threads and tasks, records within this time have only the
@@ -63,20 +70,25 @@ class Running(Protocol):
     task: Any
     """The request's task on the event loop; None if it is not known."""
     needs_loop: bool
-    """True if the client can only be answered by the event loop's thread."""
+    """True if the client can only be answered by the event loop's thread, and so not while that loop stands still."""
 
     def thread(self) -> int | None:
         """Identity of the thread that runs a WSGI application for this request now; None if none does."""
 
     def end(self) -> None:
-        """Answer the client 504, or cut its connection if the answer has begun, and cancel the task."""
+        """End the request: answer the client 504, or break off its connection or HTTP/2 stream if the answer has begun.
+        If an ASGI application handles the request, its task is cancelled.
+        """
 
     def is_stuck(self) -> bool:
-        """True if a thread still runs the request, or the event loop does not run."""
+        """True if a thread still runs the application for this request, or if the request's event loop stands still. It
+        is asked some time after `end`, to find out whether `end` has helped.
+        """
 
     def loop_runs(self, within_s: float) -> Event | None:
-        """Return None if the event loop makes a call within this many seconds, or if this request does not depend on
-        a loop; else an event that is set when the loop has made the call after all. Blocks meanwhile.
+        """Ask the event loop to make a call, and wait for it for `within_s` seconds at most. Returns None if the loop
+        has made the call, or if this request depends on no loop; else an event that is set when the loop makes the call
+        after all.
         """
 
     def holder(self) -> tuple[int, Any] | None:
@@ -93,8 +105,8 @@ can be examined and ended.
 
 @dataclass(slots=True)
 class _Late:
-    """A request that has exceeded its time. Its client has got a 504, or its connection was cut; the application may
-    still run.
+    """A request that has exceeded its time. Its client was answered 504, or its connection was ended in the middle of
+    the answer; the application may still run.
     """
 
     running: Running
@@ -103,7 +115,10 @@ class _Late:
 
 
 class RequestWatch:
-    """Watches the requests of a process. Implements `rules.Observer`. Made before the fork, started after it."""
+    """Finds the requests of a process that exceed `--request-timeout`, logs them, and ends them. Implements
+    `rules.Observer`, by which sessions tell it of requests. It is made before worker processes are forked, and started
+    in each process that serves.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
@@ -119,7 +134,9 @@ class RequestWatch:
         self._all_shown_at = float("-inf")
         """When the stacks of all threads and tasks were logged last, on the clock of `time.monotonic`."""
         self._stall_told = False
-        """True if it was logged that nothing can replace this process, whose event loop stands still."""
+        """True if it was logged that the event loop stands still and that there is no supervisor to replace this
+        process. It is logged only once for each standstill.
+        """
         self._over = Event()
 
     # For sessions
@@ -138,10 +155,11 @@ class RequestWatch:
     # For the model
 
     def start(self, find: FindRunning, retire: Callable[[str], None] | None, count: Callable[[], None]) -> None:
-        """Start the watching thread of this process.
+        """Start the thread that watches the requests of this process.
 
-        `retire`: called with a reason to have this process replaced; None if there is no supervisor. `count`: called
-        for each request that exceeds its time.
+        `find`: returns the object by which the request of an exchange is examined and ended. `retire`: called with a
+        reason to have this process replaced; None if there is no supervisor. `count`: called for each request that
+        exceeds its time.
         """
         self._find, self._retire, self._count = find, retire, count
         Thread(target=self._watch, name="septet-request-watch", daemon=True).start()
@@ -205,7 +223,9 @@ class RequestWatch:
         return f"{dump_of(thread, task)}\nthe other threads and tasks are in the record of {at}"
 
     def _stands_still(self, running: Running) -> bool:
-        """True if the event loop of this request does not run. Logs it once, with the request that blocks it."""
+        """True if the event loop of this request stands still. When the loop is first found so, that is logged, with
+        the request that blocks it.
+        """
         known = self._stalls.pop(running.loop, None)
         if known is not None and not known.is_set():
             self._stalls[running.loop] = known

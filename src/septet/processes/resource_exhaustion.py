@@ -8,11 +8,13 @@ from time import monotonic
 log = logging.getLogger("septet")
 
 ACCEPT_PAUSE_S = 0.5
-"""Seconds for which no client is accepted after accepting failed: connected clients may finish meanwhile."""
+"""Seconds for which a process accepts no client after accept(2) has failed, because descriptors or memory were
+exhausted. Clients that are connected may finish meanwhile, which sets some of these free.
+"""
 
 EPISODE_S = 10.0
-"""Seconds. A failure within this time after the last one belongs to the same episode and is not logged: under load, a
-resource that becomes free is taken at once.
+"""Seconds. A failure that follows the one before it within this time belongs to the same episode and is not logged.
+Under load, a resource that becomes free is used up again at once, so failures follow each other.
 """
 
 

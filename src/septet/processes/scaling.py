@@ -43,7 +43,9 @@ def workers_are_wanted(count: int) -> str:
 
 
 class Scaling:
-    """Decides how many workers there should be, from `least` to `most`. `now`: on the clock of `time.monotonic`."""
+    """Decides how many workers there should be, from `least` to `most`, by how busy they are. `now`, in its methods:
+    the time on the clock of `time.monotonic`.
+    """
 
     def __init__(self, least: int, most: int) -> None:
         self.least = least
@@ -59,14 +61,16 @@ class Scaling:
         """Why the number of workers that is wanted has last changed, for the log and the console."""
 
     def ordered(self, count: int, now: float) -> int:
-        """Take an operator's order for this number of workers. Returns the wanted number, which stays for HOLD_S."""
+        """Take an operator's order (signal TTIN or TTOU) that `count` workers should run. Returns that number, or the
+        nearest one that `--workers` allows; it is not changed for HOLD_S seconds, however busy the workers are.
+        """
         self._samples.clear()
         self._held_until = now + HOLD_S
         return max(self.least, min(count, self.most))
 
     def wanted(self, count: int, saturation: float, now: float) -> int:
-        """Take a sample: `count` workers serve, and are busy for the share `saturation` of the time. Returns the number
-        of workers that is wanted, and logs the reason if it changes.
+        """Take a sample: `count` workers serve, and are busy for the share `saturation` (0 to 1) of the time. Returns
+        the number of workers that should serve; if it is not `count`, the reason is logged.
         """
         self._samples.append((now, saturation))
         while now - self._samples[0][0] > SHRINK_S:
@@ -80,7 +84,9 @@ class Scaling:
         return wanted
 
     def _grown(self, count: int, now: float) -> int:
-        """Return the larger number that is wanted; 0 if no more workers are needed."""
+        """Return how many workers are needed if `count` are too few, because they were busy for the last GROW_S
+        seconds; 0 if no more are needed or allowed.
+        """
         mean = self._mean(GROW_S, now)
         if mean is None or mean < HIGH or count >= self.most:
             return 0
@@ -89,7 +95,9 @@ class Scaling:
         return wanted
 
     def _shrunk(self, count: int, now: float) -> int:
-        """Return the smaller number that suffices; 0 if no worker can be removed."""
+        """Return how many workers suffice if `count` are too many, because they had little to do for the last SHRINK_S
+        seconds; 0 if none can be removed.
+        """
         mean = self._mean(SHRINK_S, now)
         if mean is None or count <= self.least or mean * count > LOW * (count - 1):
             return 0
@@ -104,7 +112,9 @@ class Scaling:
         log.info("SEP131 %s", self.reason)
 
     def _mean(self, window_s: float, now: float) -> float | None:
-        """Return the mean of the samples in a window; None if they do not fill it yet."""
+        """Return the mean saturation of the last `window_s` seconds; None if the samples do not go back that
+        far yet.
+        """
         if not self._samples or now - self._samples[0][0] < window_s * 0.9:
             return None
         found = [saturation for at, saturation in self._samples if now - at <= window_s]
@@ -122,8 +132,8 @@ class Scaling:
 
 
 class Balance:
-    """Finds workers that are busier than others because of the connections that their clients keep open. `now`: on the
-    clock of `time.monotonic`.
+    """Finds workers to be replaced because they are busier than others by the connections that their clients keep open.
+    `now`, in its methods: the time on the clock of `time.monotonic`.
     """
 
     def __init__(self) -> None:
@@ -135,15 +145,15 @@ class Balance:
         self._wait_s = GROW_S
 
     def reset(self) -> None:
-        """Begin anew, because the number of workers has changed."""
+        """Forget since when the load has been uneven, because the number of workers has changed."""
         self._since, self._wait_s = None, GROW_S
 
     def overloaded(self, shares: dict[int, float], now: float) -> int:
         """Return the pid of the worker to replace; 0 if there is none. `shares`: the share of the time for which each
         worker is busy, by pid.
 
-        The first one is returned when the load has been uneven for GROW_S. If replacing it does not help, because a
-        single client keeps a worker busy, that time doubles for each further one, up to HOLD_S.
+        A worker is returned when the load has been uneven for GROW_S seconds. If replacing it does not help, because a
+        single client keeps a worker busy, the time until the next one is returned doubles each time, up to HOLD_S.
         """
         busiest = max(shares, key=lambda pid: shares[pid])
         if shares[busiest] < HIGH or min(shares.values()) > shares[busiest] / 2:
@@ -161,7 +171,9 @@ class Balance:
 
 
 class WorkerScaling:
-    """Samples the workers once a second and decides on their number, for their supervisor. For its main thread."""
+    """Finds out how busy the workers are, and decides how many there should be, for the supervisor that starts and
+    stops them; the supervisor asks it once a second. For the supervisor's main thread.
+    """
 
     def __init__(self, least: int, most: int, table: Table, listeners: Iterable[Any]) -> None:
         self._table = table
@@ -181,8 +193,8 @@ class WorkerScaling:
         return self._scaling.reason
 
     def first(self, workers: Sequence[int]) -> int:
-        """Return the number of workers to begin with: as many as serve in the previous generation, within the allowed
-        range. `workers`: the pids of those.
+        """Return the number of workers to begin with: as many as serve in the previous generation, within the range
+        that `--workers` allows. `workers`: the pids of the previous generation's workers.
         """
         return max(self._scaling.least, min(len(workers), self._scaling.most))
 

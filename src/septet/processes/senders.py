@@ -42,8 +42,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Senders:
-    """Finds out which processes have sent signals to this one. For the main thread of a supervisor. `poller`: what it
-    waits with; it will also watch the signalfd.
+    """Finds out which processes have sent signals to this one, for the log. For the main thread of a supervisor.
+    `poller`: the poller with which the supervisor waits; the signalfd is added to it.
     """
 
     def __init__(self, poller: Poll) -> None:
@@ -64,7 +64,9 @@ class Senders:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Context manager around a wait: on leaving, signals that have come are logged and handled."""
+        """Context manager around a wait of the supervisor, during which signals are blocked. When it is left, each
+        signal that has come is logged with its sender, and its handler is called.
+        """
         if self._descriptor < 0:
             yield
             return
@@ -106,7 +108,9 @@ def process_in_words(pid: int, user: int) -> str:
 
 
 def _signalfd() -> int:
-    """Return a descriptor for the signals in WATCHED; -1 if the system does not have signalfd(2)."""
+    """Return a descriptor (a signalfd) from which the signals in WATCHED can be read while they are blocked; -1 if the
+    system does not have signalfd(2).
+    """
     mask = (ctypes.c_ubyte * _SIGSET_BYTES)()
     try:
         for number in WATCHED:

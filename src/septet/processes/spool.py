@@ -29,8 +29,10 @@ slots 1 to that number.
 
 
 class Spool:
-    """Counts bytes in temporary files. slots: length of the shared array. limit: most bytes in all processes together;
-    0: no limit. Any thread may use it."""
+    """Counts the bytes that the processes of a server have in temporary files, in an array of shared memory. slots:
+    length of the array, in which each process has one element, its slot. limit: most bytes in all processes together;
+    0: no limit. Any thread may use it.
+    """
 
     def __init__(self, slots: int, limit: int = 0) -> None:
         self.limit = limit
@@ -45,16 +47,19 @@ class Spool:
         forked.register(self)
 
     def close_in_child(self) -> None:
-        """Called in a child that the application has forked: count in memory of its own from now on."""
+        """Called in a child that the application has forked. The child counts in memory of its own from then on, so
+        that its files do not change what the server has counted.
+        """
         self._counts = memoryview(bytearray(16)).cast("q")
         self._slot = 1
         self._lock = RLock()
 
     def take(self, count: int) -> bool:
-        """Count `count` bytes that are about to be written and return True; return False and count nothing if they
-        exceed the limit.
+        """Count `count` bytes that are about to be written to a temporary file, and return True. Return False, and
+        count nothing, if the limit would be exceeded.
 
-        Counted first and summed up then, so two processes that reach the limit at the same instant may both be refused.
+        The bytes are counted before the sum over all processes is compared with the limit, so of two processes that
+        reach it at the same instant both may be refused.
         """
         with self._lock:
             counts, slot = self._counts, self._slot
@@ -112,8 +117,9 @@ class Body(_File):
         self._length = self._taken = 0
 
     def write(self, part: bytes) -> int:  # type: ignore[override]
-        """Append a part of the body, and return its length. Raises ProtocolError(503) at the limit of the spool, and
-        OSError if the disk is full."""
+        """Append a part of the body, and return the length of the part. Raises ProtocolError(503) if `--limit-spool`,
+        the most bytes in temporary files, is reached, and OSError if the disk is full.
+        """
         self._length += len(part)
         if self._length > BODY_BYTES:
             more = self._length - self._taken

@@ -19,7 +19,7 @@ MOST_FRAMES = 100
 
 _FRAMES = ("cr_frame", "gi_frame", "ag_frame")
 _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
-"""Attributes that name what a coroutine, generator or asynchronous generator waits for."""
+"""Names of the attributes in which a coroutine, a generator or an asynchronous generator has what it waits for."""
 
 MOST_CHARACTERS = 32768
 """Most characters of one dump, so that people and programs can read a record of the log."""
@@ -73,8 +73,8 @@ def dump(
 
 
 def dump_of(mine: int | None, task: Any) -> str:
-    """Return the stacks of the thread with the identity `mine` and of `task` alone, which run a request; a sentence if
-    neither runs it.
+    """Return the stacks of the thread with the identity `mine` and of the task `task` alone, which run a request;
+    either may be None. If there is neither, the text says that nothing runs the request.
     """
     parts = []
     if mine is not None and (frame := sys._current_frames().get(mine)) is not None:
@@ -90,14 +90,16 @@ def _cut(text: str) -> str:
 
 
 class _Stack:
-    """The frames of a thread or task, the outermost first, each with the line where it is."""
+    """The frames of a thread or task, the outermost first, each with the number of the line that it was executing."""
 
     def __init__(self, kind: str, name: str, frames: Iterable[FrameType]) -> None:
         self.kind, self.name = kind, name
         self._frames = [(frame, frame.f_lineno) for frame in frames]
         files = [frame.f_code.co_filename for frame, _ in self._frames]
         self._inner = next((index for index, file in enumerate(files) if file.startswith(_SEPTET)), None)
-        """Index of the outermost frame of Septet: the frames before it are the program that started the server."""
+        """Index of the outermost frame of Septet; the frames before it are of the program that started the server.
+        None: no frame is of Septet.
+        """
         after = range(self._inner or 0, len(files))
         self._first = next((index for index in after if _is_applications(files[index])), None)
         """Index of the application's outermost frame; None if there is none."""
@@ -108,8 +110,9 @@ class _Stack:
         )
 
     def is_idle(self) -> bool:
-        """True if the thread or task does nothing for the application: it is one of the server, of an executor that has
-        nothing to do, or the lifespan of an application that waits for its shutdown.
+        """True if the thread or task does nothing for the application at this moment. That is so for the server's own
+        threads, for a thread of an executor that has nothing to do, and for the lifespan task of an application while
+        it waits for the shutdown.
         """
         if self._first is not None:
             return self._waits_for_end

@@ -41,12 +41,16 @@ MAX_DELAY_S = 5.0
 CHECK_WORKERS_S = 5.0
 """Seconds between two looks for ended workers, in case a signal was missed."""
 KILL_MARGIN_S = 2.0
-"""Seconds beyond the graceful time-out after which the supervisor kills a worker."""
+"""Seconds. A worker that was told to stop and has not ended this long after `--graceful-timeout` is killed by
+the supervisor.
+"""
 
 READY = b"ready"
 
 MAX_FAILED_STARTS = 8
-"""The server ends if this many workers in a row could not start and no worker is left that serves."""
+"""Number of workers. If this many in a row ended before they were ready, and no worker is left that serves, the
+server ends.
+"""
 
 
 class Readiness:
@@ -82,7 +86,7 @@ class Worker:
     readiness: int
     """Descriptor of the reading end of the pipe on which the worker reports; -1 once it has."""
     slot: int
-    """The slot of shared memory in which it counts its requests in flight."""
+    """Index of the worker's slot: its place in shared memory, where it counts its requests in flight."""
     started_at: float
     life: Life
     """The limits at which the worker is replaced."""
@@ -143,10 +147,10 @@ Served = TypeVar("Served", bound=Supervised)
 
 
 class Supervisor(Generic[Served]):
-    """Keeps `count` processes running, each of which calls `run`. For the main thread of the parent process.
+    """Keeps `count` worker processes running, each of which calls `run`. For the main thread of the parent process.
 
-    SIGCHLD tells that a worker has ended, and ends the wait for `Stop`. (pidfd_open(2), with which a poller could watch
-    a worker, is not permitted everywhere.)
+    The signal SIGCHLD wakes the parent, which waits for the order to stop (`Stop`), when a worker has ended.
+    (pidfd_open(2), with which a poller could watch a worker, is not permitted everywhere.)
     """
 
     def __init__(self, service: Served, run: Callable[[Served], None], count: int, most: int) -> None:
@@ -162,8 +166,9 @@ class Supervisor(Generic[Served]):
                 self._scaling = WorkerScaling(count, most, monitor.table, service.listeners)
                 self._count = self._scaling.first(monitor.serving_workers())
         self._logged_count = count
-        """The number of workers that was last reached. While `_count`, the number that is to run, is larger, the start
-        of a worker is logged as that of an additional one.
+        """The number of workers that ran when the wanted number was reached last. While the wanted number, `_count`, is
+        larger, a worker that starts is an additional one and is logged at level INFO; one that takes another's place,
+        at DEBUG.
         """
         self._workers: list[Worker] = []
         self._retiring: Worker | None = None
@@ -178,13 +183,14 @@ class Supervisor(Generic[Served]):
         self._served = False
         """True once a worker has been ready."""
         self._not_started: str | None = None
-        """If no worker had been ready when the order to stop came: how one of them then ended ("by signal SIGKILL"),
-        unless with exit status 0. None: there was none.
+        """If the order to stop came before any worker had been ready, and a worker then ended with an exit status other
+        than 0: how it ended, such as "by signal SIGKILL". The server then ends with this as its error. None: nothing of
+        the kind.
         """
         self._early_deaths = 0
-        """Workers in a row that ended within EARLY_DEATH_S."""
+        """Number of workers in a row that ended within EARLY_DEATH_S seconds after their start."""
         self._failed_starts = 0
-        """Workers in a row that were never ready."""
+        """Number of workers in a row that ended without having been ready. At MAX_FAILED_STARTS the server may end."""
         self._next_start_at = 0.0
         self._deaths = Deaths()
         self._asking = mmap(-1, SLOTS)
@@ -238,20 +244,22 @@ class Supervisor(Generic[Served]):
                 self._wait(None)
 
     def _change_count(self, number: int, frame: FrameType | None) -> None:
-        """Signal handler. TTIN: one worker more. TTOU: one fewer, but at least one. The signal also ends the wait for
-        `Stop`, so the change is carried out at once.
+        """Handle a signal that changes the number of workers. TTIN: one worker more. TTOU: one fewer, but at least one.
+        The signal also wakes the supervisor, so the change is carried out at once.
         """
         count = max(1, self._count + (1 if number == signal.SIGTTIN else -1))
         self._count = count if self._scaling is None else self._scaling.ordered(count, monotonic())
 
     @property
     def _serving(self) -> list[Worker]:
-        """Return the workers that are not told to end."""
+        """The workers that have not been told to finish and end; they may still be starting."""
         return [worker for worker in self._workers if not worker.drains]
 
     @property
     def _wanted(self) -> int:
-        """Return how many workers should run now: the set number; one more while a worker is being replaced."""
+        """The number of workers that should run now: the one that the configuration, an operator or the load asks for,
+        and one more while a worker is being replaced.
+        """
         return self._count + (self._retiring is not None)
 
     def _fill(self) -> None:
@@ -328,7 +336,9 @@ class Supervisor(Generic[Served]):
         return Worker(pid, reading, slot, monotonic(), self._service.recycling.begin(pid))
 
     def _work(self, reading: int, writing: int, slot: int) -> int:
-        """The whole life of a worker, in the child. Returns its exit status. reading, writing: the ends of its pipe."""
+        """Run a worker from its start to its end, in the child process, and return its exit status. reading, writing:
+        the ends of the pipe on which the worker reports to the supervisor that it is ready, or why it cannot start.
+        """
         for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
         self._service.stop.close_in_child()
@@ -391,8 +401,9 @@ class Supervisor(Generic[Served]):
         self._reap()
 
     def _check_beats(self) -> None:
-        """End workers that have stood still for the worker time-out: ABRT, at which they write their stacks, then
-        KILL."""
+        """End workers that have made no progress for `--worker-timeout`: send them the signal ABRT, at which they write
+        the stacks of their threads to standard error, and KILL if that does not end them.
+        """
         service = self._service
         if service.worker_timeout and service.monitor is not None:
             for pid, why in service.monitor.standing_still(service.worker_timeout):
@@ -406,8 +417,10 @@ class Supervisor(Generic[Served]):
                 self._remove(worker, status)
 
     def _read_readiness(self, worker: Worker) -> None:
-        """Read a worker's report: that it is ready, or why it cannot start; or nothing, if it has ended and closed the
-        pipe. Raises Failed as `_cannot_start` does."""
+        """Read from its pipe what a worker reports: that it is ready, why it cannot start, or nothing if it has ended.
+        If it is ready and takes another worker's place, that one is told to finish. Raises Failed if a worker could not
+        start and the server must end for that.
+        """
         report = os.read(worker.readiness, 65536)
         self._forget_pipe(worker)
         if report == READY:
@@ -431,8 +444,10 @@ class Supervisor(Generic[Served]):
             self._cannot_start(worker, sentence, Refused if int(status) == Refused.exit_status else Failed)
 
     def _cannot_start(self, worker: Worker, why: str, kind: type[Failed] = Failed) -> None:
-        """Count a worker that could not start, and log why. Raises `kind` instead if the server must end: at its start,
-        or after MAX_FAILED_STARTS in a row if no worker is ready."""
+        """Count a worker that could not start, and log `why`. If not all workers have been ready once yet, or
+        MAX_FAILED_STARTS workers in a row could not start and none is ready, raise `kind` with `why` instead, by which
+        the server ends.
+        """
         self._failed_starts += 1
         if self._service.stop.ordered:
             return
@@ -450,7 +465,8 @@ class Supervisor(Generic[Served]):
 
     def _remove(self, worker: Worker, status: int) -> None:
         """Forget a worker that has ended with `status`, as waitpid(2) gives it, and decide when the next one starts.
-        Raises Failed as `_cannot_start` does."""
+        Raises Failed if the worker ended before it was ready and the server must end for that.
+        """
         self._workers.remove(worker)
         lost = self._service.in_flight.vacate(worker.slot)
         if worker.readiness >= 0:
@@ -484,7 +500,9 @@ class Supervisor(Generic[Served]):
             self._service.monitor.restarted(reason, text)
 
     def _end(self) -> None:
-        """Send TERM to the workers, and KILL to those that have not ended KILL_MARGIN_S after the graceful time-out."""
+        """Tell all workers to stop or, if the supervisor drains, to finish; wait for them; and send KILL to those that
+        have not ended KILL_MARGIN_S seconds after `--graceful-timeout`.
+        """
         stop = self._service.stop
         draining = stop.draining
         self._signal(DRAIN if draining else signal.SIGTERM)
@@ -533,6 +551,8 @@ _ASKED = ("", ANSWERED, TIMED_OUT)
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int, most: int | None = None) -> None:
-    """Serve with `count` processes, or as many as the load needs up to `most`, each of which calls `run(service)`,
-    until the order to stop. Raises Failed if they cannot start."""
+    """Serve with `count` worker processes, each of which calls `run(service)`, until the order to stop. `most`: the
+    number of workers may follow the load up to this number; None: it is always `count`. Raises Failed if workers cannot
+    start.
+    """
     Supervisor(service, run, count, most or count).run()

@@ -18,14 +18,17 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 class ThreadGroup:
-    """Starts daemon threads, and can wait for them. Python does not wait for daemon threads when the process exits."""
+    """Starts daemon threads, and can wait for them to end. Python itself does not wait for daemon threads when the
+    process exits, so the owner of the group calls `wait`.
+    """
 
     def __init__(self) -> None:
         self._working: set[threading.Thread] = set()
 
     def start_and_restart(self, run: Callable[Args, None], *args: Args.args, **kwargs: Args.kwargs) -> None:
-        """Call `run` in a thread of its own; if it raises, log that and call it again in the same thread. Raises as
-        `start` does."""
+        """Call `run` in a thread of its own; if it raises, log that and call it again in the same thread. Raises
+        RuntimeError or MemoryError if the system gives no thread.
+        """
 
         def again() -> None:
             while True:
@@ -38,8 +41,9 @@ class ThreadGroup:
         self.start(again)
 
     def start(self, run: Callable[Args, None], *args: Args.args, **kwargs: Args.kwargs) -> None:
-        """Call `run` in a thread of its own; if it raises, log that. Raises RuntimeError if the system gives no thread,
-        and MemoryError."""
+        """Call `run` in a thread of its own; if `run` raises, log that. Raises RuntimeError or MemoryError if the
+        system gives no thread.
+        """
 
         def work() -> None:
             try:

@@ -33,7 +33,9 @@ TRIAL = "_SEPTET_TRIAL"
 _SAID = b"can serve"
 
 BLOCKED = (*ORDERS, *HANDLED_SIGNALS, signal.SIGCHLD)
-"""Signals that are blocked until the new program has set its handlers."""
+"""Signals that are blocked before execve(2) replaces the program of this process (USR2), until the new program has set
+its handlers.
+"""
 
 
 @dataclass(slots=True)
@@ -63,8 +65,8 @@ class Trial:
         return cls(pid, reading, monotonic() + timeout)
 
     def has_succeeded(self, status: int) -> bool:
-        """Return whether the child, which has ended with this wait status, has reported that it can serve. Closes the
-        pipe.
+        """Return True if the child has reported that the new program can serve, and has ended with success. `status`:
+        the child's status as waitpid(2) gives it. Closes the pipe.
         """
         os.set_blocking(self.pipe, False)
         with suppress(BlockingIOError):
@@ -105,6 +107,8 @@ def execute(state: dict[str, Any]) -> None:
 
 
 def handed_over() -> dict[str, Any] | None:
-    """Return what the previous program has handed over; None if there was none. Called once."""
+    """Return the state that the previous program of this process has handed over at USR2, and remove it from the
+    environment, so this is called once. None: this process has had no previous program.
+    """
     text = os.environ.pop(HANDOVER, None)
     return None if text is None else json.loads(text)

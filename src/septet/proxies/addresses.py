@@ -16,8 +16,9 @@ _unidentified = re.compile(r"(?:(?i:unknown)|_[A-Za-z0-9._-]+)(?::(?:[0-9]{1,5}|
 
 
 def packed_ipv4(text: str) -> bytes:
-    """Return an IPv4 address in network bytes. Raises ValueError for a text that is none: four decimal numbers without
-    leading zeros are its only spelling. (The module ipaddress takes ten times as long.)"""
+    """Return an IPv4 address in network bytes. Raises ValueError for any other text: four decimal numbers without
+    leading zeros are the only spelling of an IPv4 address. (The module ipaddress takes ten times as long.)
+    """
     try:
         return inet_pton(AF_INET, text)
     except OSError:

@@ -22,11 +22,12 @@ Findings = tuple[Fields, Hop]
 
 
 class UntrustedFieldFilter:
-    """Called with a request that has untrusted fields; returns it with those of them that its peer may send.
+    """Decides which untrusted header fields reach the application: called with a request, it returns the request with
+    only those of its untrusted fields that its peer may send.
 
     `trusts` returns True if the peer at an address (or "unix:", for all peers on unix sockets) is a trusted proxy.
     `trusted_headers` names the fields that such a proxy writes: "x-forwarded", "forwarded", or "either". `underscores`
-    says what happens to fields whose names have an underscore: "drop", "refuse" (400) or "allow". Any thread may call
+    says what happens to fields whose names have an underscore: "drop", "refuse" (400) or "allow". Any thread may use
     it.
     """
 
@@ -42,7 +43,7 @@ class UntrustedFieldFilter:
         """Return `request` as the application is to see it. `peer`: the peer's address, "unix:", or "" if unknown.
         Raises ProtocolError(400) for malformed fields of a trusted proxy.
 
-        The result is cached in the request, because heads repeat.
+        The result is kept in the request object, because requests with the same head share one object.
         """
         trusted = self._trusts(peer)
         if not trusted and self._underscores == "drop":

@@ -27,11 +27,15 @@ client asks for (ws, wss).
 _USUAL_PORTS = (b"80", b"443")
 
 MAX_HOPS = 100
-"""Most entries of a list, empty ones included. There are rarely more than a few proxies in a row; mail servers take a
-message with a hundred Received fields for one in a loop (RFC 5321 section 6.3)."""
+"""Most entries of a list in X-Forwarded-* or Forwarded, empty ones included; a request with more is answered 400. There
+are rarely more than a few proxies in a row; mail servers take a message with a hundred Received fields for one in a
+loop (RFC 5321 section 6.3).
+"""
 
 MAX_PARAMETERS = 4 * MAX_HOPS
-"""Most parameters of all entries in Forwarded together: RFC 7239 section 5 has four (by, for, host, proto)."""
+"""Most parameters of all entries in Forwarded together; a request with more is answered 400. RFC 7239 section 5 defines
+four parameters (by, for, host, proto) for an entry.
+"""
 
 
 class Hop(NamedTuple):
@@ -46,8 +50,8 @@ class Hop(NamedTuple):
 
 
 def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:
-    """Return what is known about the client, given the hops, nearest proxy first: the first hop whose address is not
-    trusted; if all are trusted, the last one.
+    """Return what is known about the client from `hops`, in which each proxy says what it knows of the request that it
+    received, the nearest proxy first: the first hop whose address is not trusted; if all are trusted, the last one.
 
     trusts: returns True for the address of a trusted proxy. The walk ends at a hop that gives no address; then the
     address is that of the hop before it. Without any hop all three values are None.
@@ -64,9 +68,9 @@ def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:
 
 
 def hops(fields: Fields) -> Iterator[Hop]:
-    """Yield the hops in `fields` (of one kind, see `select_kind`), nearest proxy first. They are parsed one by one as
-    they are asked for, because the entries before those of trusted proxies may be made up by the client. Raises
-    ProtocolError(400).
+    """Yield what each proxy says about the request that it received (a `Hop`), the nearest proxy first. `fields` are
+    either X-Forwarded-* or Forwarded. Entries are parsed only when they are asked for, because the client may have made
+    up those that come before the entries of trusted proxies. Raises ProtocolError(400) for a malformed entry.
     """
     named: dict[bytes, list[bytes]] = {}
     for name, value in fields:
@@ -124,10 +128,10 @@ def _host(value: bytes, name: str) -> bytes:
 
 
 def _x_forwarded(named: dict[bytes, list[bytes]]) -> Iterator[Hop]:
-    """Yield the hops in X-Forwarded-*, nearest proxy first. There is no specification: the fields are lists, and the
-    n-th entries of all lists belong to one hop.
+    """Yield what each proxy says in X-Forwarded-* (a `Hop`), the nearest proxy first. There is no specification: the
+    fields are lists, and the n-th entries of all lists belong to one proxy.
 
-    But most proxies write only one scheme and one host, those of the client, for any number of hops.
+    Most proxies write only one scheme and one host, those of the client; these are then used for every `Hop`.
     """
     nodes = _entries(named, b"x-forwarded-for")
     count = max(1, len(nodes))
@@ -164,8 +168,9 @@ def _title(name: bytes) -> str:
 
 
 def _check_length(values: list[bytes], separator: bytes, limit: int, name: bytes) -> None:
-    """Raise ProtocolError(400) for more than `limit` entries. Counts separators, in quoted strings as well, before any
-    parsing."""
+    """Raise ProtocolError(400) if `values`, those of the field `name`, have more than `limit` entries together. Only
+    separators are counted, also those inside quoted strings, so a long list is refused before it is parsed.
+    """
     if sum([value.count(separator) + 1 for value in values]) > limit:
         raise ProtocolError(400, f"the field {_title(name)} of a proxy has more than {limit} entries")
 
@@ -193,8 +198,10 @@ _TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _pair = re.compile(
     rb"[ \t]*+(?:(%b++)=(?:(%b++)|\"((?:[^\"\\]|\\.)*+)\"))?+[ \t]*+([;,][;, \t]*+|\Z)" % (_TCHAR, _TCHAR), re.DOTALL
 ).match
-"""Match one forwarded-pair of RFC 7239 section 4, or nothing, and what ends it. Groups: name, token, quoted string's
-content, end. Possessive quantifiers (`*+`) do not backtrack, so the cost is linear."""
+"""Match one forwarded-pair of RFC 7239 section 4, which may be empty, together with the separator or the end of the
+text that follows it. Groups: name, token, quoted string's content, end. Possessive quantifiers (`*+`) do not backtrack,
+so the cost is linear.
+"""
 
 _unquote = re.compile(rb"\\(.)", re.DOTALL).sub
 

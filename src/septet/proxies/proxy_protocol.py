@@ -44,8 +44,9 @@ _CLIENT_SSL = 0x01
 
 
 class Endpoints(NamedTuple):
-    """The two ends of the client's connection to the proxy: (address, port) of the client, and of the proxy; for a unix
-    socket None and (path, None), as in `exchange.Exchange`."""
+    """The two ends of the client's connection to the proxy: (address, port) of the client, and of the proxy. If that is
+    a connection on a unix socket, the first is None and the second is (path, None), as in `exchange.Exchange`.
+    """
 
     client: tuple[str, int] | None
     server: tuple[str, int | None]

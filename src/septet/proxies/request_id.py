@@ -1,7 +1,7 @@
-"""An id for each request, by which the lines of several programs about it are found: `--request-id`.
+"""An id for each request (`--request-id`), by which the lines about it in the logs of several programs are found.
 
-A trusted proxy may have given the request one already. What another peer sends is replaced, because lines of the log
-that bear a chosen id would be found beside those of another client's request.
+A trusted proxy may have given the request an id already; it is kept. An id from any other peer is replaced: a client
+that chose the id of another client's request would have its own lines found beside that one's.
 """
 
 import os

@@ -63,7 +63,9 @@ class Trust:
             for network in self._networks
             if isinstance(network, IPv4Network)
         ]
-        """Masks, and what they leave of an address in the network: the same for IPv4, as numbers."""
+        """(netmask, network address) of each trusted IPv4 network, as numbers. An address is in the network if its bits
+        under the netmask are the network address.
+        """
         self._remembered = lru_cache(REMEMBERED_PEERS)(self._covers)
 
     def __call__(self, peer: str) -> bool:

@@ -33,7 +33,9 @@ class Inner(ServerProtocol, Protocol):
 
 
 class Around:
-    """Passes on those members of `protocol.ServerProtocol` that are the same for the wrapped protocol, `_inner`."""
+    """Base class of a protocol that wraps another one, `_inner`, as TLS does: it has those members of
+    `protocol.ServerProtocol` that only pass on what `_inner` says or does.
+    """
 
     __slots__ = ("_inner",)
 

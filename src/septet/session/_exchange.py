@@ -68,7 +68,9 @@ class Http1Exchange(OutputQueue):
     read it.
     """
     _fault: ProtocolError | None
-    """The error by which the client broke the protocol after the application was called; None if it did not."""
+    """The error noted for this request: the client has broken the protocol or was too slow, or the application has
+    exceeded `--request-timeout`. `fail` answers with its status. None: there is no error.
+    """
 
     @property
     def peer(self) -> str:
@@ -242,8 +244,10 @@ class Http1Exchange(OutputQueue):
         return self._queue(interim, b"")
 
     def fail(self) -> Want:
-        """End the exchange after the application has raised, or ended without a whole answer: answer 500 (or what the
-        client's error asks for, 408 for instance) if no answer has begun, else cut the connection."""
+        """End the exchange after the application has raised, or ended without a whole answer. If no answer has begun,
+        answer 500, or the status of an error noted before (such as 408 if the client was too slow); else close the
+        connection before the answer is complete.
+        """
         try:
             return self.refuse(self._fault) if self._fault else self._send_error(500, "the application failed")
         except MemoryError:  # perhaps the application failed for lack of memory, too
@@ -254,8 +258,8 @@ class Http1Exchange(OutputQueue):
         self.http.keep_alive = False
 
     def refuse(self, fault: ProtocolError) -> Want:
-        """Answer with the status of `fault`, and close the connection after the answer; cut the connection if an answer
-        has begun.
+        """Answer with the status of `fault`, and close the connection after the answer. If an answer has begun, close
+        the connection before it is complete.
         """
         self._fault = fault
         self.http.keep_alive = False

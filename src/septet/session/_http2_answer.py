@@ -16,7 +16,7 @@ JOINED_BYTES = 65536
 
 
 class Answering(RequestBody):
-    """The answering half of an HTTP/2 exchange."""
+    """The part of an HTTP/2 exchange that answers the request: it queues the answer, and makes frames of it."""
 
     __slots__ = ()
 
@@ -76,8 +76,8 @@ class Answering(RequestBody):
         return self._queue(b"", True)
 
     def _queue(self, part: Part, last: bool) -> Want:
-        """Queue a part of the content, and tell the session that there is output. Returns what the connection wants
-        next. `last`: no other part follows.
+        """Queue a part of the content, and tell the session that the exchange has output, so that it is sent as the
+        client's flow-control windows permit. Returns what the connection wants next. `last`: no other part follows.
         """
         queue = self.later
         if isinstance(part, FileRegion):
@@ -107,7 +107,9 @@ class Answering(RequestBody):
         return self.later
 
     def _end(self, last: bool) -> Want:
-        """Note, if `last`, that the application has given its whole answer. Returns what the connection wants next."""
+        """If `last` is True, note that the application has given its whole answer, so that the stream ends when all of
+        it has been sent. Returns what the connection wants next.
+        """
         if last and not self.answered:
             self.answered = True
             self.answered_ns = self._session.rules.clock()
@@ -129,7 +131,9 @@ class Answering(RequestBody):
             traffic.websocket_refused()
 
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
-        """Accept a WebSocket. From then on this object is a WebSocket; see `session._http2_websocket`."""
+        """Accept a WebSocket: answer with the header fields `fields`. `subprotocol`: the one that the application has
+        chosen; None: none. From then on this object is a WebSocket; see `session._http2_websocket`.
+        """
         opener = self._session.rules.websocket
         assert opener is not None, "applications are offered WebSockets where there are some"
         return opener.open_on_stream(self, subprotocol, fields)
@@ -149,7 +153,7 @@ class Answering(RequestBody):
         self._fault = ProtocolError(504, "the application took too long")
 
     def refuse(self, fault: ProtocolError) -> Want:
-        """Answer with the status of `fault`; reset the stream if an answer has begun."""
+        """Answer with the status of `fault`. If an answer has begun already, the stream is reset instead."""
         self._fault = fault
         session = self._session
         session.rules.refused(
@@ -158,7 +162,9 @@ class Answering(RequestBody):
         return self.send_error(fault.status, str(fault))
 
     def send_error(self, status: int, text: str, *more: tuple[bytes, bytes]) -> Want:
-        """Answer with a status and a text of the server's own; reset the stream if an answer has begun."""
+        """Answer with a status and a text of the server's own, and the header fields `more`. If an answer has begun,
+        the stream is reset instead.
+        """
         if self.status or self.lost:
             self.reset(INTERNAL)
             return self._end(True)
@@ -228,7 +234,8 @@ class Answering(RequestBody):
 
     def _output_ended(self) -> None:
         """Called when frames were made of the whole answer. If the request has not ended, the client need not send the
-        rest of it (RFC 9113 section 8.1): a little is still received, else the stream is reset.
+        rest of it (RFC 9113 section 8.1): up to LATE_BYTES are still received and discarded if `ends_soon` is True;
+        else the stream is reset.
         """
         self._end_queued = False
         self.over = True

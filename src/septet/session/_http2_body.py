@@ -38,13 +38,19 @@ class Connection(Protocol):
         """Enter the phase that fits after an exchange has changed, and return what the connection wants in it."""
 
     def has_output(self, exchange: Any) -> None:
-        """Note that the exchange has queued output for the client."""
+        """Called when the exchange has queued output for the client: the session puts it among the exchanges whose
+        content is sent next.
+        """
 
     def has_turn(self, exchange: Any) -> None:
-        """Note that the application of `exchange` must be called or, if it runs, woken: something has changed."""
+        """Called when the application of `exchange` must be called or, if it runs, woken, because content, room for
+        output or the end has come: the session queues the exchange, and has the model do so.
+        """
 
     def finished(self, exchange: Any) -> None:
-        """Called when the exchange's stream and its application have both ended."""
+        """Called when the exchange's stream and its application have both ended: the session no longer keeps
+        the exchange.
+        """
 
     def answered_early(self, stream: int) -> None:
         """Called when the whole answer on `stream` is in the output before the request has ended. The little that may
@@ -62,7 +68,7 @@ handles well.
 
 
 class RequestBody:
-    """The receiving half of an HTTP/2 exchange."""
+    """The part of an HTTP/2 exchange that receives the request's body."""
 
     __slots__ = (
         *("_content", "_continued", "_end_queued", "_fault", "_head_sent", "_pace", "_pieces", "_received"),
@@ -112,7 +118,9 @@ class RequestBody:
             self._wake()
 
     def ends_input(self) -> None:
-        """Note that the body is complete. Called by the session."""
+        """Called by the session when the client has sent the whole body. If the body is collected, the application is
+        called now; if the application waits for the body, it is woken.
+        """
         self.input_ended = True
         if self.collects:
             self._collect()
@@ -120,7 +128,9 @@ class RequestBody:
             self._wake()
 
     def connection_ended(self) -> None:
-        """Note that the client sends no more on any stream. Called by the session."""
+        """Called by the session when the client sends no more on any stream: the application is woken, because it may
+        wait for something that will not come.
+        """
         self._wake()
 
     def _wake(self) -> None:
@@ -128,8 +138,9 @@ class RequestBody:
         self._session.has_turn(self)
 
     def _break(self, fault: ProtocolError) -> None:
-        """End the body with the error `fault`, because the client has broken a rule or was too slow. The application is
-        told of it; if it was not called yet, the client is answered.
+        """End the body with the error `fault`, because the client has broken a rule or was too slow. If the application
+        runs, it is told that the client is gone; if it was not called yet, the client is answered with the status of
+        `fault`.
         """
         if self.collects or not self.begun:
             self.collects = False
@@ -214,9 +225,9 @@ class RequestBody:
 
     @property
     def ends_soon(self) -> bool:
-        """True if the rest of the request is received and discarded after the answer; else the stream is reset. It is
-        received if the request was not refused, the client does not wait for 100 Continue, and neither what has come of
-        the body nor what is missing by its Content-Length is more than LATE_BYTES.
+        """True if the rest of the request is to be received and discarded after the answer; False if the stream is to
+        be reset instead. It is True if no error was noted for the request, the client does not wait for 100 Continue,
+        and neither what has come of the body nor what is missing by its Content-Length is more than LATE_BYTES.
         """
         request = self.request
         asks_first = request.expects_continue and not (self._continued or self._received)

@@ -147,7 +147,9 @@ class Http2Exchange(Answering):
     # The end of the stream
 
     def was_reset(self) -> None:
-        """Called when the stream has ended early: the client reset it, or its connection ended."""
+        """Called when the stream has ended early, because either side has reset it or the connection has ended. Drops
+        what was queued for the client; an application that runs is woken and finds that the client is lost.
+        """
         if self.over:
             return
         self.over = self.lost = True
@@ -171,8 +173,8 @@ class Http2Exchange(Answering):
         self.reset(INTERNAL)
 
     def lose(self) -> Want:
-        """Cut the whole connection. Called if the application exceeds `--request-timeout` and its thread cannot be
-        ended.
+        """Close the whole connection at once, with all its streams. Called if the application exceeds
+        `--request-timeout` in a thread, since threads cannot be stopped.
         """
         return self._session.lose()
 

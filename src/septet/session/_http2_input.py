@@ -1,5 +1,5 @@
-"""Handles what comes in on an HTTP/2 connection: a method for each event of the library. A base class of
-`session.http2.Http2Session`.
+"""Handles what comes in on an HTTP/2 connection: a method for each kind of event that the library `h2` reports. A base
+class of `session.http2.Http2Session`.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ _INVALID = Request("GET", b"", b"", b"", VERSION, ())
 
 
 class Http2Input(Http2State):
-    """The receiving half of an HTTP/2 session."""
+    """The part of an HTTP/2 session that handles what the client sends."""
 
     __slots__ = ()
 
@@ -132,8 +132,8 @@ class Http2Input(Http2State):
         return exchange
 
     def _admit(self, exchange: Http2Exchange) -> None:
-        """Queue the exchange, whose head is complete, to have its application called, or its body collected first.
-        Answer 400 if its untrusted fields are malformed, 503 if too many requests are in flight.
+        """Handle an exchange whose head is complete: begin to collect its body, or queue it so that its application is
+        called. Answer 400 if its untrusted fields are malformed, 503 if too many requests are in flight.
         """
         rules, request = self.rules, exchange.request
         if rules.identify is not None:
@@ -161,8 +161,8 @@ class Http2Input(Http2State):
             self.has_turn(exchange)
 
     def _data(self, event: DataReceived) -> None:
-        """Give content to its exchange, and let the client send as much more on the connection at once, whether the
-        exchange has used the content or not.
+        """Give content to its exchange. The client may then at once send as many bytes more on the connection as have
+        come, whether the exchange has used them or not; the window of the stream opens only when they are used.
         """
         stream, count, data = event.stream_id or 0, event.flow_controlled_length or 0, event.data
         assert data is not None, "the library has it"
@@ -188,8 +188,8 @@ class Http2Input(Http2State):
         unfinished[stream] = 0
 
     def _discard(self, stream: int, count: int) -> None:
-        """Count content for a request that was answered before its body was complete. After more than LATE_BYTES of it
-        the stream is reset.
+        """Count content that comes for a request which was answered before its body was complete; the content is
+        dropped. When it is more than LATE_BYTES, the stream is reset, so that the client sends no more.
         """
         self._unfinished[stream] += count
         if self._unfinished[stream] > LATE_BYTES:
@@ -200,14 +200,16 @@ class Http2Input(Http2State):
         self.codec.reset(stream, NO_ERROR)
 
     def _stream_ended(self, event: StreamEnded) -> None:
-        """Note that the request on a stream is complete."""
+        """Handle the end of a request on its stream: tell the exchange that its body is complete."""
         self._unfinished.pop(event.stream_id or 0, None)
         exchange = self._exchanges.get(event.stream_id or 0)
         if exchange is not None and not exchange.input_ended:
             exchange.ends_input()
 
     def _trailers(self, event: TrailersReceived) -> None:
-        """Check trailers and drop them, because no application interface has them."""
+        """Check the trailers of a request and drop them, because no application interface has them. If they are
+        malformed, the stream is reset.
+        """
         exchange = self._exchanges.get(event.stream_id or 0)
         try:
             check_trailers(tuple((bytes(name), bytes(value)) for name, value in event.headers or ()))
@@ -219,8 +221,8 @@ class Http2Input(Http2State):
                 self.codec.reset(event.stream_id or 0, PROTOCOL)
 
     def _stream_reset(self, event: StreamReset) -> None:
-        """Handle a request that the client has cancelled, or whose stream the library has reset because of the client's
-        error.
+        """Handle a stream that the client has reset, or that the library has reset because of the client's error: count
+        it against the client's allowance of resets, and end its exchange.
         """
         if (traffic := self.rules.traffic) is not None:
             traffic.http2_reset()
@@ -231,7 +233,9 @@ class Http2Input(Http2State):
             exchange.was_reset()
 
     def _malformed(self, event: MalformedStream) -> None:
-        """Handle a request that has turned out to be malformed; its stream has been reset."""
+        """Handle a request that has turned out to be malformed, and whose stream was reset for that: log it, count it
+        against the client's allowance of resets, and end its exchange.
+        """
         self.rules.refused(f"a request from {self.peer or 'an unknown client'} is malformed: {event.why}")
         self._resets.spend()
         self._unfinished.pop(event.stream_id, None)
@@ -250,7 +254,9 @@ class Http2Input(Http2State):
             self._senders.add(exchange.urgency, exchange)
 
     def _settings_changed(self, event: RemoteSettingsChanged) -> None:
-        """Handle new settings of the client: the library has applied them, and they may have changed all windows."""
+        """Handle new settings of the client, which the library has applied. They may have enlarged all flow-control
+        windows, so all exchanges that wait for room are queued again.
+        """
         self._control.spend()
         self._try_again()
 
@@ -263,7 +269,9 @@ class Http2Input(Http2State):
         self._stalled.clear()
 
     def _unknown_frame(self, event: UnknownFrameReceived) -> None:
-        """A frame that the library does not know is ignored, unless it is a PRIORITY_UPDATE."""
+        """Handle a frame that the library does not know. A PRIORITY_UPDATE changes the urgency of the stream that it
+        names; any other such frame is ignored.
+        """
         self._control.spend()
         frame: Any = event.frame
         if getattr(frame, "type", None) == PRIORITY_UPDATE:
@@ -272,13 +280,17 @@ class Http2Input(Http2State):
                 exchange.urgency = urgency  # from the next time that it is queued
 
     def _ping_answered(self, event: PingAckReceived) -> None:
-        """If this answers the PING of `drain`, the client knows that the connection ends soon: send the last GOAWAY."""
+        """Handle the client's answer to a PING. If that PING was the one sent by `drain`, the client knows that the
+        connection ends soon, so the last GOAWAY is sent. Any other answer only counts as a useless frame.
+        """
         self._control.spend()
         if self._draining and event.ping_data == DRAIN_PING:
             self._refuse_from_now_on()
 
     def _client_leaves(self, event: ConnectionTerminated) -> None:
-        """Handle the client's GOAWAY: the connection ends when its requests are answered."""
+        """Handle the client's GOAWAY, after which it opens no more streams: the connection ends when the requests that
+        it has made are answered.
+        """
         self._control.spend()
         self._leaving = True
 
@@ -296,6 +308,6 @@ _HANDLERS: dict[type[Event], Callable[[Http2Input, Any], None]] = {
     PingAckReceived: Http2Input._ping_answered,
     ConnectionTerminated: Http2Input._client_leaves,
 }
-"""The method for each event of the library. Every other event counts as a useless frame, and a client that sends too
-many of those is disconnected.
+"""The method for each kind of event of the library `h2`. Every other event counts as a useless frame, and a client that
+sends too many of those is disconnected.
 """

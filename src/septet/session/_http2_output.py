@@ -8,8 +8,8 @@ from septet.session._http2_input import EARNED_BY_CONTENT
 from septet.session._http2_state import Http2State
 
 SEND_BYTES = 65536
-"""Bytes of content after which no more frames are made at a time. New frames are made only when all earlier output has
-been sent.
+"""Number of bytes of content for which frames are made at a time. The next frames are made only when all earlier output
+has been sent, so no stream waits long for the answer of another one.
 """
 
 FRAME_BYTES = 16384
@@ -18,13 +18,13 @@ of a file.
 """
 
 OUTPUT_BYTES = 1 << 20
-"""Bytes of waiting output at which the connection is cut. Content makes up only about SEND_BYTES of it; the rest are
-answers to the control frames of a client that does not read them.
+"""Number of bytes that may wait to be sent; when there are more, the connection is closed at once. Content makes up
+only about SEND_BYTES of them; the rest are answers to the control frames of a client that does not read them.
 """
 
 
 class Http2Output(Http2State):
-    """The sending half of an HTTP/2 session."""
+    """The part of an HTTP/2 session that chooses what is sent to the client, and makes frames of it."""
 
     __slots__ = ()
 

@@ -13,7 +13,7 @@ from septet.session._http2_exchange import Http2Exchange
 from septet.session.phases import Pace
 
 PREFACE = Phase("http2-preface", READ, lambda timeouts: timeouts.header, idle=True)
-"""Phase: the client's first bytes have not all come."""
+"""Phase: the preface, with which a client of HTTP/2 must begin (RFC 9113 section 3.4), has not come completely."""
 IDLE = Phase("http2-idle", READ, lambda timeouts: timeouts.keep_alive, idle=True)
 """Phase: no stream is open."""
 HEAD = Phase("http2-head", READ, lambda timeouts: timeouts.header, interruptible=True)
@@ -21,9 +21,11 @@ HEAD = Phase("http2-head", READ, lambda timeouts: timeouts.header, interruptible
 OPEN = Phase("http2-open", READ, lambda timeouts: timeouts.write, paced=True, interruptible=True)
 """Phase: streams are open; applications run, or the client is expected to send or read something."""
 DUE = Phase("http2-due", TURN, None)
-"""Phase: an exchange's application must be called or woken; in a model that runs several exchanges at the same time."""
+"""Phase: the model must call or wake an exchange's application. It occurs in models that run several exchanges of a
+connection at the same time.
+"""
 RUNNING = Phase("http2-running", RUN, None)
-"""Phase: the application runs for one exchange, in a model that runs one at a time."""
+"""Phase: the application runs for one exchange. It occurs in models that run one exchange of a connection at a time."""
 OUTPUT = Phase("http2-output", EITHER, lambda timeouts: timeouts.write, paced=True)
 """Phase: output waits for the client."""
 
@@ -74,7 +76,7 @@ class Http2State:
         self.peer = peer
         """The peer, as lists of trusted proxies name it: its IP address, or "unix:" on a unix socket; "" if unknown."""
         self.unread_ms = unread_ms
-        """Returns how many milliseconds ago the client's last bytes came; None if that is not known."""
+        """A function that returns how many milliseconds ago the client's last bytes came; None if that is not known."""
         self.tls: TlsInfo | None = None
         self.delivery: Delivery | None = None
         self.codec = Http2Connection(rules.limits.header_block, rules.websocket is not None)
@@ -145,7 +147,7 @@ class Http2State:
 
     def go_on(self) -> Want:
         """Enter the next phase, by what the connection has to do (call applications, send output, or wait), and return
-        what it wants in it. This method and those after it are implemented by the parts of `Http2Session`.
+        what the connection wants in it. Implemented in `Http2Session`.
         """
         raise NotImplementedError
 

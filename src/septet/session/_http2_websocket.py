@@ -71,8 +71,8 @@ class Http2WebSocket(Http2Exchange):
 
     @property
     def waits(self) -> bool:
-        """True if there is nothing to tell the application, so that the client is waited for. Used in models that serve
-        one exchange after the other.
+        """True if there is nothing to tell the application, so the connection waits for its client instead of running
+        the application. Used in models that serve one exchange after the other.
         """
         return not self.tunnel.news and not self.lost
 
@@ -124,7 +124,9 @@ class Http2WebSocket(Http2Exchange):
         self._tell()
 
     def server_stops(self) -> None:
-        """Called when the server stops: close the WebSocket with 1012, and tell the application."""
+        """Called when the server stops: close the WebSocket with the close code 1012 (service restart), and tell the
+        application.
+        """
         tunnel = self.tunnel
         if self.lost:
             return

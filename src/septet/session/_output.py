@@ -24,9 +24,11 @@ class OutputQueue:
 
     output: bytes | memoryview
     file: FileRegion | None
-    """A part of a file, to be sent after `output`; None if there is none."""
+    """A part of a file that is to be sent to the client once all of `output` has been sent; None if there is none."""
     later: deque[bytes | bytearray | FileRegion] | None
-    """Output that is sent after `file`, in this order; None if there is none, which is the usual case."""
+    """Bytes and parts of files that are to be sent to the client once `output` and `file` have been sent, in this
+    order; None, as is usual, if there are none.
+    """
     phase: Phase
     since: float | None
     """When the phase began, in seconds on the clock of `deadline`; None until `deadline` is called in the phase."""
@@ -71,8 +73,9 @@ class OutputQueue:
         return self._flushed() if self.later is None else self._next_queued(self.later)
 
     def _next_queued(self, later: "deque[bytes | bytearray | FileRegion]") -> Want:
-        """Move the head of `later` to `output` and `file`: the next piece in memory, the next part of a file, or both
-        if they come in this order. Returns WRITE."""
+        """Take the first items from the queue `later`: bytes become `output`, and a part of a file becomes `file`; both
+        are taken if they come in this order. Returns WRITE.
+        """
         if not isinstance(later[0], FileRegion):
             self.output = bytes(later.popleft())  # type: ignore[arg-type]
         if later and isinstance(later[0], FileRegion):

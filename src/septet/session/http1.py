@@ -249,12 +249,17 @@ class Session(Http1Exchange):
 
     @property
     def _waits_for_client(self) -> bool:
-        """True if the client has to send something or to close, and the application was not called for its request."""
+        """True if the connection waits for the client to send something or to close, and no application was called for
+        the present request.
+        """
         phase = self.phase
         return phase is HEAD or phase is LINGER or (phase is BODY and self.collects)
 
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
-        """Answer the request 101. From then on this object is a WebSocket's session; see `session.websocket`."""
+        """Open a WebSocket: answer the request with status 101 and the header fields `fields`. `subprotocol`: the one
+        that the application has chosen; None: none. From then on this object is a WebSocket's session; see
+        `session.websocket`.
+        """
         assert self._rules.websocket is not None, "applications are offered WebSockets where there are some"
         return self._rules.websocket.open(self, subprotocol, fields)
 

@@ -62,8 +62,8 @@ for each client. nginx ends a connection after as many requests in any case (kee
 
 
 def _unknown() -> None:
-    """The `unread_ms` of a session whose model does not ask the kernel how long a request lay unread. Returns None: not
-    known.
+    """Stands for `unread_ms`, the function that tells how many milliseconds ago the client's last bytes came, where the
+    model does not ask the kernel for that. Returns None: not known.
     """
 
 
@@ -116,7 +116,9 @@ class Http2Session(Http2Input, Http2Output):
     # What exchanges say
 
     def has_turn(self, exchange: Http2Exchange) -> None:
-        """Note that the application of `exchange` must be called or, if it runs, woken: something has changed."""
+        """Called when the application of `exchange` must be called or, if it runs, woken, because content, room for
+        output or the end has come: queue the exchange, so that the model does so.
+        """
         if exchange.turn_due or (exchange.begun and not self._concurrent):
             return
         exchange.turn_due = True
@@ -147,9 +149,9 @@ class Http2Session(Http2Input, Http2Output):
     # What the carrier has to do next
 
     def go_on(self) -> Want:
-        """Enter the next phase, and return what the connection wants in it. First come applications to be called or
-        woken, if the model runs several exchanges at the same time; then output; then what `_waiting` returns. Called
-        after every change.
+        """Enter the next phase, and return what the connection wants in it. If the model runs several exchanges at the
+        same time, applications to be called or woken come first; then output that waits to be sent; then waiting for
+        the client or for the application. Called after every change.
         """
         current = self._current
         if current is not None and current.answered:
@@ -348,8 +350,9 @@ class Http2Session(Http2Input, Http2Output):
         return True
 
     def refuse(self, fault: ProtocolError) -> Want:
-        """Cut the connection. Needed only for the interface `_around.Inner`: TLS does not call it, because a client
-        that speaks HTTP/2 has completed the handshake.
+        """Close the connection at once. This method exists only because `_around.Inner`, the interface that TLS expects
+        of the protocol inside it, has it. TLS does not call it, because a client that speaks HTTP/2 has completed the
+        handshake.
         """
         return self.lose()
 

@@ -29,7 +29,7 @@ class ObservedSession(Session):
     ) -> None:
         super().__init__(rules, client, server, scheme)
         self.unread_ms = unread_ms
-        """Returns how many milliseconds ago the client's last bytes came; None if that is not known."""
+        """A function that returns how many milliseconds ago the client's last bytes came; None if that is not known."""
 
 
 class NotingSession(ObservedSession):

@@ -30,11 +30,13 @@ OVER = Phase("over", CLOSE, None)
 """Phase: the connection is to be closed."""
 
 LINGER_BYTES = 1 << 20
-"""Bytes of the client's that are discarded in the phase LINGER; after more, the connection is closed at once."""
+"""Most bytes of what the client still sends that are discarded in the phase LINGER; after more, the connection is
+closed at once.
+"""
 
 FILE_CHANGED = "the file at %s changed while it was sent"
-"""The beginning of the message that is logged when an answer is cut because its file has changed; %s is the request's
-target.
+"""The beginning of the message that is logged when an answer ends before it is complete because its file has changed;
+%s is the path and query of the request.
 """
 
 FOLLOWS: dict[Phase, tuple[Phase, ...]] = {

@@ -36,8 +36,9 @@ class PriorKnowledge(Session):
         return want
 
     def stop(self) -> Want:
-        """Close the connection after the answer. If nothing has come yet, the client has STOPPING_S to begin: only then
-        is known whether it is one of HTTP/2, which is told that the connection ends (GOAWAY).
+        """Take no further request, and close the connection after the answer. If nothing has come yet, the client has
+        STOPPING_S seconds to begin. Its first bytes show whether it speaks HTTP/2; if so, it is told by a GOAWAY that
+        the connection ends.
         """
         if self.phase is IDLE and type(self) in _PLAIN:
             self._enter(HEAD)
@@ -64,7 +65,9 @@ class PriorKnowledge(Session):
 
 
 def _passed_on(name: str) -> Any:
-    """Return a property that reads and sets an attribute of the session in `tunnel`."""
+    """Return a property that stands for the attribute `name` of the HTTP/2 session in `tunnel`: it reads and sets that
+    attribute.
+    """
 
     def read(self: Session) -> Any:
         return getattr(self.tunnel, name)

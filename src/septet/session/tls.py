@@ -61,8 +61,9 @@ RECORD_BYTES = 16384
 """Most bytes of plaintext in a record (RFC 8446 section 5.1)."""
 
 OWN_BYTES = 16384
-"""Most bytes of TLS's own messages that may wait for the client; with more, the connection is cut. Each KeyUpdate of
-the client (RFC 8446 section 4.6.3) must be answered by one, and a client could send them without reading.
+"""Most bytes of TLS's own messages that may wait to be sent; when there are more, the connection is closed at once.
+Each KeyUpdate of the client (RFC 8446 section 4.6.3) must be answered by one, and a client could send them without
+reading.
 """
 
 _PLAIN_HTTP = ProtocolError(400, "this port speaks TLS, and the request came without: use https:// in place of http://")
@@ -118,7 +119,9 @@ class Tls(TlsOutput):
         self._of_file = False
         """True if `_record` encrypts bytes of the inner protocol's `file`."""
         self._input_ended = False
-        """True if the client sends no more: it has sent close_notify, or its TCP stream has ended without."""
+        """True if the client sends no more: it has sent close_notify, or its TCP stream has ended without a
+        close_notify.
+        """
         self._notified = False
         """True if our close_notify was made: it is in `_record`, or was sent."""
         self._lingers = False

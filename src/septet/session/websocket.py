@@ -98,7 +98,7 @@ class State(Tunnel):
         self.news = False
         """True if the application must be told of something: messages, room for more output, or the end."""
         self.listening = True
-        """True until the application has ended: it still takes messages."""
+        """True as long as the application takes messages; False once the application has ended."""
         self.room_awaited = False
         """True if the application waits until all output has been sent."""
         self.closed_told = False
@@ -113,7 +113,9 @@ class WebSocketSession(Session):
     tunnel: State
 
     def begin(self, answer: bytes, early: bytes) -> Want:
-        """Send the answer 101, and handle bytes that came after the request."""
+        """Begin the life of the WebSocket: queue `answer`, the answer 101, for the client, and handle `early`, the
+        bytes that followed the request on the connection. Returns what the connection wants next.
+        """
         self._pace = self.since = None
         self._send(answer)
         if early:
@@ -275,13 +277,15 @@ class WebSocketSession(Session):
         return self._next()
 
     def drain(self) -> Want:
-        """Called when the server has a successor, a newer process that serves new clients: close the WebSocket with
-        1012, so that the client connects again, to the successor.
+        """Called when the server has a successor, a newer process that serves new clients: close the WebSocket with the
+        close code 1012 (service restart), so that the client connects again, to the successor.
         """
         return self.stop()
 
     def stop(self) -> Want:
-        """Called when the server stops: close the WebSocket with 1012, and tell the application."""
+        """Called when the server stops: close the WebSocket with the close code 1012 (service restart), and tell the
+        application.
+        """
         self.http.stopping = True
         if self.phase is LINGER or self.lost:
             return self.phase.want
@@ -384,7 +388,7 @@ class WebSocketSession(Session):
         return self._next()
 
     def fail(self) -> Want:
-        """Called when the application has raised: close with 1011."""
+        """Called when the application has raised: close the WebSocket with the close code 1011 (internal error)."""
         return self.close_websocket(INTERNAL_ERROR, "")
 
 

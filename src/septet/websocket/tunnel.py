@@ -72,8 +72,8 @@ class TunnelOptions:
 
 
 def _negotiate(protocol: Frames, values: tuple[str, ...]) -> str | None:
-    """Have the protocol use the extensions that both sides know. Returns the value of Sec-WebSocket-Extensions for the
-    answer.
+    """Have the protocol use the extensions that both sides know, such as compression. `values`: the client's fields
+    Sec-WebSocket-Extensions. Returns the value of that field for the answer; None if no extension is used.
     """
     try:
         accepted, protocol.extensions = protocol.process_extensions(

@@ -82,8 +82,8 @@ def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], 
 
 
 class _Pieces:
-    """The parts of an answer from an open file, as a `ResponseParts`. The file is closed when the last part has been
-    sent.
+    """The parts of an answer from an open file, as a `ResponseParts`: the server takes one after the other and sends
+    it. The file is closed when the last part has been sent.
     """
 
     whole = False
@@ -101,7 +101,9 @@ class _Pieces:
         return FileRegion(owner.number, piece.start, piece.stop - piece.start, self._version, owner)
 
     def detach(self) -> None:
-        """Do nothing: unlike the parts of an application's answer, these refer to nothing of the exchange."""
+        """Do nothing. The parts of an application's answer give up their exchange here, when the content is complete;
+        these parts of a file refer to none.
+        """
 
     def close(self) -> None:
         self._owner = None

@@ -43,7 +43,9 @@ class Accepted:
         return known
 
     def best(self, codings: Iterable[bytes]) -> bytes | None:
-        """Return the coding with the highest weight, the first of several; None if none is acceptable."""
+        """Return the coding with the highest weight; if several have it, the first of them. None if no coding is
+        acceptable.
+        """
         best = max(codings, key=self.weight)
         return best if self.weight(best) > 0 else None
 

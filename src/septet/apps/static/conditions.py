@@ -31,7 +31,7 @@ accepted.
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """The fields that identify one state of a file (RFC 9110 section 8.8)."""
+    """The header fields of an answer that identify one state of a file (RFC 9110 section 8.8)."""
 
     tag: bytes
     """The value of ETag: a strong entity tag."""

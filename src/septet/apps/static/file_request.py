@@ -28,7 +28,9 @@ class FileRequest:
     """A GET or HEAD for a file."""
 
     name: bytes
-    """The file's name, percent-decoded, relative to the directory; for a path that ends with a slash, its index."""
+    """The file's name, percent-decoded, relative to the directory that is served. For a path that ends with a slash it
+    is the name of the file INDEX in that directory.
+    """
     content: bool
     """True for GET, False for HEAD."""
     accepted: Accepted

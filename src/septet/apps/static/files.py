@@ -44,7 +44,9 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLON
 
 
 class Changed(Exception):
-    """The file changed while it was examined."""
+    """The file changed while it was examined, or before it was opened. The request is then handled anew, up to ATTEMPTS
+    times in all.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ class Representation:
     """The whole file; None if it is larger than IN_MEMORY."""
     validators: Validators
     caching_fields: Fields
-    """The fields of a 200 that a 304 repeats (RFC 9110 section 15.4.5)."""
+    """The header fields of an answer 200 that an answer 304 repeats (RFC 9110 section 15.4.5)."""
     media_type: bytes
     codings: Fields = ()
     """The header field Content-Encoding; () if the file is sent without a content coding."""
@@ -85,7 +87,9 @@ class Representation:
 
     @cached_property
     def whole(self) -> Response:
-        """The answer 200 with the whole file as its content; with the head alone if the file is not in memory."""
+        """The answer 200 with the whole file as its content. If the file is not in memory, this holds the head alone,
+        and the caller adds the file as a `FileRegion`.
+        """
         return self.head(200, b"OK", self.size, self.media_type), self.content or b"", None
 
     @cached_property
@@ -102,10 +106,13 @@ class Resource:
     the same weight.
     """
     path_states: tuple[PathState, ...]
-    """The states of the directories on the way to the file, of the file and its variants, for `tree.unchanged`."""
+    """The paths on which this object depends (the directories that lead to the file, the file itself, and its
+    compressed variants), each with its state. The object may be used again as long as `tree.unchanged` finds all of
+    them in these states.
+    """
     sole: Representation | None
-    """The one representation, if there are no compressed files beside the file; else None, also if they are older than
-    the file and so not served.
+    """The file without a coding, if there are no compressed files beside it, so that there is nothing to choose. None
+    if there are any, even if they are older than the file and so not served.
     """
 
     def choose(self, accepted: Accepted) -> Representation | None:

@@ -16,13 +16,14 @@ _LATER_TYPES = {
     ".woff": "font/woff",
     ".woff2": "font/woff2",
 }
-"""Types that older Pythons lack."""
+"""Media types, by the suffix of a file's name, that the tables of older Pythons lack."""
 
 
 @cache
 def _types() -> Any:
-    """Return Python's own table, so that a type does not depend on the machine, with the later types. Made when the
-    first directory is served: most servers have none."""
+    """Return Python's own table of media types with `_LATER_TYPES` added; the lists of types that the machine has do
+    not count. It is made at the first call, when a directory is served, because most servers serve none.
+    """
     import mimetypes
 
     types = mimetypes.MimeTypes()

@@ -47,7 +47,7 @@ def identity(status: os.stat_result) -> Identity:
 
 
 PathState = tuple[bytes, Identity]
-"""A path, and the file or directory that was found there."""
+"""A path, and the state in which a file or directory was found there."""
 
 
 def unchanged(path_states: tuple[PathState, ...]) -> bool:

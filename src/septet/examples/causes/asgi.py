@@ -1,4 +1,6 @@
-"""The small applications in ASGI 3. `wait` awaits a sleep; `cpu` computes on the loop, and keeps it from other work."""
+"""The small applications that each isolate one cause of slowness, in ASGI 3. `wait` awaits a sleep; `cpu` computes on
+the event loop, and so keeps the loop from other work.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,6 @@
-"""The small applications in WSGI (PEP 3333). `wait` blocks its thread, as code does that waits for a backend."""
+"""The small applications that each isolate one cause of slowness, in WSGI (PEP 3333). `wait` blocks its thread, as code
+does that waits for a backend.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator

@@ -85,8 +85,8 @@ async def _read_aloud(member: Member, send: Send) -> None:
 
 @asynccontextmanager
 async def _membership() -> Any:
-    """Context manager: put a new member into this process's room, and give it; on leaving, take it out again. While the
-    room has members, it receives lines from the relay. Raises RelayUnavailable.
+    """Context manager: put a new member into this process's room and yield the member; at the end, take it out of the
+    room. While the room has members, it receives lines from the relay. Raises RelayUnavailable.
     """
     global _following
     member = _room.enter()

@@ -6,7 +6,7 @@ from typing import Any
 
 NAME_LIMIT = 40
 TEXT_LIMIT = 1000
-"""Most characters of a text."""
+"""Most characters in the text of a line; a line is what a member of the chat sends at once."""
 
 
 class NotALine(Exception):

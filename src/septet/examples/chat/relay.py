@@ -22,10 +22,14 @@ class RelayUnavailable(Exception):
 
 
 class Relay(Protocol):
-    """Passes lines on to rooms; `open_relay` chooses the implementation."""
+    """Passes lines, which are what members of the chat write, on to the rooms; each process has a room with the members
+    that it serves. `open_relay` chooses the implementation.
+    """
 
     async def publish(self, line: str) -> None:
-        """Pass a line on to all rooms. Raises RelayUnavailable."""
+        """Pass a line, which a member of the chat has written, on to the rooms of all processes. Raises
+        RelayUnavailable.
+        """
 
     async def follow(self, room: Room, begun: asyncio.Event) -> None:
         """Give the room every line that is published, until this coroutine is cancelled. The event `begun` is set as

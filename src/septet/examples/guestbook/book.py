@@ -35,8 +35,9 @@ class Remark:
 
 
 class Store(Protocol):
-    """A store for applications that block. Every method may be called by any thread of any process, also after a
-    fork, and raises StoreUnavailable."""
+    """A store for applications that block. Every method may be called by any thread of any process, also after a fork,
+    and raises StoreUnavailable if the operation fails.
+    """
 
     def count_view(self) -> Visit:
         """Count one more view and return the state after it."""
@@ -48,8 +49,8 @@ class Store(Protocol):
         """Return the latest remarks, at most `number`, newest first."""
 
     def add(self, remark: Remark) -> None:
-        """Store a remark and increase the edition. If there are more than REMARKS_KEPT remarks, the oldest
-        are deleted.
+        """Store a remark and increase the edition, a number by which readers of the book see that it has changed. If
+        there are more than REMARKS_KEPT remarks, the oldest are deleted.
         """
 
     def close(self) -> None:

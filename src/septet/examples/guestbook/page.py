@@ -38,7 +38,7 @@ class Printed:
     after: bytes
 
     def fill(self, views: int) -> bytes:
-        """Return the whole page, UTF-8."""
+        """Return the whole page as HTML in UTF-8, with `views` as its view counter."""
         return b"%b%0*d%b" % (self.before, WHEELS, views, self.after)
 
 
@@ -51,7 +51,9 @@ class Press:
         self._latest: Printed | None = None
 
     def find(self, edition: int) -> Printed | None:
-        """Return the rendered page if the one that is kept is of this edition, else None."""
+        """Return the rendered page that is kept if it is of this edition (a number that grows with every remark), else
+        None.
+        """
         latest = self._latest
         return latest if latest is not None and latest.edition == edition else None
 

@@ -29,7 +29,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer. The application must send a `body` that is a file, and close it.
+    """An answer. If `body` is an open file, the application must send its content, and close it.
 
     The headers have a Content-Length, except for a 304.
     """

@@ -154,7 +154,9 @@ class _Connection:
             raise StoreUnavailable(f"the guestbook's file {self._path} cannot be used: {error}") from error
 
     def close(self) -> None:
-        """Close both files, while the queue's lock is held: the last to close copies SQLite's log into the database."""
+        """Close the database, and the file by whose lock (flock(2)) processes queue for the database. The lock is held
+        while the database is closed: the last connection that is closed copies SQLite's log into the database.
+        """
         with self._mutex:
             if self._database is not None:
                 fcntl.flock(self._queue, fcntl.LOCK_EX)
@@ -166,8 +168,10 @@ class _Connection:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Connect, and make the tables in a new file. The caller must hold the queue's lock: two processes that switch a
-    new file to write-ahead mode at once get "database is locked", whatever the time-out."""
+    """Connect to the database at `path`, and make the tables if the file is new. The caller must hold the lock by which
+    processes queue for the database: two processes that switch a new file to write-ahead mode at once get "database is
+    locked", whatever the time-out.
+    """
     # isolation_level None: transactions begin and end where this module says so.
     database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:

@@ -29,8 +29,8 @@ _POLICY = (
 
 
 async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-    """The ASGI application. The file that SEPTET_LIVE_STATE names is read for each client, and only while
-    one listens.
+    """The ASGI application. For each client of /events it reads the file that SEPTET_LIVE_STATE names every LOOK_S
+    seconds, as long as that client listens.
     """
     if scope["type"] == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":

@@ -1,7 +1,8 @@
-"""The result of the search: the candidate to run, its capacity, its bottleneck, and the price of the runner-up.
+"""The result of the search: the candidate to run, its capacity, its bottleneck, and the disadvantages of the runner-up.
 
 Among candidates with the same capacity, within the accuracy of the measurement, the simplest is advised: more to
-configure needs a reason. The bottleneck is the resource that was used up when a candidate no longer held the target.
+configure needs a reason. The bottleneck is the resource that was used up when a candidate no longer met the latency
+target.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Scale:
     by: str
     """What the throughput was measured over: the number of "threads" or the number of "workers"."""
     points: tuple[tuple[int, float], ...]
-    """(number of threads or workers, requests/s in the saturation run), in ascending order of the number."""
+    """(number of threads or workers, requests/s under as much load as they can serve), in ascending order of the
+    number.
+    """
     law: Usl | None
 
 
@@ -62,8 +65,8 @@ class Advice:
 
 
 def decide(search: Search, target_s: float) -> Advice | None:
-    """Return the advice: the candidate with the highest rate that holds the target, and what limits it. None if no
-    candidate held the target at any rate.
+    """Return the advice: the candidate that meets the latency target at the highest rate, and what limits it. None if
+    no candidate met the target at any rate. `target_s`: the latency target in seconds.
     """
     chosen, other = first_two(list(search.findings.values()))
     if chosen is None:
@@ -96,14 +99,14 @@ class LoopAlone:
     cpu_ratio: float | None = None
     """CPU time of a request with --threads 0, divided by that with threads; None where it was not measured."""
     rate_ratio: float | None = None
-    """Requests per second in the saturation run with --threads 0, divided by that with threads; None if other programs
-    disturbed the runs.
+    """Requests per second with --threads 0, divided by that with threads, both in the saturation run (under as much
+    load as the server can take); None if other programs disturbed the runs.
     """
 
 
 def loop_alone(search: Search) -> LoopAlone | None:
-    """Compare an event-loop model with its threads and the same model with --threads 0. None for ASGI applications,
-    which run on the loop anyway, and if the measurements are missing.
+    """Compare an event-loop model with its threads and the same model with --threads 0. Returns None for an ASGI
+    application, which runs on the loop anyway, or if measurements for the comparison are missing.
     """
     profile = search.situation.profile
     usual = next((each for each in search.findings.values() if each.candidate.model in LOOPS), None)
@@ -121,9 +124,9 @@ def loop_alone(search: Search) -> LoopAlone | None:
 
 
 def _may_carry(finding: Finding, chosen: Finding, situation: Situation) -> bool:
-    """True if a candidate whose saturation run other programs disturbed may have as high a capacity as the chosen one.
-    Judged by the CPU time of a request, which other programs change little, and by the number of requests that the
-    candidate can handle at a time.
+    """True if a candidate may have as high a capacity as the chosen one, although other programs disturbed its
+    saturation run (its run under the highest load). This is judged by the candidate's rate, by its CPU time for a
+    request, which other programs change little, and by the number of requests that it can handle at a time.
     """
     profile = situation.profile
     places = finding.candidate.at_once(profile.asynchronous, situation.users, situation.cpus)
@@ -133,11 +136,11 @@ def _may_carry(finding: Finding, chosen: Finding, situation: Situation) -> bool:
 
 
 def _not_told_apart(chosen: Finding, search: Search) -> Iterator[Finding]:
-    """Yield the candidates, except `chosen`, that other programs kept from showing their capacity: those whose
-    saturation run was disturbed.
+    """Yield the candidates, except `chosen`, of which it is not known whether their capacity is as high as that of
+    `chosen`, because other programs disturbed their saturation run (the run under the highest load).
 
-    A candidate with a capacity search is among them if its capacity is only a lower bound and its saturated rate is
-    about as high as the capacity of `chosen`; one without a capacity search if `_may_carry` says so.
+    If a capacity search was made for a candidate, its result must be only a lower bound, and its rate in the saturation
+    run about as high as the capacity of `chosen`. If none was made, `_may_carry` decides.
     """
     for each in search.findings.values():
         if each is chosen or each.candidate.is_loop_alone or each.saturation is None or not each.most:
@@ -153,10 +156,11 @@ def _not_told_apart(chosen: Finding, search: Search) -> Iterator[Finding]:
 
 
 def service(finding: Finding, search: Search) -> extrapolation.Service:
-    """Return the measured candidate as a model of a queue, for `extrapolation`.
+    """Return the measured candidate as a server in queueing theory (a service time, CPUs and slots), for
+    `extrapolation`.
 
-    Where the CPU was the bottleneck, the CPU time of a request is computed from the highest rate: the time that the
-    kernel charged to the server leaves out a part of the work.
+    Where the CPU was the bottleneck, the CPU time of a request is computed from the highest rate, because the time that
+    the kernel charged to the server leaves out a part of the work.
     """
     situation = search.situation
     profile = situation.profile
@@ -177,8 +181,8 @@ def _at_random(finding: Finding, search: Search, target_s: float) -> float | Non
 
 
 def scales(search: Search) -> tuple[Scale, ...]:
-    """Return the throughput over threads and over workers, for each model that was measured with more than one number
-    of them.
+    """Return the throughput over the number of threads, and over the number of workers, of each model that was measured
+    with more than one such number.
     """
     found = []
     models = dict.fromkeys(candidate.model for candidate in search.findings)
@@ -225,8 +229,8 @@ because a part of the kernel's work for the server is not charged to it.
 TAKEN_TOLD = 0.02
 """If other programs and the hypervisor took at least this share of the server's CPUs, the advice says so."""
 BUSY_IF_NOISY = 0.5
-"""If other programs took a part of the CPUs, the CPUs count as used up when the server has used and waited for this
-share of them; otherwise BUSY is the limit.
+"""If other programs took a part of the CPUs, the CPU counts as the bottleneck when the server used or waited for more
+than this share of its CPUs; otherwise the share is BUSY.
 """
 GIL_SHARE = 0.2
 """The GIL is named as the bottleneck if threads that want to run wait for it for more than this share of the time."""
@@ -277,7 +281,9 @@ def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bot
 
 
 def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """Return the threads as the bottleneck if all of them are taken by requests that wait, else None."""
+    """Return the threads as the bottleneck if all of them were held by requests that wait (for a backend, say), else
+    None.
+    """
     profile = situation.profile
     slots = finding.candidate.at_once(profile.asynchronous, situation.users, situation.cpus)
     if not profile.waits or slots >= situation.users or _share(trials) > BUSY * min(situation.cpus, slots):
@@ -305,8 +311,8 @@ def _cpu(finding: Finding, trials: list[Trial], situation: Situation) -> Bottlen
 
 
 def _taken(trials: list[Trial], cpus: int) -> str:
-    """Return a part of a sentence that says what share of the server's CPUs other programs and the hypervisor had; ""
-    if it was small.
+    """Return a part of a sentence that says what share of the server's CPUs other programs and the hypervisor had; it
+    names only those whose share was TAKEN_TOLD or more, or "others" if none was.
     """
     shares = {
         "other programs": max(each.others_share for each in trials) / cpus,

@@ -1,7 +1,8 @@
 """advice.json: all that was measured, run by run, and what was concluded from it.
 
-Written after every candidate, so that Ctrl-C or a crash costs no more than one of them: `septet advise --resume` takes
-the runs of the file in place of the same trials, and goes on where it ends.
+The file is written after every candidate, so that Ctrl-C or a crash loses at most what was measured of one candidate.
+`septet advise --resume` repeats the search with the results in the file in place of runs that it has already, and goes
+on measuring from there.
 """
 
 from __future__ import annotations

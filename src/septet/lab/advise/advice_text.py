@@ -23,7 +23,7 @@ from septet.lab.verdicts import ERROR_SHARE_MAX
 WIDTH = 14
 """Width of the first column of the advice, in characters."""
 ALIKE_WITHIN = 0.05
-"""Two figures from one run each are called equal if they differ by less than this share."""
+"""Two figures, each of which comes from a single run, are called equal if they differ by less than this share."""
 WORTH_SAYING = 0.97
 """The computed capacity for requests at random instants is printed if it is less than this share of the measured
 one."""
@@ -66,7 +66,9 @@ def answer(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
 
 
 def table(search: Search) -> list[str]:
-    """Return the table of all candidates that were measured."""
+    """Return the table of all candidates that were measured, as lines of text: the heading, then one for each
+    candidate.
+    """
     labels = {finding.candidate: finding.candidate.label for finding in search.findings.values()}
     width = max(map(len, labels.values()))
     lines = [f"{'looked at':<{width}}  {'saturated/s':>11}  {'in time/s':>9}  {'memory MB':>9}  {'CPU µs':>7}"]
@@ -86,8 +88,8 @@ def _within(finding: Finding) -> str:
 
 
 def capacity(finding: Finding, target_s: float) -> str:
-    """Return the capacity of a candidate as text, with its interval and any reason to doubt it. target_s: the latency
-    target.
+    """Return the capacity of a candidate as text: the rate, the two rates between which it lies, and any reasons to
+    doubt it. `target_s`: the latency target in seconds.
     """
     bracket = finding.bracket
     assert bracket is not None, "a candidate with a capacity has a bracket"
@@ -110,7 +112,9 @@ RISK = "the risk: a call that waits, or does not end, stops all clients of its p
 
 
 def loop_alone(found: LoopAlone) -> str:
-    """Return what --threads 0 would bring, and its risk, as text."""
+    """Return as text what `--threads 0`, with which the event loop itself calls the application, would bring, and its
+    risk.
+    """
     if found.rate_max is not None:
         return f"not for this application: while a request waits all others would, {found.rate_max:,.0f}/s at most"
     told = []
@@ -135,8 +139,8 @@ def _change(ratio: float, of: str) -> str:
 
 
 def costs(finding: Finding) -> str:
-    """Return what a candidate uses at the highest rate that met the target, as text: memory, processes, threads and CPU
-    time.
+    """Return as text what a candidate uses (memory, processes, threads, and CPU time of a request) at the highest rate
+    that met the target, or in the saturation run (under the highest load) if there is no such rate.
     """
     trial = finding.highest_held or finding.saturation
     assert trial is not None, "something was measured"
@@ -147,8 +151,9 @@ def costs(finding: Finding) -> str:
 
 
 def scaling(scale: Scale) -> str:
-    """Return the throughput at each number of threads or workers as text, and the fit of Gunther's law if there is
-    one."""
+    """Return as text the throughput at each number of threads or workers, and the fit of Gunther's law (the Universal
+    Scalability Law) to it, if there is one.
+    """
     points = ", ".join(f"{number}: {rate:,.0f}" for number, rate in scale.points)
     return f"{scale.model} by {scale.by}, saturated: {points}/s; {law(scale.law)}"
 
@@ -174,8 +179,8 @@ def _runner_up(advice: Advice, other: Finding) -> list[str]:
 
 
 def _difference(chosen: Finding, other: Finding) -> str:
-    """Return in numbers how `other` differs from `chosen` in capacity, memory and CPU time of a request, where that is
-    enough to matter; "" if nothing is.
+    """Return in numbers how `other` differs from `chosen` in capacity, memory and CPU time of a request. Differences
+    below 5 % (capacity) or 10 % are left out; "" if none remains.
     """
     differences = []
     ratio = other.capacity / chosen.capacity

@@ -79,10 +79,11 @@ class Candidate:
         return effort
 
     def at_once(self, asynchronous: bool, users: int, cpus: int = 1) -> int:
-        """Return the most requests that the application handles at the same time when `users` clients send them.
+        """Return the largest number of requests that the application handles at the same time while `users` clients
+        send requests.
 
-        `asynchronous`: True for an ASGI application. `cpus`: those of the server, by which `septet serve` chooses the
-        number of threads if none is given.
+        `asynchronous`: True for an ASGI application. `cpus`: the number of the server's CPUs, by which `septet serve`
+        chooses the number of threads if none is given.
         """
         if (asynchronous and self.model in LOOPS) or self.model in ("threaded", "forking"):
             return users
@@ -93,8 +94,8 @@ class Candidate:
 
 
 PROMISING = 0.85
-"""A candidate whose rate in the saturation run is less than this share of the best capacity so far gets no capacity
-search.
+"""A candidate gets no capacity search if its rate in the saturation run (under as much load as it can serve) is less
+than this share of the best capacity so far.
 """
 
 
@@ -142,7 +143,9 @@ class Finding:
 
     @property
     def most(self) -> float:
-        """Requests per second in the saturation run; 0 if that was not made, failed, or had no answer."""
+        """Requests per second in the saturation run (under as much load as the candidate can serve); 0 if that was not
+        made, failed, or had no answer.
+        """
         run = self.saturation
         return run.answered_per_s if run is not None and not run.answered_nothing else 0.0
 
@@ -179,13 +182,13 @@ class Situation:
 
     profile: WorkloadProfile
     cpus: int
-    """CPUs that the server may use."""
+    """Number of CPUs that the server may use."""
     users: int
     """Simultaneous connections of the load generator."""
     memory_bytes: int
     """Memory that the server may use, in bytes."""
     models: tuple[str, ...]
-    """Models that may be advised, in the order in which they were named."""
+    """Models that may be advised, in the order in which --models names them, or else in that of `septet models`."""
     named: bool = False
     """True if --models named the models: then each of them is measured."""
 
@@ -208,8 +211,8 @@ class Search:
 
     @property
     def knows_a_capacity(self) -> bool:
-        """True if a candidate has met the target at some rate, or if SEARCHES_MIN capacity searches were
-        made in vain.
+        """True if the search may end when its time is up: a candidate has met the target at some rate, or SEARCHES_MIN
+        capacity searches have found no such rate.
         """
         searched = sum(finding.bracket is not None for finding in self.findings.values())
         return self.best is not None or searched >= SEARCHES_MIN
@@ -223,10 +226,11 @@ class Search:
         return next((name for name in (POOL, *LOOPS[1:], LOOPS[0]) if name in models), POOL)
 
     def ladder(self, model: str, by: str, like: Candidate | None = None) -> list[tuple[int, Finding]]:
-        """Return (number, finding) of the candidates of `model` that have had a saturation run and differ only in `by`,
-        "threads" or "workers"; sorted by that number.
+        """Return (number, finding) of those candidates of `model` that have had a saturation run and differ from each
+        other in one number only: that of `by`, "threads" or "workers". The pairs are sorted by that number.
 
-        Of the two numbers, the one that is not `by` is equal to that of `like`; without `like` it is None.
+        Their other number (of workers or threads) is equal to that of the candidate `like`; without `like` it is None,
+        which means that `septet serve` chooses it.
         """
         found = []
         for finding in self.findings.values():
@@ -239,8 +243,8 @@ class Search:
         return sorted(found, key=lambda pair: pair[0])
 
     def promises(self, candidate: Candidate) -> bool:
-        """True if the candidate is worth a capacity search: its rate in the saturation run is at least PROMISING times
-        the best capacity so far, or there is none yet.
+        """True if the candidate is worth a capacity search: its rate in the saturation run (under as much load as it
+        can serve) is at least PROMISING times the best capacity so far, or no capacity is known yet.
         """
         finding, best = self.findings.get(candidate), self.best
         return finding is not None and (best is None or finding.most >= PROMISING * best.capacity)

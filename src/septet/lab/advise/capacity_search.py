@@ -26,12 +26,12 @@ COARSE = 0.25
 generator, and not the server, is the limit: the result cannot be more exact then.
 """
 GROWTH = (1.12, 1.25, 1.5, 2.0)
-"""As long as the target is met at every rate, the highest rate is multiplied by the next one of these factors, and at
-the end by the last.
+"""As long as the target is met at every rate, the next rate to try is the highest rate so far times one of these
+factors: the first factor at first, then the second, and so on; the last one is used again and again.
 """
 SHRINKING = (0.85, 0.7, 0.5, 0.35, 0.2)
-"""As long as the target is met at no rate, the lowest rate that was tried is multiplied by the next one of these
-factors, and at the end by the last.
+"""As long as the target is met at no rate, the next rate to try is the lowest rate so far times one of these factors:
+the first factor at first, then the second, and so on.
 """
 DISTURBANCES_MAX = 2
 """After this many trials that other programs disturbed, a rate counts as one at which the target is not met, and the
@@ -82,15 +82,16 @@ class Bracket:
 
     @property
     def is_lower_bound(self) -> bool:
-        """True if the capacity may be higher than `low`: no higher rate was tried, or other programs may be the reason
-        why it was not held, or it was held in one trial and not in another.
+        """True if the capacity may be higher than `low`: no higher rate was tried that could judge the server, or other
+        programs may be the reason why the target was not met at `high`, or the target was met at some rate in one trial
+        and not in another.
         """
         return self.at_least or self.in_doubt or self.wavered
 
 
 class CapacitySearch:
-    """The search for the capacity of one server, which begins at the rate `start` and tries none below `floor` (both in
-    requests per second).
+    """The search for the capacity of one server. The first rate that it tries is `start`, and it tries no rate below
+    `floor`; both are in requests per second.
     """
 
     def __init__(self, start: float, floor: float = 1.0, tolerance: float = TOLERANCE) -> None:
@@ -168,8 +169,8 @@ class CapacitySearch:
         return votes[Outcome.BROKEN] > votes[Outcome.HELD]
 
     def _low(self) -> float:
-        """Return the highest rate at which the target was met, of the rates below all those at which it was not met; 0
-        if there is none.
+        """Return the highest rate at which the target was met and below which no tried rate missed it; 0 if there is
+        none.
         """
         high = self._high()
         held = (rate for rate in self._rates() if self._votes(rate)[Outcome.HELD] and not self._is_broken(rate))
@@ -179,15 +180,15 @@ class CapacitySearch:
         return min(filter(self._is_broken, self._rates()), default=None)
 
     def _cap(self) -> float | None:
-        """Return the lowest rate at which the load generator was the limit, if the target was met neither there nor
-        above; else None.
+        """Return the lowest rate at which the load generator, not the server, was the limit. Such a rate counts only if
+        it is above `_low()`, the highest rate at which the target was met; None if there is none.
         """
         limited = {rate for rate, outcome in self._trials if outcome is Outcome.LIMITED}
         return min((rate for rate in limited if rate > self._low()), default=None)
 
     def _run_of(self, outcome: Outcome) -> int:
-        """Return how many of the latest trials in a row had this outcome, not counting the first of them; 0 if there
-        are none. It is the index into GROWTH.
+        """Return the number of latest trials, in a row, that had this outcome, minus one; 0 if there are none. It is
+        used as an index into GROWTH: the longer the row, the larger the next step.
         """
         run = 0
         for _, each in reversed(self._trials):
@@ -197,10 +198,11 @@ class CapacitySearch:
         return max(0, run - 1)
 
     def _lower(self, broken: float) -> float | None:
-        """Return the next rate to try below `broken`, while the target was met at no rate yet; None when the search
-        ends without such a rate.
+        """Return the next rate to try, below `broken`; to be called as long as the target was met at no rate. `broken`:
+        the lowest rate so far at which it was not met, or at which the load generator was the limit.
 
-        If `broken` is the floor, or all factors of SHRINKING are used up, `broken` itself is tried a second time first.
+        If `broken` is the least rate allowed (the floor), or the factors of SHRINKING are used up, `broken` itself is
+        returned, so that it is tried a second time; after that None, and the search ends.
         """
         steps = sum(1 for rate in self._rates() if rate >= broken) - 1
         if broken <= self._floor or steps >= len(SHRINKING) + 2:

@@ -150,7 +150,7 @@ def _begun(options: dict[str, Any]) -> tuple[AdviceFile, Experiment, Asked]:
 
 def _tell(search: Search, experiment: Experiment, asked: Asked, advice_file: AdviceFile, as_json: bool) -> int:
     """Store the result of the search in advice.json and print it; return the exit status 0. Raises Failed when no
-    candidate held the target.
+    candidate met the latency target at any rate. `as_json`: print JSON in place of text.
     """
     advice = decide(search, asked.p99_s)
     rows = _rows(advice, search, asked.plan, asked.p99_s) if advice is not None and asked.plan else []

@@ -156,7 +156,9 @@ def plan(
 
 
 def _cases(one: Service, target_s: float, law: Usl | None, cores: int) -> list[float]:
-    """Return the requests per second of a machine at the target, in three cases: the best, the middle and the worst."""
+    """Return the highest requests per second at which a machine meets the target, for three assumptions about how fast
+    its cores are and how much they slow each other down: the best, the middle and the worst.
+    """
     frictions = _FRICTIONS if law is None or not law.trustworthy else ((law.sigma, law.kappa),) * 3
     costs = (1 - MEASURING_SPREAD, 1.0, 1 + MEASURING_SPREAD)
     return [_carries(one, target_s, cores, *each) for each in zip(frictions, costs, SEEDS, strict=True)]

@@ -1,6 +1,7 @@
-"""The CPUs and the memory that this process may use, after the limits of its control groups (see `septet.cgroups`).
+"""Reads how many CPUs and how much memory this process may use, within the limits of its control groups (see
+`septet.cgroups`).
 
-A container may use less than the machine has: advice made from the machine's numbers would not fit it.
+A container may be allowed less than the machine has: advice that is made from the machine's numbers would not fit it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class MachineLimits:
 
 
 def machine_limits(pinned: Pinning, root: Path = CGROUP, membership: Path = MEMBERSHIP) -> MachineLimits:
-    """Return the limits of a server on the CPUs that `pinned` leaves to it, in the control groups of this process."""
+    """Return the limits of a server on the CPUs that `pinned` leaves to it, within the control groups of this process.
+    `membership`: the file that names these groups, and `root`: the directory where control groups are mounted.
+    """
     usable = len(os.sched_getaffinity(0))
     bound = len(pinned.server) or usable
     notes = [_share(bound, usable, pinned)]
@@ -48,8 +51,8 @@ def machine_limits(pinned: Pinning, root: Path = CGROUP, membership: Path = MEMB
 
 
 GO_ON, WAIT, GIVE_UP = IF_BUSY = ("go-on", "wait", "give-up")
-"""Values of --if-busy: what to do if, after a short wait, other programs still use the CPUs. Measure all the same, so
-that capacities are lower bounds; wait up to an hour; or end with an error.
+"""Values of --if-busy, which says what to do if other programs still use the CPUs after a short wait: "go-on" measures
+all the same, so that capacities are lower bounds; "wait" waits up to an hour; "give-up" ends with an error.
 """
 LONG_WAIT_S = 3600.0
 SAID_EVERY_S = 60.0
@@ -61,11 +64,11 @@ def await_quiet(
     if_busy: str = GO_ON,
     busy_share: Callable[[], float] = machine.busy_share,
 ) -> None:
-    """Wait until other programs use hardly any CPU: for at most `short_s` seconds, with WAIT an hour. `say` is called
-    with a sentence about the wait.
+    """Wait until other programs use hardly any CPU, but for at most `short_s` seconds, or for at most an hour if
+    `if_busy` is WAIT. `say` is called with sentences about the wait.
 
-    `busy_share` takes a moment and returns the share of all CPUs that is in use. If that is still more than
-    FOREIGN_SHARE_MAX in the end, raises Failed, unless `if_busy` is GO_ON.
+    `busy_share` takes a moment and returns the share of all CPUs that is in use. If that share is still more than
+    FOREIGN_SHARE_MAX at the end, Failed is raised, unless `if_busy` is GO_ON.
     """
     at_most_s = LONG_WAIT_S if if_busy == WAIT else short_s
     begun = time.monotonic()

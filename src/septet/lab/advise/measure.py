@@ -38,7 +38,8 @@ SATURATED_TIMEOUT_S = 10.0
 
 Record = dict[str, Any]
 Key = tuple[str, tuple[tuple[str, str], ...], int, str | None]
-"""What identifies a trial: model, options of `septet serve`, number of users, and rate as text (None: a closed loop).
+"""What identifies a trial: model, options of `septet serve`, number of users, and rate as text. The rate is None if
+there was none, because each user sent the next request when the last was answered.
 """
 
 
@@ -65,9 +66,9 @@ class TrialRunner:
     def __init__(
         self, experiment: Experiment, target_s: float, records: list[Record], known: Sequence[Record] = ()
     ) -> None:
-        """`target_s`: the latency target, which decides how long a trial lasts. `records`: a list to which the record
-        of each run is appended. `known`: runs of an interrupted search, each of which replaces the same trial of this
-        search.
+        """`target_s`: the latency target in seconds, which decides how long a trial lasts. `records`: a list to which
+        the record of each run is appended. `known`: records of an interrupted search; a trial that is among them is not
+        run again, its record is used.
         """
         self._experiment = experiment
         self._target_s = target_s
@@ -87,7 +88,9 @@ class TrialRunner:
         self.replace_server()
 
     def spent_s(self) -> float:
-        """Seconds that the trials took whose records came from the file of an interrupted search."""
+        """Return how many seconds the trials took that were not run again, because the interrupted search had their
+        records.
+        """
         return self._spent_s
 
     def replace_server(self) -> None:
@@ -143,7 +146,8 @@ class TrialRunner:
         return read_trial(record, os.cpu_count() or 1)
 
     def _server(self, candidate: Candidate) -> _RunningServer:
-        """Return the candidate's running server; start it, in place of another candidate's, if there is none.
+        """Return the running server of the candidate. If it does not run yet, start it, after stopping the server of
+        another candidate if one runs.
 
         Raises Failed when it does not start.
         """

@@ -21,8 +21,8 @@ GAIN = 1.10
 or more.
 """
 TAKEN = 0.85
-"""All threads of a candidate count as busy if its measured rate is at least this share of the rate at which, by
-Little's law, all would be busy.
+"""Little's law gives the rate at which all threads of a candidate would be busy. All of them count as busy if the
+measured rate is at least this share of that rate.
 """
 MEMORY_SHARE = 0.8
 """Share of the usable memory that server processes may fill."""
@@ -53,7 +53,9 @@ Rule = Callable[[Search], Iterable[Step]]
 
 
 def _whole(search: Search, candidate: Candidate, reason: str) -> Iterable[Step]:
-    """Yield the steps for one candidate: a saturation run, and then a capacity search if `search.promises` it."""
+    """Yield the steps for one candidate: a saturation run, which shows its highest rate, and then a capacity search, if
+    `search.promises` says that this rate is high enough to be worth it.
+    """
     yield Step(candidate, Look.SATURATION, reason)
     if search.promises(candidate):
         yield _capacity_step(search, candidate)
@@ -104,9 +106,11 @@ def _why_threads(search: Search) -> str:
 
 
 def _next_rung(search: Search, rungs: list[tuple[int, Finding]]) -> int | None:
-    """Return the next number of threads to measure: twice the largest so far. `rungs`: (threads, finding) of those
-    measured, in ascending order. None if the last doubling raised the rate by less than GAIN, or if the next would be
-    more than THREADS_MAX or twice the users.
+    """Return the next number of threads to measure: twice the largest so far. None if nothing was measured or answered,
+    if the last doubling raised the rate by less than the factor GAIN, or if the next number would be more than
+    THREADS_MAX or twice the users.
+
+    `rungs`: (number of threads, finding) of each number measured, in ascending order.
     """
     if not rungs or rungs[-1][1].most == 0:
         return None
@@ -118,9 +122,10 @@ def _next_rung(search: Search, rungs: list[tuple[int, Finding]]) -> int | None:
 
 
 def enough(rungs: Sequence[tuple[int, Finding]]) -> tuple[int, Finding]:
-    """Return the smallest number of threads or workers whose saturated rate is at least ALIKE (95 %) of the best rate.
+    """Return, of the pairs in `rungs`, the one with the smallest number whose rate in the saturation run is at least
+    ALIKE (95 %) of the best rate.
 
-    `rungs` are pairs of a number and its finding, sorted by number, and not empty; one of them is returned.
+    `rungs`: pairs of a number of threads or workers and what was measured with it, sorted by number, at least one.
     """
     best = max(finding.most for _, finding in rungs)
     return next(pair for pair in rungs if pair[1].most >= ALIKE * best)
@@ -141,8 +146,8 @@ def _a_thread_for_each(search: Search) -> Iterable[Step]:
 
 
 def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
-    """Rule: if all threads of the best candidate were busy, measure it with twice as many. Their number was found with
-    another model, whose own limit may be lower.
+    """Rule: if all threads of the best candidate were busy, measure that candidate with twice as many threads. The
+    number of threads was found with another model, whose own limit may be lower.
     """
     best, situation = search.best, search.situation
     if best is None or not situation.profile.blocks or not best.candidate.threads:
@@ -157,10 +162,11 @@ def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
 
 
 def _loop_after_all(search: Search) -> Iterable[Step]:
-    """Rule: make a capacity search of the event loop with its default number of threads, if `search.promises` it.
+    """Rule: make a capacity search of the event loop with its default number of threads, if `search.promises` says that
+    its rate in the saturation run is high enough to be worth it.
 
-    For an application that waits, only a saturation run of this candidate is made at the beginning of the search. If
-    more threads gained little, it may be as good as candidates with more threads.
+    For an application that waits, the search begins with a saturation run of this candidate and nothing more. If more
+    threads gained little, this candidate may be as good as those with more threads.
     """
     first = next((each for each in search.findings if each.model in LOOPS and each.threads is None), None)
     if first is not None and search.promises(first):
@@ -192,8 +198,9 @@ def _the_loop_alone(search: Search) -> Iterable[Step]:
 
 
 def _processes_for_the_cpus(search: Search) -> Iterable[Step]:
-    """Rule: give the best candidate with a single process 2, 4, ... workers, up to one for each CPU; then search the
-    capacity of the smallest number that is about as fast as the best.
+    """Rule: take the best candidate with a single process, and measure it with 2, 4, ... workers, up to one for each
+    CPU. Then make a capacity search of the smallest of these numbers whose rate is about as high as the highest of
+    them.
     """
     cpus = search.situation.cpus
     single = [each for each in search.findings.values() if each.candidate.processes == 1 and each.capacity]
@@ -222,8 +229,8 @@ def _doubled(cpus: int) -> list[int]:
 
 
 def _processes_instead_of_threads(search: Search) -> Iterable[Step]:
-    """Rule: measure a pool of processes, in case the application is not thread-safe; no more processes than fit into
-    the memory.
+    """Rule: measure a pool of processes, in case the application is not thread-safe. If the application waits, the pool
+    has no more processes than fit into the memory, but at least two.
     """
     situation, best = search.situation, search.best
     if situation.profile.asynchronous or best is None:
@@ -239,8 +246,8 @@ def _processes_instead_of_threads(search: Search) -> Iterable[Step]:
 
 
 def _processes_that_fit(search: Search) -> int:
-    """Return how many processes fit into MEMORY_SHARE of the memory, if each takes as much as the server that took
-    least.
+    """Return how many processes fit into MEMORY_SHARE of the memory, if each takes as much as the server with the least
+    memory among those that were measured.
     """
     one = min(
         (
@@ -281,8 +288,8 @@ def _others(search: Search, best: Finding) -> list[Finding]:
 
 
 def _one_capacity_at_least(search: Search) -> Iterable[Step]:
-    """Rule: make at least one capacity search, however short the time is. If the first candidate met the target at no
-    rate, make a second one, of another model if there is one.
+    """Rule for the end of the time: make at least one capacity search. If the first one finds no rate at which its
+    candidate meets the target, make a second one, of another model if there is one.
     """
     saturated = [each for each in search.findings.values() if each.most and not each.candidate.is_loop_alone]
     tried = {each.candidate.model for each in saturated if each.bracket is not None}
@@ -324,14 +331,14 @@ LAST_RULES: tuple[Rule, ...] = (_one_capacity_at_least, _check_the_first_two)
 
 
 ALIKE = 0.95
-"""A rate counts as equal to the best one if it is at least this share of it."""
+"""A rate counts as equal to the best rate if it is at least this share of the best rate."""
 SAME_COST = 1.1
 """A candidate whose capacity is in doubt may be as good as the best one only if its CPU time for a request is at most
 this many times that of the best one.
 """
 PROBABLE = 0.7
-"""A candidate whose capacity is in doubt counts as possibly as good as the best one if its saturated rate is at least
-this share of the best one's.
+"""A candidate whose capacity is in doubt counts as possibly as good as the best one if its rate in the saturation run
+(under the highest load) is at least this share of the best one's.
 """
 DEARER = 1.25
 """Candidates that the load generator could not saturate cannot be ranked by rate. Among them, those whose CPU time for
@@ -340,7 +347,7 @@ a request is more than this many times the least come after the others.
 
 
 def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
-    """Return the candidate to advise and the best one of another model; None where there is no such candidate."""
+    """Return the candidate to advise, and the best candidate that has another model; each is None if there is none."""
     ranked = rank(findings)
     if not ranked:
         return None, None
@@ -349,8 +356,9 @@ def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
 
 
 def rank(findings: list[Finding]) -> list[Finding]:
-    """Return the candidates that met the target. First come those whose capacity is equal to that of the best, the
-    simplest first; then the others.
+    """Return the findings that met the target at some rate, the best first. Findings whose capacity is about equal to
+    the highest one, or may be, come first, and among them the simplest to configure; the others follow, the highest
+    capacity first.
     """
     known = [each for each in findings if each.capacity]
     if not known:
@@ -367,9 +375,11 @@ def rank(findings: list[Finding]) -> list[Finding]:
 
 
 def _may_reach(finding: Finding, best: Finding) -> bool:
-    """True if a candidate whose capacity is in doubt may be as good as the best.
+    """True if a candidate may be as good as the best one although other programs disturbed its trials and put its
+    capacity in doubt.
 
-    Judged by CPU time for a request, which other programs disturb less than rates.
+    This is judged by its CPU time for a request, which other programs disturb less than rates, and by its rate in the
+    saturation run (under the highest load).
     """
     assert finding.bracket is not None, "it has a capacity"
     same_cost = finding.cpu_s <= SAME_COST * best.cpu_s

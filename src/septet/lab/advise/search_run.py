@@ -1,4 +1,6 @@
-"""Runs a search: measures the workload profile, then takes the steps of `search.next_step` until the time is up."""
+"""Runs a search: measures the workload profile (whether the application waits or computes), then takes the steps that
+`search.next_step` proposes, until the time is up.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +18,26 @@ from septet.lab.advise.trial import Trial, outcome
 from septet.lab.advise.workload_profile import WorkloadProfile, profile_with_others, workload_profile
 
 START = 0.92
-"""A capacity search begins at this share of the rate in the saturation run: the capacity is near it, unless latency is
-the limit.
+"""A capacity search begins at this share of the rate in the saturation run (under as much load as the candidate can
+serve): the capacity is near that rate, unless latency is the limit.
 """
 FLOOR = 0.1
-"""A capacity search tries no rate below this share of the rate in the saturation run."""
+"""A capacity search tries no rate below this share of the candidate's rate in the saturation run (under as much load as
+the candidate can serve).
+"""
 USERS_MIN = 8
 ARRIVAL_S = 1.0
 NOISY_RUNS_MAX = 4
-"""Most saturation runs of one candidate. While other programs disturb them, another is made; see NOISY_GAIN."""
+"""Largest number of saturation runs of one candidate (runs under as much load as it can serve). A run that other
+programs disturbed is repeated up to this number, as long as the rate improves (see NOISY_GAIN).
+"""
 NOISY_GAIN = 1.05
-"""A further disturbed saturation run is followed by another only if its rate was more than this many times the best one
-so far.
+"""If other programs disturb a repeated saturation run too, it is repeated once more only if its rate was more than this
+many times the best rate so far.
 """
 SEVERAL = 32
-"""Number of simultaneous users with whom the profile is measured: enough to keep a CPU from going to sleep between two
-requests.
+"""Number of simultaneous users with whom the workload profile (whether the application waits or computes) is measured:
+enough to keep a CPU from going to sleep between two requests.
 """
 WINDOW = 3
 """A saturation run lasts at least this many times as long as a single request takes, or it would see no answer."""
@@ -42,11 +48,12 @@ CHECK_SHARE = 0.3
 CHECK_ANSWERS = 3 * ANSWERS
 CHECK_MAX_S = 6.0
 STEPS_BACK = (1.0, 0.94, 0.85, 0.7)
-"""A check tries these shares of the rate that the capacity search has found, in this order, until the target is met at
-one.
+"""A check repeats the result of a capacity search on a fresh server: it tries these shares of the rate that was found,
+in this order, until the latency target is met at one of them.
 """
 BELOW = 0.5
-"""A check offers a second rate as well: this share of the one that it has confirmed. The target must be met there, too.
+"""A check, which repeats the result of a capacity search on a fresh server, offers a second rate as well: this share of
+the rate that it has confirmed. The target must be met there, too.
 """
 
 clock = time.monotonic
@@ -69,7 +76,7 @@ class SearchObserver(Protocol):
 
 
 class SearchRun:
-    """One search on one machine. It ends after `budget_s`, when the present trial is finished."""
+    """One search on one machine. When `budget_s` seconds have passed, it finishes the present trial and ends."""
 
     def __init__(
         self,
@@ -79,7 +86,9 @@ class SearchRun:
         observer: SearchObserver,
         spent_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`spent_s`: seconds of the budget that the trials of an interrupted search have used."""
+        """`spent_s`: a function that returns how many seconds of `budget_s`, the time for the search, an interrupted
+        search has used already. `target_s`: the latency target in seconds.
+        """
         self._runner = runner
         self._spent_s = spent_s
         self._target_s = target_s
@@ -137,10 +146,11 @@ class SearchRun:
             self._observer.saturated(finding)
 
     def _most_of_several(self, candidate: Candidate, users: int, window_s: float) -> Trial:
-        """Make a saturation run, repeat it while other programs disturb it and it improves, and return the best one,
-        because no disturbance makes a server faster than it is.
+        """Make a saturation run (under as much load as the candidate can serve) and return its trial. If other programs
+        disturb the run, repeat it as long as its rate improves, and return the best of the trials, because no
+        disturbance makes a server faster than it is.
 
-        A candidate may be dropped because of this figure, so one disturbed run must not decide.
+        A single disturbed run must not decide, because a candidate with a low rate is dropped.
         """
         best = self._runner.saturate(candidate, users, window_s)
         for _ in range(NOISY_RUNS_MAX - 1):
@@ -190,10 +200,11 @@ class SearchRun:
 
     def _check(self, search: Search, finding: Finding) -> None:
         """Check the result of a capacity search: on a fresh server, and for longer than before, offer the highest rate
-        that was held; if two trials fail, try lower rates.
+        at which the latency target was met. If the target is missed in each of two trials, try lower rates.
 
-        Half of that rate must be held as well. That does not follow by itself: a pool with fewer threads than kept
-        connections may serve them while they are busy, and let them wait for each other when they are not.
+        The target must also be met at half of the confirmed rate. That does not follow by itself: a pool with fewer
+        threads than kept connections may serve these connections while they are busy, and let them wait for each other
+        when they are not.
         """
         assert finding.bracket is not None, "only candidates with a bracket are checked"
         bracket, before = finding.bracket, finding.highest_held
@@ -210,8 +221,10 @@ class SearchRun:
         self._observer.found(finding)
 
     def _confirmed(self, finding: Finding, found: float, users: int) -> tuple[float, Trial | None, float | None]:
-        """Try the rate `found` and lower ones on fresh servers. Returns the highest rate that was held, 0 if none; its
-        trial; and the lowest rate that was tried and not held, None if there is none.
+        """Try the rate `found` on a fresh server, and lower rates until the latency target is met at one. Returns that
+        rate, its trial, and the last rate before it at which the target was missed, or None.
+
+        If the target was met at no rate, or was then missed at half of the rate, the first two values are 0 and None.
         """
         refuted = None
         for share in STEPS_BACK:
@@ -228,11 +241,11 @@ class SearchRun:
         return 0.0, None, refuted
 
     def _held_longer(self, finding: Finding, rate: float, users: int) -> Trial | None:
-        """Offer the rate twice, for longer than the search did, each time to a fresh server; return the first trial
-        that held the target, or None.
+        """Offer the rate for longer than the search did, each time to a fresh server, until the latency target is met;
+        return that trial, or None after two failures.
 
-        If other programs may be the reason why the second trial failed, too, and there is time, a third one is made.
-        The last trial that failed is kept in `finding.lowest_failed`.
+        If other programs may be the reason for the second failure, and there is time, a third trial is made. The last
+        trial that failed is kept in `finding.lowest_failed`.
         """
         window_s = duration_s(rate, self._target_s, CHECK_ANSWERS, CHECK_MAX_S)
         for attempt in range(3):
@@ -249,7 +262,7 @@ class SearchRun:
 
 
 def _disturbed(trial: Trial | None) -> bool:
-    """True if the trial did not meet the target and other programs may be the reason."""
+    """True if there is a trial and other programs may be the reason why it did not meet the target."""
     return trial is not None and trial.is_disturbed
 
 

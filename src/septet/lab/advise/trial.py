@@ -15,17 +15,18 @@ from septet.lab.evening import DISTURBED_SHARE
 from septet.lab.verdicts import CLIENT_OTHERS_MAX, CLIENT_SHARE_MAX, ERROR_SHARE_MAX, client_others_share, judge
 
 BEHIND_SHARE = 0.03
-"""At the end of a trial, a queue is taken to grow if more than this share of the requests that were due, and more than
-BEHIND_REQUESTS, are unanswered. Then the rate is not held.
+"""A queue counts as growing, and the latency target as missed, if at the end of a trial more than this share of the
+requests that were due, and more than BEHIND_REQUESTS, are not answered.
 """
 BEHIND_REQUESTS = 4.0
 MISSED_SHARE = 0.8
-"""The CPU time of the server is read exactly from the scheduler, and coarsely in ticks. If the exact time is less than
-this share of the coarse one, threads have ended during the trial and are missing from it: then ticks are used.
+"""The server's CPU time is read twice: exactly from the scheduler, and coarsely in the kernel's ticks. If the exact
+time is less than this share of the coarse one, it lacks threads that ended during the trial, and the coarse one is
+used.
 """
 LATE_SHARE = 0.2
-"""A missed target is not held against the server if the load generator itself sent requests late: if the p99 of that
-lateness is more than this share of the target.
+"""If the load generator itself sent requests late, a missed target is not held against the server: namely if the p99 of
+the delay with which they were sent is more than this share of the target.
 """
 
 
@@ -46,7 +47,9 @@ class Trial:
     due: int
     window_s: float
     late_p99_s: float
-    """How late, in seconds, the load generator sent requests although a connection was free: the p99."""
+    """How late the load generator sent requests that were due and for which a connection was free: the p99 of the
+    delay, in seconds.
+    """
     client_share: float
     cpu_s: float
     """CPU time of the server for one answer, in seconds."""
@@ -72,7 +75,7 @@ class Trial:
     """Failed requests by kind ("timeout", "status 503", ...), the most frequent first."""
     disturbance: str | None = None
     """A few words on which programs took so much of the CPUs that a missed target is not held against the server; None
-    if none did. It is also known for a trial with failed requests, whose verdict is "errors".
+    if none did. It is set even if requests failed, when `verdict` says "errors" and nothing about other programs.
     """
 
     @property
@@ -80,7 +83,9 @@ class Trial:
         return self.server_share if self.used_share is None else self.used_share
 
     least_s: float | None = None
-    """The fastest answer, in seconds. Even on a busy machine some of many answers are not delayed by anything."""
+    """The time of the fastest answer, in seconds. Other programs hardly change it: even on a busy machine, some of many
+    answers are not delayed by anything.
+    """
 
     @property
     def is_disturbed(self) -> bool:
@@ -152,10 +157,11 @@ def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
 
 
 def _disturbance(record: Mapping[str, Any], cpus: int, taken_share: float) -> str | None:
-    """Return in a few words which programs took CPUs from the server or the load generator; None if they took little.
+    """Return in a few words how much of the CPUs of the server or the load generator other programs took; None if they
+    took little.
 
-    `taken_share`: what other programs and the hypervisor had of the server's CPUs, as a share of one CPU. It is not
-    judged if server and load generator share their CPUs, because it includes the load generator then.
+    `taken_share`: CPU time that other programs and the hypervisor had on the server's CPUs, divided by the time of the
+    window. It is ignored if server and load generator share their CPUs, because it includes the load generator then.
     """
     server, client = record.get("pinned") or ((), ())
     if server and client and taken_share > DISTURBED_SHARE * len(server):

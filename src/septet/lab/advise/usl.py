@@ -77,17 +77,19 @@ class Usl:
 
 
 def fit(points: Sequence[Point]) -> Usl | None:
-    """Return the law through the points below the first cliff; None when there are too few points, or no throughput."""
+    """Return the law that fits the points below the first cliff (a sudden drop of throughput, see `cliff_of`). None if
+    these points are fewer than POINTS_MIN, or if there is no throughput or no valid fit.
+    """
     cliff = cliff_of(points)
     law = _through([(n, x) for n, x in sorted(points) if cliff is None or n < cliff])
     return law and replace(law, cliff=cliff)
 
 
 def cliff_of(points: Sequence[Point]) -> float | None:
-    """Return the smallest number at which throughput drops below CLIFF times that at the number before, and below CLIFF
-    times what the law predicts there.
+    """Return the smallest number at which throughput drops below CLIFF times that at the next smaller number, and also
+    below CLIFF times what the law through the points before it predicts. None: there is no such cliff.
 
-    A drop that the law through the points before it predicts is no cliff. None: there is no cliff.
+    So a drop that the law itself predicts is no cliff.
     """
     ordered = sorted(points)
     for index in range(1, len(ordered)):
@@ -123,8 +125,9 @@ def _terms(n: float) -> tuple[float, float, float]:
 
 
 def _solved(points: Sequence[Point], columns: tuple[int, ...]) -> tuple[float, float, float] | None:
-    """Return a, b and c (see `_terms`) for the points, by least squares of relative errors. Those whose index is not in
-    `columns` are 0. None if there is no solution, or one of them would be negative.
+    """Return the coefficients a, b and c (see `_terms`) that fit the points best, by least squares of relative errors.
+    A coefficient whose index (0 to 2) is not in `columns` is held at 0. None if there is no solution, or if a
+    coefficient would be negative.
     """
     rows = [[_terms(n)[column] * x / n for column in columns] for n, x in points]  # all divided by N / X: targets are 1
     size = len(columns)
@@ -155,8 +158,8 @@ def _gauss(matrix: list[list[float]], right: list[float]) -> list[float] | None:
 
 
 def _law(weights: tuple[float, float, float], points: int) -> Usl | None:
-    """Return the law with the coefficients a, b and c (see `_terms`) in `weights`; None if a is 0, by which the
-    throughput of one worker would be infinite.
+    """Return the law that has the coefficients a, b and c (see `_terms`), which are given in `weights`. None if a is 0,
+    because the throughput of a single worker would be infinite. `points`: how many points were fitted.
     """
     a, b, c = weights
     return Usl(1 / a, b / a, c / a, error=0.0, points=points) if a > 0 else None

@@ -28,9 +28,9 @@ USERS_MAX = 2000
 
 
 LEAST_SHARE = 0.95
-"""If other programs disturbed the run, the fastest answer replaces the median as the time of a request, if it is at
-most this share of the median. Otherwise the median stands: the fastest is known only to 1 %, the width of a bucket of
-the histogram.
+"""If other programs disturbed the run, the time of its fastest answer takes the place of the median as the time of a
+request, if the fastest took at most this share of the median. Above that share the difference means nothing, because
+the fastest time is known only to 1 % (the width of a bucket of the histogram).
 """
 
 

@@ -21,7 +21,9 @@ CURE = "name the server by an address that the workers reach"
 
 
 class Cluster:
-    """The workers of a Dask cluster that were connected when it was opened; a run fails if one of them is lost."""
+    """The workers of a Dask cluster: those that were connected when `opened` gave this object. A run fails if one of
+    them is lost.
+    """
 
     def __init__(self, client: Client, text: str) -> None:
         self._client = client
@@ -46,10 +48,10 @@ class Cluster:
                 raise Failed(f"worker {worker.name} does not reach {url} ({answer}): {cure}")
 
     def load(self, plan: Plan, notify: Notify) -> dict[str, Any]:
-        """Carry the plan out, divided among the workers. Each worker starts a process of the load generator on each CPU
-        that the plan names, or just one.
+        """Carry the plan out, divided among the workers, and return the figures. Each worker starts a process of the
+        load generator on each CPU that the plan names, or a single process if it names none.
 
-        Returns the figures. `notify` is called with the events; Ctrl-C ends the run with the counts so far. Raises
+        `notify` is called with each event of the load generator; Ctrl-C ends the run with the counts so far. Raises
         LoadError when a worker cannot carry out its share, and LoadLost when a worker is lost.
         """
         check_url(plan.url, self.workers, CURE)
@@ -65,8 +67,8 @@ class Cluster:
         return outcome(replace(plan, processes=len(processes)), processes)
 
     def load_cell(self, plan: Plan, receive: Notify, scenario: Path | None = None) -> dict[str, Any]:
-        """Carry out the plan of one run of `septet bench`; this method can be used as a `client.Load`. Raises
-        KeyboardInterrupt when the run was interrupted.
+        """Carry out the plan of one run of `septet bench` on the workers, as `client.load` does on this machine. The
+        plan has its targets already, so `scenario` is not used. Raises KeyboardInterrupt when the run was interrupted.
         """
         try:
             figures = self.load(plan, receive)

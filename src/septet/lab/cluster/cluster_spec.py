@@ -48,7 +48,8 @@ class ClusterSpec:
 
 
 def _hosts(text: str) -> tuple[Host, ...]:
-    """Parse HOST[=PYTHON],...; empty when a name is empty, or ssh could take it for an option.
+    """Return the machines in a list of the form HOST[=PYTHON],...; an empty tuple if a HOST is empty, or begins with
+    "-", so that ssh would take it for an option.
 
     Raises UsageError when a host is named twice.
     """
@@ -72,7 +73,9 @@ def _is_address(text: str) -> bool:
 
 
 def host(text: str) -> str:
-    """Check --host: an IP address, not the unspecified one, since it is also used in the URL. Raises UsageError."""
+    """Check --host and return it: an IP address of this machine, and not 0.0.0.0 or ::, because it is also used in the
+    URL. Raises UsageError.
+    """
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -83,10 +86,11 @@ def host(text: str) -> str:
 
 
 def pinned(spec: str | None, cpus: tuple[int, ...], pin: bool) -> Pinning:
-    """Return the CPUs for the server, and for the load generator on each worker, which may be another machine.
+    """Return the CPUs for the server on this machine, and those for the load generator on each worker, which may run on
+    another machine. Raises UsageError for --cpus without --cluster.
 
-    `spec` is the value of --cluster, `cpus` that of --cpus; `pin`: False after --no-pin: server and load generator may
-    use all CPUs. Raises UsageError for --cpus without --cluster.
+    `spec`: the value of --cluster. `cpus`: that of --cpus. `pin`: False for --no-pin, with which server and load
+    generator may use all CPUs.
     """
     if cpus and spec is None:
         raise UsageError("--cpus: without --cluster, --pin does it")

@@ -1,8 +1,8 @@
 """The coordinator of load processes on other machines, and the figures of a run with the part of each worker.
 
-It receives their events through a topic of the Dask scheduler and sends them their start instants by calls. Both take
-milliseconds; no figure depends on that. Every second each worker is asked whether it is still there: Dask alone would
-wait for a dead worker to return.
+The coordinator receives the events of the processes through a topic of the Dask scheduler, and sends them the instants
+at which to start by calls. Either way takes milliseconds, but no figure depends on that. Every second it asks each
+worker whether it is still there: Dask alone would wait for a dead worker to return.
 """
 
 # mypy: allow-untyped-calls
@@ -49,7 +49,9 @@ class RemoteProcess:
     plan: Plan
     """The part of the plan that this process carries out."""
     clock: Offset
-    """By how much the clock of the process's machine is ahead of this machine's."""
+    """By how many nanoseconds the clock of the process's machine is ahead of this machine's, and how exactly that is
+    known.
+    """
     answers: int = 0
     raw: dict[str, Any] | None = None
     """The counts that the process has sent (`Tally.raw`); None until they have come."""
@@ -70,7 +72,7 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
         self._futures: dict[str, Future[dict[int, dict[str, Any]]]] = {}
         self._heard_s = dict.fromkeys((worker.address for worker, _ in workers), time.monotonic())
         self._begun: set[str] = set()
-        """Addresses of workers on which the run is under way."""
+        """Addresses of the workers that have confirmed that the run has begun on them."""
         self._begin_ns = 0
         each = max(1, len(plan.cpus))
         of = each * len(workers)
@@ -140,10 +142,11 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
             self._inbox.put(lambda answer=answer: self._answered(worker, answer))  # type: ignore[misc]
 
     def _answered(self, worker: Worker, answer: object) -> None:
-        """Handle a worker's answer to `worker_side.renew`. Raises LoadLost when the worker has gone.
+        """Handle a worker's answer to `worker_side.renew`: True if the run is under way on the worker, or False, or an
+        exception, for which LoadLost is raised because the worker has gone.
 
-        If `answer` is False, the run is not under way on the worker. Then its counts are on their way, or a new process
-        has taken the place of the worker; in that case no counts come, and `_check_silence` raises LoadLost later.
+        After False nothing is done. Either the run has ended there and its counts are about to arrive, or a new process
+        has taken the worker's place; then no counts come, and `_check_silence` raises LoadLost later.
         """
         if self._futures[worker.address].done():
             return
@@ -161,7 +164,9 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
                 raise LoadLost(f"worker {worker.name} {what} {SILENCE_S:g} s")
 
     def _done(self, worker: Worker, future: Future[dict[int, dict[str, Any]]]) -> None:
-        """Store the counts that a worker's task returned. Raises the task's error, with the name of the worker."""
+        """Store the counts that the load processes of a worker have returned through Dask. If they failed, raise their
+        error with the name of the worker; LoadLost if the worker was lost.
+        """
         try:
             raws = future.result()
         except NoListener as error:
@@ -177,10 +182,10 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
             self.receive(self.processes[number], "raw", raw)
 
     def _tell(self, instants_ns: Sequence[int]) -> None:
-        """Send each process its start instant, in its machine's clock, with one call to all workers.
+        """Tell each process the instant at which to start, in its machine's clock, with one call to all workers.
 
-        `instants_ns` are in our monotonic clock, in the order of the processes. Raises Failed when a worker received
-        one after it had passed.
+        `instants_ns`: the instants in our monotonic clock, in the order of the processes. Raises Failed when an instant
+        had already passed when the worker received it.
         """
         theirs = {
             number: instant_ns + process.clock.ahead_ns
@@ -193,7 +198,9 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
                 raise Failed(f"worker {worker.name} heard of the common start too late: the network is too slow")
 
     def _kill(self) -> None:
-        """Kill processes that still run. A worker that cannot be reached in time ends its own after LEASE_S."""
+        """Kill the load processes that still run. On a worker that cannot be reached, they end by themselves after
+        LEASE_S seconds without a call of the coordinator.
+        """
         left = {address: future for address, future in self._futures.items() if not future.done()}
 
         def kill() -> None:
@@ -213,8 +220,8 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
 def outcome(plan: Plan, processes: Sequence[RemoteProcess]) -> dict[str, Any]:
     """Merge the counts of all processes to the figures of the run.
 
-    `client` has in addition the part of each worker (`workers`), and the CPU seconds of the load generator on this
-    machine (`here_s`).
+    The entry `client` of the figures, which is about the load generator, also has the part of each worker (`workers`)
+    and the CPU seconds that the load generator used on this machine (`here_s`).
     """
     found = figures(plan, [_raw(process) for process in processes])
     workers = list({process.worker.address: process.worker for process in processes}.values())
@@ -235,8 +242,9 @@ def _raw(process: RemoteProcess) -> dict[str, Any]:
 
 
 def _part(processes: Sequence[RemoteProcess], shares: dict[object, float]) -> dict[str, Any]:
-    """Return the figures of one worker, the sum over its processes, for `client.workers` in results.json.
-    `clock_ahead_us` is the worker's monotonic clock minus ours."""
+    """Return the figures of one worker, from all of its processes, for `client.workers` in results.json.
+    `clock_ahead_us`: by how many µs the worker's monotonic clock is ahead of this machine's.
+    """
     first, raws = processes[0], [_raw(process) for process in processes]
     return {
         "worker": first.worker.name,
@@ -257,8 +265,8 @@ def _merged(raws: Sequence[dict[str, Any]], name: str) -> Histogram:
 
 
 def _shares(processes: Sequence[RemoteProcess]) -> dict[object, float]:
-    """Return the share of its CPU that the load generator used, by CPU (the key is that of `_cpu_of`; a process that is
-    not bound to a CPU has an entry of its own). Processes that are bound to the same CPU are added up.
+    """Return, for each CPU that load processes are bound to, the share of its time that they used together. The keys
+    are those of `_cpu_of`; a process that is not bound to a CPU has an entry of its own.
     """
     shares: dict[object, float] = {}
     for process in processes:

@@ -29,7 +29,7 @@ from septet.lab.cluster.cluster_spec import ClusterSpec, Host
 from septet.lab.server import LOOPBACK, free_port
 
 START_S = 60.0
-"""Longest time until all workers are connected; a Python with Dask may take 10 s to start on a busy machine."""
+"""Seconds until all workers must be connected; a Python with Dask may take 10 s to start on a busy machine."""
 CONNECT_S = 5.0
 STOP_S = 5.0
 DEATH_S = 20
@@ -101,7 +101,9 @@ def _client(address: str) -> Iterator[Client]:
 
 
 class Started:
-    """The process of a worker that we have started here, or the ssh process of one on another machine."""
+    """A process that we have started to get a worker: the worker itself on this machine, or the ssh(1) that runs a
+    worker on another machine.
+    """
 
     def __init__(self, title: str, process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
         self.title = title
@@ -183,7 +185,9 @@ def _await_workers(client: Client, started: list[Started]) -> None:
 
 
 def call_with_timeout(seconds: float, call: Callable[[], object]) -> None:
-    """Make the call in a thread, and wait for it at most this long; its result and its exceptions are dropped."""
+    """Make the call in a thread, and wait for its end, but for at most `seconds`. The result of the call is not
+    returned, and its exceptions are ignored.
+    """
 
     def attempt() -> None:
         with contextlib.suppress(Exception):

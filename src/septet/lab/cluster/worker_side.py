@@ -29,7 +29,7 @@ Say = Callable[[dict[str, Any]], None]
 
 class Participant:
     """This worker's share of one run: its load processes, whose numbers are unique over all workers, and the time until
-    which they may run without a word from the coordinator (`renew`).
+    which they may run. Each call of `renew` by the coordinator extends that time.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,11 @@ class Participant:
         self._until = time.monotonic() + LEASE_S
 
     def collect(self, say: Say) -> dict[int, dict[str, Any]]:
-        """Wait for the processes, and return the raw counts of each by its number; `say` is called with other events.
+        """Wait for the processes to end, and return the raw counts of each by its number. `say` is called with every
+        other event of the processes.
 
-        Raises LoadError when a process cannot carry out its plan, or the coordinator is silent for LEASE_S.
+        Raises LoadError when a process cannot carry out its plan, or when the coordinator has not called `renew` for
+        LEASE_S seconds.
         """
         numbers = {id(process): number for number, process in self.processes.items()}
         raws: dict[int, dict[str, Any]] = {}
@@ -85,8 +87,9 @@ def carry_out(run: str, plans: Mapping[int, Mapping[str, Any]]) -> dict[int, dic
 
 
 def renew(run: str) -> bool:
-    """Extend the lease of a run by LEASE_S. The coordinator calls it every second. Returns False if the run is not
-    under way here."""
+    """Let the load processes of this run go on for LEASE_S seconds from now. The coordinator calls this every second,
+    so that they end if it is gone. Returns False if the run is not under way on this worker.
+    """
     if (participant := _participants.get(run)) is None:
         return False
     participant.renew()
@@ -94,9 +97,11 @@ def renew(run: str) -> bool:
 
 
 def tell(run: str, instants_ns: Mapping[int, int]) -> bool:
-    """Pass start instants, in nanoseconds of this machine's monotonic clock, to the processes.
+    """Give the load processes of the run the instants at which to start, by the number of the process and in
+    nanoseconds of this machine's monotonic clock.
 
-    False if one of them has already passed: the processes cannot start together then.
+    Returns False if one of the instants has already passed, because the processes cannot start together then; else
+    True.
     """
     if (participant := _participants.get(run)) is None:
         return True  # the run has ended, which its task reports
@@ -125,7 +130,9 @@ def clock() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """Return the versions and the machine of this worker, by which the coordinator checks that it can be used."""
+    """Return the versions of Septet and Python, and the machine, of this worker. The coordinator checks by them whether
+    it can use the worker.
+    """
     return {
         "septet": septet.__version__,
         "python": platform.python_version(),

@@ -69,7 +69,9 @@ def _title(address: str, name: object) -> str:
 
 
 def _check_versions(worker: Worker) -> None:
-    """Raise Failed for another version of Septet, or another minor version of Python, whose speed differs."""
+    """Raise Failed if the worker has another version of Septet than this machine, or another minor version of Python,
+    whose speed differs.
+    """
     ours, theirs = platform.python_version(), worker.python
     if worker.septet != septet.__version__:
         raise Failed(f"worker {worker.name} has septet {worker.septet}, and here is {septet.__version__}: take one")
@@ -78,9 +80,10 @@ def _check_versions(worker: Worker) -> None:
 
 
 def check_url(url: str, workers: Sequence[Worker], cure: str) -> None:
-    """Raise Failed for a loopback address when a worker is elsewhere: it would load its own machine.
+    """Raise Failed if the URL has a loopback address and a worker runs on another machine, because that worker would
+    load its own machine.
 
-    `cure` is what the message tells the user to do.
+    `cure`: what the error message tells the user to do.
     """
     parts, port = split(url)
     try:
@@ -95,7 +98,9 @@ def check_url(url: str, workers: Sequence[Worker], cure: str) -> None:
 
 
 def machines(workers: Sequence[Worker]) -> dict[str, Any]:
-    """Return the workers by name, for a results file; without host names that the user did not give."""
+    """Return the version and the machine of each worker by its name, for a results file. Host names are left out unless
+    the user gave them as names.
+    """
     return {
         worker.name: {"septet": worker.septet, "python": worker.python, "here": worker.here, "machine": worker.machine}
         for worker in workers
@@ -106,7 +111,9 @@ PINGS = 20
 
 
 class Ping(NamedTuple):
-    """Three instants of a question to another machine and its answer, in nanoseconds of monotonic clocks."""
+    """Three instants of a round trip: a question to another machine about its clock, and the answer. They are in
+    nanoseconds of the monotonic clocks of the two machines.
+    """
 
     sent_ns: int
     """When we sent the question, by our clock."""
@@ -117,7 +124,9 @@ class Ping(NamedTuple):
 
 
 class Offset(NamedTuple):
-    """The other machine's clock minus ours, and the largest error of that, in nanoseconds."""
+    """By how many nanoseconds the other machine's clock is ahead of ours, and the largest error of that number, in
+    nanoseconds too.
+    """
 
     ahead_ns: int
     uncertainty_ns: int

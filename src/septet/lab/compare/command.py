@@ -77,7 +77,9 @@ def compare(a: Path, b: Path, metrics: tuple[str, ...], tolerance: float, judge_
 
 
 def _check_protocols(a: Results, b: Results) -> None:
-    """Raise UsageError if only one of the two was measured over HTTP/2."""
+    """Raise UsageError if only one of the results A and B was measured over HTTP/2, since such results cannot be
+    compared with each other.
+    """
     if bool(a["experiment"].get("streams")) != bool(b["experiment"].get("streams")):
         raise UsageError(
             f"A was measured over {results.spoken(a)} and B over {results.spoken(b)}, which cannot be compared: a user "

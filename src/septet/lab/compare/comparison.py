@@ -23,8 +23,8 @@ from septet.lab.summary import Summary, summaries
 WORSE, BETTER, NO_DIFFERENCE, NOT_JUDGED = "worse", "better", "no difference", "not judged"
 BELIEVED = frozenset({"valid"})
 WITHOUT_FIGURES = frozenset({"errors", "failed"})
-"""Verdicts of cells that count as failed. A cell that failed in B alone got worse, and one that failed in A alone got
-better, whatever its figures say.
+"""Verdicts on a cell (one server or model at one number of users) that count as failed. A cell that failed in B alone
+got worse, and one that failed in A alone got better, whatever its figures say.
 """
 
 Key = tuple[str, int]
@@ -43,9 +43,13 @@ class Spread:
     """
 
     valid: float
-    """The spread for rows in which all verdicts, in both results, are "valid"."""
+    """The spread for a row of the comparison whose cells all have the verdict "valid", in A and in B: nothing disturbed
+    their runs.
+    """
     disturbed: float
-    """The spread for rows in which a verdict, in one of the results, is not "valid"."""
+    """The spread for a row of the comparison that compares at least one cell whose verdict is not "valid" in A or in B,
+    because something disturbed its runs.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,9 @@ class Change:
     outcome: str
     """WORSE, BETTER, NO_DIFFERENCE or NOT_JUDGED."""
     repeats: int | None = None
-    """Number of runs that each side would need to show a change as large as the tolerance; None where not computed."""
+    """Number of runs of a cell that A and B would each need to show a change as large as the tolerance; None where it
+    is not computed.
+    """
 
     @property
     def visible(self) -> float | None:
@@ -74,8 +80,8 @@ class ComparedRow:
     users: int | None
     verdicts: tuple[str, str] = ("valid", "valid")
     reason: str | None = None
-    """The reason of the verdict in B if that verdict is not among those that are judged, else the reason of the verdict
-    in A; None where there is none.
+    """Why the cell was not "valid". It is the reason of the verdict in B if a cell with that verdict is not judged,
+    else the reason of the verdict in A; None where there is none.
     """
     changes: dict[str, Change] = field(default_factory=dict)
     """The change of each metric, by its key in `metrics.COMPARED`, without metrics that are not known in
@@ -84,15 +90,17 @@ class ComparedRow:
 
     @property
     def outcome(self) -> str | None:
-        """WORSE when B failed or had errors and A did not, BETTER the other way round; else None."""
+        """WORSE when the cell failed, or had errors, in B and not in A; BETTER when it did so in A and not in B; else
+        None.
+        """
         failed = [verdict in WITHOUT_FIGURES for verdict in self.verdicts]
         return {(False, True): WORSE, (True, False): BETTER}.get((failed[0], failed[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The outcome of a comparison: all rows, with the labels in the order of A, and the cells that only A or only B
-    has.
+    """The outcome of a comparison: all rows, in which the labels come in the order that they have in A, and the cells
+    that only A (`only_a`) or only B has.
     """
 
     rows: list[ComparedRow]
@@ -107,8 +115,8 @@ class Comparison:
         return sum(change.outcome != NOT_JUDGED for row in self.rows for change in row.changes.values())
 
     def with_outcome(self, outcome: str) -> Iterable[tuple[ComparedRow, str | None]]:
-        """Yield each row and metric that has this outcome. Where a whole row has it, because it failed in A or B alone,
-        the metric is None.
+        """Yield each row and metric whose change has this outcome. A cell that failed in A or B alone has an outcome as
+        a whole; for it the metric is None.
         """
         for row in self.rows:
             if row.outcome == outcome:
@@ -157,8 +165,8 @@ class _Cell:
     """Records of those runs of the cell that have figures."""
 
     def series(self, metric: str) -> Series | None:
-        """Return the value of the metric in each run; None if there is no run, or if a run has no value, or 0, of which
-        no ratio can be computed.
+        """Return the value of the metric in each run, in the order of the runs. None if there is no run, or if the
+        value of a run is not known or is 0, because no ratio can be computed then.
         """
         figure = COMPARED[metric].figure
         assert figure is not None, "metrics that are compared are summed up"
@@ -201,8 +209,8 @@ class _Plan:
     believed: bool
 
     def judged(self, metric: str) -> bool:
-        """True if the metric is judged in this row: the verdicts are believed, and both sides have values from several
-        runs, which an interval needs.
+        """True if the metric is judged in this row: the verdicts on the cells are among those that are believed, and A
+        and B each have values from several runs, without which there is no interval.
         """
         known = self.series(metric)
         return self.believed and bool(known) and all(len(each) > 1 for pair in known for each in pair)
@@ -213,7 +221,7 @@ class _Plan:
 
     def common(self, spread: Spread | None) -> float:
         """Return the variance of the ratio's logarithm that comes from measuring A and B at different times, which
-        repeats do not show: that of `spread`, once for each side. 0 without a spread.
+        repeats do not show. It is twice that of `spread`, since A and B each have it; 0 if `spread` is None.
         """
         if spread is None:
             return 0.0

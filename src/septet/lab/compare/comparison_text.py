@@ -114,8 +114,8 @@ def _verdicts(row: ComparedRow) -> str:
 
 
 def sentences(found: Comparison) -> list[str]:
-    """Return sentences about the table, without a full stop: what got worse, what got better, which cells only one side
-    has, what could not be judged, and how many figures were.
+    """Return sentences about the table, without a full stop: what got worse, what got better, which cells only A or
+    only B has, what could not be judged, and how many figures were judged.
     """
     said = [_change(row, metric, WORSE) for row, metric in found.with_outcome(WORSE)]
     said += [_change(row, metric, BETTER) for row, metric in found.with_outcome(BETTER)]
@@ -138,7 +138,7 @@ def _only(name: str, cells: Sequence[Key]) -> str:
 
 
 def _left_out(found: Comparison) -> list[str]:
-    """Return sentences that say why some cells are shown but not judged, and how many they are."""
+    """Return sentences that say how many cells are shown but not judged, and why: one sentence for each reason."""
     counts: Counter[str] = Counter()
     for row in found.rows:
         doubted = [verdict for verdict in row.verdicts if verdict != "valid"]
@@ -158,8 +158,9 @@ def _excuse(doubted: Sequence[str]) -> str:
 
 
 def _visible(found: Comparison) -> list[str]:
-    """Return a sentence for each metric for which a typical (median) cell could not have shown a change as small as the
-    tolerance: which change it could have shown, and how many repeats would show the tolerance.
+    """Return a sentence for each metric whose runs were too few: in a typical (median) cell they could not have shown a
+    change as small as the tolerance. It says which change they could have shown, and how many repeats would show the
+    tolerance.
     """
     said = []
     for name in found.metrics:

@@ -13,9 +13,9 @@ EVERY_S = 1.0
 
 
 def run(name: str, experiment: Experiment, users: int, rate: float, duration_s: float | None) -> int:
-    """Run the drill `name` ("reload", "upgrade", "kill" or "stop") of each model, and print each outcome. Returns 0 if
-    all models have passed: no request was lost but those of killed processes, and the server carried out the order and
-    exited with status 0. Otherwise raises Failed.
+    """Run the drill `name` ("reload", "upgrade", "kill" or "stop") of each model, and print each outcome. A model has
+    passed if no request was lost (but those of processes that the drill killed), and the server carried out the order
+    and exited with status 0. Returns 0 if all models have passed; otherwise raises Failed.
     """
     drill = drills.Drill(
         name=name, users=users, rate=rate, duration_s=duration_s or DURATION_S, every_s=min(EVERY_S, DURATION_S)

@@ -20,25 +20,26 @@ NAMES = ("reload", "upgrade", "kill", "stop")
 
 FIRST_ORDER_S = 0.5
 LAST_ORDER_S = 0.7
-"""No order (reload, upgrade, kill or stop) is given in the last so many seconds of a drill, so that the last one can
-show its effect.
+"""Seconds at the end of a drill in which no order (reload, upgrade, kill or stop) is given, so that the last order can
+show its effect before the drill ends.
 """
 
 SUPERVISED = {"SEPTET_SUPERVISOR": "yes"}
 
 DYING_S = 0.5
-"""Seconds for which a killed process may still hold its connections: requests that are sent to it then are lost with
-it.
+"""Seconds for which a killed process may still hold its connections. A request that is sent to the process within this
+time is lost, and counts as lost by the killing.
 """
 
 _CARRIED_OUT = {"reload": " serves; generation ", "upgrade": " runs Septet "}
-"""The text in the server's log that shows that it has carried out each order."""
+"""For each order of which the server's log tells, the text in the log that shows that it was carried out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
-    """What is done to each model: which order is given (`name`) every `every_s` seconds, and the load meanwhile.
-    `rate`: requests per second of all users together.
+    """What is done to the server of each model: every `every_s` seconds it gets the order `name` (reload, upgrade, kill
+    or stop), while `users` users load it with `rate` requests per second in all, for `duration_s` seconds. The order
+    "stop" is given only once, near the end.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Outcome:
     carried_out: int | None
     """Number of orders that the server has carried out; None if its log does not tell."""
     excused: int
-    """Losses that the order itself explains: requests of a process that was killed."""
+    """Number of lost requests that the order itself explains: those of a process that the drill killed."""
     status: int
     """The server's exit status."""
 
@@ -99,8 +100,8 @@ def run(drill: Drill, experiment: Experiment, model: str) -> Outcome:
 
 
 def _orders(drill: Drill, server: Server, users: Users, given: list[float]) -> list[tuple[float, Callable[[], None]]]:
-    """Return the orders as functions, each with its time in seconds since the beginning of the drill. The time at which
-    an order is really given is appended to `given`.
+    """Return the orders of the drill, each as (seconds from the beginning of the drill, function that gives the order).
+    When a function is called, it appends the time to `given`, in seconds of `time.monotonic`.
     """
     chance = random.Random(1)
 
@@ -130,8 +131,9 @@ def _kill_one(supervisor: int, chance: random.Random) -> None:
 
 
 def _died(loss: Loss, kills: list[float]) -> bool:
-    """True if a lost request was in flight when a process was killed, at one of the times `kills`, or was sent to that
-    process before its end could be seen.
+    """True if the lost request was in flight when a process was killed, or was sent so soon after the killing that the
+    end of the process could not be seen yet. `kills`: the times at which processes were killed, in seconds of
+    `time.monotonic`.
     """
     return any(loss.began_at <= kill + DYING_S and loss.lost_at >= kill for kill in kills) and (
         not loss.reason.startswith("connecting")

@@ -1,7 +1,8 @@
-"""The users of a drill: some keep their connection, the others connect for each request, all together at a fixed rate.
+"""The users of a drill: some keep their connection, the others open one for each request. All of them together send
+requests at a fixed rate.
 
-One thread serves all of them over epoll(7). A user begins a request when it is due, or as soon as the last one is
-answered.
+One thread serves all of them over epoll(7). A user begins a request when it is due; if the answer to the last one has
+not come by then, as soon as it comes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ RECEIVE_BYTES = 65536
 @dataclass(slots=True, eq=False)
 class User:
     keeps: bool
-    """True if the user keeps the connection for as long as the server does."""
+    """True if the user keeps the connection until the server closes it; False if the user opens one for each request.
+    """
     sock: socket.socket | None = None
     answer: Answer | None = None
     """The answer that the user waits for; None if no request is in flight."""
@@ -54,7 +56,7 @@ class Tally:
     closed_idle: int = 0
     """Number of kept connections that the server has closed while they were idle."""
     told: int = 0
-    """Number of kept connections whose end the server has announced, by `Connection: close` in an answer."""
+    """Number of kept connections of which the server announced the end, by `Connection: close` in an answer."""
     slowest_s: float = 0.0
 
 
@@ -79,12 +81,12 @@ class Users:
         self._by_fd: dict[int, User] = {}
         self._due: list[tuple[float, int]] = []
         self._until = float("inf")
-        """The time, of `time.monotonic`, from which on no request begins."""
+        """The time, in seconds of `time.monotonic`, from which on no request is begun."""
         self.tally = Tally()
 
     def run(self, duration_s: float, events: list[tuple[float, Callable[[], None]]]) -> Tally:
-        """Load the server for this many seconds, calling each function at its time (seconds since the beginning); then
-        wait for the requests in flight.
+        """Load the server for `duration_s` seconds, then wait for the requests in flight, and return what was counted.
+        `events`: functions to call meanwhile, each with its time in seconds from the beginning.
         """
         begun = time.monotonic()
         self._until = begun + duration_s
@@ -210,7 +212,7 @@ class Users:
         self._finish(user)
 
     def _finish(self, user: User) -> None:
-        """Called when a request is over: the user's next request becomes due."""
+        """Make the user's next request due. Called when a request is over, by its answer or because it was lost."""
         user.answer = None
         user.due_at = max(time.monotonic(), user.due_at + self._interval_s * (0.5 + self._chance.random()))
         heapq.heappush(self._due, (user.due_at, self._users.index(user)))

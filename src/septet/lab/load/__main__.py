@@ -50,11 +50,11 @@ def main() -> int:
 
 
 def run_plans() -> int:
-    """Carry out the plans on standard input one after the other; each is a line of JSON. For one that cannot be carried
-    out the event "refused" is printed, and the next one is read.
+    """Read plans from standard input, one in each line as JSON, and carry them out one after the other. For a plan that
+    cannot be carried out the event "refused" is printed, and the next plan is read. Returns the exit status 0.
 
-    Starting Python anew for each plan would take a tenth of a second of CPU time, which is much where a plan lasts a
-    third of a second.
+    Starting Python anew for each plan would take a tenth of a second of CPU time, which is much if a plan lasts a third
+    of a second.
     """
     for line in sys.stdin:
         try:

@@ -1,8 +1,8 @@
-"""Answers: parses those of HTTP/1.x without I/O, bytes in, the end of the answer out (RFC 9112 section 6); those of
-HTTP/2 come in parts, which `http2` has parsed.
+"""Parses answers. An answer of HTTP/1.x is parsed from the bytes that come, without I/O, until its end is found (RFC
+9112 section 6). An answer of HTTP/2 comes in parts that the module `http2` has parsed already.
 
-It reads what a load generator needs: the status, where the answer ends, whether another request may follow. It shares
-no code with the server of this project: a generator that did would share its mistakes.
+Only what a load generator needs is read: the status, where the answer ends, whether another request may follow. The
+module shares no code with the server of this project: a generator that did would share its mistakes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Framing(NamedTuple):
 
 @lru_cache(maxsize=256)  # heads of one server differ in their Date, once a second
 def parse_head(head: bytes) -> Framing:
-    """Read a head without its final empty line (RFC 9112 sections 4, 6.3 and 9.3). Raises Malformed."""
+    """Parse the head of an answer, which is given without its final empty line (RFC 9112 sections 4, 6.3 and 9.3).
+    Raises Malformed.
+    """
     status_line, *lines = head.split(b"\r\n")
     start = STATUS_LINE.fullmatch(status_line)
     if not start:
@@ -70,7 +72,9 @@ def parse_head(head: bytes) -> Framing:
 
 
 def _unfolded(lines: list[bytes]) -> list[bytes]:
-    """Join lines that are continued in the next one, as RFC 9112 section 5.2 allows a user agent to."""
+    """Join each header line with the lines that continue it, which begin with white space (RFC 9112 section 5.2).
+    Raises Malformed if the first line is such a line.
+    """
     if not any(line.startswith((b" ", b"\t")) for line in lines):
         return lines
     whole: list[bytes] = []
@@ -113,10 +117,10 @@ class Place(Enum):
 
 
 class Answer:
-    """Parses one answer: `feed` it the bytes until it is complete.
+    """Parses one answer of HTTP/1.x: its bytes are given to `feed` until it is complete.
 
-    `bodiless`: the answer is to HEAD, and has no body (RFC 9110 section 9.3.2). `keeps_body`: store the decoded body in
-    `body`.
+    `bodiless`: True if the request was HEAD, so that the answer has no body (RFC 9110 section 9.3.2). `keeps_body`:
+    True to keep the decoded body in the attribute `body`.
     """
 
     # fmt: off
@@ -181,7 +185,9 @@ class Answer:
         self._unread = self._unread[taken:]
 
     def _take_chunks(self) -> bool:
-        """Parse the available part of a chunked body (RFC 9112 section 7.1); True after its last line."""
+        """Parse as much of a chunked body as has been received (RFC 9112 section 7.1). Returns True if its last line
+        was among it.
+        """
         while True:
             if self._chunk_left > 0:
                 taken = min(self._chunk_left, len(self._unread))
@@ -216,9 +222,10 @@ class Answer:
 
 
 class StreamAnswer:
-    """One answer over HTTP/2, in parts: its head, then its content, then its end.
+    """One answer over HTTP/2, which is given in parts: its head, then its content, then its end.
 
-    `bodiless` and `keeps_body` are as for `Answer`.
+    `bodiless`: True if the request was HEAD, so that the answer has no content. `keeps_body`: True to keep the content
+    in the attribute `body`.
     """
 
     __slots__ = ("_bodiless", "_declared", "body", "body_bytes", "first_ns", "framing", "keeps_body", "uncredited")
@@ -237,7 +244,9 @@ class StreamAnswer:
         self._declared: int | None = None
 
     def begin(self, fields: Iterable[tuple[bytes, bytes]], now: int) -> None:
-        """Take the fields of the head, whose names are in lower case. Raises Malformed."""
+        """Read the head of the answer from its fields, whose names are in lower case. It came at `now`, in ns of the
+        monotonic clock. Raises Malformed.
+        """
         status, lengths, cookies = b"", set(), []
         for name, value in fields:
             match name:
@@ -254,13 +263,15 @@ class StreamAnswer:
             self._declared = int(lengths.pop())
 
     def take(self, data: bytes) -> None:
-        """Take the next bytes of the content."""
+        """Count the next bytes of the content, and keep them if `keeps_body` says so."""
         self.body_bytes += len(data)
         if self.keeps_body:
             self.body += data
 
     def ending(self) -> str:
-        """Return the kind of error if the answer ends now: "" if all of it has come."""
+        """Return the kind of error that the answer has if it ends now, such as "short body", or "" if all of the answer
+        has come.
+        """
         if self.framing is None:
             return "malformed"
         if self._declared is None or self.body_bytes == self._declared:

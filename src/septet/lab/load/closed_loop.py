@@ -18,7 +18,9 @@ from .plan import Plan
 from .state import User
 
 ARRIVING_NS = 1_000_000
-"""Nanoseconds between two looks at the listen queue while users have yet to connect."""
+"""As long as some users have not connected, the length of the listen queue is read again after this many nanoseconds,
+to see how many more may connect.
+"""
 QUEUE_ELSEWHERE = 128
 """Backlog assumed for a listener on another machine: somaxconn before Linux 5.4, and the default of many servers."""
 clock = time.monotonic_ns
@@ -36,10 +38,12 @@ class ListenQueueGate:
         self._processes = processes
         """Number of processes of the load generator that connect to the listener."""
         self.entering = 0
-        """Users who have begun to connect and have no answer yet."""
+        """Number of users who have begun to connect and have no answer yet."""
 
     def admissible(self) -> int:
-        """Return how many more users of this process may connect now without overflowing the listen queue."""
+        """Return how many more users of this process may begin to connect now, so that the listen queue stays at most
+        half full.
+        """
         queue = self._route.queue
         if queue is None:
             return max(0, QUEUE_ELSEWHERE // 2 // self._processes - self.entering)
@@ -50,10 +54,11 @@ class ListenQueueGate:
 
 
 class ClosedLoop(Loop):
-    """A closed loop of N users: once all have arrived, each has a request under way all the time.
+    """A closed loop of N users: once all of them have arrived, each always has a request under way.
 
-    Until then, users who keep their connections send one request each and wait for the others: a server that the first
-    thousands keep busy accepts the rest so slowly that their arrival would take minutes.
+    Until then, users who keep their connections send a single request and wait for the others to arrive. If the first
+    users went on at once, they would keep the server so busy that it accepts the rest slowly, and the arrival of
+    thousands of users would take minutes.
     """
 
     def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
@@ -61,7 +66,9 @@ class ClosedLoop(Loop):
         self._absent = self.users[::-1]
         self._gate = ListenQueueGate(route, plan.processes)
         self._waiting: list[User] | None = None if self._limit or plan.ramp_s else []
-        """Users who have had a first answer and wait for the others to arrive; None: users do not wait."""
+        """Users who have had a first answer and wait until the others have one too; None if users do not wait for each
+        other.
+        """
         self._last_arrival_ns = self._begun_ns = clock()
         self._ramp_ns = int(plan.ramp_s * 1e9)
 
@@ -78,8 +85,9 @@ class ClosedLoop(Loop):
         return self._epoll.poll((until_ns - now) / 1e9)
 
     def _admit(self) -> None:
-        """Let users who have not begun to connect do so: as many as the listen queue has room for, but during a ramp
-        (see `Plan.ramp_s`) no more in all than its present share of the users.
+        """Let users begin to connect who have not done so yet: as many as the listen queue has room for. During a ramp
+        (`Plan.ramp_s`), in which the number of users grows evenly, the number of those who have begun does not exceed
+        what the ramp allows at this time.
         """
         number = len(self._absent)
         if self._ramp_ns:
@@ -96,10 +104,10 @@ class ClosedLoop(Loop):
         self._last_arrival_ns = clock()
 
     def all_arrived(self) -> bool:
-        """True when every user has had a first answer, or when no further user has had one for as long as a request may
-        take (`Plan.timeout_s`).
+        """True when every user has had a first answer. It is also True when no further user has had one for as long as
+        a request may take (`Plan.timeout_s`), so that a server that does not answer is not waited for without end.
 
-        Where users do not wait for each other, it is enough that all have begun to connect.
+        If users do not wait for each other, it is enough that all of them have begun to connect.
         """
         since_ns = max(self._last_arrival_ns, self._begun_ns + self._ramp_ns)
         if clock() - since_ns > self._plan.timeout_s * 1e9:

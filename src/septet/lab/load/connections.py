@@ -60,7 +60,9 @@ class Connections(ABC):
         self._limit = plan.limit_per_connection
         self._epoll = select.epoll()
         self._by_fd: dict[int, Any] = {}
-        """The user of each connection, by its descriptor; over HTTP/2 the connection itself."""
+        """For the descriptor of each connection, its user. Over HTTP/2, where users share a connection, it is the
+        object for the connection.
+        """
         self._closing = ClosingConnections(spare_descriptors(plan.connections + plan.slow))
         self._resting: deque[tuple[int, User]] = deque()
         """Users who rest after an error, each with the instant in ns (monotonic clock) at which the rest ends. They are
@@ -77,9 +79,7 @@ class Connections(ABC):
         return User(number, self._encoder.requests_of(number), self._targets[0])
 
     def _new_tally(self) -> Tally:
-        """Return a new, empty tally, and make it the one in which the latencies of requests that begin from now on are
-        recorded.
-        """
+        """Return a new, empty tally. From now on, a request that begins has its latency recorded in this tally."""
         tally = Tally(len(self._targets))
         for target, series in zip(self._targets, tally.series, strict=True):
             target.series = series
@@ -87,10 +87,12 @@ class Connections(ABC):
 
     @abstractmethod
     def _free(self, user: User, now: int, /) -> None:
-        """Called when the user has no request under way: after an answer, or after the rest that follows an error."""
+        """Decide what the user does next. Called when it has no request under way: after an answer, or after the rest
+        that follows an error. `now`: the present time, in ns of the monotonic clock.
+        """
 
     def _arrived(self, user: User) -> None:
-        """Called when the user has had its first answer, right or wrong."""
+        """Note that the user has had its first answer, right or wrong."""
         user.arrived = True
 
     # A request, from when it is due to its answer.
@@ -169,8 +171,8 @@ class Connections(ABC):
             self._receive_unknown(user, data, events)
 
     def _receive_unknown(self, user: User, data: bytes, events: int) -> None:
-        """Handle received bytes that need parsing: all but a whole answer that equals the last right one of
-        the target.
+        """Handle received bytes that have to be parsed. Only a whole answer that is equal, byte by byte, to the last
+        right answer of the same target is not handled here. `events`: what epoll reported for the connection.
         """
         now = clock()
         if not user.due_ns:
@@ -195,9 +197,12 @@ class Connections(ABC):
     def _judge(
         self, user: User, answer: AnyAnswer, in_one_piece: bool, now: int, events: int, known: bytes = b""
     ) -> None:
-        """Check a complete answer that had to be parsed, and count it as right or as an error. `known`: the bytes of
-        the answer; a later answer of the same bytes is right without being parsed. `events`: what epoll reported for
-        the connection.
+        """Check a complete answer that had to be parsed, and count it as right or as an error. `in_one_piece`: True if
+        all of it was received at once. `now`: when its end came, in ns of the monotonic clock. `events`: what epoll
+        reported for the connection.
+
+        `known`: the bytes of the answer, which are remembered (unless the user keeps cookies from it), so that a later
+        answer with the same bytes is known to be right and need not be parsed; b"" if it came in pieces.
         """
         framing = answer.framing
         assert framing is not None, "a complete answer has a head"
@@ -222,7 +227,10 @@ class Connections(ABC):
         self._complete(user, framing, answer.body_bytes, now, events)
 
     def _complete(self, user: User, framing: Framing, body_bytes: int, now: int, events: int) -> None:
-        """Count a right answer, whose latency has been recorded, and make the user free for the next request."""
+        """Count a right answer, whose latency has been recorded, and make the user free for the next request. The
+        connection is kept only if `framing` and the user's limit of requests for each connection allow it, and if
+        `events`, which epoll reported, do not show its end.
+        """
         self.tally.body_bytes += body_bytes
         self.tally.statuses[framing.status] += 1
         if not user.arrived:
@@ -240,8 +248,9 @@ class Connections(ABC):
     # A connection, from its opening to its end.
 
     def _open(self, user: User) -> bool:
-        """Begin to connect `user` (non-blocking). Returns False if that failed at once; it has been counted as an error
-        then."""
+        """Open a non-blocking socket for the user and begin to connect it. Returns False if connecting failed at once;
+        in this case the error has been counted.
+        """
         user.answer, user.reused = None, False
         user.remaining = self._limit or UNLIMITED
         try:
@@ -281,10 +290,10 @@ class Connections(ABC):
         self._met = True
 
     def _leave(self, user: User, closed: bool) -> None:
-        """Give up the connection after a complete answer, because it may carry no further request.
+        """Stop using the user's connection after a complete answer, because no further request may be sent on it.
 
-        `closed`: the server has closed its side already. Otherwise the connection is kept open until the server closes
-        it (see `ClosingConnections`).
+        `closed`: True if the server has closed its side; then the connection is closed at once. Otherwise it is kept
+        open until the server closes it (see `ClosingConnections`).
         """
         if user.remaining and not user.target.closes:
             self.tally.counts["reconnects"] += 1
@@ -294,9 +303,9 @@ class Connections(ABC):
         self._close(user)
 
     def _idle_ended(self, user: User, data: bytes) -> None:
-        """Handle the end of a connection, or bytes on it, while its user has no request under way: the connection is
-        closed, and bytes count as an error. On a WebSocket bytes are ignored, as its server may send messages at any
-        time.
+        """Handle what happens on a connection while its user has no request under way. If the server has closed the
+        connection, we close it too. If bytes have come, we close it as well, and count an error; but on a WebSocket
+        bytes are ignored, because a server may send messages at any time.
         """
         if data:
             if self._plan.websocket:  # a server may send messages that answer nothing
@@ -313,11 +322,11 @@ class Connections(ABC):
             self._fail(user, kind_of(error.errno))
 
     def _closed_early(self, user: User, kind: str) -> None:
-        """Called when the connection ended before the first byte of an answer: sends the request again, or counts an
+        """Handle the end of a connection before the first byte of an answer: send the request once more, or count an
         error of this `kind`.
 
-        On a connection used before, the server may have closed it just as the request went out: a client then repeats
-        an idempotent request once, on a new connection (RFC 9112 section 9.3.1).
+        If the connection had been used before, the server may have closed it just as the request was sent. An
+        idempotent request is then repeated once, on a new connection (RFC 9112 section 9.3.1).
         """
         if user.reused and not user.retrying and user.target.definition.idempotent:
             self.tally.counts["retries"] += 1

@@ -16,9 +16,10 @@ Sparse = Mapping[int, int]
 
 
 class Histogram:
-    """Counts of latencies in whole microseconds; below 256 µs each value has its own bucket.
+    """Counts of latencies in whole microseconds. Below 256 µs each value has its own bucket.
 
-    Histograms merge by adding their counts. Percentiles cannot be merged: never average those.
+    Histograms of several processes can be merged by adding their counts. Percentiles cannot: an average of percentiles
+    means nothing.
     """
 
     __slots__ = ("counts", "max_us", "total_us")
@@ -80,8 +81,8 @@ class Histogram:
     def since(self, before: Histogram) -> Histogram:
         """Return a histogram of the values that were recorded after `before`, an earlier copy of this one, was made.
 
-        The largest of these values is known by its bucket alone: the result's `max_us` is the upper edge of that
-        bucket.
+        The exact largest of these values is not known: the `max_us` of the result is the upper edge of its bucket, or
+        the largest value of this histogram if that is less.
         """
         found = Histogram()
         found.counts = [now - then for now, then in zip(self.counts, before.counts, strict=True)]
@@ -91,8 +92,8 @@ class Histogram:
         return found
 
     def summary(self) -> dict[str, int | float | None]:
-        """Return the mean, the PERCENTILES and the maximum, in µs, by the names "mean", "p50", ..., "max"; None without
-        values.
+        """Return the mean, the PERCENTILES and the maximum, in µs, by the names "mean", "p50", ..., "max". If there are
+        no values, each of them is None.
         """
         count = self.count
         summary: dict[str, int | float | None] = {"mean": round(self.total_us / count, 1) if count else None}

@@ -36,13 +36,19 @@ from hyperframe.frame import DataFrame, GoAwayFrame
 from .answer import Malformed, StreamAnswer
 
 STREAM_WINDOW = 6 << 20
-"""Bytes of an answer that the server may send before it has to wait for us."""
+"""Flow-control window of a stream: the bytes of an answer that the server may send before it has to wait for a
+WINDOW_UPDATE from us.
+"""
 CONNECTION_WINDOW = 15 << 20
-"""Bytes of all answers on a connection together that the server may send before it has to wait for us."""
+"""Flow-control window of a connection: the bytes of all its answers together that the server may send before it has to
+wait for a WINDOW_UPDATE from us.
+"""
 FIRST_WINDOW = 65535
 """The flow-control window of a new connection, in bytes (RFC 9113 section 6.9.2)."""
 KEPT = 64
-"""Most header blocks that a connection remembers in each direction, so as not to encode or decode them again."""
+"""Largest number of header blocks that a connection remembers in each direction, so that it need not encode or decode
+them again.
+"""
 CLOSED_STREAMS = 512
 """Number of ended streams that a connection remembers: frames that come for them late, after we have cancelled a
 stream, are then no error.
@@ -85,7 +91,9 @@ class _Decoder(Decoder):
 
 
 def _newest(coder: Encoder | Decoder) -> Any:
-    """Return the newest entry of HPACK's dynamic table: if it is another one than before, the table has changed."""
+    """Return the newest entry of HPACK's dynamic table, or None. A caller compares the entries before and after an
+    operation: if they differ, the operation has changed the table.
+    """
     entries = coder.header_table.dynamic_entries
     return entries[0] if entries else None
 
@@ -103,14 +111,18 @@ def _keep(known: dict[Any, Any], key: Any, value: Any, unchanged: bool) -> None:
 
 
 class _WentAway(Event):
-    """Reported for GOAWAY: the last stream that the server may have processed, and the code of the error."""
+    """The event for a GOAWAY frame of the server: `last_stream` is the last stream that the server may have processed,
+    `code` is the error code.
+    """
 
     def __init__(self, last_stream: int, code: int) -> None:
         self.last_stream, self.code = last_stream, code
 
 
 class _WrongLength(Event):
-    """Reported for content that differs from its Content-Length; the stream has been reset."""
+    """The event for an answer whose content is longer or shorter than its Content-Length says; its stream has been
+    reset. `kind`: the kind of error that is counted.
+    """
 
     def __init__(self, stream_id: int, kind: str) -> None:
         self.stream_id, self.kind = stream_id, kind
@@ -132,7 +144,7 @@ class _Connection(H2Connection):
 
 
 class Outcome(NamedTuple):
-    """The end of a stream."""
+    """How a stream ended: its number, what has come of its answer, and whether that is an error."""
 
     stream: int
     answer: StreamAnswer
@@ -167,18 +179,20 @@ class Http2Codec:
         connection.increment_flow_control_window(CONNECTION_WINDOW - FIRST_WINDOW)
         connection.encoder, connection.decoder = _Encoder(), _Decoder()
         self.awaited: dict[int, StreamAnswer] = {}
-        """The answers to requests that are under way, by stream."""
+        """The answers to the requests that are under way, by the number of their stream."""
         self._bodies: dict[int, memoryview] = {}
-        """What is left to send of requests' bodies, by stream."""
+        """The parts of requests' bodies that have not been sent yet, by the number of the stream."""
         self._credit = 0
         """Bytes of content, of all streams, for which no WINDOW_UPDATE of the connection has been sent yet."""
         self._next = 1
         self.begun = False
-        """True once the server's SETTINGS have come, with which it must begin (RFC 9113 section 3.4)."""
+        """True once the SETTINGS frame has come with which a server must begin the connection (RFC 9113 section 3.4).
+        """
         self.heard_ns = 0
-        """When a part of an answer came last, in ns of the monotonic clock."""
+        """The time at which the latest part of an answer came, in ns of the monotonic clock; 0 before the first part.
+        """
         self.gone_away: str | None = None
-        """The name of the code in the server's GOAWAY; None before it."""
+        """The name of the error code in the server's GOAWAY frame; None if no such frame has come."""
 
     @property
     def limit(self) -> int:
@@ -190,11 +204,12 @@ class Http2Codec:
         return self._h2.data_to_send()
 
     def ask(self, request: bytes, answer: StreamAnswer) -> int:
-        """Send a request on a new stream, and return its number; 0 if the server allows no further stream now.
+        """Send a request on a new stream, and return the number of the stream; 0 if the server allows no further stream
+        now.
 
         Args:
-            request: the request as HTTP/1.1 has it, without Transfer-Encoding.
-            answer: is filled with the answer to it.
+            request: the bytes of the request as they would be in HTTP/1.1, without Transfer-Encoding.
+            answer: the object that is filled with the answer when it comes.
         """
         head, _, body = request.partition(b"\r\n\r\n")
         stream = self._next
@@ -210,7 +225,9 @@ class Http2Codec:
         return stream
 
     def cancel(self, stream: int) -> None:
-        """Give up a stream whose answer has not ended."""
+        """Give up a stream whose answer has not ended: its request counts as no longer under way, and the server is
+        told to stop (RST_STREAM).
+        """
         if self.awaited.pop(stream, None) is not None:
             self._reset(stream)
 
@@ -219,8 +236,8 @@ class Http2Codec:
         self._h2.close_connection()
 
     def receive(self, data: bytes, now: int) -> Iterator[Outcome]:
-        """Yield the streams that end with these bytes, which came at `now` (ns). Raises Malformed for bytes that are
-        not HTTP/2.
+        """Parse bytes from the server, which came at `now`, in ns of the monotonic clock; yield the outcome of each
+        stream that ends with them. Raises Malformed for bytes that are not HTTP/2.
         """
         if not self.begun and data[3:4] not in (b"", SETTINGS):
             raise Malformed("the first frame is not SETTINGS")  # the library would wait for the end of a long frame
@@ -282,8 +299,9 @@ class Http2Codec:
             answer.uncredited = 0
 
     def _end(self, stream: int, kind: str | None = None, unprocessed: bool = False) -> Iterator[Outcome]:
-        """Yield the outcome of a stream that has ended, and forget the stream. `kind`: the kind of error; None: its
-        answer has ended, and is an error only if it is incomplete.
+        """Yield the outcome of a stream that has ended, and forget the stream. `kind`: the kind of error; None if the
+        server ended the stream normally, which is an error only if the answer is incomplete. `unprocessed`: True if the
+        server has said that it has not processed the request.
         """
         answer = self.awaited.pop(stream, None)
         if answer is None:
@@ -293,7 +311,9 @@ class Http2Codec:
         yield Outcome(stream, answer, answer.ending() if kind is None else kind, unprocessed)
 
     def _send_body(self, stream: int) -> None:
-        """Send as much of a request's body as the windows permit."""
+        """Send as much of a request's body as the flow-control windows permit. What remains is kept until the server
+        opens the windows.
+        """
         body = self._bodies.pop(stream, None)
         while body:
             try:
@@ -323,8 +343,8 @@ def _name(code: int | None) -> str:
 
 @lru_cache(maxsize=4096)
 def fields_of(head: bytes, scheme: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the fields of a request in HTTP/2 (RFC 9113 section 8.3.1), from its head in HTTP/1.1 without the final
-    empty line.
+    """Return the fields that a request has in HTTP/2, pseudo-fields among them (RFC 9113 section 8.3.1). `head`: its
+    head as in HTTP/1.1, without the final empty line. `scheme`: that of the URL, b"http" or b"https".
     """
     line, *lines = head.split(b"\r\n")
     method, path, _ = line.split(b" ")

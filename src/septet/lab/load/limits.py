@@ -17,13 +17,13 @@ from .plan import LoadError, Plan, socket_path, split
 SPARE_DESCRIPTORS = 32
 """Descriptors kept free for standard streams, epoll, name resolution, and files that the caller has open."""
 PORTS_USED_MAX = 0.5
-"""Largest share of the ports of a local address that users take: the more are taken, the longer the kernel looks for a
-free one.
+"""Largest share of the ports of a local address that users may occupy: the more are taken, the longer the kernel looks
+for a free one.
 """
 SOURCES_MAX = 250
 SOURCES_OF_CHURN = 8
-"""Least number of local addresses to connect from where users open new connections again and again: an ended connection
-keeps its port for a while (TIME_WAIT).
+"""If users open new connections again and again, they connect from at least this many local addresses of the loopback,
+because an ended connection keeps its port for a while (TIME_WAIT).
 """
 
 
@@ -42,10 +42,11 @@ class Route(NamedTuple):
 
 
 def prepare(plan: Plan) -> Route:
-    """Raise the limit of open files, resolve the host, and find the route to the server.
+    """Prepare this machine for a plan, and return the route to the server: set the limit of open files to its maximum,
+    resolve the host, and choose the local addresses to connect from.
 
-    Raises LoadError when the URL is wrong, when this machine has too few file descriptors, ports or places in the
-    listen queue for the users, or when the library for HTTP/2 is needed and missing.
+    Raises LoadError when the URL is wrong, when there are too few file descriptors, ports or places in the listen queue
+    for the users, or when the library for HTTP/2 is needed and missing.
     """
     if plan.streams:
         check_http2()
@@ -63,9 +64,10 @@ def prepare(plan: Plan) -> Route:
 
 
 def _reachable(host: str, port: int, timeout_s: float) -> tuple[socket.AddressFamily, Any]:
-    """Resolve the host; returns its first address at which a server listens, or its first address if none listens.
+    """Resolve the host, which may have several addresses, as `localhost` has one of IPv6 and one of IPv4. Return the
+    first address at which a server listens on the port; if none listens, the first address.
 
-    `localhost`, for one, has an IPv6 and an IPv4 address. Raises LoadError when the host cannot be resolved.
+    Raises LoadError when the host cannot be resolved.
     """
     try:
         found = [(each[0], each[4]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
@@ -86,8 +88,8 @@ def check_http2() -> None:
 
 
 def check_users(users: int) -> None:
-    """Raise LoadError if this machine has too few file descriptors or local ports for so many users of a server on
-    loopback.
+    """Raise LoadError if this machine has too few file descriptors or local ports to simulate so many users, where the
+    server is on the loopback.
     """
     check_descriptors(users)
     if (ports := _ports()) and users > ports * SOURCES_MAX:
@@ -95,8 +97,8 @@ def check_users(users: int) -> None:
 
 
 def check_descriptors(users: int) -> None:
-    """Raise the limit of open files to the hard limit. Raises LoadError when it is too low for `users`, who need one
-    each.
+    """Set the limit of open files of this process to its maximum, the hard limit. Raises LoadError when that is too low
+    for `users`, each of whom needs a descriptor.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -115,9 +117,10 @@ def spare_descriptors(users: int) -> int:
 
 def _sources(plan: Plan, host: str) -> tuple[str, ...]:
     """Return the local addresses to connect from, for `Route.sources`. For a server on IPv4 loopback they are
-    127.0.0.1, 127.0.0.2, ..., as many as the users need: each has a whole range of ports of its own.
+    127.0.0.1, 127.0.0.2, ..., as many as the users need, because each address has its own range of ports.
 
-    Empty when one address is enough, and for all other servers. Raises LoadError when there are too few ports.
+    The tuple is empty when one address is enough, and for every server that is not on IPv4 loopback. Raises LoadError
+    when there are too few ports.
     """
     ports, users = _ports(), plan.connections * plan.processes_here
     loopback = ipaddress.ip_address(host)
@@ -143,7 +146,7 @@ def _too_few_ports(users: int, ports: int) -> str:
 
 
 def _ports() -> int | None:
-    """Return how many ports of each local address a client can use; None where /proc/sys is hidden."""
+    """Return how many ports of each local address a client can use; None if it cannot be read from /proc/sys."""
     text = sysctl("net.ipv4.ip_local_port_range")
     if text is None:
         return None  # a lack of ports then shows as errors "no local port"
@@ -152,11 +155,11 @@ def _ports() -> int | None:
 
 
 def _check_queue(plan: Plan, queue: ListenQueue) -> None:
-    """Raise LoadError when users who connect for every request may overflow the listen queue, as all of them may wait
-    in it at the same time.
+    """Raise LoadError if the listen queue has too few places for users who connect for every request, since all of them
+    may wait in the queue at the same time.
 
-    A SYN that finds the queue full is dropped and sent again after 1, 3 and 7 s (RFC 6298): such a run would measure
-    these delays.
+    The kernel drops a SYN that finds the queue full, and the client sends it again after 1, 3 and 7 s (RFC 6298): such
+    a run would measure these delays.
     """
     cure = ", or take --overflow to measure what happens then"
     users = plan.connections

@@ -1,7 +1,7 @@
-"""The queue of a listener on this machine: its length and its limit, from the kernel.
+"""The queue of a listener on this machine: its length and its limit, as the kernel has them.
 
-They are read with sock_diag(7), which needs no privilege, as by `ss -lt`. For listeners on other machines or in other
-network namespaces there is no figure.
+They are read with sock_diag(7), which needs no privilege; `ss -lt` shows the same. For a listener on another machine or
+in another network namespace they are not known.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ ANSWERS_BYTES = 65536
 
 
 class ListenQueue(NamedTuple):
-    """The queue of connections that wait for accept(2). Several listeners on one port are added up."""
+    """The queue of a listener: the connections that wait for accept(2). If there are several listeners on one port, it
+    is the sum of their queues.
+    """
 
     depth: int
     """Connections in the queue."""

@@ -18,12 +18,13 @@ from .slow import SlowClients
 Notify = Callable[[str, dict[str, Any]], None]
 
 CHORES_NS = 50_000_000
-"""Nanoseconds between two rounds of regular tasks: users who paused after an error go on, time-outs, progress, slow
-clients.
+"""Nanoseconds between two rounds of regular tasks: letting users who paused after an error go on, checking for
+time-outs, reporting progress, and serving the slow clients.
 """
 EXPIRY_NS = 250_000_000
-"""Nanoseconds between two checks of all users for time-outs, unless a tenth of the time-out is less. A check of 15,000
-users takes a millisecond."""
+"""Nanoseconds between two checks of all users for time-outs, or a tenth of the time-out if that is less. A check of
+15,000 users takes a millisecond.
+"""
 PROGRESS_NS = 250_000_000
 clock = time.monotonic_ns
 

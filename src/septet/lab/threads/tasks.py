@@ -40,7 +40,9 @@ class _Task:
     ran: int = 0
     """Nanoseconds that the thread had spent on a CPU in its life when it was last looked at while running."""
     waited: int = 0
-    """Nanoseconds that the thread had waited for a CPU in its life when it was last looked at while running."""
+    """How many nanoseconds the thread had waited for a CPU since it began, as read by the last sample that found the
+    thread running or ready to run.
+    """
 
     def close(self) -> None:
         for descriptor in (self.stat, self.syscall, self.schedstat):
@@ -49,11 +51,11 @@ class _Task:
 
 
 class Tasks:
-    """Samples the threads of all processes of a session (see `septet.lab.server`). New threads and processes are found
-    as they start.
+    """Samples the threads of all processes of a server, which have the same session id in the kernel (see
+    `septet.lab.server`). New threads and processes are found as they start.
 
     `most`: if there are more threads than this, `look` samples only so many of them, drawn by lot, and the first thread
-    of all; None: every thread.
+    of the server's first process besides; None: every thread.
     """
 
     def __init__(self, session: int, reasons: Reasons, most: int | None = None) -> None:
@@ -69,7 +71,9 @@ class Tasks:
             self._tasks.pop(tid).close()
 
     def look(self) -> list[Sample]:
-        """Return a sample of each living thread whose state is certain."""
+        """Return a sample of each living thread. A thread is left out if its state changed while it was read, or if
+        reading it took so long that the time of the sample would be unknown.
+        """
         self._look_round(time.monotonic_ns())
         samples = []
         for tid, task in list(self._tasks.items()):
@@ -130,7 +134,9 @@ class Tasks:
         return self._reasons.now(task.pid, int(words[0]), call)
 
     def _on_a_cpu(self, task: _Task) -> State:
-        """Return RUNNING or RUNNABLE: the state in which the thread was for longer since it was last sampled here."""
+        """Return the state in which the thread was for longer since the last call for this thread: RUNNING, or RUNNABLE
+        if it waited for a CPU.
+        """
         try:
             ran, waited, _ = map(int, os.pread(task.schedstat, 64, 0).split())
         except (OSError, ValueError):  # a kernel without CONFIG_SCHED_INFO
@@ -150,7 +156,9 @@ def _read(task: _Task) -> tuple[bytes, list[bytes]]:
 
 
 def _open(pid: int, tid: int) -> _Task:
-    """Open the files of a thread; -1 for files that may not be read. Raises OSError when the thread has ended."""
+    """Open the files of a thread below /proc: `stat`, `syscall` and `schedstat`. Of the latter two, one that may not be
+    read has the descriptor -1. Raises OSError when the thread has ended.
+    """
     directory = f"/proc/{pid}/task/{tid}/"
     stat = os.open(directory + "stat", os.O_RDONLY | os.O_CLOEXEC)
     opened = []

@@ -7,6 +7,6 @@
                                           |
                                picture, page, Perfetto file
 
-`perf` and `septet.lab.threads` read from the kernel; `timeline` and `requests` are pure functions of records, and
-tested without a kernel.
+A turn is a time in which the application works on a request. `perf` and `septet.lab.threads` read from the kernel;
+`timeline` and `requests` are pure functions of records, and tested without a kernel.
 """

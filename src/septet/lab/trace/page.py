@@ -61,7 +61,9 @@ def page(
     notes: Sequence[str],
     commands: Sequence[str],
 ) -> str:
-    """Return the page as HTML; everything but the pictures is plain text and is escaped here."""
+    """Return the page as HTML. `notes`: sentences about the recording. `commands`: the command lines by which the trace
+    was made. Everything but the pictures is plain text and is escaped here.
+    """
     return _PAGE.substitute(
         title=escape(title),
         figures="\n".join(

@@ -227,8 +227,10 @@ def _columns(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) -> P
 
 
 def _area(series: str, colour: str, steps: Sequence[Any], panel: Panel) -> Values:
-    """Return the points of a stepped area; `steps` are (time, lower edge, upper edge). Steps without a change are left
-    out."""
+    """Return the points of a stepped area, as rows of data for the chart. `steps` are (time, lower edge, upper edge) in
+    order; a step with the same edges as the one before it is left out. `series`: the name that the points of one area
+    have in common.
+    """
     last = len(steps) - 1
     changes = [each for at, each in enumerate(steps) if at in (0, last) or each[1:] != steps[at - 1][1:]]
     return [

@@ -26,7 +26,9 @@ Visit = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A time, from `start` to `end`, in which the application worked on the request in this thread."""
+    """A time, from `start` to `end` in ns of CLOCK_MONOTONIC, in which the application worked on a request in the
+    thread `tid` of the process `pid`.
+    """
 
     pid: int
     tid: int
@@ -113,8 +115,8 @@ def by_client(spans: Iterable[Span], kind: str, key: Callable[[Any], Any]) -> di
 
 
 def within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
-    """Return the last span that begins between `start` and `end`; None if there is none. There is at most one, as a
-    client has one request at a time. `timed` has (begin, span) in order.
+    """Return the span that begins between `start` and `end`; None if there is none. There is at most one, as a client
+    has one request at a time. `timed` has (begin, span) pairs in order of time.
     """
     place = bisect_right(timed, end, key=lambda each: each[0]) - 1
     return timed[place][1] if place >= 0 and timed[place][0] >= start else None
@@ -143,8 +145,9 @@ def intervals(request: Request, lanes: dict[int, Lane], turns: TurnsOf = Mapping
     request.
 
     In its turns a request has the state of its thread, if that was recorded. Before the server began with the request
-    it was queued; between two turns it is suspended. Shortly before the first turn and after the last one the thread
-    may have the request already or still: if it waits for a CPU or the GIL there, that is shown.
+    it was queued; between two turns it is suspended. The thread may have taken the request shortly before the first
+    turn, and may still have it shortly after the last one: if the thread waits for a CPU or the GIL at these times,
+    that is the state of the request.
     """
     line = _Line(request.asked, request.answered)
     first, last = (request.turns[0], request.turns[-1]) if request.turns else (None, None)

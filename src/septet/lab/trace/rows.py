@@ -125,10 +125,11 @@ def cut(rows: Iterable[PictureRow], start: int, end: int) -> list[PictureRow]:
 
 def busiest(requests: Sequence[Request], start: int, end: int, length: int) -> tuple[int, int]:
     """Return (start, end) of the window of `length` ns between `start` and `end` in which the most requests were both
-    sent and answered; all times are in ns. The whole time if it is no longer than `length`.
+    sent and answered; all times are in ns. If there are several such windows, the first is returned. If the whole time
+    is no longer than `length`, the whole time is returned.
 
-    The window begins when a request is sent, or a little earlier (a fiftieth of its length at most) if no request is
-    lost at its end by that. Of several equal windows it is the first.
+    The window begins when a request is sent, or earlier by at most a fiftieth of `length`, so that this request is not
+    at the very edge. It does not begin so much earlier that it would no longer contain the end of its last request.
     """
     if end - start <= length:
         return start, end

@@ -35,29 +35,41 @@ WINDOW_S = 0.35
 WARMUP_S = 0.15
 USERS_PER_WINDOW = 400
 LONGER_MAX = 2.0
-"""With more users than USERS_PER_WINDOW, the warm-up and the recorded time (WARMUP_S, WINDOW_S) are longer in
-proportion to the number of users, at most by this factor: with a thousand users a request takes a second.
+"""The largest factor by which the warm-up and the recorded time (WARMUP_S, WINDOW_S) are made longer. With more users
+than USERS_PER_WINDOW they grow in proportion to the number of users, because a request takes longer then: a second with
+a thousand users.
 """
 ARRIVAL_MAX_S = 1.0
-"""Seconds after which the warm-up begins, even if some users have not had a first answer: a server with few threads
-lets those who keep their connections wait long.
+"""Seconds after the users have been started (the time over which their starts are spread is not counted). The warm-up
+begins then even if some users have not had a first answer, because on a server with few threads those who keep their
+connections make others wait long.
 """
 VISITS = 20_000
-"""Most requests of a run whose time is recorded and divided into parts."""
+"""The largest number of requests of one run whose time is recorded and divided into parts."""
 LOOK_S = 0.003
-"""Least seconds between two samples of the states of the server's threads."""
+"""The shortest time between two samples of the states of the server's threads, in seconds."""
 LOOK_SHARE = 0.1
-"""Most CPU time that sampling the threads may take, as a share of a CPU; with many threads samples become rarer."""
+"""The largest share of a CPU that the thread that samples the server's threads may use. With many threads each sample
+takes longer, so samples are taken less often.
+"""
 THREADS_PER_LOOK = 16
-"""Most threads in a sample; of more, so many are drawn by lot."""
+"""The largest number of threads in a sample. If the server has more, so many of them are drawn by lot, and its first
+thread is sampled besides.
+"""
 NUMBERS_MAX = 4
-"""The time of requests is recorded at no more than so many numbers of users: the first, the last and two in between."""
+"""Where the time of requests goes is recorded for at most this many of the experiment's numbers of users: the smallest,
+the largest, and two in between.
+"""
 MODEL_S = 1.5
-"""Seconds that a model takes or so; with less time than this, nothing is recorded."""
+"""Seconds that it takes to record one model, roughly. If less time than this is left, nothing is recorded."""
 LIMIT_S = 40.0
-"""Most seconds for one page if the time of the experiment is not limited."""
+"""The longest time, in seconds, for recording where the time of requests goes after one experiment, which measures one
+page of an application. A limit of the experiment's time (`--for`) can make it shorter.
+"""
 SHARE = 0.15
-"""Share of a limited time (`--for`) that is kept for these runs, if that is enough for a model."""
+"""The share of a limited time (`--for`) that is kept for recording where the time of requests goes. Nothing is kept if
+this would be less than one model takes (MODEL_S).
+"""
 
 MAIN_ACCEPTS = frozenset({"threaded"})
 """Models whose main thread accepts all connections, and does nothing else: until a connection is accepted, its request
@@ -65,7 +77,9 @@ waits for that thread.
 """
 
 Where = dict[str, Any]
-"""The value of `where` in results.json."""
+"""The value of `where` in results.json, which says where the time of requests goes; or the part of that value that
+describes one model with one number of users.
+"""
 
 
 def reserved_s(for_s: float) -> float:
@@ -99,10 +113,12 @@ def record(experiment: Experiment, limit_s: float, tell: Callable[[str], None], 
 
 
 class _Recording:
-    """Records one contender after the other, until `end` on the clock of `monotonic`.
+    """Records one contender (a process model with its options) after the other, until the clock of `time.monotonic`
+    shows `end`, in seconds.
 
-    The first ones show how long the others will take. If that is too long, the others have fewer numbers of users,
-    because all models at one number of users tell more than some of them at all.
+    The first contenders show how long the others will take. If that is too long, the others are recorded with fewer
+    different numbers of users, because all contenders with one number of users tell more than some contenders with
+    every number.
     """
 
     def __init__(self, experiment: Experiment, end: float) -> None:
@@ -112,15 +128,22 @@ class _Recording:
         self._left_out: list[str] = []
         self._took_s = 0.0
         self._most = NUMBERS_MAX
-        """Most numbers of users for each of the contenders that follow."""
+        """The largest count of different numbers of users with which each of the next contenders (process models with
+        their options) is recorded.
+        """
         own = [cell for cell in experiment.cells() if cell.model in experiment.models]
         labels = dict.fromkeys(cell.label for cell in own)
         self.lines = [[cell for cell in own if cell.label == label] for label in reversed(labels)]
-        """The cells of each contender. The last model is the first: iterative, which takes longest, comes last."""
+        """The cells of each contender (a process model with its options): one cell for each number of users. The
+        contenders are in reverse order, so that iterative, which is the first of the models and takes longest, is
+        recorded last.
+        """
         self._order = [*labels]
 
     def record(self, line: list[Cell], remaining: int, load: Load) -> None:
-        """Record the next contender, if there is time; `remaining` is the number of those that are left, with it."""
+        """Record the next contender (a process model with its options), if there is time. `line`: its cells, one for
+        each number of users. `remaining`: how many contenders are not recorded yet, this one included.
+        """
         begun = time.monotonic()
         left_s = self._end - begun
         each_s = self._took_s / len(self._found) if self._found else 0.0
@@ -135,11 +158,13 @@ class _Recording:
         self._took_s += time.monotonic() - begun
 
     def _some(self) -> list[int]:
-        """The numbers of users with which all contenders were recorded."""
+        """Return the numbers of users with which every contender (a process model with its options) was recorded."""
         return numbers(self._experiment.users, self._most)
 
     def cells(self) -> list[Where]:
-        """Return what was recorded, in the order of the experiment's cells."""
+        """Return what was recorded: one entry for each model and number of users, in the order of the numbers, and for
+        one number in the experiment's order of the models.
+        """
         known = [cell for cell in self._found if cell["users"] in self._some()]
         return sorted(known, key=lambda cell: (cell["users"], self._order.index(_label(cell))))
 
@@ -161,8 +186,8 @@ def nothing(why: str, tell: Callable[[str], None]) -> Where:
 
 
 def numbers(users: Iterable[int], most: int = NUMBERS_MAX) -> list[int]:
-    """Return which of these numbers of users are recorded: all, or, of more than `most`, the first, the last and some
-    in between; if `most` is 1, the largest.
+    """Return with which of these numbers of users the time of requests is recorded, in ascending order. If there are
+    more than `most`, these are the smallest, the largest and some in between; if `most` is 1, only the largest.
     """
     known = sorted(set(users))
     if len(known) <= most:
@@ -172,8 +197,8 @@ def numbers(users: Iterable[int], most: int = NUMBERS_MAX) -> list[int]:
 
 
 def _record_line(experiment: Experiment, cells: list[Cell], load: Load) -> list[Where]:
-    """Record where the time goes for the cells of one contender, which differ in the number of users and are served by
-    one server. Returns an entry for each.
+    """Record where the time goes for the cells of one contender (a process model with its options). The cells differ in
+    the number of users, and one server serves them all. Returns an entry of results.json for each cell.
     """
     output.make(experiment.out)
     with tempfile.TemporaryDirectory(prefix="spans-", dir=experiment.out) as scratch:
@@ -197,8 +222,9 @@ Visited = tuple[Cell, dict[str, Any], list[Sample]]
 
 
 def _visit_all(experiment: Experiment, cells: list[Cell], load: Load, command: list[str]) -> list[Visited]:
-    """Start the server of these cells, and load it with each number of users. Returns (cell, figures, samples of
-    threads) for each. Appends the words of the server's command to `command`.
+    """Start the server of these cells (one process model with several numbers of users), and load it with each number
+    of users. Returns (cell, figures, samples of threads) for each. Appends the words of the server's command to
+    `command`.
     """
     port = free_port(experiment.host)
     command += experiment.command(cells[0], port)

@@ -6,9 +6,9 @@ called and its answer handed to the kernel. These instants divide the time betwe
 overlaps, so the parts add up to what the user has waited.
 
 Samples of the server's threads tell what the instants do not: for how much of that time the thread was kept from
-running. While a thread has a request, or is about to take it, samples find it waiting for the GIL or for a CPU so many
-times in a hundred, and so much of that part is moved to GIL or CPU. That is an estimate over all requests; each single
-request is too short for it.
+running. While threads have a request, or are about to take it, some share of the samples finds them waiting for the GIL
+or for a CPU. The same share of the part of the time in which the samples were taken is moved to the parts GIL and CPU.
+That is an estimate over all requests; each single request is too short for it.
 
 All figures are means, because means add up, which medians do not.
 """
@@ -65,7 +65,9 @@ class Piece(NamedTuple):
     end: int
     part: str
     tid: int = 0
-    """The thread that has the request meanwhile, or takes it next; 0: none, or it is not known."""
+    """The thread that works on the request during this piece of its time, or that takes the request up afterwards; 0:
+    there is none, or it is not known.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +141,11 @@ def split(requests: Sequence[Request], samples: Iterable[Sample]) -> Split | Non
 
 
 def _kept_from_running(states: Counter[State], ran: float) -> dict[str, float]:
-    """Return the share of the time for which threads in these states waited for the GIL, and for a CPU.
+    """Return the share of the time for which threads waited for the GIL, and the share for which they waited for a CPU.
+    `states`: how many samples found a thread in each state.
 
-    `ran`: share for which they ran, by the clock of their CPU time; 0: it is not known. That is exact, while samples do
-    not always tell a thread that runs from one that could.
+    `ran`: the share of the time for which the threads ran, from their CPU time; 0: it is not known. CPU time is exact,
+    while samples do not always tell a thread that runs from one that waits for a CPU.
     """
     looks = states.total()
     could_run = (states[State.RUNNING] + states[State.RUNNABLE]) / looks
@@ -162,8 +165,9 @@ def _with_the_one_before(requests: Sequence[Request]) -> Iterator[tuple[Request,
 
 
 def pieces(request: Request, before: int = 0) -> list[Piece]:
-    """Divide the time of a request, without gaps or overlaps, in order. `before`: when its thread was done with the
-    request before it."""
+    """Divide the time of a request into pieces, without gaps or overlaps, in order. `before`: when the request's thread
+    was done with its previous request, in nanoseconds of CLOCK_MONOTONIC; 0: there was none.
+    """
     found: list[Piece] = []
     at, tid = request.asked, request.tid
 

@@ -65,7 +65,9 @@ class FileBackend(Protocol):
         """Read at most `size` bytes from `offset` on; fewer at the end of the file or after a signal."""
 
     async def read_whole(self, path: StrPath) -> bytes:
-        """Open a file, read it to its end, and close it. io.UnsupportedOperation for pipes, sockets and terminals."""
+        """Open a file, read it to its end, and close it. Raises io.UnsupportedOperation for pipes, sockets and
+        terminals.
+        """
 
     async def write(self, fd: int, data: bytes, offset: int) -> int:
         """Write `data` at `offset`; returns the number of bytes written, at least one, perhaps fewer than all."""

@@ -117,7 +117,9 @@ class CachedFiles:
         return await self._backend.read_whole(path) if data is None else data
 
     def _read_cached(self, fd: int) -> bytes | None:
-        """Return the contents of a small file; None if it is larger or not completely in the page cache."""
+        """Return the contents of a file of at most FIRST_READ bytes; None if the file is larger or not completely in
+        the page cache.
+        """
         try:
             length = os.preadv(fd, [self._buffer], 0, os.RWF_NOWAIT)
             return bytes(self._buffer[:length]) if length == os.lseek(fd, 0, os.SEEK_END) else None

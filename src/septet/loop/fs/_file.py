@@ -103,7 +103,7 @@ class File:
         return len(data)
 
     async def fsync(self, *, data_only: bool = False) -> None:
-        """Return when the data is on the disk: fsync(2), or fdatasync(2) if `data_only`."""
+        """Wait until the data is on the disk: fsync(2), or fdatasync(2) if `data_only`."""
         await self._files.fsync(self._open(), data_only)
 
     def stat(self) -> os.stat_result:

@@ -15,10 +15,12 @@ from septet.pollers._file_operations import AT_SYMLINK_NOFOLLOW, stat_result
 from septet.pollers.ring import Ring
 
 MAX_SPARE_BUFFERS = 32
-"""Most buffers of FIRST_READ bytes that are kept for later reads: making one costs ten times as much as the read."""
+"""The largest number of buffers of FIRST_READ bytes that are kept for later reads, because making a buffer takes ten
+times as long as a read into it.
+"""
 
 MAX_READ = 1 << 30
-"""Most bytes of one read; read(2) on Linux transfers less than 2 GiB at a time."""
+"""The largest number of bytes of one read; read(2) on Linux transfers less than 2 GiB at a time."""
 
 
 class RingFiles:

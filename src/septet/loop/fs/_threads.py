@@ -1,5 +1,6 @@
-"""The file backend of loops without a ring: threads of the loop's executor. A whole file is read by one call of a
-thread, not by four."""
+"""The file backend of loops without a ring: threads of the loop's executor. A thread opens, reads and closes a whole
+file in one call, so that the task waits once and not for each of these steps.
+"""
 
 import asyncio
 import os
@@ -58,9 +59,10 @@ class ThreadFiles:
 
 
 class _DescriptorLock:
-    """Serialises close() with operations still running in a thread after their task was cancelled.
+    """Keeps close() from running at the same time as another operation on one descriptor: a thread may still be working
+    after its task was cancelled.
 
-    A closed descriptor's number may already be another file's.
+    Operations that begin after close() are refused, because another file may have got the descriptor's number.
     """
 
     def __init__(self) -> None:

@@ -37,8 +37,8 @@ _OTHERS = {
 
 @cache
 def table(server: str) -> Mapping[str, str]:
-    """Return the options of a server of SERVERS by each of their names, without leading dashes and with dashes for
-    underscores; and for each what to use instead.
+    """Return what to use in Septet instead of each option of `server`, which is one of SERVERS. The keys are all names
+    of each option, without leading dashes and with `-` in place of `_`.
     """
     rows: Mapping[str, str] = import_module(f"{__name__}.{server}").OPTIONS
     return {name: text for names, text in rows.items() for name in names.split()}
