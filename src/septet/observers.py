@@ -1,4 +1,4 @@
-"""Several observers of requests as one."""
+"""Makes several observers of requests, such as the access log and the metrics, one observer."""
 
 from time import monotonic_ns
 
@@ -7,9 +7,9 @@ from septet.rules import Observer
 
 
 class Observers:
-    """Passes each call on to several observers, as if they were one. When a request has ended, each observer is shown
-    the value of `exchange.observer_state` that was set at its beginning, though the observers before it have cleared
-    that.
+    """Passes each call on to several observers, as if they were one. An observer may keep a value in
+    `exchange.observer_state` when a request begins, and clear it when the request ends: when it ends, the value is
+    restored before each observer is called.
     """
 
     def __init__(self, *observers: Observer) -> None:
@@ -33,8 +33,8 @@ class Observers:
 
 
 class Beginnings:
-    """An `Observer` that only notes in `exchange.observer_state` when a request began; for servers in which no other
-    observer does.
+    """An `Observer` that only keeps in `exchange.observer_state` when a request began, in nanoseconds. It is used
+    where no other observer keeps that time.
     """
 
     def began(self, exchange: ServerExchange) -> None:

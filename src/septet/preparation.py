@@ -17,16 +17,18 @@ from septet.settings.config import Config
 from septet.settings.workers import most_workers
 
 RELOADING_S = 2.0
-"""Longest graceful time-out in seconds under `--reload`: answers that never end, such as server-sent events, are cut
-then, so that they soon begin again with the new code.
+"""Longest graceful time-out in seconds under `--reload`. Answers that last longer, such as endless server-sent
+events, are broken off after this time when the code is loaded anew, so that the clients soon begin again with
+the new code.
 """
 
 
 def prepared(config: Config, has_sockets: bool = True) -> Config:
-    """Return the configuration with absolute paths, and with numbers in place of the names of inherited sockets. Raises
-    UsageError and Failed if this machine, or this user, cannot run it.
+    """Return the configuration with absolute paths, and with descriptor numbers in place of names for sockets that
+    a service manager hands over (fd://NAME). Raises UsageError or Failed if this machine, or this user, cannot run
+    it.
 
-    `has_sockets`: False if a service manager has not handed the sockets over yet; then names stay.
+    `has_sockets` is False if these sockets have not been handed over yet; then the names stay.
     """
     obstacle = models.obstacle(config.model)
     if obstacle:
@@ -45,8 +47,9 @@ def prepared(config: Config, has_sockets: bool = True) -> Config:
 
 
 def _with_absolute_paths(config: Config) -> Config:
-    """Return `config` with absolute paths of logs and unix sockets. Called before the application is loaded, because
-    that may change the working directory."""
+    """Return `config` with absolute paths of all files that it names: logs, certificates, keys, the pid file, unix
+    sockets. Called before the application is loaded, because the application may change the working directory.
+    """
     one = ("access_log", "span_log", "control", "pid_file", "tls_client_ca", "tls_crl")
     several = ("tls_certificate", "tls_key", "tls_key_password_file")
     files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}
@@ -89,15 +92,17 @@ def identity_of(config: Config) -> Identity | None:
 
 
 def log_files(config: Config) -> dict[str, str]:
-    """Return the log files to which the serving processes write: a name for each in messages, and its absolute path."""
+    """Return the log files to which the serving processes write. The keys are what messages call them, such as
+    "the access log"; the values are their absolute paths.
+    """
     access_log = None if config.access_log in ("-", "logger") else config.access_log
     named = {"the access log": access_log, "the span log": config.span_log}
     return {name: os.path.abspath(path) for name, path in named.items() if path is not None}
 
 
 def give_logs(config: Config) -> None:
-    """Give the log files to the user whose processes write to them, if that is another user. For a process that is
-    still root. Does not raise.
+    """Give the log files to the user, named by `--user`, whose processes will write to them; nothing is done
+    without `--user` or `--group`. To be called while this process is still root's. Does not raise.
     """
     identity = identity_of(config)
     if identity is not None:
@@ -105,11 +110,11 @@ def give_logs(config: Config) -> None:
 
 
 def become_user(config: Config, supervisor: int | None = None, makes_logs: bool = True) -> None:
-    """Change to the user that the configuration names, if it names one. Called after addresses were opened and
+    """Change to the user that `--user` or `--group` names, if one is given. Called after addresses were opened and
     certificates read, and before the application is loaded. Raises Failed.
 
-    `supervisor`: pid of the process at whose death this one ends, if there is one. `makes_logs`: False to leave the log
-    files as they are.
+    `supervisor` is the pid of the parent process with which this process is to end; None: there is none.
+    `makes_logs` is False if the log files are not to be made or given to that user.
     """
     identity = identity_of(config)
     if identity is None:
@@ -125,8 +130,9 @@ _umask_at_start: int | None = None
 
 
 def set_umask(config: Config) -> None:
-    """Set the mask for files that this process and those that it forks make; without `--umask` the one that it was
-    started with."""
+    """Set the umask, the rights that files made by this process and by those that it forks do not get. Without
+    `--umask` it is set to the value that it had when the server was started.
+    """
     global _umask_at_start
     wanted = parse_umask(config.umask) if config.umask is not None else _umask_at_start
     if wanted is not None:

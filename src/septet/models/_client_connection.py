@@ -62,7 +62,9 @@ class ConnectionOwner(Protocol):
     runner: Runner
     """Decides in which thread a WSGI application runs."""
     lock: Any
-    """One lock for all connections, if they all belong to one thread; None: each has a lock of its own."""
+    """One lock that all connections share, where a single thread uses them all; None: each connection makes a lock
+    of its own, because an application's thread and the loop's thread both use it.
+    """
     new_context: Callable[[], Context]
     """Returns a fresh copy of the context in which the application was imported."""
 
@@ -74,14 +76,17 @@ class ConnectionOwner(Protocol):
 
 
 def _runs_already(exchange: ServerExchange) -> None:
-    """A `dispatch` for the application's thread while it gives its answer."""
+    """Stands in for `dispatch` when an application's thread drives its connection: does nothing, because the
+    application runs already, in that thread.
+    """
 
 
 class ClientConnection(WatchedConnection):
     """A client of a reactor: moves its bytes, and has the application run for its requests.
 
-    While a WSGI application makes an answer, two threads use the session, that of the application and that of the loop:
-    each holds `lock` meanwhile. Implements `exchange.Delivery` and `_member.Answering`.
+    While a WSGI application makes an answer, two threads use the session: that of the application and that of the
+    loop. Each holds `lock` while it does. Implements `exchange.Delivery` (takes the application's answer) and
+    `_member.Answering` (a request that waits for a thread).
     """
 
     __slots__ = (
@@ -100,24 +105,30 @@ class ClientConnection(WatchedConnection):
         self.reactor = reactor
         self.lock = reactor.lock or RLock()
         self._answering = False
-        """True if the session's request is in the queue `due`, or a WSGI application answers it: the connection's next
-        request has to wait."""
+        """True while the connection's request waits in the queue `due` for a WSGI application, or such an application
+        is answering it. The connection's next request has to wait meanwhile.
+        """
         self._half_closed_at: float | None = None
-        """When `check_client` first saw that the client sends no more, on the clock of `monotonic`; None: it has
-        not."""
+        """When `check_client` first saw that the client sends no more, in seconds on the clock of `monotonic`; None:
+        it has not seen that.
+        """
         self._run_ahead: RunAhead | None = None
         """Keeps output of the current answer that the client has not taken, in memory and in a file. None: no output
         had to be kept since the present answer began.
         """
         self._room: Condition | None = None
-        """Notified when the client has taken some output; None while no application waits for that."""
+        """Condition that is notified when the client has taken some output. None: no application has waited for that
+        since the present answer began.
+        """
         if reactor.site.has_wsgi:
             session.delivery = self
         self.concurrent: dict[ServerExchange, ConcurrentExchange] = _NONE
-        """The exchanges that run at the same time, of a protocol that has several."""
+        """For HTTP/2: each exchange (stream) whose application runs, and the object that runs it. Empty for a protocol
+        that has one exchange at a time, such as HTTP/1.1.
+        """
         self._requests_begun = 0
-        """Requests begun at the present event of the socket. REQUESTS_PER_EVENT + 1: the next one is postponed to the
-        loop's next iteration.
+        """Number of requests of this connection that were begun since its socket last had an event. REQUESTS_PER_EVENT
+        + 1: that was the limit, and the next request is begun in the loop's next iteration.
         """
 
     # Where the application runs
@@ -144,8 +155,9 @@ class ClientConnection(WatchedConnection):
         return None
 
     def _must_wait(self, cycle: Cycle | WebSocketCycle) -> bool:
-        """True if the next request has to wait: the request before it, which `cycle` serves, is not answered; or the
-        task of that one is running at this moment, and the next must not begin inside that task and its context.
+        """True if the next request has to wait. That is so while the previous request, which `cycle` serves, is not
+        answered, and while the previous request's task is what the loop is running now: the next request must not begin
+        inside that task and its context.
         """
         if not cycle.answered:
             cycle.wake()
@@ -204,8 +216,8 @@ class ClientConnection(WatchedConnection):
         self.attend_to(want)
 
     def running(self, exchange: ServerExchange) -> "ClientConnection | ConcurrentExchange | None":
-        """Return the object that runs the application for this exchange, for `--request-timeout`; None if the exchange
-        is not of this connection. From any thread.
+        """Return the object that runs the application for this exchange, by which a request that exceeds
+        `--request-timeout` is ended; None if the exchange is not of this connection. May be called by any thread.
         """
         return self if self.session.exchange is exchange else self.concurrent.get(exchange)
 
@@ -243,10 +255,11 @@ class ClientConnection(WatchedConnection):
                 super().check_deadline(now)
 
     def stop(self) -> None:
-        """Close the connection when nothing is in flight: now, or after the answer.
+        """Close the connection because the server stops: at once if no request is being received or answered, else
+        after the answer.
 
-        What the client has sent is looked at first: closing with unread data makes the kernel send RST, and a request
-        that came before the order is answered.
+        What the client has sent is received first: closing a socket with unread data makes the kernel send RST, and a
+        request that came before the order to stop is answered.
         """
         with self.lock:
             session = self.session
@@ -260,8 +273,8 @@ class ClientConnection(WatchedConnection):
         return receive_compactly(self.session, self.sock)
 
     def drain(self) -> None:
-        """Close the connection after an answer that tells the client so, or when it has been idle for
-        `rules.DRAINING_S`.
+        """Let the connection end because another process has taken over from this one: it is closed after an answer
+        that tells the client so, or when it has been idle for `rules.DRAINING_S` seconds.
         """
         with self.lock:
             want = self.session.drain()
@@ -299,13 +312,15 @@ class ClientConnection(WatchedConnection):
         self.sock.close()
 
     def _notify(self) -> None:
-        """Wake the application's thread if it waits in `await_room`: output was sent, or the client is gone."""
+        """Wake the application's thread if it waits in `await_room`, because output was sent or the client is gone."""
         if self._room is not None:
             self._room.notify_all()
 
     def time_out(self, exchange: Any) -> None:
-        """The request has exceeded its time, and its WSGI application still runs: answer 504, or cut the connection.
-        From any thread. What the application gives from now on is refused as if the client had left."""
+        """End the request of a WSGI application that still runs though the request has exceeded `--request-timeout`:
+        answer 504, or close the connection if an answer has begun. What the application gives from now on is refused
+        with ClientGone, as if the client had left. May be called by any thread.
+        """
         with self.lock:
             session = self.session
             exchange.time_out()
@@ -317,9 +332,10 @@ class ClientConnection(WatchedConnection):
     # What the application's thread calls
 
     def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
-        """Run a WSGI application for the session's request, in the calling thread. `call` calls each of the
-        application's functions. The client has the whole answer before the `close` of the application's iterable is
-        called."""
+        """Run a WSGI application for the session's request, in the calling thread. Each function of the application is
+        called as `call(function, *arguments)`, so that the caller can do something around it. The client has the whole
+        answer before the `close` of the application's iterable is called.
+        """
         if self.session.lost:  # the client left while the request was in the queue
             self._end_answer()
             return
@@ -355,8 +371,9 @@ class ClientConnection(WatchedConnection):
             self._finish(self.session.exchange.fail())
 
     def _finish(self, want: Want) -> None:
-        """Send the end of the answer, and begin the next request if it has come. Nothing is raised to the application
-        from here on: the session may be at the next request already."""
+        """Send the end of the answer, and begin the next request if it has come. An exception is logged and not raised
+        to the application, because the session may be serving the next request already.
+        """
         self._end_answer()
         try:
             want = drive(want, self.session, self.sock, self.dispatch)
@@ -366,14 +383,18 @@ class ClientConnection(WatchedConnection):
             self._cut_after_failure()
 
     def _end_answer(self) -> None:
-        """Allow the connection's next request to begin. If the connection has ended meanwhile, close the session."""
+        """Note that the answer is over, so that the connection's next request may begin. If the socket was closed
+        during the answer, close the session, too, which was kept open for the application.
+        """
         self._answering = False
         self._run_ahead = self._room = None
         if self._descriptor < 0:
             self.session.close()
 
     def _cut_after_failure(self) -> None:
-        """Log the exception that is being handled, which is the server's fault, and cut the connection."""
+        """Log the exception that is being handled, which is a fault of the server, and close the connection without
+        finishing its answer.
+        """
         self.abandon()
         log.exception("a connection failed, and is cut")
 
@@ -385,7 +406,8 @@ class ClientConnection(WatchedConnection):
 
     def repair(self) -> None:
         """Bring the connection back into a consistent state after an exception that may have interrupted one of its
-        callbacks: watch, drive or end it, as the session's state asks for."""
+        callbacks: depending on what its session wants, begin its request, watch its socket again, or close it.
+        """
         try:
             with self.lock:
                 if self._descriptor < 0:
@@ -401,8 +423,8 @@ class ClientConnection(WatchedConnection):
             self._cut_after_failure()
 
     def forget_watch(self) -> None:
-        """Have the loop no longer watch the socket, and forget which events it was watched for. `repair` then begins
-        anew, because an exception may have come between telling the loop and noting that.
+        """Have the loop no longer watch the socket, and forget which events it was watched for. `repair` calls this,
+        because an exception may have come after the loop was told and before the connection had noted it.
         """
         self._mask = 0
         self.loop.unwatch(self._descriptor)
@@ -417,8 +439,10 @@ class ClientConnection(WatchedConnection):
             self._cut_after_failure()
 
     def _settle(self, want: Want) -> None:
-        """Have the loop watch for what the session waits for, and begin the next request if that is complete. May be
-        called by the application's thread: then the loop's thread does it, if anything is to be done."""
+        """Have the loop watch the socket for what the session waits for, and begin the next request if it has been
+        received whole. If the caller is not the thread that runs the loop, that thread is asked to do so, unless the
+        loop watches for the right events already.
+        """
         if self.reactor.runner.leads():
             self.attend(want)
         elif want is CLOSE or want is TURN or self._answering or self._mask != self._mask_for(want):
@@ -432,8 +456,8 @@ class ClientConnection(WatchedConnection):
                 self.fail()
 
     def _hold_back(self, exchange: ServerExchange) -> None:
-        """Keep output that the client has not taken; while it is more than may be kept, block (see
-        `_run_ahead.hold_back`). Raises ClientGone.
+        """Keep output that the client has not taken, in memory and then in a file. Blocks while more is kept than the
+        limits allow (see `_run_ahead.hold_back`). Raises ClientGone.
         """
         if self._run_ahead is None:
             self._run_ahead = RunAhead(self.reactor.service.in_flight.spool)
@@ -453,8 +477,9 @@ class ClientConnection(WatchedConnection):
             raise ClientGone("the client went away")
 
     def client_has_left(self) -> bool:
-        """True if the socket has failed, or the client has sent nothing more for HALF_CLOSED_S since its end of
-        stream."""
+        """True if the socket has failed, or if the client half-closed the connection (it sends no more, but may still
+        read) at least HALF_CLOSED_S seconds ago.
+        """
         poller = Poll()
         poller.add(self._descriptor, RDHUP)  # poll(2) reports errors and the end of both directions in any case
         for _, found in poller.wait(0):
@@ -468,15 +493,18 @@ class ClientConnection(WatchedConnection):
         raise AssertionError("the body is collected before the application is called")
 
     def await_room(self, timeout_s: float | None) -> None:
-        """Block until the loop has sent some output, or `timeout_s` seconds have passed; None: no time-out. For a
-        thread other than the loop's, which holds the lock; the lock is released meanwhile."""
+        """Block until the loop has sent some output, or `timeout_s` seconds have passed; None: no time-out. Called by
+        a thread that does not run the loop and that holds the connection's lock; the lock is released while it waits.
+        """
         if self._room is None:
             self._room = Condition(self.lock)
         self._room.wait(timeout_s)
 
     def make_room(self, timeout_s: float | None) -> None:
-        """Block until the socket takes more output and send it, or until the deadline or `timeout_s` seconds have
-        passed. For the loop's thread, if no other thread can run the loop meanwhile."""
+        """Block until the socket takes more output, and send it; return earlier if the connection's deadline or
+        `timeout_s` seconds have passed (None: no time-out). Called by the thread that runs the loop when no other
+        thread can run the loop in its place.
+        """
         session, now = self.session, monotonic()
         deadline = session.deadline(now)
         times_s = [] if timeout_s is None else [timeout_s]

@@ -1,8 +1,9 @@
-"""One of several exchanges that run at the same time on one connection of a reactor, as the streams of HTTP/2 do.
+"""One of several exchanges that run at the same time on one connection of a reactor, as the streams of HTTP/2
+do.
 
-`ClientConnection` moves the bytes and takes the turns (`protocol`, TURN). A `ConcurrentExchange` stands between one
-exchange and its application while that runs. For HTTP/1.1, with one exchange at a time, `ClientConnection` does this
-itself: it is the carrier of an ASGI application's channel, and the delivery of a WSGI application's answer.
+`ClientConnection` moves the bytes of the connection, and begins an exchange or wakes its application each time
+its protocol wants TURN (see `septet.protocol`). A `ConcurrentExchange` links one exchange with the application
+that answers it. For HTTP/1.1, which has one exchange at a time, `ClientConnection` is that link, too.
 """
 
 import logging
@@ -31,12 +32,14 @@ class Carrier(Protocol):
 
     @property
     def reactor(self) -> Any:
-        """The connection's `ConnectionOwner`."""
+        """The reactor that serves the connection, which has the attributes of `ConnectionOwner`."""
 
     def drive(self, want: Want) -> None: ...
 
     def flush(self) -> None:
-        """Send what can be sent, and have the loop watch for the rest. Called by any thread that holds the lock."""
+        """Send as much output as the socket takes, and have the loop watch the socket for room if some is left. Called
+        by any thread that holds the lock.
+        """
 
     def await_room(self, timeout_s: float | None) -> None: ...
 
@@ -48,8 +51,10 @@ class Carrier(Protocol):
 
 
 class ConcurrentExchange:
-    """One of several exchanges that run at the same time on a connection, and its application. Implements
-    `exchange.Delivery`, `_member.Answering` and `_channel.Carrier`.
+    """Links one of several exchanges that run at the same time on a connection, such as an HTTP/2 stream, with the
+    application that answers it. Implements `exchange.Delivery` (takes a WSGI application's answer),
+    `_member.Answering` (a request that waits for a thread) and `_channel.Carrier` (sends what an ASGI application
+    gives).
     """
 
     __slots__ = ("_connection", "_exchange", "_run_ahead", "cycle")
@@ -64,8 +69,9 @@ class ConcurrentExchange:
     # For the loop's thread
 
     def begin(self) -> None:
-        """Begin the application: put the request into the queue `due` (WSGI), or start its task (ASGI). The caller
-        holds the lock.
+        """Have the application answer this exchange: put the request into the queue `due`, from which a thread takes
+        it (WSGI), or start a task for it (ASGI). A request for a static file is answered at once. The caller holds the
+        lock.
         """
         connection, exchange = self._connection, self._exchange
         reactor = connection.reactor
@@ -105,14 +111,17 @@ class ConcurrentExchange:
             connection.concurrent.pop(exchange, None)
 
     def wake(self) -> None:
-        """Tell the application that something has changed for which it may wait. A WSGI application that waits for room
-        is told by the connection."""
+        """Tell an ASGI application that something has changed for which it may wait: more of the body, room for
+        output, or the client's end. A WSGI application that waits for room is woken by the connection (`await_room`),
+        not here.
+        """
         if self.cycle is not None:
             self.cycle.wake()
 
     def drive(self, want: Want) -> None:
-        """Send what the application has given. `want` is not used: since the exchange returned it, a thread that
-        answers another stream may have changed the session."""
+        """Send what the application has given. `want` is not used, because it may be out of date: after the exchange
+        returned it, a thread that answers another stream may have changed the session.
+        """
         connection = self._connection
         with connection.lock:
             if self.cycle is not None and self.cycle.answered:
@@ -120,8 +129,8 @@ class ConcurrentExchange:
             connection.drive(connection.session.phase.want)
 
     def time_out(self, exchange: Any) -> None:
-        """End a request that has exceeded its time while its WSGI application still runs: answer 504, or reset the
-        stream. From any thread.
+        """End the request of a WSGI application that still runs though the request has exceeded `--request-timeout`:
+        answer 504, or reset the stream if an answer has begun. May be called by any thread.
         """
         connection = self._connection
         with connection.lock:

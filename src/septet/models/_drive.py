@@ -23,13 +23,15 @@ RECEIVE_BYTES = 65536
 """
 
 _buffers: list[memoryview] = []
-"""Buffers that `receive_compactly` can use. Each call takes one from the list, or makes one if it is empty, and puts it
-back at its end. As calls do not block, there are never more buffers than threads that were in the function at the same
-time.
+"""Buffers that `receive_compactly` can use. Each call takes one from the list, or makes one if the list is
+empty, and puts it back before it returns. As calls do not block, there are never more buffers than threads that
+were in the function at the same time.
 """
 
 READ_BYTES = 65536
-"""Most bytes of a file that are read at once, for a protocol that `reads_files`."""
+"""Most bytes of a file that are read at once, for a protocol that has to see a file's bytes before they are
+sent (`ServerProtocol.reads_files`), as TLS has to encrypt them.
+"""
 
 Dispatch = Callable[[ServerExchange], Want | None]
 """Runs the application for an exchange, and returns what the connection wants next. None: the application runs
@@ -98,10 +100,11 @@ def receive(protocol: ServerProtocol, sock: socket.socket) -> Want:
 
 
 def receive_compactly(protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """Do what `receive` does with a buffer that is used again; for models in which many threads receive.
+    """Do what `receive` does, but receive into a buffer that is kept for later calls. For models in which many
+    threads receive.
 
-    `socket.recv` allocates 64 KiB and shrinks them to the data received, which fragments the heap: it grew by 1 KB for
-    each upload that was broken off, without bound. The buffer costs 0.3 us more.
+    `socket.recv` allocates 64 KiB and shrinks them to the data received, which fragments the heap: it grew by 1 KB
+    for each upload that a client broke off, without bound. Copying from the buffer costs 0.3 us more.
     """
     try:
         buffer = _buffers.pop()
@@ -122,8 +125,10 @@ def receive_compactly(protocol: ServerProtocol, sock: socket.socket) -> Want:
 
 
 def receive_into(buffer: memoryview, protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """Do what `receive` does with the caller's buffer, which nothing else may use meanwhile; for loops. Without it the
-    memory of poll and epoll grew by 7 MB in 150,000 mixed requests."""
+    """Do what `receive` does, but receive into `buffer`, which no other thread may use during the call. For the
+    models that run a loop. With a new buffer for each call, the memory of poll and epoll grew by 7 MB in 150,000
+    mixed requests.
+    """
     try:
         data = bytes(buffer[: sock.recv_into(buffer)])
     except BlockingIOError:
@@ -139,8 +144,9 @@ def receive_into(buffer: memoryview, protocol: ServerProtocol, sock: socket.sock
 def expire(protocol: ServerProtocol, sock: socket.socket) -> Want:
     """Tell the protocol that its deadline has passed, and return what it wants next.
 
-    A client that does not read gets a RST when its socket is closed (SO_LINGER in socket(7)): else the kernel would
-    keep the unsent output, some 280 KB, and the connection in FIN-WAIT-1 for minutes.
+    If output was waiting to be sent, the client does not read: then closing the socket will send it a RST
+    (SO_LINGER in socket(7)). Else the kernel would keep the unsent output, some 280 KB, and the connection in
+    FIN-WAIT-1 for minutes.
     """
     want = protocol.phase.want
     after = protocol.expire()
@@ -151,8 +157,8 @@ def expire(protocol: ServerProtocol, sock: socket.socket) -> Want:
 
 
 def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) -> Want:
-    """Send some of the protocol's file, after its output, and return what the protocol wants next. Raises OSError,
-    BlockingIOError if the socket is full.
+    """Send what the protocol still has in `output`, if anything; if nothing is left there, send some of `file`.
+    Returns what the protocol wants next. Raises OSError, of which BlockingIOError means that the socket is full.
     """
     if protocol.output:  # the file's first bytes join it in one segment
         return protocol.wrote(sock.send(protocol.output, socket.MSG_MORE))
@@ -168,9 +174,9 @@ def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) 
 
 
 def _cut_short(protocol: ServerProtocol) -> Want:
-    """Handle a file that has changed while it was sent: log that and cut the connection, because the rest of the answer
-    cannot be as its head has promised. A protocol that `reads_files` is told, and does both itself. Returns what the
-    protocol wants next.
+    """Handle a file that has become shorter, or was otherwise changed, while it was being sent: log that and close
+    the connection, because the answer can no longer be what its head has promised. A protocol that reads files
+    itself (`reads_files`) is told instead, and does the same. Returns what the protocol wants next.
     """
     if protocol.reads_files:
         return protocol.read_file(b"")

@@ -23,7 +23,9 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 _IMPORT = "import _interpreters"
-"""Code that an interpreter must have executed before a memoryview can be passed to it."""
+"""Code that is executed in a new interpreter before anything else: it must have imported this module before a
+memoryview can be passed to it.
+"""
 
 _SERVE = """
 import sys
@@ -48,9 +50,9 @@ def obstacle() -> str | None:
 
 
 class Interpreter:
-    """Makes an interpreter, number `number` (from 0), and a thread that serves in it what `service` describes. config:
-    as `isolated.config_of_one` returns it. Raises OSError, and RuntimeError if there is no interpreter or thread to be
-    had.
+    """Makes a Python interpreter beside the main one, and a thread in which it serves clients as `service`
+    describes. `number` counts the interpreters of the process from 0; `config` is what `isolated.config_of_one`
+    returns. Raises OSError, or RuntimeError, if no interpreter or thread can be made.
     """
 
     def __init__(self, service: Service, config: Any, number: int) -> None:
@@ -68,7 +70,9 @@ class Interpreter:
         return self._channel.fileno()
 
     def reports(self) -> list[dict[str, Any]] | None:
-        """Wait for reports of the interpreter, and return them; None if it has ended."""
+        """Wait until the interpreter has sent reports, such as that it is ready, and return those that are complete,
+        each a dictionary from JSON. Returns None if the interpreter has ended.
+        """
         data = self._channel.recv(65536)
         if not data:
             return None
@@ -76,16 +80,22 @@ class Interpreter:
         return [json.loads(line) for line in lines]
 
     def order(self, what: bytes) -> None:
-        """Give one of the orders of `septet.isolated`. May be called in a signal handler."""
+        """Send the interpreter an order, one of the bytes that `septet.isolated` defines, such as the order to stop.
+        Does nothing if the interpreter has ended. May be called in a signal handler.
+        """
         with suppress(OSError):  # it has ended
             os.write(self._channel.fileno(), what)
 
     def close(self) -> None:
-        """Close our end of the pair of sockets to an interpreter that has ended."""
+        """Close the main interpreter's end of the pair of sockets. Called when the interpreter at the other end has
+        ended.
+        """
         self._channel.close()
 
     def _run(self) -> None:
-        """The life of the thread: serve in the interpreter until the order to stop."""
+        """What the thread does, from its start to its end: runs the server in the interpreter until that is ordered to
+        stop.
+        """
         try:
             self._interpreters.exec(self._id, _IMPORT)
             failure = self._interpreters.exec(self._id, _SERVE, self._given)

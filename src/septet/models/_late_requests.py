@@ -21,7 +21,9 @@ from septet.protocol import WRITE
 
 
 def thread_of(exchange: Any) -> int | None:
-    """Return the identity of the thread that runs a WSGI application for this exchange; None if none does."""
+    """Return the identifier (`get_ident()`) of the thread that is running a WSGI application for this exchange;
+    None if no thread is.
+    """
 
     def is_it(frame: FrameType) -> bool:
         return frame.f_locals.get("exchange") is exchange
@@ -30,8 +32,9 @@ def thread_of(exchange: Any) -> int | None:
 
 
 def task_of(cycle: Any, tasks: Iterable[Any]) -> Any:
-    """Return the task that runs `cycle`, the call of an ASGI application for one request. It is searched for in the
-    frames of all tasks, so that requests that are in time pay nothing for it.
+    """Return the asyncio task that runs `cycle`, the call of an ASGI application for one request; None if there is
+    none. The frames of all tasks are searched, so that no request has to note its task: only those that exceed
+    their time cost anything.
     """
     for task in list(tasks):
         coroutine: Any = task.get_coro()
@@ -46,8 +49,8 @@ def task_of(cycle: Any, tasks: Iterable[Any]) -> Any:
 
 
 class _OnLoop:
-    """Base class of requests whose application runs on an event loop: finds out whether the loop runs, and which
-    request runs on it at the moment.
+    """Base class for ending a request whose application runs on an event loop. Finds out whether the loop still
+    goes round, and which request is running on it at the moment.
     """
 
     _post: Callable[[Callable[[], Any]], Any]
@@ -64,7 +67,9 @@ class _OnLoop:
 
 
 class BlockedThread:
-    """For `--request-timeout`: a request whose WSGI application runs in its client's thread (`_blocking`)."""
+    """Ends a request that has exceeded `--request-timeout`, where a WSGI application runs in the thread of its
+    client (`_blocking`).
+    """
 
     loop = task = None
     needs_loop = False
@@ -76,10 +81,11 @@ class BlockedThread:
         return thread_of(self._exchange)
 
     def end(self) -> None:
-        """Answer the client, whose connection belongs to a thread that is in the application.
+        """Answer the client 504, or close the connection if an answer has begun, while the client's own thread is
+        still in the application.
 
-        Changing the class of that thread's delivery makes it refuse what the application gives from then on. If the
-        thread is not sending at that moment, no other thread writes to the socket, so this thread may.
+        From then on that thread is refused whatever it wants to send (the class of its `delivery` object is changed).
+        Unless it is sending at this moment, only the calling thread writes to the socket, so it may send the answer.
         """
         exchange = self._exchange
         wait = exchange.delivery
@@ -110,8 +116,8 @@ class BlockedThread:
 
 
 class OnReactor(_OnLoop):
-    """For `--request-timeout`: a request of a client of a reactor (poll, epoll, io_uring). A WSGI application runs in a
-    thread, which may be the loop's; an ASGI application runs as a task.
+    """Ends a request that has exceeded `--request-timeout`, where a loop serves its client (poll, epoll,
+    io_uring). A WSGI application runs in a thread, which may be the loop's; an ASGI application runs as a task.
     """
 
     def __init__(
@@ -154,8 +160,8 @@ class OnReactor(_OnLoop):
 
 
 class OnLoopThread(_OnLoop):
-    """For `--request-timeout`: a request whose connection belongs to its client's thread, and whose ASGI application
-    runs on the process's event loop (`_asgi_in_thread`).
+    """Ends a request that has exceeded `--request-timeout`, where a thread serves its client and the ASGI
+    application runs on an event loop in another thread (`_asgi_in_thread`).
     """
 
     needs_loop = False
@@ -187,8 +193,8 @@ class OnLoopThread(_OnLoop):
 
 
 def end_cycle(cycle: Any, exchange: Any) -> None:
-    """End an ASGI request that has exceeded its time, unless it is answered: answer 504, or cut the connection if an
-    answer has begun. Runs in the loop's thread.
+    """End an ASGI request that has exceeded its time, unless it is answered already: answer 504, or close the
+    connection if an answer has begun. Runs in the loop's thread.
     """
     if not cycle.answered:
         exchange.time_out()

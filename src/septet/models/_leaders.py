@@ -52,19 +52,23 @@ itself is broken, and not just interrupted by an exception of another thread.
 """
 
 FOLLOWER_WAIT_S = 1.0
-"""Seconds that the thread which runs the loop waits, when its client is slow, for another thread to take over the loop.
-After that it moves the bytes itself.
+"""Seconds that the leader, the thread that runs the loop, waits for another thread to take over the loop when
+the client of its answer is slow. If none has by then, the leader waits for the client's socket and sends the
+output itself.
 """
 
 END_S = 1.0
-"""Seconds that the main thread waits, at the end of the server, for the leader to leave the loop."""
+"""Seconds that the main thread waits, at the end of the server, for the leader, the thread that runs the loop,
+to leave the loop; after that it ends anyway.
+"""
 
 
 class Leaders:
-    """Runs a loop, and a WSGI application for the requests in `due`, at most `limit` of them at a time.
+    """Runs a loop, and a WSGI application for the requests in the queue `due`, at most `limit` of them at a time.
 
-    Made and run by the main thread, or by the thread of one of several loops (`_loops`). The loop's callbacks put
-    requests into `due`, in the thread that leads; any other thread that does so wakes the loop.
+    It is made and run by the main thread, or by the thread of one of several loops (`_loops`). The loop's callbacks
+    put requests into `due`, in the leader, the thread that runs the loop; another thread that does so must wake the
+    loop.
     """
 
     def __init__(
@@ -92,7 +96,9 @@ class Leaders:
         self._exhaustion = exhaustion
         self._due = due
         self._jobs: deque[Job] = deque()
-        """Orders to lead and requests (`Job`) that no follower has taken yet, in order."""
+        """Jobs (`Job`) that no follower, a thread that does not run the loop, has taken yet, oldest first: orders to
+        run the loop, and requests to answer.
+        """
         self._job_signal: SimpleQueue[None] = SimpleQueue()
         """Wakes followers, threads that wait for a job: each takes one element, so each element that is put wakes one
         of them.
@@ -103,21 +109,21 @@ class Leaders:
         empty, needs no lock.
         """
         self._busy_followers = 0
-        """Number of requests that were given to followers, the threads that do not run the loop, and are not finished:
-        those being answered, and those that wait for a follower to take them.
+        """Number of requests that threads other than the leader, which runs the loop, have been given and have not
+        finished: those that are being answered, and those that no thread has taken yet.
         """
         self._idle_followers = 0
         """Number of followers, threads that do not run the loop, that wait for a job."""
         self._threads = 0
         """Number of threads that were started: the leader, which runs the loop, and its followers."""
         self._members: dict[int, Member] = {}
-        """The threads, by `get_ident()`."""
+        """The state of each thread that runs the application, by its `get_ident()`."""
         self.leader: Member | None = None
         """The thread that runs the loop; None before the first has begun."""
         self._slow = SlowPaths()
         self.on_full: Callable[[bool], None] | None = None
-        """Called with True when as many requests are being answered as `limit` allows, and with False when another one
-        may begin, by the thread that runs the loop. None: nothing is called.
+        """A function that the thread that runs the loop calls: with True when as many requests are being answered as
+        `limit` allows, with False when another one may begin. None: nothing is called.
         """
         self._told_full = False
         """The last value that `on_full` was called with."""
@@ -143,8 +149,9 @@ class Leaders:
     # What connections call, from any thread
 
     def leads(self) -> bool:
-        """True if the calling thread is the leader, which runs the loop, and stays so. False in a call of the
-        application, in which another thread may take over the loop at any moment.
+        """True if the calling thread is the leader, which runs the loop, and cannot lose that role now. False also for
+        the leader while it is in a call of the application, for then another thread may take over the loop at any
+        moment.
         """
         member = self._members.get(get_ident())
         if member is None or not member.leads:
@@ -153,10 +160,12 @@ class Leaders:
             return member.leads and not member.lead_offer
 
     def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
-        """Block until the loop has sent some output of this connection, or `timeout_s` seconds (None: no time-out), at
-        most FOLLOWER_WAIT_S, have passed; the caller asks again. If this thread is the leader, a follower leads
-        meanwhile; if there is none, this thread waits for the socket and sends. For the thread that runs the
-        application.
+        """Block until the loop has sent some of this connection's output, or until the shorter of `timeout_s` (None:
+        no time-out) and FOLLOWER_WAIT_S seconds have passed. The caller checks whether there is room, and calls again
+        if not.
+
+        Called by the thread that runs the application. If that is the leader, the thread that runs the loop, another
+        thread takes over the loop meanwhile; if none can, the leader waits for the socket and sends the output itself.
         """
         member = self._members[get_ident()]
         longest_s = FOLLOWER_WAIT_S if timeout_s is None else min(timeout_s, FOLLOWER_WAIT_S)
@@ -180,8 +189,9 @@ class Leaders:
     # The main thread
 
     def run(self) -> None:
-        """Serve until `end` is called. For the main thread. Raises what the loop raised, and RuntimeError if the system
-        gives no thread at all."""
+        """Serve until `end` is called. Called in the main thread, or in the thread of one of several loops. Raises the
+        exception that has ended the loop, if one has, and RuntimeError if the system gives no thread at all.
+        """
         self._threads = 1
         first = ThreadStart()
         while not self.ended:
@@ -199,8 +209,9 @@ class Leaders:
             raise self._failure
 
     def _watch(self, first: ThreadStart) -> None:
-        """Start the first thread, and run the watcher until `ended`; again if a signal handler of the application has
-        raised. Raises RuntimeError if the system does not give the first thread.
+        """Start the first thread, and run the watcher (`_watcher`) until `end` is called. If a signal handler of the
+        application raises, that is reported and the watcher is run again. Raises RuntimeError if the system gives no
+        first thread.
         """
         failure: BaseException | None = None
         while not self.ended:
@@ -222,8 +233,10 @@ class Leaders:
     # Jobs and threads
 
     def _assign(self, promotion: Promotion | None, giver: Member | None = None) -> bool:
-        """Give a follower a job: a promotion, or the request that the thread `giver` holds (`giver.item`). Starts a
-        thread if no follower is idle. Returns False if the system gives none; then nothing has changed."""
+        """Give a job to a thread that does not run the loop: the order `promotion` to take over the loop, or else the
+        request that the thread `giver` holds (`giver.item`). A new thread is started if no idle one is left. Returns
+        False, with nothing changed, if the system gives no thread.
+        """
         start = ThreadStart()
         job: Job = promotion, giver.item if giver is not None else None
         try:
@@ -249,14 +262,17 @@ class Leaders:
         return True
 
     def assign_promotion(self, promotion: Promotion) -> bool:
-        """Give `promotion`, the order to run the loop from now on, to a follower. Returns False if there is no
-        follower, and the system gives no thread for another. For the watcher.
+        """Give `promotion`, the order to run the loop from now on, to a thread that does not run it. Returns False if
+        there is no such thread, and the system gives no new one. Called when a call of the application keeps the thread
+        that runs the loop for too long.
         """
         return self._assign(promotion)
 
     def _withdraw(self, start: ThreadStart, job: Job, giver: Member | None) -> bool:
-        """Take the job back after its thread could not be started. Returns True if that is not possible, because the
-        thread has begun after all, or another one has taken the job."""
+        """Take `job` back after the thread that was to do it could not be started. Returns False when it was taken
+        back, and `giver` has its request again; True if the job will be done after all, because the thread has begun or
+        another one has taken the job.
+        """
         with self._lock:
             if start.began:
                 return True
@@ -283,12 +299,13 @@ class Leaders:
                 pass
 
     def _work(self, start: ThreadStart) -> None:
-        """The whole life of a thread: lead or follow, as its `Member` says.
+        """What a thread does from its start to its end: as the leader it runs the loop; as a follower it answers
+        requests and waits for jobs. Its `Member` says which of the two it is.
 
-        Exceptions of the application do not come here. Those that other threads raise in this one do
-        (PyThreadState_SetAsyncExc), at any call, and so do those of the loop. Each costs the request that was being
-        answered. The thread's state is in its `Member` and changes in stretches without a call, so the thread can go on
-        from there.
+        Exceptions of the application are handled elsewhere. Those that another thread raises in this one
+        (PyThreadState_SetAsyncExc), at any call, come here, and so do those of the loop. Each costs the request that
+        was being answered, but the thread can go on, because its `Member` is never left half changed: it is changed
+        only between calls.
         """
         failure: BaseException | None = None
         while not self._failure:
@@ -307,8 +324,9 @@ class Leaders:
                 failure = error  # no call here, for another exception could interrupt it: the next round handles it
 
     def _member(self, start: ThreadStart) -> Member | None:
-        """Return the calling thread's `Member`, made at its first call; None if `_withdraw` has declared the start
-        void, so that the thread must end."""
+        """Return the state (`Member`) of the calling thread, which is made at its first call. Returns None if the job
+        for which the thread was started was taken back (`_withdraw`): then the thread must end.
+        """
         with self._lock:
             if start.void:
                 return None
@@ -335,8 +353,8 @@ class Leaders:
             self._await_job(me)
 
     def _await_job(self, me: Member) -> None:
-        """Take a job (`Job`) if there is one; else block until there may be one. For a thread that does not run the
-        loop.
+        """Take a job (`Job`) if there is one; else block until another thread announces one, and return, so that the
+        caller tries again. Called in a thread that does not run the loop.
         """
         with self._lock:
             if me.counted_busy:  # a follower has just taken the lead from this thread
@@ -355,8 +373,10 @@ class Leaders:
         self._job_signal.get()
 
     def _recover(self, failure: BaseException) -> None:
-        """Repair what the exception `failure` may have interrupted in this thread. Ends the server if the loop cannot
-        go on."""
+        """Repair what the exception `failure` may have interrupted in this thread: its request is given up and its
+        client's connection closed, and the loop checks all connections. Ends the server after MAX_FAILURES in a row in
+        the thread that runs the loop.
+        """
         if forked.by_application:
             forked.exit_child(failure)
         me = self._members.get(get_ident())
@@ -386,8 +406,9 @@ class Leaders:
     # What threads do
 
     def _promote(self, me: Member) -> None:
-        """Begin to run the loop in place of the leader, as `me.promotion` orders, unless the leader's call of the
-        application has returned meanwhile. For a follower.
+        """Take over the loop from the leader, the thread that runs it, as the order `me.promotion` says. Does nothing
+        but drop the order if the leader makes another answer by now, or is in no call of the application. Called by a
+        follower, a thread that does not run the loop.
         """
         assert me.promotion is not None
         leader, serial, waits = me.promotion
@@ -410,8 +431,8 @@ class Leaders:
             self._slow.remember(request.path)
 
     def _lead(self, me: Member) -> None:
-        """Run the loop, and the application for the requests in `due`, until the end or until another thread has taken
-        over.
+        """Run the loop, and the application for the requests in `due`, until the server ends or another thread has
+        taken over the loop.
         """
         self.leader = me
         due, loop = self._due, self._loop
@@ -433,8 +454,10 @@ class Leaders:
         self._loop_ended.set()
 
     def _answer_due(self, me: Member) -> bool:
-        """Run the application for the requests in `due`. Returns True if this thread still leads. (A function of its
-        own, so that no local variable keeps a request while `_lead` waits.)"""
+        """Run the application for the requests in `due`. Returns False if another thread has taken over the loop
+        meanwhile, else True. (This is not part of `_lead`, because a local variable there would keep the last request
+        alive while the loop waits.)
+        """
         due = self._due
         for _ in range(len(due)):  # answers may add to them, where a client pipelines
             if self._busy_followers >= self._limit:
@@ -460,8 +483,8 @@ class Leaders:
         return self._assign(None, me)
 
     def _answer_as_follower(self, me: Member) -> None:
-        """Answer the request that this thread, `me`, was given as a follower, because the request's path is remembered
-        as slow.
+        """Answer the request that this thread, `me`, was given, because the request's path is remembered as slow and
+        another thread runs the loop. Note how long the answer took.
         """
         assert me.item is not None
         connection, application, request = me.item
@@ -471,9 +494,9 @@ class Leaders:
         self._slow.answered(request.path, time.monotonic() - began)
 
     def _finish_as_follower(self, me: Member) -> None:
-        """End an answer that this thread, `me`, has made while another thread runs the loop. If as many requests are
-        being answered as `limit` allows, and another one waits in `due`, answer that one; else no longer count this
-        thread as busy.
+        """Called when this thread, `me`, has made an answer while another thread runs the loop. If as many requests
+        are being answered as `limit` allows, and another one waits in `due`, this thread answers that request; else it
+        is no longer counted as busy.
         """
         with self._lock:
             if self._busy_followers >= self._limit and self._due:  # else the leader has taken what was due

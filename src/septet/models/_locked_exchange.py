@@ -1,7 +1,7 @@
-"""A stream of HTTP/2 whose ASGI application runs on the loop, while threads answer other streams of its connection.
-
-That is so under poll, epoll and io_uring where `--mount` mixes WSGI and ASGI (`_beside`). The streams of a connection
-share its output, and the tables with which header fields are compressed: two threads at once would write both wrongly.
+"""A stream of HTTP/2 whose ASGI application runs on the loop, while threads answer other streams of the same
+connection. That happens under poll, epoll and io_uring when `--mount` serves both WSGI and ASGI applications
+(`_beside`). The streams of a connection share its output, and the tables by which header fields are compressed:
+if two threads wrote to them at once, both answers would be wrong.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,10 @@ from septet.protocol import ServerExchange
 
 
 class LockedExchange:
-    """An exchange whose methods are called with its connection's lock held. It takes the place of the exchange for the
-    ASGI application's channel (`apps._channel`). Attributes that are no methods are read without the lock: one read
-    gives the old value or the new one, and the channel is woken after a change.
+    """Stands for an exchange, so that another thread cannot use its connection at the same time: each method of
+    the exchange is called with the connection's lock held. The ASGI application's channel (`apps._channel`) is
+    given this object as its exchange. Attributes that are not methods are read without the lock: one read gives the
+    old value or the new one, and the channel is woken after a change.
     """
 
     __slots__ = ("_exchange", "_lock")

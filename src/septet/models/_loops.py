@@ -42,9 +42,9 @@ def run_on_loops(service: Service, make: MakeReactor) -> None:
 
 
 class _Loops:
-    """The loops of one process, and the threads that run them. Made and run by the main thread, except for the methods
-    that are for a loop's thread. It is an `Attendant`, so that the main thread, while it waits for the order to stop,
-    is also woken when a loop has ended.
+    """The loops of one process, and the threads that run them. The main thread makes it and calls `run`; the
+    methods under "In a loop's thread" are called by the loops' threads. It is an `Attendant`, so that the main
+    thread, while it waits for the order to stop, is also woken when a loop has ended.
     """
 
     def __init__(self, service: Service, make: MakeReactor) -> None:
@@ -55,8 +55,8 @@ class _Loops:
         self._turn = Lock()
         """Held while the application starts or ends on a loop, so that this happens on one loop at a time."""
         self._started = Barrier(service.loops, self._arrange)
-        """Reached by each loop on which the application has started; they go on when all have reached it. Broken if the
-        application did not start on one of them.
+        """Barrier at which each loop waits once the application has started on it; all loops go on when all have
+        reached it. It is broken if the application did not start on one of them: then no loop serves.
         """
         self._ready = 0
         """Number of loops that accept clients. Changed while `_turn` is held."""
@@ -108,8 +108,8 @@ class _Loops:
     # In a loop's thread
 
     def _run_loop(self) -> None:
-        """The whole life of one loop, in its thread: make it, start the application, serve until the order to stop, and
-        end.
+        """What the thread of one loop does from its start to its end: it makes the loop, starts the application on it,
+        serves until the order to stop, and ends the application.
         """
         try:
             reactor = self._make(self._for_this_loop())
@@ -133,8 +133,10 @@ class _Loops:
         return replace(service, site=service.site.for_another_loop(), ready=self._count_ready)
 
     def _start(self, reactor: Reactor) -> bool:
-        """Start the application on a loop, and wait until it has started on all. Returns False if the order to stop
-        came first, or if it has not started on another loop. Raises Failed."""
+        """Start the application on this reactor's loop, and wait until it has started on all loops. Returns False if
+        the order to stop came first, or if the application could not be started on another loop. Raises Failed if it
+        cannot be started on this one.
+        """
         with self._turn:
             if self._started.broken:
                 return False
@@ -155,8 +157,8 @@ class _Loops:
         return True
 
     def _arrange(self) -> None:
-        """Set `Reactor.peers` of all loops. Called by the barrier `_started`, in one of the threads, before any of them
-        goes on.
+        """Tell the reactor of each loop of all the others (`Reactor.peers`). Called by the barrier `_started`, in one
+        of the threads, before any of them goes on.
         """
         for reactor in self._reactors:
             reactor.peers = tuple(self._reactors)
@@ -174,7 +176,9 @@ class _Loops:
 
 
 def _join(thread: Thread) -> None:
-    """Wait for the end of a thread. An exception of a signal handler of the application's is logged."""
+    """Wait for the end of a thread. If a signal handler of the application raises an exception meanwhile, that is
+    logged, and the wait goes on.
+    """
     while thread.is_alive():
         try:
             thread.join()

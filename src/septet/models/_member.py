@@ -1,7 +1,8 @@
-"""One thread of `_leaders.Leaders`: what it has to do, and in which counts it is included.
+"""The state of one thread of `_leaders.Leaders`: what it has to do, and whether it is counted as busy or as
+idle.
 
-An exception that another thread raises in this one (PyThreadState_SetAsyncExc) may come at any call. So the state below
-changes in stretches without a call, and the thread can go on from it.
+An exception that another thread raises in this one (PyThreadState_SetAsyncExc) may come at any call. So the
+state is changed only between two calls, never half before and half after one, and the thread can go on from it.
 """
 
 import os
@@ -15,8 +16,9 @@ from septet.exchange import Request
 from septet.models._answer import SyncApplication
 
 OFFERED = (None,)
-"""A constant that `Member.call` adds to `Member.lead_offer`. Adding it needs no call, so no exception of another
-thread, which would come at a call, can come between that and the `try` that withdraws the offer.
+"""What `Member.call` adds to `Member.lead_offer` to offer the loop to another thread. It is a constant, so
+that adding it needs no call: an exception that another thread raises in this one comes only at a call, so none
+can come between the offer and the `try` block that withdraws it.
 """
 
 
@@ -24,17 +26,21 @@ class Answering(Protocol):
     """A connection whose request is complete, as the threads that run the application see it."""
 
     def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
-        """Run the application for the request; `call(function, *arguments)` calls each of its functions."""
+        """Run the application for the request. Each of the application's functions is called as `call(function,
+        *arguments)`, so that the caller can do something before and after it, such as offer the loop to another thread.
+        """
 
     def abandon(self) -> None:
-        """Cut the connection, if it is still open: its request will not be answered."""
+        """Close the connection, if it is still open, without an answer to its request."""
 
     def await_room(self, timeout_s: float | None) -> None:
         """Block until the loop has sent some of the queued output, or `timeout_s` seconds have passed; None: no
         time-out."""
 
     def make_room(self, timeout_s: float | None) -> None:
-        """Block until the socket takes more output, and send it in this thread; at most `timeout_s` seconds."""
+        """Block until the socket takes more output, and send it in this thread. Waits at most `timeout_s` seconds;
+        None: no time-out.
+        """
 
 
 Item = tuple[Any, SyncApplication, Request]
@@ -45,8 +51,8 @@ Due = deque[Item]
 
 
 class CallWatcher(Protocol):
-    """The part of `_watcher.Watcher` that a leader uses: before a leader calls the application, it wakes the watcher if
-    that sleeps.
+    """The part of `_watcher.Watcher` that a leader, the thread that runs the loop, uses. Before the leader calls
+    the application it calls `wake` if `sleeps` is true, so that the watcher sees how long the call lasts.
     """
 
     sleeps: bool
@@ -55,8 +61,8 @@ class CallWatcher(Protocol):
 
 
 class Member:
-    """State of one thread of `_leaders.Leaders`. Only that thread changes it, except for `lead_offer`, from which a
-    follower may take the element.
+    """State of one thread of `_leaders.Leaders`. Only that thread changes it, with one exception: another thread
+    may remove the element of `lead_offer`, by which it takes over the loop.
     """
 
     __slots__ = (
@@ -92,12 +98,14 @@ class Member:
         is none.
         """
         self.request: Request | None = None
-        """The request that this thread answers while it runs the loop, as the leader. (The connection may be at its
-        next request before the application's `close` returns.)
+        """The request that this thread answers while it runs the loop, as the leader; None: it answers none. (It is
+        noted here because the connection may have gone on to its next request before the application's `close`
+        returns.)
         """
         self.serial = 0
-        """Grows by one with every answer that this thread makes as the leader. So the watcher, and a `Promotion`, can
-        tell whether the thread still makes the answer that was seen.
+        """Grows by one with every answer that this thread begins as the leader, the thread that runs the loop. By it
+        the watcher, and a `Promotion`, can tell whether the thread is still making the answer that the watcher saw it
+        make.
         """
         self._clock = time.pthread_getcpuclockid(get_ident())
         try:
@@ -106,23 +114,25 @@ class Member:
             self._schedstat = -1
 
     def has_no_work(self) -> bool:
-        """True if the thread has nothing to do and is in no count, so that it may end."""
+        """True if the thread has nothing to do, so that it may end: it does not run the loop, is not counted as busy,
+        and has no job.
+        """
         return not (self.leads or self.counted_busy) and self.item is None and self.promotion is None
 
     def close(self) -> None:
-        """Close the descriptor from which `wanted_cpu_s` reads: the thread ends, or this process is a child that the
-        application has forked.
+        """Close the descriptor from which `wanted_cpu_s` reads. Called when the thread ends, and in a child process
+        that the application has forked, for its copy.
         """
         if self._schedstat >= 0:
             os.close(self._schedstat)
             self._schedstat = -1
 
     def wanted_cpu_s(self) -> float:
-        """Return the seconds, since its start, for which this thread has run, or was ready to run while others had the
+        """Return for how many seconds since its start this thread has run, or could have run but had to wait for a
         CPU. May be called by any thread.
 
-        The time it was ready counts, because on a busy machine a thread that computes may get no CPU for many
-        milliseconds, and would seem to wait.
+        The wait for a CPU is included, because on a busy machine a thread that computes may get no CPU for many
+        milliseconds, and would seem to wait for something else.
         """
         if self._schedstat < 0:
             return time.clock_gettime(self._clock)
@@ -130,8 +140,9 @@ class Member:
         return (int(ran_ns) + int(ready_ns)) / 1e9
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function of the application and return its result. If this thread leads, a follower may take the lead
-        meanwhile: afterwards `leads` says whether one has."""
+        """Call a function of the application and return its result. If this thread runs the loop (`leads`), another
+        thread may take over the loop during the call; `leads` is False afterwards if one has.
+        """
         if not self.leads:
             return function(*arguments)
         self.lead_offer += OFFERED
@@ -147,25 +158,33 @@ class Member:
 
 
 class Promotion(NamedTuple):
-    """The order for a follower to run the loop in the place of `leader`, if `leader` is still in the call of the
-    application in which the watcher saw it.
+    """The order for another thread to run the loop in place of `leader`, the thread that runs it and that a call
+    of the application keeps from it. The order is void if, when it is to be carried out, `leader` makes another
+    answer than the watcher saw, or is in no call of the application.
     """
 
     leader: Member
     serial: int
-    """`leader.serial` when the watcher saw it: if it has changed, the order is void."""
+    """The value of `leader.serial` when the watcher saw that a call of the application lasts too long. If the
+    value has changed since, `leader` makes another answer by now, and the order to take over the loop from it is
+    void.
+    """
     waits: bool
-    """True if the call in which the leader was seen has used hardly any CPU time: it waits, and does not compute."""
+    """True if the call of the application that lasts too long has used hardly any CPU time: it waits, and does not
+    compute. Then its path is remembered as slow.
+    """
 
 
 Job = tuple[Promotion | None, Item | None]
-"""What a follower, a thread that does not run the loop, is given to do: an order to run it, or a request to answer. The
-other one is None.
+"""What a follower, a thread that does not run the loop, is given to do: either the order to run the loop, or a
+request to answer. The other element of the tuple is None.
 """
 
 
 class ThreadStart:
-    """The start of a thread, so that an exception that interrupts it can be repaired. counted: the thread is in
-    `Leaders._threads`. began: the thread runs. void: it must end at once, because its job was taken back."""
+    """Keeps how far the start of a thread has come, so that it can be repaired if an exception interrupts it.
+    counted: the thread is included in `Leaders._threads`. began: the thread runs. void: the thread must end at
+    once, because its job was taken back.
+    """
 
     counted = began = void = False

@@ -38,10 +38,15 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 ACCEPT_BATCH = 1024
-"""Most clients that are accepted at one event if no other process shares the listener; else it is one, as in nginx."""
+"""Most clients that are accepted when the loop has found that a listener has some. It applies if no other
+process shares the listeners; if one does, one client at a time is accepted, as in nginx, so that the others get
+some.
+"""
 
 LAST_ACCEPTS = 64
-"""Most clients that are accepted at each listener once the order to drain has come."""
+"""Most clients that are accepted at each listener after another process has taken over from this one (the
+order to drain), because they connected before.
+"""
 
 REPAIR_DELAY_S = 0.1
 """Seconds from an exception in a callback of the loop until `repair` is called, which checks all connections."""
@@ -51,9 +56,10 @@ DEADLINES_PER_TURN = 500
 
 
 class Reactor:
-    """Accepts clients on one loop, and serves them until the order to stop. `run` is for the thread that made it,
-    `call_on_loop` for any, and all else for the thread that runs the loop at the moment (under `Leaders`, the
-    leader)."""
+    """Accepts clients on one loop, and serves them until the order to stop. `run` is called by the thread that
+    made the reactor, `call_on_loop` by any thread, and all else by the thread that runs the loop at the moment
+    (under `Leaders`, the leader).
+    """
 
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
         self.service = service.for_a_loop()
@@ -69,16 +75,20 @@ class Reactor:
             loop.close()
             raise
         self.lock = None if isinstance(self.runner, (Leaders, Beside)) else RLock()
-        """One lock for all connections, where one thread uses them all and never waits for it; None: each has its own,
-        because `Leaders` and `Beside` use a connection from two threads."""
+        """One lock that all connections share, where one thread uses them all, so that it never has to wait for the
+        lock. None: each connection has a lock of its own, because `Leaders` and `Beside` use a connection from two
+        threads.
+        """
         self.stopping = False
         self.draining = False
-        """True if this server stops because its successor serves already."""
+        """True if this process stops because a newer process has taken over from it (the order to drain)."""
         self._ended = False
         """True once `run` of the runner, which runs the loop, has returned."""
         self._cut_timer: TimerHandle | None = None
         self._paused: set[Listener] = set()
-        """Listeners at which accepting is paused: for ACCEPT_PAUSE_S, or until a thread is free."""
+        """Listeners at which no clients are accepted for now: for ACCEPT_PAUSE_S seconds after accepting has failed,
+        or, while all threads that run the application are busy, until one is free.
+        """
         self._connections: set[ClientConnection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
@@ -89,11 +99,12 @@ class Reactor:
         self._heap = IdleHeap()
         self._accepts_per_event = 1 if service.shares_listeners else ACCEPT_BATCH
         self._watched: dict[Listener, int] = {}
-        """The descriptors of the listeners at which clients are accepted. Kept, because another loop of this process
-        may have closed the listener."""
+        """The listeners at which clients are accepted, each with its descriptor. The number is kept, because a
+        listener no longer tells it when another loop of this process has closed the listener.
+        """
         self.peers: Sequence[Reactor] = (self,)
-        """The reactors of all loops of this process (`_loops`). The first one logs the metrics and has late requests
-        watched, for all of them.
+        """The reactors of all loops of this process (`_loops`). The first of them does for all what is needed once: it
+        logs the metrics, and starts the thread that ends requests which exceed `--request-timeout`.
         """
         self._lifespan = Lifespans(self.site.asgis) if self.site.asgis else None
         loop.failed = self._repair_soon
@@ -157,8 +168,8 @@ class Reactor:
         run_through(self.loop, self.loop.wind_up())
 
     def _begin_to_report(self) -> None:
-        """Begin to report what this loop does to the metrics. The first of several loops also starts the logging of the
-        metrics, and the watch over late requests, for all of them.
+        """Begin to count what this loop does for the metrics. The first of several loops also starts, for all of them,
+        the periodic log of the metrics and the thread that ends requests which exceed `--request-timeout`.
         """
         loop, service = self.loop, self.service
         first = self.peers[0] is self
@@ -181,7 +192,9 @@ class Reactor:
             pass  # the loop was closed while the application ran: the time for a graceful stop was up
 
     def _running(self, exchange: ServerExchange) -> OnReactor:
-        """Return what is known of a running request, for `--request-timeout`. From any thread."""
+        """Return an object that finds out where the application runs for `exchange`, and can end the request; used for
+        `--request-timeout`. May be called by any thread.
+        """
         for each in self.peers:
             found = next(filter(None, (one.running(exchange) for one in list(each._connections))), None)
             if found is not None:
@@ -204,7 +217,9 @@ class Reactor:
         self.loop.unwatch(self._watched.pop(listener, -1))
 
     def _accept(self, listener: Listener, mask: int) -> None:
-        """Accept the clients that wait at a listener, up to `_accepts_per_event`. Called by the loop."""
+        """Accept the clients that wait at a listener, `_accepts_per_event` of them at most. Called by the loop when
+        the listener is readable; `mask` is not used.
+        """
         for _ in range(self._accepts_per_event):
             if self.service.stop.ordered:  # set by the signal handler; the loop calls `_stop` after these events
                 return
@@ -221,9 +236,11 @@ class Reactor:
             self.admit(listener, sock, address)
 
     def accept_last(self, listener: Listener) -> None:
-        """Accept the clients that still wait at a listener, then close it. Called when the loop no longer watches the
-        listener. The kernel may have woken only this process for these clients (EPOLLEXCLUSIVE); left alone, they would
-        wait until another client wakes our successor.
+        """Accept the clients that still wait at a listener, at most LAST_ACCEPTS, then close the listener. Called at
+        the end, when the loop no longer watches it.
+
+        The kernel may have told only this process of these clients (EPOLLEXCLUSIVE). If it left them, they would wait
+        until one more client connects, and the kernel wakes the process that takes over.
         """
         if listener.fileno() < 0:
             return
@@ -284,8 +301,9 @@ class Reactor:
             self.start_accepting(listener)
 
     def _accept_unless_full(self, full: bool) -> None:
-        """Stop accepting clients if `full`: all threads of this process are taken, and another process that shares the
-        listeners may have one free. If none has, clients wait in the queue of the socket. If not `full`, accept again.
+        """Called with True when all threads of this process that run the application are busy: stop accepting clients,
+        which other processes that share the listeners may serve meanwhile, or which wait in the kernel's queue. Called
+        with False when a thread is free again: accept again.
         """
         for listener in () if self.stopping else self.service.listeners:
             if not full:
@@ -295,8 +313,8 @@ class Reactor:
                 self.stop_accepting(listener)
 
     def _repair_soon(self) -> None:
-        """Schedule `repair`. Called by the loop when a callback has raised: a signal handler, or another thread, may
-        have raised in it.
+        """Schedule `repair`, REPAIR_DELAY_S from now. The loop calls this when a callback has raised: the exception
+        may come from a signal handler or another thread and have interrupted the callback anywhere.
         """
         if self._repair_timer is None:
             self._repair_timer = self.loop.call_later(REPAIR_DELAY_S, self._repair_now)
@@ -307,7 +325,7 @@ class Reactor:
 
     def repair(self) -> None:
         """Check all connections, tasks, timers and listeners after an exception that may have interrupted any callback
-        of the loop. For the thread that runs the loop.
+        of the loop. Called by the thread that runs the loop.
         """
         self._forget_ended_tasks()
         for connection in list(self._connections):
@@ -334,8 +352,9 @@ class Reactor:
             self.end_if_done()
 
     def _check_deadlines(self) -> None:
-        """Expire connections whose deadline has passed, and schedule the next check. To check all of them about once a
-        second costs less than a timer for each."""
+        """Close connections whose deadline has passed (`WatchedConnection.check_deadline`), and schedule the next
+        check, in a second or less. To check all connections so often costs less than a timer for each.
+        """
         timeouts = self.service.rules.timeouts
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write, timeouts.handshake)
         shortest = min(shortest, timeouts.pong, timeouts.ping or timeouts.pong)
@@ -377,7 +396,9 @@ class Reactor:
     # Where the application runs
 
     def keep_task(self, task: "Task[None]") -> None:
-        """Keep a request's task, and wait for it at the end. asyncio holds no strong reference to a task."""
+        """Keep a reference to the task of a request until the task has ended, because asyncio holds no strong one. At
+        its end the server waits for the tasks that are kept, within the graceful time-out.
+        """
         task.add_done_callback(self._task_done)
         self._tasks.add(task)
 
@@ -402,8 +423,9 @@ class Reactor:
         self._wind_down()
 
     def _wind_down(self) -> None:
-        """Begin to stop: accept no more clients, close idle connections, and cut the others after the graceful
-        time-out."""
+        """Begin to stop: accept no more clients, close idle connections, and schedule that connections which are left
+        after the graceful time-out are closed before they are answered.
+        """
         for listener in self.service.listeners:
             self.stop_accepting(listener)
         draining = self.draining = self.service.stop.draining
@@ -421,7 +443,9 @@ class Reactor:
         self.end_if_done()
 
     def end_connections(self, connections: list[ClientConnection], draining: bool) -> None:
-        """Tell connections that they end, because the order to stop, or to drain, has come."""
+        """Have these connections end, because the order to stop has come, or, if `draining`, because another process
+        has taken over: a connection ends when it has no request to answer.
+        """
         for connection in connections:
             self.end_connection(connection, draining)
 

@@ -1,7 +1,8 @@
 """Keeps output that a slow client has not taken, so that the application's thread need not wait for the client.
 
-Threads that waited for slow clients would be missing for all others. So output that the client does not take is kept:
-first in memory; then, if the client is slow, in a temporary file, which costs no memory and is sent by sendfile(2).
+A thread that waits for a slow client could not serve any other meanwhile. So output that the client does not take is
+kept: first in memory; then, if the client is slow, in a temporary file, which costs no memory and is sent by
+sendfile(2).
 When the file has grown to FILE_BYTES, or all files together to `--limit-spool`, the application waits, for as long as
 `--write-timeout` allows. waitress and nginx do the same (nginx: 64 KiB and 1 GiB, by proxy_buffers and
 proxy_max_temp_file_size).
@@ -18,20 +19,25 @@ from septet.processes.spool import Spool
 from septet.protocol import ServerExchange
 
 MEMORY_BYTES = 1 << 20
-"""Most bytes of unsent output of one answer in memory; more is moved to a file."""
+"""Most bytes of unsent output of one answer that are kept in memory. If there are more, and the client is slow
+(SLOW_S), they are moved to a file.
+"""
 
 FILE_BYTES = 32 << 20
-"""Most bytes that are written to one temporary file; when all of it is sent, another file may be begun."""
+"""Most bytes that are written to one temporary file. When all that is in a full file has been sent, another
+file may be begun.
+"""
 
 SLOW_S = 0.05
-"""Seconds. A client that has not made room in memory within this time after the limit was reached counts as slow, and
-its output is moved to a temporary file. A shorter wait for the client costs less than a file.
+"""Seconds. When an answer has more than MEMORY_BYTES of unsent output, its client has this time to take some;
+if it does not, it counts as slow, and the output is moved to a temporary file. Waiting for a client that needs
+less time costs less than using a file.
 """
 
 
 class _File(OwnedDescriptor):
-    """A temporary file. Its `taken` bytes are counted in `spool` (`--limit-spool`) until nothing refers to the file any
-    more.
+    """A temporary file for output. `taken` is the number of bytes that it may fill; they are counted in `spool`,
+    which keeps all files together below `--limit-spool`, until no object refers to the file any more.
     """
 
     __slots__ = ("_spool", "taken")
@@ -59,13 +65,17 @@ class RunAhead:
         self._written = 0
         """Offset in bytes at which the file is written next."""
         self._file_limit = FILE_BYTES
-        """Most bytes in the file; 0 after writing has failed: this answer uses no file any more."""
+        """Most bytes that may be written to the temporary file. It becomes 0 when writing to the file has failed: then
+        this answer uses no file any more.
+        """
         self._spool_is_full = False
-        """True if the temporary files of all answers and requests together are at their limit (`--limit-spool`): no
-        file is written until memory is below MEMORY_BYTES again.
+        """True if the temporary files of all answers and requests together have reached their limit (`--limit-spool`).
+        Then no output of this answer is written to a file until at most MEMORY_BYTES of it are in memory.
         """
         self.slow = False
-        """True if the client has not made room in memory within SLOW_S; the caller sets it."""
+        """True if the client has not taken enough output, within SLOW_S seconds, to leave at most MEMORY_BYTES in
+        memory. The caller sets it; only output for a slow client is written to a file.
+        """
 
     def is_full(self, exchange: ServerExchange) -> bool:
         """True if the application has to wait until the client has taken some output."""
@@ -83,12 +93,12 @@ class RunAhead:
         return self.slow and not self._spool_is_full and self._written < self._file_limit
 
     def move_to_file(self, exchange: ServerExchange) -> str | None:
-        """Move unsent output from memory to the file, if it is more than MEMORY_BYTES and the file may be written.
-        Returns None, also if nothing was moved.
+        """Move unsent output of the exchange from memory to the temporary file, if it is more than MEMORY_BYTES and
+        the file may be written. Returns None if that was done or was not needed.
 
-        If writing fails, returns the reason, and no file is used for this answer any more. (The reason is text and not
-        the exception, whose traceback refers to the caller's frame: the caller and our file would be in a reference
-        cycle.)
+        If writing fails, the output stays in memory, no file is used for this answer any more, and the reason is
+        returned. (It is returned as text: an exception refers to the frames that it has passed, so it would keep the
+        file open.)
         """
         later = exchange.later
         if exchange.in_memory <= MEMORY_BYTES:
@@ -140,11 +150,12 @@ class RunAhead:
 
 
 def hold_back(ahead: RunAhead, exchange: ServerExchange, wait_for_room: Callable[[float | None], None]) -> str | None:
-    """Move unsent output from memory to a temporary file if it is too much; block while memory and file are full.
+    """Keep an answer's unsent output within its limits: move it to a temporary file if more than MEMORY_BYTES is
+    in memory and the client is slow; block while memory and file are full.
 
-    `wait_for_room`: a function that blocks until some output was sent, or until this many seconds have passed (None: no
-    time-out). Returns why no file can be written, or None. Raises ClientGone. For the application's thread, which holds
-    the lock of the connection.
+    `wait_for_room` is a function that blocks until some output was sent, or until the given number of seconds has
+    passed (None: no time-out). Returns the reason if the file could not be written, else None. Raises ClientGone.
+    Called by the application's thread, which holds the connection's lock.
     """
     until = monotonic() + SLOW_S
     while ahead.is_full(exchange):

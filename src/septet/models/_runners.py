@@ -15,8 +15,8 @@ log = logging.getLogger("septet")
 
 
 class Runner(Protocol):
-    """Runs the loop, and decides in which thread the application runs: `OnLoop`, `Asynchronous`, `_beside.Beside` or
-    `_leaders.Leaders`.
+    """Runs the loop of a reactor, and decides in which thread the application runs. Implemented by `OnLoop`,
+    `Asynchronous`, `_beside.Beside` and `_leaders.Leaders`.
     """
 
     order: int
@@ -34,19 +34,20 @@ class Runner(Protocol):
 
     def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
         """Block until some output of the connection was sent, or `timeout_s` seconds have passed; None: no time-out.
-        For the thread in which the application runs."""
+        Called in the thread in which the application runs.
+        """
 
     def run(self) -> None:
         """Run the loop until `end` is called."""
 
     def end(self) -> None:
-        """Have `run` return soon. For the thread that runs the loop; `Leaders.end` may be called by any."""
+        """Have `run` return soon. Called by the thread that runs the loop; any thread may call `Leaders.end`."""
 
 
 class OnLoop:
-    """`--threads 0`: a WSGI application runs in the loop's thread, one answer after the other, each to its end.
-
-    For asyncio no loop is running meanwhile, so that the application may run one of its own.
+    """The runner for `--threads 0`: a WSGI application runs in the loop's thread, one answer after the other, each
+    to its end. While it runs, asyncio does not see the thread as one with a running loop, so the application may
+    run a loop of its own.
     """
 
     capacity = 1
@@ -130,8 +131,8 @@ class OnLoop:
 
 
 class Asynchronous:
-    """The runner of a server without WSGI applications: the tasks of an ASGI application run on the loop as on any loop
-    of asyncio. Also for static files without an application.
+    """The runner of a server without WSGI applications. An ASGI application runs as tasks on the loop, as on any
+    asyncio loop. It also serves where there are only static files, and no application.
     """
 
     busy = False

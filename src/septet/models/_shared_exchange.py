@@ -1,7 +1,6 @@
-"""An exchange that two threads share: the ASGI application answers it on its event loop's thread, and the client's
-thread moves its bytes.
-
-`_asgi_in_thread` gives the rules by which they do.
+"""An exchange that two threads share: the ASGI application answers it in the thread of an event loop, and
+another thread, that of the client, receives and sends the bytes. The rules by which they share it are in
+`_asgi_in_thread`.
 """
 
 from collections.abc import Callable
@@ -18,11 +17,12 @@ from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, Ser
 
 
 class SharedExchange:
-    """A session that is used by two threads while the application answers one of its requests. Implements
-    `exchange.Exchange` and `apps._channel.Carrier` for the application's channel. `waker` has the lock that both
-    threads hold while they use the session.
+    """A session that two threads use while an ASGI application answers one of its requests: the thread of the
+    application's event loop, and that of the client. To the application's channel it is the `exchange.Exchange` and
+    the `apps._channel.Carrier`. Each thread holds the lock of `waker` while it uses the session.
 
-    Properties that read one attribute of the session take no lock: if the value changes later, the channel is woken.
+    Properties that read one attribute of the session take no lock: if the value changes later, the channel is
+    woken.
     """
 
     __slots__ = (
@@ -52,7 +52,9 @@ class SharedExchange:
         self._released = False
         """True if the client's thread has finished with the exchange: the session may be at the next one."""
         self._received = False
-        """True if data were received since the application's last `poll`: then `want_body` does not begin to wait."""
+        """True if part of the request's body has been received since the application last called `poll` for some. Then
+        `want_body` does not wait, and the application calls `poll` again.
+        """
         self.client = session.exchange.client
         self.server = session.exchange.server
         self.tls = session.exchange.tls
@@ -168,7 +170,9 @@ class SharedExchange:
             return self._exchange.fail()
 
     def drive(self, want: Want) -> None:
-        """Wake the client's thread, which does what the session wants now. (`Carrier.drive`; `want` is not used.)"""
+        """Wake the client's thread, which does what the session wants at that moment. `want` is not used; the
+        signature is that of `apps._channel.Carrier.drive`.
+        """
         self._waker.wake()
 
     @property
@@ -180,8 +184,9 @@ class SharedExchange:
         return self._exchange is exchange
 
     def time_out(self) -> None:
-        """The request has exceeded its time: answer 504, or cut the connection if an answer has begun. From any thread.
-        Whatever the application gives from now on is not sent."""
+        """End a request that has exceeded `--request-timeout`: answer 504, or close the connection if an answer has
+        begun. Whatever the application gives from now on is not sent. May be called by any thread.
+        """
         with self._waker.lock:
             if not self._released:
                 self._exchange.time_out()
@@ -190,7 +195,9 @@ class SharedExchange:
         self._waker.wake()
 
     def cut(self) -> None:
-        """Cut the connection, unless the client's thread has finished with this exchange. For the loop's thread."""
+        """Close the connection without a further byte, unless the client's thread has finished with this exchange
+        already. Called by the loop's thread.
+        """
         with self._waker.lock:
             if not self._released:
                 self._session.lose()
@@ -241,8 +248,8 @@ class SharedExchange:
             raise
 
     def _give_up(self, descriptor: int, change: Callable[[], None]) -> None:
-        """Cut the connection, after the server itself has failed, and tell the application by `change`. May be called
-        twice.
+        """Close the connection after an exception in the server itself, and call `change`, by which the application
+        learns of it. It does no harm to call this twice.
         """
         with self._waker.lock:
             self._released = True
@@ -272,8 +279,9 @@ class SharedExchange:
         return (want is RUN and before is not RUN) or (self._exchange.gone and not gone)
 
     def _mask(self) -> int:
-        """Return the poll(2) events to watch the socket for. While the application runs, up to UNREAD_LIMIT bytes are
-        received ahead."""
+        """Return the poll(2) events to watch the socket for; 0: only errors, which are always reported. While the
+        application runs, bytes are received until UNREAD_LIMIT are waiting for it.
+        """
         session = self._session
         want = session.phase.want
         if want is WRITE:
@@ -304,4 +312,6 @@ class SharedExchange:
         return None
 
     def stop(self) -> None:
-        """Called when the server is told to stop. The request that is being answered is answered to its end."""
+        """Called when the server is told to stop. Does nothing, because the request that is being answered is answered
+        to its end; a WebSocket, which has no such end, does otherwise.
+        """

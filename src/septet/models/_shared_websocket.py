@@ -19,8 +19,8 @@ log = logging.getLogger("septet")
 
 
 class SharedWebSocket(SharedExchange):
-    """A session whose request asks for a WebSocket. Implements `exchange.WebSocketExchange` and `apps._channel.Carrier`
-    for the cycle that runs the application.
+    """A session whose request asks for a WebSocket, used by two threads. To the object that calls the application
+    it is the `exchange.WebSocketExchange` and the `apps._channel.Carrier`.
     """
 
     __slots__ = ("_changes_deadline", "_detached", "_is_open", "_told", "_watched")
@@ -42,7 +42,7 @@ class SharedWebSocket(SharedExchange):
 
     @property
     def _socket(self) -> Any:
-        """The session's exchange once it has become a WebSocket."""
+        """The session's exchange, which has the methods of a WebSocket once the application has accepted it."""
         return self._exchange
 
     # What the application calls, in the loop's thread
@@ -61,7 +61,9 @@ class SharedWebSocket(SharedExchange):
         return cast("tuple[int, str] | None", self._socket.closed)
 
     def noticed(self) -> None:
-        """Does nothing: `_dispatch` has called the session's own `noticed` before the application is woken."""
+        """Does nothing. By this call other exchanges learn that the application was woken for new messages; the
+        session of this one has been told so by `_dispatch` already.
+        """
 
     @property
     def behind(self) -> bool:
@@ -137,7 +139,10 @@ class SharedWebSocket(SharedExchange):
     # For the client's thread
 
     def _dispatch(self, exchange: ServerExchange) -> Want | None:
-        """Called by `drive` with the lock held: tell the application of new messages, and let the session go on."""
+        """Called by `drive`, with the lock held, when messages have come or the WebSocket has ended: note that the
+        application has to be told, and return what the session wants next. None: it wants nothing but the application,
+        which runs already.
+        """
         if not self._is_open:
             return None
         self._told = True

@@ -20,8 +20,9 @@ QUICK_S = 0.001
 
 
 class SlowPaths(dict[bytes, int]):
-    """Paths whose answers made the thread that runs the loop wait; for each, the number of quick answers in a row that
-    are still needed until it is forgotten. Any thread may change it, and look whether a path is in it.
+    """A dictionary of the paths whose answers made the thread that runs the loop wait. The value is the number of
+    quick answers in a row after which the path is forgotten. Any thread may call its methods, or look whether a
+    path is in it.
     """
 
     def __init__(self) -> None:
@@ -41,9 +42,9 @@ class SlowPaths(dict[bytes, int]):
                     del self[next(iter(self))]
 
     def answered(self, path: bytes, seconds: float) -> None:
-        """Take note that an answer for `path`, in a thread that does not run the loop, took this many seconds: one
-        quick answer less is needed until the path no longer counts as slow, or, if the answer was not quick,
-        QUICK_ANSWERS again.
+        """Note that an answer for `path`, in a thread that does not run the loop, took this many seconds. If it was
+        quick (less than QUICK_S), one fewer quick answer is needed until the path no longer counts as slow; if it was
+        not, QUICK_ANSWERS are needed again.
         """
         if seconds >= QUICK_S:
             self.remember(path)

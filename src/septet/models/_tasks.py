@@ -28,7 +28,9 @@ Work = Coroutine[Any, Any, None]
 """The coroutine that answers one request."""
 
 TRIED = ((3, 11), (3, 12), (3, 13))
-"""Versions of Python whose asyncio the tests of this module have been run with."""
+"""Versions of Python with which the tests of this module have been run. Only under these is a task used for
+more than one request, because that relies on private attributes of asyncio's tasks.
+"""
 
 
 def may_reuse(version: tuple[int, int], implementation: str, gil: bool) -> bool:
@@ -43,9 +45,9 @@ def _may_reuse_here() -> bool:
 
 
 class Starter:
-    """Starts the tasks of requests on one loop, each in a copy of the context in which the starter was made. For the
-    thread of the loop. reuses: True if a task that has ended without a wait may be used for the next request as well;
-    None: as `may_reuse` says.
+    """Starts the tasks of requests on one loop, each in a copy of the context in which the starter was made. Used
+    only in the loop's thread. `reuses` is True if a task whose work has ended without a wait may be used for the
+    next request as well; None: it is True if `may_reuse` says so for this Python.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, reuses: bool | None = None) -> None:
@@ -55,10 +57,10 @@ class Starter:
         self._spare: _Spare | None = None
 
     def start(self, work: Work) -> "asyncio.Task[None] | None":
-        """Run `work` until it first waits. Returns the task that goes on with it; None if `work` has ended. Raises what
-        `work` raises.
+        """Run `work` until it first waits. Returns the task that goes on with it; None if `work` has ended. Raises
+        what `work` raises.
 
-        To be called while the loop runs, and outside its tasks.
+        Call this while the loop runs, from a callback of the loop and not from within a task.
         """
         loop = self._loop
         if loop.get_task_factory() is not None or not self._reuses:  # a task factory of the application makes its own
@@ -87,7 +89,7 @@ class Starter:
         return None
 
     def close(self) -> None:
-        """End the spare task, which is kept for the next request: no more tasks will be started."""
+        """End the spare task, which is kept for the next request. Called when no more tasks will be started."""
         if self._spare is not None:
             self._spare.end()
             self._spare = None
@@ -126,7 +128,9 @@ class _Spare:
         )
 
     def go_on(self, work: Work, awaited: Any) -> "asyncio.Task[None]":
-        """Become the task of `work`, which has yielded `awaited` and waits for it. Returns the task."""
+        """Make the spare task that of the coroutine `work`, which has yielded `awaited` and waits for it. Returns the
+        task.
+        """
         self._rest.work = work
         self._rest.awaited = awaited
         return self.end()
@@ -142,8 +146,9 @@ class _Spare:
 
 
 def _take_back(ready: Any, task: "asyncio.Task[None]") -> asyncio.Handle:
-    """Remove the first step of `task` from `ready`, the loop's queue of callbacks, and return it. It is the last there,
-    unless another thread has just added a callback."""
+    """Remove the first step of `task` from `ready`, the loop's queue of callbacks, and return it. It is searched
+    for from the end, where it is unless another thread has added a callback since.
+    """
     for index in range(len(ready) - 1, -1, -1):
         handle: asyncio.Handle = ready[index]
         if getattr(cast(Any, handle)._callback, "__self__", None) is task:
@@ -158,8 +163,8 @@ async def _finish(rest: "_Rest") -> None:
 
 
 class _Rest:
-    """What is left of the coroutine `work`, which has made its first step and has yielded `awaited`. To await this
-    object runs it to its end.
+    """The rest of the coroutine `work`, which has made its first step and has yielded `awaited`. Awaiting this
+    object runs `work` to its end.
     """
 
     __slots__ = ("awaited", "work")

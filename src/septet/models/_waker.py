@@ -1,4 +1,6 @@
-"""How the event loop's thread wakes a client's thread from poll(2); see `_asgi_in_thread`."""
+"""How the thread of the event loop wakes a thread that serves a client and waits in poll(2); see
+`_asgi_in_thread`.
+"""
 
 import os
 import threading
@@ -8,14 +10,16 @@ from septet import forked
 from septet.pollers import READABLE, Poll
 
 WITHOUT_EVENTFD_S = 0.02
-"""Seconds between two looks of a client's thread at its exchange, if no descriptor was left for an eventfd."""
+"""Seconds after which a client's thread looks whether it has something to do, if it cannot be woken because no
+descriptor was left for an eventfd.
+"""
 
 
 class Waker:
-    """Wakes one client's thread from poll(2), by an eventfd. `lock` guards the session that this thread shares with the
-    loop's thread.
+    """Wakes one client's thread from poll(2), by an eventfd. `lock` guards the session that this thread shares
+    with the loop's thread.
 
-    The client's thread makes one at its first request, and keeps it until the thread ends.
+    The client's thread makes a Waker at its first request, and keeps it until the thread ends.
     """
 
     __slots__ = ("__weakref__", "_descriptor", "_is_waiting", "lock", "poller")
@@ -33,7 +37,7 @@ class Waker:
             os.close(descriptor)
 
     def wake(self) -> None:
-        """Wake the client's thread if it waits, or is about to. For any other thread."""
+        """Wake the client's thread if it waits, or is about to. Called by any other thread."""
         with self.lock:
             if self._is_waiting:
                 self._is_waiting = False
@@ -72,7 +76,7 @@ class Waker:
             os.eventfd_read(self._descriptor)
 
     def close(self) -> None:
-        """Close the eventfd: the thread ends, and `wake` does nothing any more."""
+        """Close the eventfd, because its thread ends. `wake` does nothing from then on."""
         with self.lock:
             self._is_waiting = False
             descriptor, self._descriptor = self._descriptor, -1
@@ -82,8 +86,10 @@ class Waker:
 
 
 _open: set[Waker] = set()
-"""Wakers with an eventfd. A child that the application forks loses the thread-locals of all other threads before
-`forked` can close what they referred to: so they are referred to here."""
+"""The wakers that have an eventfd. They are kept here for a child process that the application forks: it must
+close its copies of their eventfds, but it has lost the thread-local variables that referred to the wakers of
+other threads.
+"""
 
 
 class _PerThread(threading.local):
@@ -103,7 +109,7 @@ def waker_of_this_thread() -> Waker:
 
 
 def close_waker_of_this_thread() -> None:
-    """Close this thread's waker, if it has one: the thread ends, or serves no more clients."""
+    """Close this thread's waker, if it has one. Called when the thread ends, or serves no more clients."""
     waker, _per_thread.waker = _per_thread.waker, None
     if waker is not None:
         waker.close()

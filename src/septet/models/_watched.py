@@ -1,8 +1,8 @@
 """A session, its socket, and the loop that watches it.
 
-The loop calls `ready` straight from its poller. That drives the session as far as the socket allows, and then has the
-loop watch for the next event. Between two requests of a busy connection that is the event it watches for already, so it
-costs no system call.
+The loop's poller calls `ready` when the socket has an event. That receives and sends as far as the socket
+allows, and then has the loop watch for the event that the session waits for. Between two requests of a busy
+connection that event does not change, so no system call is needed.
 """
 
 import logging
@@ -19,12 +19,15 @@ from septet.protocol import CLOSE, EITHER, READ, RUN, TURN, WRITE, ServerExchang
 log = logging.getLogger("septet")
 
 UNREAD_LIMIT = 65536
-"""Most bytes that are received ahead while the application runs; more stay in the kernel."""
+"""Most bytes that are received while the application runs and are kept until they are wanted; when there are
+more, the server receives no further ones, and they stay in the kernel.
+"""
 
 
 class WatchedConnection:
-    """A connection that a loop watches. For the loop's thread. A subclass runs the application (`dispatch`), and closes
-    the socket (`end`)."""
+    """A connection whose socket a loop watches. Used only in the thread that runs the loop. A subclass runs the
+    application (`dispatch`), and closes the socket (`end`).
+    """
 
     __slots__ = ("_descriptor", "_mask", "cycle", "loop", "session", "sock")
 
@@ -46,7 +49,9 @@ class WatchedConnection:
         raise NotImplementedError
 
     def take_turns(self) -> None:
-        """Begin the exchanges whose turn it is, and wake the applications of those that run. Called at TURN."""
+        """Called when the session wants TURN, that is, when some of its exchanges have to be begun or have news for
+        their application: begin each of the first kind, and wake the application of each of the others.
+        """
         raise NotImplementedError
 
     def end(self) -> None:
@@ -54,8 +59,10 @@ class WatchedConnection:
         raise NotImplementedError
 
     def ready(self, mask: int) -> None:
-        """Receive or send as the session wants, and drive it on. Called by the loop with the events: one that was
-        watched for, or ERROR or HANGUP, which the next call of the socket will report. Never raises."""
+        """Called by the loop when the socket has an event: receive or send as the session wants, then do what it wants
+        next. `mask` has an event that was watched for, or ERROR or HANGUP, which the next call of the socket will
+        report. Never raises.
+        """
         session = self.session
         try:
             want = session.phase.want
@@ -78,16 +85,18 @@ class WatchedConnection:
                 self.fail()
 
     def fail(self) -> None:
-        """Cut the connection, because received bytes may be lost and those that follow would be misread; then log the
-        exception that is being handled. In this order, because another exception may interrupt the logging.
+        """Close the connection, because received bytes may be lost and those that follow would be misread; then log
+        the exception that is being handled. The connection is closed first, because another exception may interrupt the
+        logging.
         """
         self.drive(self.session.lose())
         log.exception("a connection failed, and is cut")
 
     def drive(self, want: Want) -> None:
         """Do what the session wants, beginning with `want`, as far as the socket allows; then have the loop watch for
-        what it waits for. A failure cuts the connection and is not raised: the application, which may be the caller,
-        could do nothing about it."""
+        the event that the session waits for. If that fails, the connection is closed and the failure logged, but not
+        raised: the application, which may be the caller, could do nothing about it.
+        """
         session = self.session
         try:
             after = drive(want, session, self.sock, self.dispatch)
@@ -119,8 +128,8 @@ class WatchedConnection:
             self._watch(self._mask_for(want))
 
     def attend_to(self, want: Want) -> None:
-        """Have the loop watch for what `want` needs, after `take_turns`. TURN means that exchanges are left for the
-        loop's next iteration: then watch for input meanwhile.
+        """Called after `take_turns`: have the loop watch for the events that `want` needs. If `want` is TURN, some
+        exchanges were left for the loop's next iteration: until then the loop watches for input.
         """
         if want is TURN:
             self._watch(READABLE)
@@ -144,8 +153,9 @@ class WatchedConnection:
             self._descriptor = -1
 
     def _watch(self, mask: int) -> None:
-        """Have the loop watch for the events in `mask`, and no others; 0: for none. Does nothing if it does so
-        already."""
+        """Have the loop watch the socket for the events in `mask`, and no others; 0: for none. Does nothing if these
+        are the events that the loop watches for already.
+        """
         old = self._mask
         if mask == old:
             return
@@ -158,7 +168,9 @@ class WatchedConnection:
         self._mask = mask  # only now: a call that has failed has changed nothing
 
     def check_deadline(self, now: float) -> None:
-        """Expire the session if its deadline has passed. `now`: seconds on the loop's clock."""
+        """Tell the session if its deadline has passed, and do what it wants then, which is in most cases to end the
+        connection. `now` is in seconds on the loop's clock.
+        """
         try:
             deadline = self.session.deadline(now)
             if deadline is not None and now >= deadline:

@@ -1,6 +1,8 @@
-"""Watches how long the leader's calls of the application last, and has a follower lead when a call lasts too long.
+"""Watches how long calls of the application keep the leader, the thread that runs the loop; when a call lasts
+too long, has another thread, a follower, take over the loop.
 
-For `_leaders.Leaders`, in the main thread, or in the thread of one of several loops (`_loops`).
+Belongs to `_leaders.Leaders`. The watcher runs in the main thread, or in the thread of one of several loops
+(`_loops`).
 """
 
 import os
@@ -12,8 +14,9 @@ from septet.pollers import READABLE, Poll
 from septet.processes.orders import Stop
 
 TICK_S = 0.002
-"""Seconds between two looks of the watcher at the thread that runs the loop, while answers are made. A call of the
-application that it sees twice has lasted 2 to 4 ms.
+"""Seconds between two looks of the watcher at the thread that runs the loop, while answers are made. If two
+looks in a row see the same answer, a call of the application lasts too long (2 to 4 ms), and another thread
+takes over the loop.
 """
 
 IDLE_TICKS = 5
@@ -31,21 +34,23 @@ class WatchedLeaders(Protocol):
     """True if a follower has been told to run the loop from now on, and has not begun yet."""
 
     def assign_promotion(self, promotion: Promotion) -> bool:
-        """Give `promotion`, the order to lead, to a follower. Returns False if there is no follower, and the system
-        gives no thread for another.
+        """Give `promotion`, the order to run the loop from now on, to a thread that does not run it. Returns False if
+        there is no such thread, and the system gives no new one.
         """
 
 
 class Watcher:
-    """Looks every TICK_S at the leader, the thread that runs the loop, and sleeps while no answers are made. `run` is
-    for the thread of `Leaders.run`, `wake` for any.
+    """Looks every TICK_S seconds at the leader, the thread that runs the loop, and sleeps while no answers are
+    made. `run` is called by the thread that has called `Leaders.run`, `wake` by any thread.
     """
 
     def __init__(self, leaders: WatchedLeaders, stop: Stop) -> None:
         self._leaders = leaders
         self._stop = stop
         self.sleeps = False
-        """True if the watcher waits without a time-out: a leader that calls the application has to `wake` it."""
+        """True if the watcher waits without a time-out, because no answers are made. Then the leader, the thread that
+        runs the loop, has to call `wake` when it calls the application.
+        """
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def wake(self) -> None:
@@ -59,8 +64,8 @@ class Watcher:
             self._wakeup = -1
 
     def run(self) -> None:
-        """Watch the leader until `leaders.ended`. Raises MemoryError, OSError, and what a signal handler raises; it may
-        be called again then.
+        """Watch the leader, the thread that runs the loop, until `leaders.ended` is true. Raises MemoryError, OSError,
+        or whatever a signal handler raises; after such an exception it may be called again.
         """
         leaders = self._leaders
         leaders.promoting = (

@@ -50,7 +50,9 @@ def _accept_and_fork(service: Service, children: ChildProcesses, acceptor: Accep
 
 
 def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int:
-    """The whole life of a child: serve its one client. Returns the exit status."""
+    """What a child process does from its start to its end: serve its one client. Returns the exit status of the
+    process.
+    """
     stop = acceptor.stop = Stop(parent=service.stop)
     stop.on_term()
     unblock_orders()

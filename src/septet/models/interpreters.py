@@ -58,7 +58,9 @@ def run(service: Service) -> None:
 
 
 class _Pool:
-    """The interpreters that serve, and those that start or end."""
+    """Starts the interpreters that serve, passes orders to them, reads their reports, and waits until they have
+    ended.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -72,7 +74,9 @@ class _Pool:
         orders.pass_on_reopening = lambda: self._order(isolated.REOPEN)
 
     def start(self, count: int) -> None:
-        """Make `count` interpreters, one after another, unless the order to stop comes. Raises Failed."""
+        """Make `count` interpreters; each is made when the one before it serves. Returns early if the order to stop
+        comes. Raises Failed if one cannot be made, or fails before it serves.
+        """
         assert self._service.config is not None
         config = isolated.config_of_one(self._service.config, count)
         for number in range(count):
@@ -130,8 +134,8 @@ class _Pool:
         exit_now(1)
 
     def _pass_on_order(self) -> None:
-        """Called when the order to stop or to drain comes, in a signal handler: close the listeners of this
-        interpreter, and give the order to the others.
+        """Called in a signal handler when the order comes to stop, or to drain (another process takes over): close the
+        main interpreter's copies of the listening sockets, and give the order to the other interpreters.
         """
         self._service.close_listeners()
         self._order(isolated.DRAIN if self._stop.draining else isolated.STOP)
@@ -145,7 +149,7 @@ class _Pool:
 
 
 def serve(data: bytes, in_flight: memoryview, waiting: memoryview) -> None:
-    """The whole life of an interpreter beside the main one. The arguments are what `isolated.handover` has made for
-    it.
+    """What an interpreter beside the main one does, from its start to its end: serve one client after another
+    until the order to stop. The arguments are what `isolated.handover` has made for it.
     """
     isolated.serve(data, in_flight, waiting, iterative.run)

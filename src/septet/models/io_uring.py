@@ -53,8 +53,9 @@ def run(service: Service) -> None:
 
 
 class RingConnection(ClientConnection):
-    """A client whose bytes come as completions: instead of having its socket watched it keeps one multishot receive in
-    the ring."""
+    """A client whose bytes io_uring receives: the loop does not watch the socket for input, but keeps a multishot
+    receive in the ring, which calls back with the bytes each time some have come (a completion).
+    """
 
     __slots__ = ("_closing", "_ended", "_polled", "_receive", "_ring")
 
@@ -65,8 +66,9 @@ class RingConnection(ClientConnection):
         self._receive = 0
         """The ring's number (token) of the multishot receive that is in the ring; 0 if none is."""
         self._polled = 0
-        """Events that the loop watches the socket for, beside the receive: room to send (WRITABLE), or a broken
-        connection (ERROR) while no receive is in the ring. 0: none."""
+        """Events for which the loop watches the socket in addition to what the ring receives: WRITABLE, if there is
+        something to send; ERROR, if no receive is in the ring and a broken connection would not be seen. 0: none.
+        """
         self._ended = False
         """True if the client sends no more: a receive has completed with 0 bytes."""
 
@@ -101,8 +103,9 @@ class RingConnection(ClientConnection):
                     self.fail()
 
     def _take(self, result: int, flags: int, data: bytes) -> None:
-        """Handle a completion of the receive. result: the number of bytes in `data`, or a negative errno; flags:
-        without MORE the receive has ended."""
+        """Handle what the multishot receive in the ring has brought. `result` is the number of bytes in `data`, 0 at
+        the end of the stream, or a negative errno. If `flags` has no MORE, the receive has ended.
+        """
         if not flags & MORE:
             self._receive = 0
         if self._descriptor < 0:
@@ -129,9 +132,9 @@ class RingConnection(ClientConnection):
             self.attend(RUN)  # else the receive would be asked for again when its cancellation is complete
 
     def look(self) -> Want:
-        """Return what the session wants next. While a receive is in the ring, nothing has to be received here: what the
-        client has sent was brought by the ring already, because `RingReactor` waits for that before it tells
-        connections to end.
+        """Return what the session wants next. While a receive is in the ring, nothing is received here: `RingReactor`
+        has let the ring deliver what clients have sent before it has their connections end, which is when this is
+        called.
         """
         if self._receive:
             return self.session.phase.want
@@ -147,27 +150,33 @@ class RingConnection(ClientConnection):
         self.close_when_idle()
 
     def close_again(self) -> None:
-        """Try again to close the socket. Called about once a second while it waits to be closed, in case an exception
-        interrupted that.
+        """Try again to close the socket. Called about once a second for a connection that has ended and whose socket
+        is still open, in case an exception has interrupted the closing.
         """
         with self.lock:
             self._close_socket()
 
     def close_when_idle(self) -> None:
-        """Close the socket if no receive in the ring refers to it any more; else when the receive completes."""
+        """Close the socket if no receive in the ring refers to it any more. If one does, this is called again when
+        that receive has completed.
+        """
         if not self._ring.has(self._receive):
             forked.release(self.sock)
             self._closing.discard(self)
 
 
 class BesideRingConnection(BesideConnection, RingConnection):
-    """A `RingConnection` whose WSGI applications run in threads beside the loop's."""
+    """A `RingConnection` for a server with both WSGI and ASGI applications, whose WSGI applications run in other
+    threads than the loop.
+    """
 
     __slots__ = ()
 
 
 class RingReactor(Reactor):
-    """Accepts clients as completions of one multishot accept for each listener."""
+    """A reactor over io_uring: keeps one multishot accept in the ring for each listener, which calls back with
+    each client that the kernel has accepted.
+    """
 
     def __init__(self, service: Service, loop: UringLoop) -> None:
         super().__init__(service, loop)
@@ -175,8 +184,8 @@ class RingReactor(Reactor):
         self._ring.interrupted = self._interrupted
         self._accepts: dict[Listener, int] = {}
         self._cancelled: dict[Listener, int] = {}
-        """The ring's numbers (tokens) of accepts that were cancelled when the order to stop had come, and may bring
-        clients still.
+        """The listeners whose accept in the ring was cancelled when the order to stop came, each with the ring's
+        number (token) of that accept. Until its cancellation is complete, the accept may still bring clients.
         """
         self.closing: set[RingConnection] = set()
         """Ended connections whose sockets will be closed when their receives have completed."""
@@ -230,8 +239,9 @@ class RingReactor(Reactor):
             super().end_if_done()
 
     def _accepted(self, listener: Listener, result: int, flags: int, data: bytes) -> None:
-        """Handle a completion of a listener's accept. result: the client's descriptor, or a negative errno; flags:
-        without MORE the accept has ended."""
+        """Handle what a listener's accept in the ring has brought. `result` is the client's descriptor, or a negative
+        errno. If `flags` has no MORE, the accept has ended.
+        """
         if result >= 0:
             try:
                 # Before any other call, after which only the interpreter would know the descriptor if a signal handler
@@ -264,8 +274,10 @@ class RingReactor(Reactor):
         self.admit(listener, sock, listener.address_of(sock))
 
     def _interrupted(self, callback: object) -> None:
-        """Called by the ring if an exception has interrupted `callback`, the function for a completion: a connection is
-        cut, because bytes may be lost, and listeners whose accept may have ended accept again."""
+        """Called by the ring if an exception has interrupted `callback`, the function that handles what an operation
+        has brought. If it belongs to a connection, that is closed, because bytes may be lost; if it belongs to a
+        listener, each listener whose accept has ended accepts again.
+        """
         connection = getattr(callback, "__self__", None)
         if isinstance(connection, RingConnection):
             connection.abandon()

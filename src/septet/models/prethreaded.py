@@ -58,7 +58,9 @@ def _fill(pool: ThreadGroup, service: Service, count: int, asgi_thread: AsgiThre
 
 
 def _serve_until_stop(acceptor: Acceptor, asgi_thread: AsgiThread | None) -> None:
-    """The whole life of one thread of the pool, until the order to stop. Called again if it raises."""
+    """What one thread of the pool does until the order to stop: accept a client, serve it, accept the next. It is
+    called again if it raises.
+    """
     try:
         repeat_until_stop(_accept_and_serve, acceptor, asgi_thread)
     finally:

@@ -12,19 +12,20 @@ from septet.errors import UsageError
 from septet.net.address import parse_address
 
 FIRST = 3
-"""The first passed descriptor, SD_LISTEN_FDS_START."""
+"""The number of the first descriptor that a service manager passes, SD_LISTEN_FDS_START."""
 MOST = 1024
 """The largest number of sockets (LISTEN_FDS) that is accepted; service managers pass fewer."""
 
 _TRIAL = "_SEPTET_TRIAL"
-"""An environment variable. It is set in a child in which `processes.upgrade` tries the new program before the parent
-executes it (USR2). LISTEN_PID names the parent there.
+"""Name of an environment variable that is set in a child process in which `processes.upgrade` tries the new
+program, before the parent process executes that program (USR2). In the child LISTEN_PID may name the parent.
 """
 
 
 def is_for_us(environ: Mapping[str, str]) -> bool:
-    """Return True if LISTEN_PID names this process, so that the passed sockets are for it. In a child that only tries a
-    new program (`_TRIAL`) LISTEN_PID may name the parent, which is to execute that program.
+    """Return True if LISTEN_PID names this process, so that the sockets which a service manager has passed are for
+    it. In a child process that only tries a new program (`_TRIAL`) LISTEN_PID may also name the parent, which is
+    about to execute that program.
     """
     pids = [os.getpid(), os.getppid()] if _TRIAL in environ else [os.getpid()]
     return environ.get("LISTEN_PID", "") in {str(pid) for pid in pids}

@@ -66,8 +66,9 @@ class Address:
 
 
 def speaks_tls(address: Address, addresses: Iterable[Address]) -> bool:
-    """Return True if TLS is spoken at `address`, one of the `addresses` of a server that has certificates: with
-    https:// always, with http:// never, and without either only if none of the addresses has https://.
+    """Return True if TLS is spoken at `address`, one of the `addresses` of a server that has certificates. At an
+    address that was given with https:// it is, with http:// it is not; one that was given with neither speaks TLS
+    unless another address was given with https://.
     """
     return address.tls if address.tls is not None else not any(each.tls for each in addresses)
 
@@ -145,7 +146,10 @@ def _is_number(text: str) -> bool:
 
 
 def _suggestion(text: str) -> str:
-    """Return " (did you mean ...?)" for the mistakes that are made most; "" for others."""
+    """Return " (did you mean ...?)" if `text`, a value of `--bind` that was refused, is one of the most frequent
+    mistakes (a port alone, a host alone, an IPv6 address without brackets); "" if it is not. The result is appended
+    to the error message.
+    """
     port = text.removeprefix(":")
     if _is_number(port):
         return f" (did you mean 127.0.0.1:{port}, or 0.0.0.0:{port} for every interface?)"

@@ -117,11 +117,14 @@ class Certificates:
         self._options = options
         self._renewing = Lock()
         self._seen = self._stamps()
-        """What `_stamps` returned for the files when they were last loaded, or when loading them was last tried."""
+        """What `_stamps` returned when the files were last loaded, or when loading them was last tried. If it returns
+        something else now, a file has changed since.
+        """
         self._looked_at = monotonic()
         self._names, self._default, self.ends = _load(options)
-        """`_names`: the context for each host name. `_default`: the context for all other names, that of the first
-        certificate. `ends`: when each certificate expires, in seconds since 1970, in the order of the options.
+        """`_names`: the OpenSSL context for each host name that a certificate has. `_default`: the context for all
+        other names, that of the first certificate. `ends`: when each certificate expires, in seconds since 1970, in the
+        order of the options.
         """
         self._front = self._as_front(self._default)
 
@@ -132,8 +135,8 @@ class Certificates:
         return self._front.wrap_bio(received, to_send, server_side=True)
 
     def reload(self) -> bool:
-        """Load all files again, for future handshakes. If one of them is bad, return False, log which, and go on with
-        the certificates that are in use.
+        """Load all files again, for future handshakes, and return True. If one of them is bad, return False, log
+        which, and go on with the certificates that are in use.
         """
         try:
             names, default, ends = _load(self._options)
@@ -146,7 +149,9 @@ class Certificates:
         return True
 
     def renew_if_changed(self) -> None:
-        """With `--tls-watch`, reload if a file has changed. Called for each new client."""
+        """With `--tls-watch`: load all files again if one has changed and none was changed within the last SETTLED_S
+        seconds. Called for each new client, but it looks at the files at most once in WATCH_S seconds.
+        """
         if not self._options.watch or monotonic() - self._looked_at < WATCH_S:
             return
         if not self._renewing.acquire(blocking=False):
@@ -161,8 +166,8 @@ class Certificates:
             self._renewing.release()
 
     def _stamps(self) -> list[tuple[int, float]]:
-        """Return the inode and the time of the last change (of content, name or rights) of each file; 0 for a missing
-        file.
+        """Return for each file its inode number and the time of its last change (of content, name or rights); both are
+        0 for a missing file. Returns an empty list without `--tls-watch`.
         """
         stamps = []
         for path in self._options.files() if self._options.watch else ():
@@ -179,8 +184,8 @@ class Certificates:
         return context
 
     def _choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
-        """OpenSSL's callback in each handshake: choose the context for the name that the client sent; the name may be
-        None.
+        """Called by OpenSSL in each handshake: have the connection use the context of the certificate for the host
+        name that the client has sent. `name` is None if it has sent none: then the default certificate is used.
         """
         connection.server_name = name
         chosen = self._by_name(name) if name else self._default
@@ -217,7 +222,10 @@ def _silence_names() -> None:
 
 
 def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext, tuple[float, ...]]:
-    """Return the context for each name, the default context, and when each certificate expires. Raises UsageError."""
+    """Load all pairs of certificate and key. Returns the OpenSSL context for each host name that a certificate
+    has, the context of the first pair, which is the default, and when each certificate expires, in seconds since
+    1970. Raises UsageError.
+    """
     names: dict[str, TlsContext] = {}
     contexts = []
     ends = []
@@ -234,7 +242,7 @@ def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext, tuple
 
 
 def _context(options: TlsOptions, pair: Pair) -> TlsContext:
-    """Return a context with this certificate and key, and no other option set. Raises UsageError."""
+    """Return an OpenSSL context that has this certificate and key, and no other TLS option set. Raises UsageError."""
     text = _read("--tls-certificate", pair.certificate)
     key = _read("--tls-key", pair.key)
     first = _first_certificate(text)

@@ -1,7 +1,8 @@
 """The listening sockets of a supervisor, which outlive the processes that accept from them.
 
-A generation inherits them by fork(2), and a new supervisor by execve(2). A client that connects while processes are
-replaced waits in the queue of the same socket, so none is refused.
+The processes that serve inherit the sockets by fork(2); if the supervisor executes another program in its
+place, that program keeps them through execve(2). A client that connects while processes are replaced waits in
+the queue of the same socket, so none is refused.
 """
 
 import os
@@ -16,13 +17,15 @@ from septet.net.address import parse_address
 from septet.net.listener import Listener, open_listeners
 
 _Key = tuple[str, int]
-"""Identifies a listener: the text of its `--bind`, without the rights of a unix socket's file, and the number of equal
-texts before it, because `127.0.0.1:0` may be given more than once.
+"""Identifies a listener: the text of its `--bind`, without the rights of a unix socket's file, and how many
+values of `--bind` before it have the same text (`127.0.0.1:0` may be given more than once).
 """
 
 
 class ListenerSet:
-    """The open listeners, by their `--bind`. For the process that has opened them."""
+    """The open listeners, found by the text of their `--bind`. Used only by the process that has opened them, the
+    supervisor.
+    """
 
     def __init__(self) -> None:
         self._open: dict[_Key, Listener] = {}
@@ -61,8 +64,8 @@ class ListenerSet:
     # For a successor by execve(2), in the same process
 
     def hand_over(self) -> list[dict[str, Any]]:
-        """Return what `adopt` needs to know, as values for JSON. The descriptors stay open in the program that this
-        process executes next.
+        """Return what `adopt` needs to know, as values for JSON. The descriptors will stay open when this process
+        executes another program in its place (execve(2)), which calls `adopt`.
         """
         handed = []
         for (text, repeated), listener in self._open.items():
@@ -79,8 +82,8 @@ class ListenerSet:
                 os.set_inheritable(listener.inherited, False)
 
     def adopt(self, handed: Iterable[dict[str, Any]]) -> tuple[Listener, ...]:
-        """Take over the listeners that the previous program described with `hand_over`. Those that cannot be used are
-        left out; `open` opens them again.
+        """Take over the listeners that the program which this process executed before has described with `hand_over`,
+        and return them. Those that cannot be used are left out; `open` makes them anew.
         """
         for each in handed:
             if each["descriptor"] < 0:

@@ -44,20 +44,23 @@ def is_of_one_client(number: int) -> bool:
 class Listener:
     """A non-blocking listening socket, and the address at which it can be reached.
 
-    ours: True if we bound the socket. The options of a socket that we were given are restored at the end, and the file
-    of a unix socket is kept. inherited: the descriptor of which `sock` is a copy; -1: it is not a copy.
+    `ours` is True if this server has bound the socket. If it is False, another program has passed the socket: when
+    the listener is closed, the socket gets its old options back, and the file of a unix socket is not removed.
+    `inherited` is the descriptor of which `sock` is a copy; -1: it is not a copy.
     """
 
     def __init__(self, sock: socket.socket, ours: bool, inherited: int = -1) -> None:
         self._pid = os.getpid()
         self._given = None if ours else _options(sock)
-        """The options of a socket that we were given, which `shut` restores for the next program that uses it; None: it
-        is ours."""
+        """The options of a socket that another program has passed to this server, as they were then; `shut` restores
+        them for the next program that uses the socket. None: this server has bound the socket itself.
+        """
         self.inherited = inherited
         """The descriptor of which `sock` is a copy; it stays open in this process. -1: `sock` is not a copy."""
         self._file = -1
-        """Descriptor of the file of a unix socket that we bound, or -1: kept open so that no other file can get the
-        same inode number."""
+        """Descriptor of the file of a unix socket that this server has bound; -1: there is none. It is kept open so
+        that no other file can get the same inode number, by which `close` recognises the file.
+        """
         self.alone = False
         """True if no other process accepts from the socket: then `shut` also calls shutdown(2). That ends the accepting
         even if an io_uring that is being closed still refers to the socket.
@@ -86,8 +89,10 @@ class Listener:
 
     @classmethod
     def of_copy(cls, descriptor: int, certificates: "Certificates | None") -> "Listener":
-        """Return a listener for a copy of a socket's descriptor that belongs to the caller, whose options and file are
-        left to the listener that opened it. certificates: as the attribute of this name."""
+        """Return a listener for `descriptor`, a copy of a listening socket's descriptor, which the new listener will
+        close. The socket's options and its file are left to the listener that opened it. `certificates` are those with
+        which TLS is spoken here; None: no TLS.
+        """
         listener = cls(socket.socket(fileno=descriptor), ours=False)
         listener._given = None
         listener.certificates = certificates
@@ -178,8 +183,10 @@ class Listener:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
 
     def shut(self) -> None:
-        """Close this process's copy of the socket; one that we were given gets its old options back first. The kernel
-        refuses clients once every process that shares the socket has closed it. May be called more than once."""
+        """Close this process's copy of the socket. A socket that another program has passed to the server gets its old
+        options back first. The kernel refuses clients once every process that shares the socket has closed it. May be
+        called more than once.
+        """
         if self._given is not None and self._pid == os.getpid() and self.sock.fileno() >= 0:
             for level, option, value in self._given.options:
                 with suppress(OSError):
@@ -191,8 +198,8 @@ class Listener:
         self.sock.close()
 
     def give_rights(self, address: Address) -> None:
-        """Give the file of a unix socket that we bound the mode, user and group of `address`, which may have changed
-        since. Raises Failed.
+        """Give the file of a unix socket the mode, user and group of `address`, which may differ from those that it
+        was made with. Does nothing unless this server has bound the socket. Raises Failed.
         """
         try:
             if self._file >= 0:
@@ -210,10 +217,8 @@ class Listener:
         self._let_go_of_file()
 
     def close(self) -> None:
-        """Call `shut`, and remove the file of a unix socket that we bound, unless another program has put its own in
-        that place.
-
-        Only the process that opened it removes the file.
+        """Call `shut`, and remove the file of a unix socket that this server has bound, unless another program has put
+        its own file in that place. Only the process that has bound the socket removes the file.
         """
         self.shut()
         if self._file < 0 or self._pid != os.getpid():
@@ -230,14 +235,16 @@ class Listener:
 
 
 class _Options(NamedTuple):
-    """The state in which we were given a socket: whether it blocks, and (level, option, value) of setsockopt(2)."""
+    """The state in which another program has passed a socket to this server: whether the socket blocks, and
+    (level, option, value) of setsockopt(2) for each option that the server may change.
+    """
 
     blocking: bool
     options: tuple[tuple[int, int, int], ...]
 
 
 def _options(sock: socket.socket) -> _Options:
-    """Return the options of a socket that `Listener` may change, for `shut`."""
+    """Return those options of a socket that `Listener` may change, so that `shut` can restore them."""
     names = ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT))
     of_tcp = names if sock.family != socket.AF_UNIX else ()
     # `getblocking` reports the state of the Python object only.
@@ -265,8 +272,10 @@ def open_listeners(
     certificates: Certificates | None = None,
     options: Iterable[str] = repeat("--bind"),
 ) -> tuple[Listener, ...]:
-    """Listen at all addresses, or at none if one fails. With `certificates` TLS is spoken at those at which
-    `speaks_tls` says so. options: the option that names each address, for errors. Raises Failed."""
+    """Listen at all addresses, or at none if one fails. If `certificates` are given, TLS is spoken at the
+    addresses for which `speaks_tls` returns True. `options` has, for each address, the option that names it, for
+    error messages. Raises Failed.
+    """
     with ExitStack() as undo:
         listeners = []
         for address, option in zip(addresses, options, strict=False):
@@ -320,10 +329,11 @@ def _open(address: Address, backlog: int) -> socket.socket:
 
 
 def _inherited(descriptor: int, backlog: int) -> socket.socket:
-    """Return a copy of a socket that the parent process has opened (systemd, a supervisor, a test), listening.
+    """Return a copy of a socket that the parent process has opened (systemd, a supervisor, a test), and have it
+    listen.
 
-    The descriptor is not inherited by programs that the application starts: they would keep the port in use after our
-    end.
+    The original descriptor is no longer inherited by programs that the application starts: they would keep the port
+    in use after the server has ended.
     """
     copy = os.dup(descriptor)
     os.set_inheritable(descriptor, False)

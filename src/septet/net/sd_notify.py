@@ -46,38 +46,42 @@ class ServiceManager:
 
     @property
     def beats_every_s(self) -> float:
-        """Most seconds between two calls of `beat`: half the watchdog's time (sd_watchdog_enabled(3)); infinite if
-        there is no watchdog.
+        """The longest time in seconds that may pass between two calls of `beat`: half the watchdog's time
+        (sd_watchdog_enabled(3)); infinite if there is no watchdog.
         """
         return self.watchdog_s / 2 if self.watchdog_s else float("inf")
 
     def ready(self, status: str) -> None:
-        """Tell that the service has started, or that a reload has ended, whether it succeeded or failed. `status`: one
-        line for the operator.
+        """Tell the service manager that the service has started, or that a reload has ended, whether it succeeded or
+        failed. `status` is one line for the operator.
         """
         self._tell("READY=1", f"STATUS={_line(status)}")
 
     def reloading(self, status: str) -> None:
-        """Tell that the service begins to load its configuration anew. `ready` must follow. `status`: one line for the
-        operator.
+        """Tell the service manager that the service begins to load its configuration anew. `ready` must be called
+        afterwards. `status` is one line for the operator.
         """
         now_us = clock_gettime_ns(CLOCK_MONOTONIC) // 1000
         self._tell("RELOADING=1", f"MONOTONIC_USEC={now_us}", f"STATUS={_line(status)}")
 
     def stopping(self) -> None:
-        """Tell that the service begins to end. May be called in a signal handler."""
+        """Tell the service manager that the service begins to end. May be called in a signal handler."""
         self._tell("STOPPING=1", "STATUS=finishes its requests")
 
     def status(self, text: str) -> None:
-        """Tell one line for the operator, which `systemctl status` shows."""
+        """Give the service manager one line for the operator, which `systemctl status` shows."""
         self._tell(f"STATUS={_line(text)}")
 
     def main_pid(self) -> None:
-        """Tell that this process is the main one, whatever program it executes now."""
+        """Tell the service manager that this process is the main one of the service. Called by a program that this
+        process has executed in place of the one before (USR2).
+        """
         self._tell(f"MAINPID={os.getpid()}")
 
     def beat(self, alive: bool) -> None:
-        """Send WATCHDOG=1 to the service manager if the service is alive and it is time for that."""
+        """Send WATCHDOG=1 to the service manager if `alive` is true and a quarter of the watchdog's time has passed
+        since this was last sent.
+        """
         if self.watchdog_s and alive and monotonic() >= self._beat_at:
             self._beat_at = monotonic() + self.beats_every_s / 2  # callers come a little early or late
             self._tell("WATCHDOG=1")
@@ -89,8 +93,8 @@ class ServiceManager:
             self._tell("WATCHDOG_USEC=0")
 
     def hand_over(self) -> dict[str, object]:
-        """Return the keyword arguments with which the next program in this process makes a ServiceManager for the same
-        manager.
+        """Return the keyword arguments with which a program that this process executes in its place makes a
+        ServiceManager for the same manager.
         """
         return {"address": self.address, "watchdog_s": self.watchdog_s}
 
@@ -104,5 +108,7 @@ class ServiceManager:
 
 
 def _line(text: str) -> str:
-    """Return the first line of a text, because in a message each line is an assignment of its own."""
+    """Return the first line of `text`. The message to the service manager can have no more of it, because there
+    each line is an assignment of its own.
+    """
     return text.split("\n", 1)[0]

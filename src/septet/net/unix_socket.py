@@ -9,10 +9,10 @@ from septet.net.address import Address
 
 
 def listening(address: Address, backlog: int) -> socket.socket:
-    """Return a listening unix socket. If there is a socket's file at its path, it is replaced if no process listens
-    there; else OSError (EADDRINUSE) is raised.
+    """Return a listening unix socket. If a socket's file lies at its path already and no process listens there,
+    the file is replaced. If a process listens there, or the file is not a socket's, OSError (EADDRINUSE) is raised.
 
-    The file has its rights before listen(2), and so before a client can connect.
+    The file is given its rights before listen(2), and so before a client can connect.
     """
     path = address.path
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

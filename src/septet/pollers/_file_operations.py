@@ -33,8 +33,8 @@ class FileOperations:
     def openat2(
         self, path: bytes, flags: int, mode: int, callback: Callback, *, resolve: int = 0, dir_fd: int = AT_FDCWD
     ) -> int:
-        """openat2(2). The result that `callback` gets is the descriptor. `resolve` restricts the path, as
-        RESOLVE_BENEATH (8) does.
+        """Prepare openat2(2), and return the operation's token. The result that `callback` gets is the descriptor.
+        `resolve` restricts the path, as RESOLVE_BENEATH (8) does.
         """
         how = bytearray(abi.OPEN_HOW.pack(flags, mode, resolve))
         token = self._prepare(
@@ -51,7 +51,9 @@ class FileOperations:
     def statx(
         self, path: bytes, status: bytearray, callback: Callback, *, flags: int = 0, dir_fd: int = AT_FDCWD
     ) -> int:
-        """statx(2) into `status`, which must have 256 bytes; `stat_result` decodes it."""
+        """Prepare statx(2), which writes into `status`, a buffer of 256 bytes that `stat_result` decodes. Returns the
+        operation's token.
+        """
         token = self._prepare(
             callback,
             abi.OP_STATX,
@@ -73,10 +75,10 @@ class FileOperations:
         *,
         size: int | None = None,
     ) -> int:
-        """pread(2) of at most `size` bytes (default: the size of `buffer`). The result that `callback` gets is the
-        number of bytes read, 0 at the end of the file.
+        """Prepare pread(2) of at most `size` bytes (default: the size of `buffer`), and return the operation's token.
+        The result that `callback` gets is the number of bytes read, 0 at the end of the file.
 
-        `buffer` must not be resized before the completion.
+        `buffer` must not be resized before the operation is complete.
         """
         length = len(buffer) if size is None else min(size, len(buffer))
         at = abi.address(buffer) if buffer else 0
@@ -85,8 +87,8 @@ class FileOperations:
         return token
 
     def write(self, fd: int, data: bytes, callback: Callback, offset: int = POSITION) -> int:
-        """pwrite(2). The result that `callback` gets is the number of bytes written, which may be fewer than `data`
-        has.
+        """Prepare pwrite(2), and return the operation's token. The result that `callback` gets is the number of bytes
+        written, which may be fewer than `data` has.
         """
         at = abi.address_of_bytes(data)
         token = self._prepare(callback, abi.OP_WRITE, fd, at, len(data), offset=offset)
@@ -94,7 +96,7 @@ class FileOperations:
         return token
 
     def fsync(self, fd: int, callback: Callback, *, data_only: bool = False) -> int:
-        """fsync(2), or fdatasync(2) if `data_only`."""
+        """Prepare fsync(2), or fdatasync(2) if `data_only`, and return the operation's token."""
         return self._prepare(callback, abi.OP_FSYNC, fd, op_flags=abi.FSYNC_DATASYNC if data_only else 0)
 
 

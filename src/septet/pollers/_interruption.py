@@ -16,8 +16,8 @@ are 0; the RESUME after a `yield` or `await` has other values in them.
 """
 
 _GENERATORS = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
-"""Flags of the code of generators and coroutines. They have run other instructions before their first RESUME, so an
-interruption there is not one before the beginning.
+"""Flags of the code of generators and coroutines. These run other instructions before their first RESUME, so
+an interruption at that instruction does not show that they had done nothing yet.
 """
 
 

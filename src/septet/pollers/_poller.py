@@ -23,7 +23,9 @@ RDHUP = 0x2000
 """POLLRDHUP: the peer sends no more."""
 
 INVALID = 0x020
-"""POLLNVAL: the descriptor is not open. Not from `Epoll`, which drops closed descriptors."""
+"""POLLNVAL: the descriptor is not open. `Epoll` never reports this, because a closed descriptor leaves its
+list.
+"""
 
 EXCLUSIVE = 1 << 28
 """EPOLLEXCLUSIVE: of several processes that wait for one listener, wake one instead of all."""
@@ -47,7 +49,7 @@ class Poller(Protocol):
         """
 
     def add(self, fd: int, mask: int) -> None:
-        """Report events of a descriptor from now on, when one in `mask` (READABLE, WRITABLE, ...) has occurred."""
+        """From now on report the descriptor when one of the events in `mask` (READABLE, WRITABLE, ...) has occurred."""
 
     def modify(self, fd: int, mask: int) -> None:
         """Replace the events of interest of a descriptor that was added."""
@@ -59,4 +61,6 @@ class Poller(Protocol):
         """Release the poller's own resources; the added descriptors stay open."""
 
     def close_in_child(self) -> None:
-        """In a forked child: close its copy, without changing the kernel's list, which the parent still uses."""
+        """Called in a forked child process: close the child's copy of the poller, without changing the kernel's list
+        of descriptors, which the parent still uses.
+        """

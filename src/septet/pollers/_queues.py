@@ -81,7 +81,9 @@ class Queues:
         self._fence = Fence() if shared else None
         self._sq_tail = self._cq_head = self._prepared = 0
         self._late: deque[Completion] = deque()
-        """Completions that were taken from the queue and not called back yet; `reap` returns them first."""
+        """Completions that were taken from the queue and for which no callback has been called yet; `reap` returns
+        them first.
+        """
         try:
             fd, params = _create(entries, _FLAGS if shared else _FLAGS | _ONE_THREAD)
             try:
@@ -127,7 +129,9 @@ class Queues:
         group: int = 0,
         offset: int = 0,
     ) -> None:
-        """Write a submission, whose fields are those of struct io_uring_sqe. If the queue is full, submit it first."""
+        """Write a submission into the submission queue; the arguments are the fields of struct io_uring_sqe. If the
+        queue is full, what is in it is submitted to the kernel first.
+        """
         while self._prepared >= self._entries:
             self.enter(0)
         at = (self._sq_tail & self._sq_mask) << 6
@@ -169,10 +173,11 @@ class Queues:
             self._refused(-code)
 
     def recount(self) -> None:
-        """Ask the queue how many entries the kernel has not taken yet.
+        """Set the count of submissions that the kernel has not taken yet (`_prepared`) to what the queue says.
 
-        An exception, which a signal handler raises for example, may come between io_uring_enter(2) and our count of
-        what it took. With too high a count the kernel submits nothing, does not wait, and completes nothing.
+        An exception, which a signal handler raises for example, may come after io_uring_enter(2) and before its result
+        was subtracted from the count. With too high a count the kernel submits nothing, does not wait, and completes
+        nothing.
         """
         self._prepared = self._sq_tail - self._words[self._sq_head_at] & 0xFFFF_FFFF
 
@@ -220,7 +225,9 @@ class Queues:
         raise OSError(code, os.strerror(code))
 
     def close_in_child(self) -> None:
-        """In a forked child: close the copy. The queues are shared memory, so a write would reach the parent's ring."""
+        """Called in a forked child process: close the child's copy of the ring. The queues are shared memory, so
+        whatever the child wrote there would reach the parent's ring.
+        """
         if self._fd >= 0:
             self._release()
 

@@ -103,22 +103,23 @@ def enter(fd: int, to_submit: int, min_complete: int, flags: int, arg: int, arg_
 
 
 def register(fd: int, opcode: int, arg: int, count: int) -> None:
-    """io_uring_register(2).
+    """Call io_uring_register(2).
 
-    Raises:
-        OSError: the system call failed.
+    Raises OSError if the system call fails.
     """
     if _syscall(SYS_REGISTER, fd, opcode, arg, count, 0, 0) < 0:
         _fail()
 
 
 def address(buffer: bytearray) -> int:
-    """Return the address of a writable buffer. The caller must keep it alive and must not resize it."""
+    """Return the address of a writable buffer. While the address is in use, the caller must keep the buffer alive
+    and must not resize it.
+    """
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def address_of_bytes(data: bytes) -> int:
-    """Return the address of the bytes of `data`. The caller must keep it alive."""
+    """Return the address of the bytes of `data`. While the address is in use, the caller must keep `data` alive."""
     return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 

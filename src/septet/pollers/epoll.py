@@ -32,11 +32,10 @@ class Epoll:
         return self._epoll.fileno()
 
     def add(self, fd: int, mask: int) -> None:
-        """Report events of `fd` from now on.
+        """From now on report `fd` when one of the events in `mask` has occurred.
 
-        Raises:
-            FileExistsError: it was added already.
-            PermissionError: it is a regular file or directory, which epoll does not support.
+        Raises FileExistsError if `fd` was added already, and PermissionError if it is a regular file or directory,
+        which epoll does not support.
         """
         self._epoll.register(fd, mask)
 
@@ -56,7 +55,7 @@ class Epoll:
             pass
 
     def close_in_child(self) -> None:
-        """In a forked child: close()."""
+        """Called in a forked child process: close the child's copy of the epoll descriptor."""
         self.close()
 
     def close(self) -> None:

@@ -16,7 +16,9 @@ class Poll:
         self._poll = select.poll()
 
     def add(self, fd: int, mask: int) -> None:
-        """Report events of `fd` from now on. `EXCLUSIVE` is ignored: poll(2) does not have it."""
+        """From now on report `fd` when one of the events in `mask` has occurred. `EXCLUSIVE` is ignored, because
+        poll(2) does not have it.
+        """
         self._poll.register(fd, mask & ~EXCLUSIVE)
 
     def modify(self, fd: int, mask: int) -> None:
@@ -41,7 +43,7 @@ class Poll:
         return self._poll.poll(None if timeout_s is None else timeout_s * 1000)
 
     def close_in_child(self) -> None:
-        """In a forked child: close()."""
+        """Called in a forked child process: forget all descriptors in the child; the parent's list stays as it is."""
         self.close()
 
     def close(self) -> None:

@@ -127,7 +127,8 @@ class Ring(SocketOperations, FileOperations, Queues):
     ) -> None:
         self.report = report
         self.interrupted: Callable[[Callback], None] | None = None
-        """Called, before `report`, with a callback that an exception kept from reaching its end.
+        """A function that is called with each callback that an exception has ended; it is called before `report`.
+        None: nothing is called.
 
         The exception may be one that another thread has raised in this one.
         """
@@ -142,10 +143,11 @@ class Ring(SocketOperations, FileOperations, Queues):
     # -- operations
 
     def poll_add(self, fd: int, mask: int, callback: Callback, *, multishot: bool = False) -> int:
-        """Complete when `fd` is ready for `mask`; the result that `callback` gets has the bits that are set.
+        """Prepare an operation that completes when `fd` is ready for one of the events in `mask`, and return its
+        token. The result that `callback` gets has the bits that are set.
 
-        POLLERR, POLLHUP, POLLNVAL and POLLRDHUP are reported whether asked for or not. With `multishot` it completes
-        once if `fd` is ready now, and then at each event (edge-triggered).
+        POLLERR, POLLHUP, POLLNVAL and POLLRDHUP are reported whether asked for or not. With `multishot` the operation
+        completes once if `fd` is ready now, and then at each event (edge-triggered).
         """
         return self._prepare(callback, abi.OP_POLL_ADD, fd, length=int(multishot), op_flags=mask)
 
@@ -205,7 +207,7 @@ class Ring(SocketOperations, FileOperations, Queues):
         self.call_back()
 
     def call_back(self) -> None:
-        """The second half of `wait`, after `enter`: call back for each completion."""
+        """The second half of `wait`, to be called after `enter`: call the callback of each completed operation."""
         callbacks, kept, buffers = self._callbacks, self._pinned, self._buffers
         complete = self.reap()
         for _ in range(len(complete)):
@@ -238,8 +240,9 @@ class Ring(SocketOperations, FileOperations, Queues):
     def _call_back_late(
         self, complete: Completion, callback: Callback | None, data: bytes | None, exc: BaseException
     ) -> None:
-        """Call the callback that `exc`, raised by a signal handler, has kept from beginning, because the kernel reports
-        a completion once. Then report `exc`, or raise it. `data`: what was received; None if it is still in its buffer.
+        """Called when `exc`, raised by a signal handler, has kept `callback` from beginning: call it now, because the
+        kernel reports each completion only once. Then report `exc`, or raise it. `data` is what was received; None: it
+        is still in its buffer.
         """
         token, res, flags = complete
         if not flags & MORE:

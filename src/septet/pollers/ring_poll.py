@@ -15,7 +15,9 @@ _ALWAYS_REPORTED = ERROR | HANGUP | INVALID
 
 
 class RingPoll:
-    """The poller over a `Ring`. Other code may use the same ring; close() closes it."""
+    """A poller that waits for descriptors by a `Ring`. Other code may use the same ring for its own operations;
+    `close` closes the ring.
+    """
 
     def __init__(self, ring: Ring) -> None:
         self.ring = ring
@@ -25,10 +27,10 @@ class RingPoll:
         self._closed = False
 
     def add(self, fd: int, mask: int) -> None:
-        """Report events of `fd` from the next wait on, which also reports INVALID for a descriptor that is not open.
+        """From the next call of `wait` on, report the events of `fd`. If the descriptor is not open, `wait` reports
+        INVALID.
 
-        Raises:
-            FileExistsError: it was added already.
+        Raises FileExistsError if `fd` was added already.
         """
         if fd in self._requests:
             raise FileExistsError(errno.EEXIST, f"descriptor {fd} is polled already")
@@ -50,8 +52,8 @@ class RingPoll:
     def remove(self, fd: int) -> None:
         """Stop reporting `fd`.
 
-        The request is cancelled at once, with a system call. It holds the file open, so the FIN of a socket that is
-        closed next would otherwise be sent only after the next wait.
+        The poll request for it in the kernel is cancelled at once, with a system call. Until then the request holds the
+        file open, so if a socket were closed next, its FIN would be sent only after the next wait.
         """
         request = self._requests.pop(fd, None)
         if request is not None and self._cancel_request(request) and not self._closed:
@@ -65,7 +67,9 @@ class RingPoll:
         return self.collect()
 
     def enter(self, timeout_s: float | None) -> None:
-        """The first half of `wait`: submit all requests and wait for completions, without calling back."""
+        """The first half of `wait`: submit the poll requests of all descriptors, and wait until one or more are
+        complete. No callback is called.
+        """
         unarmed, poll_add = self._unarmed, self.ring.poll_add
         for _ in range(len(unarmed)):
             request = unarmed[0]
@@ -76,13 +80,17 @@ class RingPoll:
             self.ring.enter(timeout_s)
 
     def collect(self) -> Ready:
-        """Do the second half of `wait`: call back the ring's other users, and return what is ready."""
+        """The second half of `wait`, after `enter`: call the callbacks of other code that uses the ring, and return
+        the descriptors that are ready, with their events.
+        """
         self.ring.call_back()
         ready, self._ready = self._ready, []
         return [(request.fd, request.ready) for request in ready if request.live]
 
     def arm_anew(self) -> None:
-        """Queue every request that is missing in the ring: an exception may have kept it from being submitted."""
+        """Have the next `wait` submit every poll request that should be in the ring and is not, because an exception
+        may have kept it from being submitted.
+        """
         self.ring.recount()
         self._unarmed.clear()
         self._unarmed += [request for request in self._requests.values() if not self.ring.has(request.token)]
@@ -98,9 +106,8 @@ class RingPoll:
         self.ring.close_in_child()
 
     def completed(self, request: "_Request", more: bool) -> None:
-        """Called when a request has completed: report its events, if any, and submit it again before the next wait.
-
-        `more`: it is a multishot request that is still in the kernel.
+        """Called when a poll request has completed: have the next `wait` report its events, if there are any, and
+        submit the request again before that. `more` is True if it is a multishot request that is still in the kernel.
         """
         if not request.ready:
             if not more:
@@ -151,8 +158,8 @@ class _Request:
         """The event bits that the next `wait` of the poller reports for the descriptor."""
 
     def copy(self) -> "_Request":
-        """Return a new request with the same contents, for use in place of this one: a multishot request that is
-        cancelled still has a completion to come.
+        """Return a new request for the same descriptor and events, to take the place of this one. That is needed for a
+        multishot request that is cancelled, because the kernel will still report a completion for the old one.
         """
         request = _Request(self.poller, self.fd, self.mask)
         request.ready = self.ready

@@ -25,19 +25,23 @@ from septet import forked
 from septet.processes.orders import write_in_handler
 
 _NOT_THE_APPLICATION = sys.stdlib_module_names | {"click", "h2", "hpack", "hyperframe", "websockets"}
-"""Top-level packages that the server calls, and that call no application."""
+"""Top-level packages whose code never calls the application: the standard library, and libraries that the
+server uses. If a signal interrupts their code, that alone does not show that the application was running.
+"""
 
 
 class GuardedHandler:
-    """A signal handler that calls the application's `handler`, and logs what that raises while the interrupted code is
-    not the application's.
+    """A signal handler that calls the application's `handler`. If that raises while code of the application was
+    interrupted, the exception goes on; if code of the server was interrupted, the exception is logged.
     """
 
     def __init__(self, handler: Callable[[int, FrameType | None], Any]) -> None:
         self.handler = handler
         self._is_logging = False
-        """True while an exception is logged. One that another signal causes meanwhile is not logged: signals that come
-        faster than lines can be written would nest without end."""
+        """True while an exception of `handler` is being logged. If another signal comes meanwhile and `handler` raises
+        again, that exception is not logged: if signals came faster than lines can be written, the calls would nest
+        without end.
+        """
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         try:
@@ -70,10 +74,12 @@ def guard_handlers() -> None:
 
 
 def runs_application(frame: FrameType | None) -> bool:
-    """Return True if the code that runs in `frame`, or a caller of it, is the application's: a module that is not ours,
-    called, directly or not, by one of ours. What is further out than our outermost function has started the server.
+    """Return True if the code that runs in `frame`, or a caller of it, is the application's: code of a module
+    outside the server that was called, directly or not, by the server. Callers above the server's outermost
+    function do not count: they have started the server.
 
-    A GuardedHandler calls no request's code, but a handler, which is interrupted by a second signal.
+    If `frame` lies in a call of a GuardedHandler, that call does not count either: it is a signal handler of the
+    application, interrupted by a second signal, and not code that answers a request.
     """
     foreign = False
     while frame is not None:

@@ -32,27 +32,33 @@ class Overseer(Attendant, Protocol):
         """Seconds after which `turn` and `beat` must be called again, at the latest; infinite if neither is needed."""
 
     def beat(self, alive: bool) -> None:
-        """Tell the service manager that the server is alive, if that is due, if `alive` is true, and if the serving
-        processes are not stuck. `alive`: as far as the supervisor knows, a generation serves, or one starts and is not
-        late. Does not raise.
+        """Tell the service manager that the server is alive, if it is time for that, and if both `alive` is true and
+        the serving processes have shown activity. `alive` is True if, as far as the supervisor knows, a generation
+        serves, or one starts and is not late. Does not raise.
         """
 
     def ready(self, text: str) -> None:
-        """Tell the service manager that a generation serves, or goes on after an order that failed. `text`: a line for
+        """Tell the service manager that the server serves: because a new generation (a process that loads and serves
+        the application) is ready, or because the present one goes on after a reload has failed. `text` is a line for
         the operator.
         """
 
     def reloading(self, text: str) -> None:
-        """Tell the service manager that a new generation is about to replace the present one. `ready` is called
-        afterwards.
+        """Tell the service manager that a reload begins: a new generation, a process that loads and serves the
+        application, is about to replace the present one. `ready` must be called afterwards. `text` is a line for the
+        operator.
         """
 
     def order_begins(self, kind: str) -> None:
-        """Note that an order is carried out from now on; `order_ended` follows. kind: "reload" or "upgrade"."""
+        """Note for the console that an order of the operator is being carried out; `kind` is "reload" or "upgrade".
+        `order_ended` must be called afterwards.
+        """
 
     def order_ended(self, text: str, failed: bool = False) -> None:
-        """Note how an order has ended, or the start of a generation that no order has caused. text: the generation that
-        serves, or the reason of the failure."""
+        """Note for the console how an order, such as to reload, has ended. Also called when a generation, a process
+        that loads and serves the application, was started without an order. `text` names the generation that serves, or
+        says why the order or the start has failed.
+        """
 
     def stopping(self) -> None:
         """Tell the service manager that the server begins to stop."""
@@ -61,38 +67,47 @@ class Overseer(Attendant, Protocol):
         """Remove the pid file. Called immediately before this process ends."""
 
     def allot(self) -> int:
-        """Return the number of a free row of the table of metrics, for a generation that is about to be forked; 0 if
-        there is no table. Raises OSError.
+        """Return the number of a free row of the table of metrics, in which a generation (a process that loads and
+        serves the application) that is about to be forked will count; 0 if there is no table. Raises OSError.
         """
 
     def occupy(self, row: int) -> None:
-        """Have this process, a generation that was just forked, count in this row of the table of metrics."""
+        """Called in a generation, a process that loads and serves the application, when it was just forked: count in
+        row `row` of the table of metrics from now on.
+        """
 
     def retire(self, row: int) -> int | None:
-        """Free a row of the table of metrics, and add its counts to those of ended processes: the generation that had
-        it has ended, or could not be forked. Returns how many requests that generation had in flight; None if they were
-        not counted, or were counted in rows of its workers.
+        """Called when a generation, a process that loads and serves the application, has ended or could not be forked:
+        free its row of the table of metrics, and add its counts to those of ended processes. Returns how many requests
+        it had in flight; None if they were not counted, or were counted in rows of its workers.
         """
 
     def unanswered(self) -> int | None:
-        """Return how many requests were not answered since the server began; None if they are not counted."""
+        """Return how many of the requests that came since the server began have ended without an answer; None if they
+        are not counted.
+        """
 
     def standing_still(self) -> list[tuple[int, str]]:
-        """Return the generations that have shown no activity for `--worker-timeout`: the pid of each, and in words what
-        its process did meanwhile.
+        """Return the generations, the processes that load and serve the application, that have shown no activity for
+        `--worker-timeout`: for each its pid, and in words what the process did meanwhile.
         """
 
     def has_ended(self, reason: str, text: str) -> None:
-        """Record that a generation has ended, or was replaced. `reason`: one of `metrics.lanes.REASONS`."""
+        """Record, for the metrics and the console, that a generation (a process that loads and serves the application)
+        has ended or was replaced. `reason` is one of `metrics.lanes.REASONS`, such as "crash" or "reload"; `text` is
+        shown on the console.
+        """
 
     def note(self, text: str) -> None:
         """Record an event about a worker, to be shown on the console."""
 
     def hand_over(self) -> dict[str, Any]:
-        """Return what the next program in this process needs to continue the console and the table, as JSON values."""
+        """Return what a program that this process executes in its place needs to continue the console and the table of
+        metrics, as values for JSON.
+        """
 
     def keep(self) -> None:
-        """Undo `hand_over`: the next program could not be executed."""
+        """Undo what `hand_over` has changed, because the other program could not be executed."""
 
 
 TURN_S = 1.0

@@ -4,8 +4,8 @@ bring down the machine.
 CPUs are those that the affinity mask allows, and no more than the control group is given: in a container, servers that
 count the CPUs of the machine start hundreds of workers in a group of two CPUs.
 
-Processes and threads: at most half of those that may still be started, because other programs need some. Memory: all
-that is available, because what is computed here is the least that idle processes take.
+Processes and threads: at most half of those that may still be started, because other programs need some. As to
+memory, they may need all that is available, but no more: what is computed here is what they take when they are idle.
 """
 
 import math
@@ -29,7 +29,9 @@ INTERPRETER_BYTES = 18 << 20
 
 
 class Bound(NamedTuple):
-    """A limit `most`, in processes and threads or in bytes, and its `source` in words for the user."""
+    """A limit that the system sets: `most` is its value, which is either a number of processes and threads or a
+    number of bytes; `source` says in words, for the user, where it comes from.
+    """
 
     most: int
     source: str
@@ -50,17 +52,19 @@ def default_threads() -> int:
 
 
 def default_interpreters() -> int:
-    """Return the number of interpreters of a process without `--threads`: two for each CPU and one more, as preforked
-    has workers, because each serves one client at a time, and may wait for it."""
+    """Return the number of interpreters of a process without `--threads`: two for each CPU and one more. Each
+    serves one client at a time, and may have to wait for that client. (The model preforked has as many workers.)
+    """
     return 2 * usable_cpus() + 1
 
 
 def why_over_capacity(
     processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = PROC, thread_bytes: int = THREAD_BYTES
 ) -> str | None:
-    """Return why this machine cannot run `processes` processes with `threads` threads each beside the main one, as the
-    end of a sentence; None if it can. `cgroup` and `proc` are the directories to read, for tests. thread_bytes: memory
-    that each thread takes."""
+    """Return why this machine cannot run `processes` processes, each with `threads` threads in addition to its
+    main thread. The text is the end of a sentence for the user; None: the machine can. `thread_bytes` is the memory
+    that each thread takes; `cgroup` and `proc` are the directories to read, which tests replace.
+    """
     tasks = processes * (1 + threads)
     bound = min(_tasks(cgroup, proc), default=None)
     if bound and tasks > bound.most // 2:

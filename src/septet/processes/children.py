@@ -31,8 +31,9 @@ THREADS_S = 0.5
 """Seconds that non-daemon threads of the application may go on at the end of the server, before the process exits."""
 
 CHECK_CHILDREN_S = 0.5
-"""Seconds between two looks for ended children while no SIGCHLD comes: it does not wake this process if the application
-has set a wake-up descriptor of its own (signal.set_wakeup_fd)."""
+"""Seconds between two looks for ended children while no SIGCHLD is noticed. That signal does not wake this
+process if the application has set a wake-up descriptor of its own (signal.set_wakeup_fd).
+"""
 
 prctl = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -105,8 +106,9 @@ def _status_of(run: Callable[[], int]) -> int:
 
 
 def exit_now(status: int) -> NoReturn:
-    """Flush the standard streams and exit at once, by os._exit. For a child: the `finally` clauses and context managers
-    further up the stack are its parent's, and must not run."""
+    """Flush the standard streams and exit at once, by os._exit. Meant for a forked child: the `finally` clauses
+    and context managers further up its stack are those of its parent, and must not run in the child.
+    """
     try:
         flush()
     finally:
@@ -114,15 +116,18 @@ def exit_now(status: int) -> NoReturn:
 
 
 _exit_status: list[int] = []
-"""The status with which `_exit_last` ends the process, as the last function of atexit; empty if it is not to do so."""
+"""Holds the status with which `_exit_last`, the function that atexit calls last, ends the process at once;
+empty if that function is to do nothing.
+"""
 
 
 def exit_before_the_interpreter_ends() -> None:
     """Register a function with atexit that ends the process at once if `exit_despite_threads` was called.
 
     To be called before any other function is registered with atexit, because the first that is registered is called
-    last. Without it Python would then free objects and locks on which our daemon threads wait: probably why about one
-    server in two thousand crashed at its end (SIGSEGV), after all was served.
+    last. If the process were not ended there, Python would free objects and locks on which daemon threads of the
+    server wait: that is probably why about one server in two thousand crashed at its end (SIGSEGV), after it had
+    answered all requests.
     """
     atexit.register(_exit_last)
 
@@ -133,12 +138,13 @@ def _exit_last() -> None:
 
 
 def exit_despite_threads(status: int) -> None:
-    """Make sure that the exit of this process, which is about to happen, is not delayed by threads and children of the
-    application. Returns at once.
+    """Make sure that the exit of this process, which is about to happen, is not delayed by threads and children of
+    the application. Returns at once.
 
-    Python waits at its exit, without bound, for non-daemon threads and non-daemon children of multiprocessing. Here
-    threads are cut after THREADS_S; children go on by themselves. The functions of atexit are called in any case.
-    `status`: the exit status.
+    Python would wait at its exit, without bound, for non-daemon threads and non-daemon children of multiprocessing.
+    After this call it waits for such threads no longer than THREADS_S seconds; then the process exits with
+    `status`, whatever they do. Such children are not waited for, and go on. The functions of atexit are called in
+    any case.
     """
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:
@@ -162,9 +168,10 @@ def exit_despite_threads(status: int) -> None:
 
 
 def run_exit_handlers(status: int) -> None:
-    """Do what Python does at the end of a program, in a child that will end by `exit_now`: wait for threads (THREADS_S
-    at most), and call the functions of atexit. multiprocessing does this in its children in the same way. `status`: the
-    exit status if the threads are cut."""
+    """Do what Python does at the end of a program, in a child process that will end by `exit_now`: wait for
+    non-daemon threads, at most THREADS_S seconds, and call the functions of atexit. (multiprocessing does the same
+    in its children.) `status` is the exit status if threads still run after that time.
+    """
     if threading.active_count() > 1 or "multiprocessing.process" in sys.modules:
         exit_despite_threads(status)
     try:
@@ -175,8 +182,9 @@ def run_exit_handlers(status: int) -> None:
 
 
 def _clear_exit_handlers() -> None:
-    """Forget the functions that the application registered with atexit in the parent: they run there, once. To be
-    called in the child."""
+    """Called in a forked child: forget the functions that the application registered with atexit before the fork.
+    They are to run once, at the exit of the parent.
+    """
     atexit._clear()
     multiprocessing = sys.modules.get("multiprocessing.util")
     if multiprocessing is not None:
@@ -184,9 +192,9 @@ def _clear_exit_handlers() -> None:
 
 
 class ChildProcesses:
-    """The children of a process that forks for every client, reaped as they end.
-
-    For the main thread; it handles SIGCHLD. Children that the application has started are left to the application.
+    """The children of a process that forks for every client. Takes the exit status of each child when it ends, in
+    a handler of SIGCHLD. Used only in the main thread. Children that the application has started are left to the
+    application.
     """
 
     def __init__(self, in_flight: InFlight, stop: Stop) -> None:
@@ -198,8 +206,9 @@ class ChildProcesses:
         forked.set_signal_handler(signal.SIGCHLD, self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:
-        """Fork a child that calls `run` and exits with the status that it returns. Raises OSError if there is no
-        process or slot for it."""
+        """Fork a child that calls `run` and exits with the status that it returns. Raises OSError if the system gives
+        no process, or if no slot is free in the shared memory in which the child is to count its requests.
+        """
         _signal.pthread_sigmask(_signal.SIG_BLOCK, (signal.SIGCHLD,))  # `_reap` must not run before the slot is noted
         try:
             slot = self._in_flight.allot()
@@ -217,7 +226,9 @@ class ChildProcesses:
                 os.kill(child, signal.SIGUSR1)
 
     def _work(self, slot: int, run: Callable[[], int]) -> int:
-        """The whole life of the child: count in `slot`, call `run`, run the exit handlers. Returns the exit status."""
+        """What the child does from its start to its end: count its requests in slot `slot` of shared memory, call
+        `run`, and run the exit handlers. Returns the exit status.
+        """
         self._in_flight.occupy(slot, CHILD)
         _clear_exit_handlers()
         status = run()
@@ -225,7 +236,9 @@ class ChildProcesses:
         return status
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
-        """Handler of SIGCHLD: take the exit status of each child that has ended, and free its slot."""
+        """Handler of SIGCHLD: take the exit status of each child that has ended, and free the slot of shared memory in
+        which it counted its requests.
+        """
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if ended.si_pid not in self._slots:
@@ -244,7 +257,7 @@ class ChildProcesses:
             self._in_flight.vacate(slot)
 
     def wait(self) -> None:
-        """Block until all children have ended. For the main thread."""
+        """Block until all children have ended. Called in the main thread."""
         while self._slots:
             self._stop.wait_for_signal(CHECK_CHILDREN_S)
             self._reap(signal.SIGCHLD, None)

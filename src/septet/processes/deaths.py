@@ -20,7 +20,9 @@ from septet.cgroups import CGROUP, groups, read
 log = logging.getLogger("septet")
 
 KILL_AFTER_S = 2.0
-"""Seconds after ABRT at which a worker that still runs is sent KILL."""
+"""Seconds for which a worker that does not respond, and was therefore sent the signal ABRT, may go on; if it
+still runs then, it is sent KILL.
+"""
 
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS})
 
@@ -31,7 +33,9 @@ class Death(NamedTuple):
     text: str
     """How and why the worker ended; completes the sentence "worker 123 ended ..."."""
     reason: str
-    """Why the worker ended, in the words of the metrics: one of `metrics.lanes.REASONS`."""
+    """Why the worker ended, as the metrics name it: one of `metrics.lanes.REASONS`, such as "crash" or "out of
+    memory".
+    """
 
 
 def log_crashes() -> None:
@@ -44,20 +48,22 @@ def log_crashes() -> None:
 
 
 class Deaths:
-    """Ends workers and explains how they ended. Only the supervisor uses it."""
+    """Sends workers that do not respond the signal to end, and finds out how workers have ended. Used only by the
+    supervisor.
+    """
 
     def __init__(self, cgroup: Path = CGROUP, membership: Path = Path("/proc/self/cgroup")) -> None:
         self._events = [group / "memory.events" for group in groups("memory", cgroup, membership)]
         self._events += [group / "memory.oom_control" for group in groups("memory", cgroup, membership)]
         self._in_group, self._on_machine = self._counts()
         self._ended: dict[int, tuple[str, float]] = {}
-        """The workers to which we have sent ABRT, by pid. For each: why, and the time from which on it is sent KILL, on
-        the clock of `monotonic`.
+        """The workers to which ABRT was sent, by pid. For each: the reason, and the time from which on it is sent KILL
+        if it still runs, in seconds on the clock of `monotonic`.
         """
 
     def end(self, pid: int, why: str) -> None:
-        """Send ABRT to a process. Called again and again while the process runs: the first call after KILL_AFTER_S
-        sends KILL. `why`: the reason, for the log.
+        """End a worker that does not respond: send ABRT to it. This is called again and again while the worker runs;
+        the first call that comes KILL_AFTER_S seconds after ABRT sends KILL. `why` is the reason, for the log.
         """
         if pid not in self._ended:
             log.error("SEP111 worker %d is ended by --worker-timeout: %s; its stacks follow", pid, why)
@@ -101,8 +107,8 @@ class Deaths:
         return Death("by signal SIGKILL (not from us, nor from the kernel's out-of-memory killer)", "signal")
 
     def _counts(self) -> tuple[int | None, int | None]:
-        """Return how many processes the out-of-memory killer has killed in our control groups, and on the machine; None
-        where the kernel does not tell.
+        """Return how many processes the kernel's out-of-memory killer has killed in the control groups of this
+        process, and how many on the whole machine. Each is None if the kernel does not tell it.
         """
         found = [count for path in self._events if (count := _value(read(path), "oom_kill")) is not None]
         return (max(found) if found else None), _value(read(VMSTAT), "oom_kill")
@@ -121,15 +127,16 @@ def _name(status: int) -> str:
 
 
 def how_it_ended(status: int) -> str:
-    """Return in words how a process with this wait status has ended: "with exit status 1", "by SIGKILL"."""
+    """Return in words how a process with this wait status has ended: "with status 1", "by signal SIGKILL"."""
     if os.WIFSIGNALED(status):
         return f"by signal {_signal(os.WTERMSIG(status))}"
     return f"with status {os.waitstatus_to_exitcode(status)}"
 
 
 def how_many_lost(count: int | None) -> str:
-    """Return a part of a sentence that says how many requests a process had in flight when it ended. None: they were
-    not counted, and the part is empty."""
+    """Return a part of a sentence for the log that says how many requests a process had in flight when it ended,
+    and so have got no answer. `count` is None if they were not counted; then the part is empty.
+    """
     if count is None:
         return ""
     return "no request was lost; " if not count else f"{count} request{' was' if count == 1 else 's were'} lost; "

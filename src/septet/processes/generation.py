@@ -19,8 +19,8 @@ _KINDS: dict[int, type[SeptetError]] = {kind.exit_status: kind for kind in (Usag
 
 
 class Report:
-    """The writing end of the pipe on which a generation (see the module's top) reports to the supervisor. Any thread
-    may write; each line is one write(2).
+    """The writing end of the pipe on which a generation, a process that loads and serves the application, reports
+    to the supervisor. Any thread may write; each report is a line, written by one write(2).
     """
 
     def __init__(self, pipe: int) -> None:
@@ -28,28 +28,36 @@ class Report:
         forked.register(self)
 
     def ready(self, workers: int) -> None:
-        """Report that clients are accepted from now on, by this number of processes."""
+        """Report that this generation, a process that loads and serves the application, accepts clients from now on.
+        `workers` is the number of processes that do so.
+        """
         self._write({"ready": workers})
 
     def serves(self) -> None:
-        """Report that the first of several processes accepts clients."""
+        """Report that at least one process accepts clients, though others are still starting."""
         self._write({"serves": True})
 
     def failed(self, error: SeptetError) -> None:
-        """Report that the generation cannot start, and why."""
+        """Report that the generation (a process that loads and serves the application) cannot start, and why."""
         traceback = getattr(error, "traceback", "")
         self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback})
 
     def retire(self, why: str) -> None:
-        """Ask the supervisor to replace this generation, for the reason `why`."""
+        """Ask the supervisor to replace this process (a generation, which loads and serves the application) by a new
+        one. `why` is the reason, for the log.
+        """
         self._write({"retire": why})
 
     def cut(self) -> None:
-        """Report that requests are cut. Sent by an interpreter to the main one of its process."""
+        """Report that requests were broken off: their connections were closed before they were answered. Sent by an
+        interpreter to the main one of its process, which then logs it.
+        """
         self._write({"cut": True})
 
     def tell(self, text: str) -> None:
-        """Report an event about a worker of this generation, for the metrics and the console."""
+        """Report an event about a worker of this generation (a process that loads and serves the application), for the
+        metrics and the console.
+        """
         self._write({"tell": text})
 
     def _write(self, message: dict[str, Any]) -> None:
@@ -76,25 +84,33 @@ class Plan:
     """
 
     run: Callable[[Report], int]
-    """Runs in the generation's process and serves; returns its exit status. TERM has its default action until `run`
-    sets a handler.
+    """Runs in the process of the generation (a process that loads and serves the application): serves, and returns
+    the process's exit status. The signal TERM has its default action, to end the process, until `run` sets a
+    handler.
     """
     began: Callable[[int], None]
-    """Called in the supervisor when the generation is ready, with the number of processes that serve."""
+    """Called in the supervisor when the generation (a process that loads and serves the application) is ready,
+    with the number of processes that serve.
+    """
     graceful_timeout: float
     startup_timeout: float
     recycling: Recycling
-    """The limits (age, memory, number of requests) at which the generation is replaced. They are not used if it has
-    workers: then these are replaced one by one.
+    """The limits (age, memory, number of requests) at which the generation (a process that loads and serves the
+    application) is replaced by a new one. They are not used if it has workers: then these are replaced one by one.
     """
     instead: Callable[[Report], int] | None = None
-    """Runs in place of `run` if the first generation since the start of the server cannot start. None: the server ends
-    then.
+    """Runs in place of `run`, in a new process, after the first generation (a process that loads and serves the
+    application) since the start of the server could not start; under `--reload` it serves a page that shows the
+    error. None: the server ends instead.
     """
     reopens: Callable[[], None] = lambda: None
-    """Called in the supervisor, in a signal handler, before the serving processes reopen their logs."""
+    """Called in the supervisor, in a signal handler, when logs are to be opened anew (USR1), before the serving
+    processes are told to do so: it can prepare the files for them.
+    """
     failed: Callable[[str], None] = lambda text: None
-    """Called in the supervisor with the reason when a generation cannot start, and with "" when one is ready."""
+    """Called in the supervisor with the reason when a generation (a process that loads and serves the application)
+    cannot start, and with "" when one is ready.
+    """
 
 
 @dataclass(slots=True, eq=False)
@@ -106,25 +122,35 @@ class Generation:
     number: int
     pid: int
     pipe: int
-    """Descriptor of the reading end of the pipe on which the generation reports; -1 when it is closed."""
+    """Descriptor of the reading end of the pipe on which the generation (a process that loads and serves the
+    application) reports to the supervisor; -1 when it is closed.
+    """
     plan: Plan
     started_at: float
     life: Life
     row: int = 0
-    """Number of the generation's row in the table of metrics; 0 if there is no table."""
+    """Number of the row in the table of metrics, which is memory that all processes share, in which the generation
+    (a process that loads and serves the application) counts; 0 if there is no table.
+    """
     reason: str = ""
-    """Why this generation replaces an earlier one: one of `metrics.lanes.REASONS`."""
+    """Why this generation (a process that loads and serves the application) replaces an earlier one, as the
+    metrics name it: one of `metrics.lanes.REASONS`, such as "reload"; "" if there is no such reason.
+    """
     why: str = ""
-    """Why this generation was started (an order, a limit), as text for the log and the console; "" if there was no such
-    reason.
+    """Why this generation (a process that loads and serves the application) was started, such as an order or a
+    limit, as text for the log and the console; "" if there was no such reason.
     """
     failed: bool = False
-    """True if the reason why this generation cannot start has been reported or logged."""
+    """True once it is known, and was logged, that this generation (a process that loads and serves the
+    application) cannot start or is no longer wanted: when its process ends, no other reason is logged.
+    """
     serves: bool = False
-    """True if the generation has reported that at least one of its processes accepts clients."""
+    """True if the generation (a process that loads and serves the application) has reported that at least one of
+    its processes accepts clients.
+    """
     ends_at: float = float("inf")
-    """When the supervisor kills the generation if it still runs, on the clock of `time.monotonic`; infinite: it is not
-    to end.
+    """When the supervisor kills the generation (a process that loads and serves the application) if it still runs,
+    in seconds on the clock of `time.monotonic`; infinite: it is not to end.
     """
     unread: bytes = b""
 
@@ -132,7 +158,10 @@ class Generation:
         return f"generation {self.number} (pid {self.pid})"
 
     def messages(self) -> list[dict[str, Any]]:
-        """Return what the generation has reported since the last call."""
+        """Return what the generation (a process that loads and serves the application) has reported since the last
+        call: a dictionary for each message, see `Report`. The list is empty if nothing new is there, or if the pipe was
+        closed.
+        """
         try:
             data = os.read(self.pipe, 65536)
         except BlockingIOError:
@@ -145,9 +174,9 @@ class Generation:
             os.kill(self.pid, number)
 
     def handed_over(self, current: bool) -> dict[str, Any]:
-        """Return what the next program in this process must know of the generation to go on as its supervisor, as
-        values for JSON. The pipe on which the generation reports stays open in that program. `current`: True if it is
-        the generation that serves.
+        """Return what a program that this process executes in its place must know of the generation (a process that
+        loads and serves the application) to be its supervisor, as values for JSON. The pipe on which the generation
+        reports stays open in that program. `current` is True if it is the generation that serves.
         """
         os.set_inheritable(self.pipe, True)
         known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "current": current}
@@ -155,8 +184,9 @@ class Generation:
 
 
 def keep_text(text: str) -> None:
-    """The value of `Plan.failed` for a generation that serves a page with the text of an error: does nothing, so that
-    the page keeps its text. The supervisor recognises such a generation by this function.
+    """Does nothing. It is the function `Plan.failed` of a generation (a process that loads and serves the
+    application) that serves a page with the text of an error, so that the page keeps its text when that generation
+    is ready. The supervisor recognises such a generation by this function.
     """
 
 
@@ -167,22 +197,32 @@ class Handed(Protocol):
         """Close the sockets, so that no more clients are accepted."""
 
     def hand_over(self) -> list[dict[str, Any]]:
-        """Return what the next program in this process needs to use the sockets, as values for JSON."""
+        """Return what a program that this process executes in its place needs to use the sockets, as values for JSON.
+        The sockets will stay open in it.
+        """
 
     def keep(self) -> None:
-        """Undo `hand_over`: the next program could not be executed."""
+        """Undo what `hand_over` has changed, because the other program could not be executed."""
 
 
 @dataclass(slots=True)
 class Living:
-    """The generations of a server whose processes run: the one that serves, the one that starts, and those that end."""
+    """The generations of a server (a process that loads and serves the application, with its workers, is one) that
+    run: the one that serves, the one that starts, and those that end.
+    """
 
     current: Generation | None = None
-    """The generation that serves; None before the first is ready."""
+    """The generation (a process that loads and serves the application) that serves; None before the first is
+    ready.
+    """
     next: Generation | None = None
-    """The generation that starts and will replace the current one; None if none starts."""
+    """The generation (a process that loads and serves the application) that starts and will replace the current
+    one; None if none starts.
+    """
     old: list[Generation] = field(default_factory=list)
-    """Generations that were replaced and still answer their last requests."""
+    """Generations (each is a process that loads and serves the application) that were replaced and still answer
+    their last requests.
+    """
 
     def all(self) -> list[Generation]:
         return [each for each in (self.next, self.current, *self.old) if each is not None]

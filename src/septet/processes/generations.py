@@ -61,21 +61,28 @@ from septet.streams import flush
 log = logging.getLogger("septet")
 
 CHECK_S = 1.0
-"""Seconds between two looks at the generations while one starts, ends or may have to be replaced."""
+"""Seconds between two looks of the supervisor at its generations (each is a process that loads and serves the
+application) while one starts, ends or may have to be replaced.
+"""
 SELDOM_S = 10.0
-"""Seconds between two looks at the generations at all other times (see CHECK_S), in case a signal was missed."""
+"""Seconds between two looks of the supervisor at its generations (each is a process that loads and serves the
+application) at all times other than those of CHECK_S, in case a signal was missed.
+"""
 
 RECYCLE_AGAIN_S = 5.0
-"""Least seconds between two replacements of the generation for age, memory or number of requests."""
+"""Least seconds between two replacements of the generation (a process that loads and serves the application)
+for its age, memory or number of requests.
+"""
 
 
 class Generations:
     """Keeps one generation serving (a process that loads the configuration and the application, and serves), and
-    replaces it when told. For the main thread of the supervisor.
+    replaces it when ordered. Used only in the main thread of the supervisor.
 
-    `plan`: how the first generation is made. `again`: returns the plan after HUP; raises SeptetError if the new
-    configuration is wrong. `listeners`: the sockets, which are handed to the next program at USR2, and closed at the
-    end. `watched`: files whose changes have the same effect as HUP.
+    `plan` says how the first generation is made. `again` is called at HUP, and returns the plan for the next one;
+    it raises SeptetError if the new configuration is wrong. `listeners` are the sockets, which are closed at the
+    end, or handed to the program that this process executes in its place (USR2). `watched` are files whose changes
+    have the same effect as HUP.
     """
 
     def __init__(
@@ -94,36 +101,47 @@ class Generations:
         self._watcher: FileWatcher | None = None
         self._trial: Trial | None = None
         self._plan = plan
-        """The plan by which the generation that serves was made; before one serves, the plan of the first one."""
+        """The plan by which the generation that serves (a process that loads and serves the application) was made;
+        before one serves, the plan of the first one.
+        """
         self._again = again
         self._listeners = listeners
         self.living = Living()
         self.served = False
-        """True once a generation has been ready: from then on the supervisor does not end at once when a generation
-        cannot start.
+        """True once a generation (a process that loads and serves the application) has been ready. Until then the
+        supervisor ends at once if one cannot start; afterwards it does not.
         """
         self._numbers = 0
         self._orders: deque[tuple[int, str]] = deque()
-        """Signals that were received and wait to be carried out, each with its cause as text for the log."""
+        """Orders that wait to be carried out: for each the number of the signal, and its cause as text for the log,
+        which is the signal's name or the file that has changed.
+        """
         self._poller = Poll()
         self._senders = Senders(self._poller)
         self._early_deaths = 0
         self._failed_starts = 0
         self._start_at = 0.0
-        """The earliest time at which another generation is started if none serves, on the clock of `monotonic`."""
+        """The earliest time at which another generation (a process that loads and serves the application) is started
+        if none serves, in seconds on the clock of `monotonic`.
+        """
         self._recycle_at = 0.0
         self._first = ""
-        """Why the first generation of this program starts, for the log."""
+        """Why this program starts its first generation (a process that loads and serves the application), as text for
+        the log: "USR2" if this process has executed it in place of another program, else "".
+        """
         self._status = 0
-        """The exit status that `run` returns: of the generation that served when the order to stop came, else of the
-        one that ended last; 0 if that was ended by a signal.
+        """The exit status that `run` returns: that of the generation (a process that loads and serves the application)
+        which served when the order to stop came, or, if none did, of the one that ended last. It is 0 if a signal ended
+        that generation.
         """
         self._stopped: Generation | None = None
-        """The generation that served when the order to stop came; None: none did, or the order has not come."""
+        """The generation (a process that loads and serves the application) that served when the order to stop came;
+        None: none did, or the order has not come.
+        """
 
     def run(self) -> int:
-        """Run until the order to stop has come and all generations have ended; return the exit status. Raises
-        SeptetError if no generation can start.
+        """Run until the order to stop has come and all generations (each is a process that loads and serves the
+        application) have ended; return the exit status. Raises SeptetError if no generation can start.
         """
         self._handle_signals()
         self._start_watching()
@@ -176,7 +194,9 @@ class Generations:
                 self.living.current.signal(number)
 
     def reload(self, why: str) -> None:
-        """Start a new generation, with the configuration read anew. `why`: the cause, for the log."""
+        """Start a new generation (a process that loads and serves the application), with the configuration read anew.
+        `why` is the cause, for the log.
+        """
         self._overseer.reloading(f"{why}: loads configuration and application")
         self._overseer.order_begins("reload")
         try:
@@ -237,7 +257,8 @@ class Generations:
         self._start_watching()
 
     def adopt(self, state: dict[str, Any]) -> None:
-        """Take over the generations of the previous program in this process, after USR2. `state`: what that program has
+        """Take over the generations (each is a process that loads and serves the application) that are running, after
+        another program in this process has executed this one in its place (USR2). `state` is what that program has
         handed over.
         """
         self.served = True
@@ -263,8 +284,9 @@ class Generations:
             self._begin(self._plan, "")
 
     def _recycle(self) -> None:
-        """Begin to replace the current generation if a limit of `Plan.recycling` is reached. If its successor cannot
-        start, try again after RECYCLE_AGAIN_S.
+        """If the current generation (a process that loads and serves the application) has reached a limit of
+        `Plan.recycling`, such as its age, start another one to replace it. If that cannot start, this is tried again
+        after RECYCLE_AGAIN_S seconds.
         """
         current, now = self.living.current, monotonic()
         if current is None or self.living.next is not None or now < self._recycle_at:
@@ -276,7 +298,10 @@ class Generations:
                 self.living.next.why = why
 
     def _begin(self, plan: Plan, why: str, reason: str = "") -> None:
-        """Start a generation. `reason`: why it replaces the current one, one of `metrics.lanes.REASONS`."""
+        """Fork a generation (a process that loads and serves the application), which will replace the current one when
+        it is ready. `why` is the cause, for the log; "": nothing is logged. `reason` is the cause as one of
+        `metrics.lanes.REASONS`; "": none of these.
+        """
         try:
             generation = self._fork(plan, reason)
         except OSError as error:
@@ -293,7 +318,9 @@ class Generations:
             log.info("%s: %s starts", why, generation)
 
     def _fork(self, plan: Plan, reason: str) -> Generation:
-        """Fork the process of a generation. `reason`: as for `_begin`. Raises OSError."""
+        """Fork the process of a generation (a process that loads and serves the application), made as `plan` says.
+        `reason` says why it replaces the current one: one of `metrics.lanes.REASONS`, or "". Raises OSError.
+        """
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reading, False)
         self._numbers += 1
@@ -311,8 +338,9 @@ class Generations:
         return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row, reason)
 
     def _work(self, plan: Plan, reading: int, writing: int, row: int) -> int:
-        """Run the generation in the child until it ends; return its exit status. reading, writing: the ends of its pipe
-        to the supervisor. row: its row in the table of metrics.
+        """Called in the child process that is to be a generation (a process that loads and serves the application):
+        run it until it ends, and return its exit status. `reading` and `writing` are the ends of its pipe to the
+        supervisor, `row` is its row in the table of metrics.
         """
         for inherited in (reading, *(each.pipe for each in self.living.all() if each.pipe >= 0)):
             os.close(inherited)
@@ -351,7 +379,10 @@ class Generations:
         self._kill_late()
 
     def _is_alive(self) -> bool:
-        """True if a generation serves, or if one starts and its start-up time-out has not passed."""
+        """True if the server is alive as far as the supervisor knows: a generation (a process that loads and serves
+        the application) serves; or one starts and its start-up time-out has not passed; or one is to be started after a
+        delay that has not passed.
+        """
         living = self.living
         starting = living.next
         if living.current is not None or starting is None:
@@ -386,7 +417,9 @@ class Generations:
             self._watcher = None
 
     def _read_reports(self, reporting: set[int]) -> None:
-        """Read the reports of the generations whose pipes are among `reporting`, the descriptors that are readable."""
+        """Read the reports of the generations (each is a process that loads and serves the application) whose pipes
+        are among `reporting`, the descriptors that are readable.
+        """
         for generation in self.living.all():
             if generation.pipe in reporting:
                 self._read(generation)
@@ -437,7 +470,10 @@ class Generations:
         before.ends_at = monotonic() + before.plan.graceful_timeout + 2 * KILL_MARGIN_S
 
     def _cannot_start(self, generation: Generation, error: SeptetError) -> None:
-        """Handle a generation that cannot start. Raises its error if the supervisor must end because of it."""
+        """Note and log that a generation (a process that loads and serves the application) cannot start: the current
+        one goes on, or, if there is none, another is started later. Raises `error` if the supervisor must end instead:
+        at the first start, or after MAX_FAILED_STARTS failures.
+        """
         generation.failed = True
         if self._stop.ordered:
             return
@@ -460,8 +496,9 @@ class Generations:
             self._overseer.ready(f"{goes_on}, because {generation} cannot start: {error}")
 
     def _reap(self) -> None:
-        """Take the exit status of every child that has ended. All of them are ours to reap: nothing else in this
-        process starts children, and as the first process of a container it inherits orphans.
+        """Take the exit status of every child process that has ended. None of them has to be left to other code:
+        nothing else in this process starts children, and if this is the first process of a container, it has to do so
+        for orphans as well.
         """
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -533,7 +570,9 @@ class Generations:
     # The end
 
     def _end(self) -> None:
-        """Stop all generations gracefully, and kill those that do not end in time."""
+        """Stop all generations (each is a process that loads and serves the application) gracefully, and kill those
+        that do not end in time.
+        """
         self._overseer.stopping()
         orders.forget_cuts()
         unanswered = self._overseer.unanswered()

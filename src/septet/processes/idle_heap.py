@@ -18,8 +18,8 @@ WORK_CPU_S = 0.1
 
 
 class IdleHeap:
-    """Gives free memory back to the system when the process rests after work. For a thread that calls `check` about
-    once a second.
+    """Gives free memory back to the system when the process rests after work. A thread of the process calls
+    `check` about once a second.
     """
 
     def __init__(self) -> None:
@@ -28,8 +28,8 @@ class IdleHeap:
         self._checked_s = self._trimmed_s = process_time()
 
     def check(self) -> None:
-        """Give free memory back to the system if the process has worked since this was last done, and rests now. It
-        then takes a few milliseconds.
+        """If the process has used the CPU for a while since memory was last given back (WORK_CPU_S), and rests now
+        (REST_CPU_S), give free memory back to the system, which takes a few milliseconds.
         """
         now_s = process_time()
         rests = now_s - self._checked_s <= REST_CPU_S

@@ -36,22 +36,26 @@ over slots 1 to that number.
 
 
 class AcceptingThread(Protocol):
-    """A thread that accepts clients, as `WaitingThreads` counts it."""
+    """A thread that accepts clients, as far as `WaitingThreads`, which counts such threads, needs to know it."""
 
     is_free: bool
     """True if the thread is counted among those that wait for a client. Only `WaitingThreads` sets it."""
 
 
 class Shared(NamedTuple):
-    """What an interpreter is lent by the main interpreter of its process, to count in the same memory."""
+    """What the main interpreter of a process gives to another one of it, so that both count requests and waiting
+    threads in the same memory.
+    """
 
     in_flight: memoryview
     waiting: memoryview
-    """Two arrays of `WaitingThreads`, one after the other: the threads that wait in each slot, and the clients accepted
-    in each slot.
+    """The memory of two arrays, one after the other: how many threads wait for a client, and how many clients were
+    accepted. Each process or interpreter has an element of either array.
     """
     lock: int
-    """Descriptor of the file for the lock between processes (`WaitingThreads`)."""
+    """Descriptor of a file by which processes exclude each other (`WaitingThreads`): the one that holds a lock of
+    the file may decide whether another thread is needed to accept clients.
+    """
     token: int
     """An eventfd(2) that is used as a lock: one interpreter of the process can hold it at a time. It is needed because
     a lock of the kind of lockf(3) does not exclude the threads of one process from each other.
@@ -59,14 +63,15 @@ class Shared(NamedTuple):
 
 
 class WaitingThreads:
-    """Counts the threads that wait for clients, over all processes, so that a thread with an idle client can see
-    whether it is needed to accept another.
+    """Counts the threads that wait for clients, over all processes, so that a thread whose client is idle can see
+    whether it has to close that connection and accept another client.
 
-    A thread that holds an idle connection sees that a client has connected, but not whether another thread, perhaps of
-    another process, is about to accept it. So each process counts its waiting threads.
+    Such a thread sees that a client has connected, but not whether another thread, perhaps of another process, is
+    about to accept the client. So each process counts its waiting threads.
 
-    A count does not show that a process is stopped, or that a computation in C holds its interpreter. So accepted
-    clients are counted, too: threads that accept none for a while, though clients wait, are not taken for free.
+    The count does not show that a process is stopped, or that a computation in C keeps its threads from running. So
+    accepted clients are counted, too: if none is accepted for a while though clients wait, the waiting threads are
+    ignored.
     """
 
     def __init__(self, slots: int) -> None:
@@ -75,16 +80,17 @@ class WaitingThreads:
         self._slot = 1
         self.extend(1)
         self._lock = Lock()
-        """Keeps two threads of this process from changing the counts in its slot at the same time."""
+        """Keeps two threads of this process from changing its counts at the same time."""
         self._volunteer: AcceptingThread | None = None
-        """The thread of this process that has the lock of `_locked`, or is about to try whether other processes have
-        it; None: no thread is.
-        """
+        """The thread of this process that is inside `_locked`, or is trying to get in; None: no thread is."""
         self._processes = memfd_create("septet-acceptors")
-        """Descriptor of a file for a lock between processes, which the kernel releases when its owner dies
-        (fcntl(2))."""
+        """Descriptor of a file by which processes exclude each other in `_locked`. The kernel releases the lock of a
+        process that dies (fcntl(2)).
+        """
         self._token = -1
-        """`Shared.token`; -1 in a process with one interpreter."""
+        """Descriptor of an eventfd by which the interpreters of this process exclude each other in `_locked`; -1 in a
+        process with one interpreter.
+        """
         forked.register(self)
 
     def close_in_child(self) -> None:
@@ -96,15 +102,18 @@ class WaitingThreads:
     # one (PyThreadState_SetAsyncExc) comes before or after both.
 
     def wait(self, thread: AcceptingThread) -> None:
-        """Count `thread`, the calling one, among those that wait for a client."""
+        """From now on count the calling thread, which is `thread`, among those that wait for a client. Does nothing if
+        it is counted already.
+        """
         with self._lock:
             if not thread.is_free:
                 self._waiting[self._slot] += 1
                 thread.is_free = True
 
     def accept(self, thread: AcceptingThread) -> None:
-        """Count `thread`, the calling one, no longer among those that wait, and count the client that it has
-        accepted."""
+        """The calling thread, which is `thread`, has accepted a client: count that client, and no longer count the
+        thread among those that wait for one.
+        """
         with self._lock:
             if thread.is_free:
                 self._waiting[self._slot] -= 1
@@ -112,7 +121,9 @@ class WaitingThreads:
             self._count_accepted()
 
     def leave(self, thread: AcceptingThread) -> None:
-        """Count `thread`, the calling one, no longer among those that wait."""
+        """The calling thread, which is `thread`, does not wait for a client any more: no longer count it among those
+        that do.
+        """
         with self._lock:
             if thread.is_free:
                 self._waiting[self._slot] -= 1
@@ -134,11 +145,12 @@ class WaitingThreads:
         return sum(self._accepted[1 : self._waiting[_HIGHEST] + 1])
 
     def volunteer(self, thread: AcceptingThread, needed: Callable[[], bool], stalled_at: int | None = None) -> bool:
-        """Called by a thread with an idle client. Returns True, and counts the thread as waiting from now on, if
-        `needed()` is true and no other thread waits. Of several threads that ask at the same time, one gets True.
+        """Called by a thread that serves an idle client, to ask whether it must accept another one instead. Returns
+        True, and counts the thread as waiting from now on, if `needed()` is true and no other thread waits for a
+        client. Of several threads that ask at the same time, only one gets True.
 
-        stalled_at: a value of `accepted`. While `accepted` has this value, the other waiting threads are taken for
-        stalled and do not count. None: they count.
+        `stalled_at` is a value that `accepted` had earlier. If `accepted` still has it, no client was accepted since:
+        then other waiting threads are taken for stalled and are ignored. None: they are not ignored.
         """
         with self._locked(thread) as locked:
             # `needed` last: a thread that accepts the waiting client counts as waiting until it has accepted it.
@@ -150,8 +162,10 @@ class WaitingThreads:
 
     @contextmanager
     def _locked(self, thread: AcceptingThread) -> Iterator[bool]:
-        """Context manager: gives True if no other thread or process is inside, else False. It does not wait for the
-        other one, which may be stopped inside."""
+        """Context manager that lets one thread of all processes in at a time. It yields True if the calling thread is
+        that one, and False, without waiting, if another thread is in, because that one may be in a process that is
+        stopped.
+        """
         with self._lock:
             if self._volunteer is None:
                 self._volunteer = thread
@@ -190,15 +204,16 @@ class WaitingThreads:
     # For `InFlight`, which gives out the slots
 
     def lend(self, in_flight: memoryview) -> Shared:
-        """Return what the interpreters of this process need to count in the same memory. `in_flight`: the array of
-        `InFlight`. Raises OSError."""
+        """Return what the other interpreters of this process need to count waiting threads and requests in the same
+        memory. `in_flight` is the array in which `InFlight` counts. Raises OSError.
+        """
         if self._token < 0:
             self._token = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)
         return Shared(in_flight, self.counts, self._processes, self._token)
 
     def borrow(self, shared: Shared, slot: int) -> None:
-        """In an interpreter other than the main one: count in the memory that the main one lends, `shared`, in this
-        slot.
+        """Called in an interpreter other than the main one: from now on count waiting threads in `shared`, the memory
+        that the main interpreter has given to this one, in slot `slot`.
         """
         close(self._processes)
         self.counts = shared.waiting.cast("B").cast("I")
@@ -218,19 +233,25 @@ class WaitingThreads:
 
 
 class InFlight:
-    """Counts requests in flight; implements `rules.Admission`. It also gives out the slots of all shared counts: a
-    process that does not fork uses the first.
+    """Counts requests in flight, over all processes, for `--limit-concurrency`; implements `rules.Admission`. It
+    also gives each process a slot, an index into all shared arrays of counts; a process that does not fork uses
+    slot 1.
 
-    limit: most requests in flight in all processes together. spool_limit: most bytes in temporary files, see `Spool`;
-    0: no limit. width: how many slots a process has, one for each of its interpreters.
+    `limit`: most requests in flight in all processes together. `spool_limit`: most bytes in temporary files, see
+    `Spool`; 0: no limit. `table`: the table of metrics. `width`: how many slots a process has, one for each of its
+    interpreters.
     """
 
     def __init__(self, limit: int = 0, spool_limit: int = 0, table: Table | None = None, width: int = 1) -> None:
         self._limit = limit
         self._table = table
-        """The table of metrics, in which each process has a row as long as it has a slot here; None: none is kept."""
+        """The table of metrics, which is memory that all processes share: each process that has a slot here also has a
+        row there. None: there is no table.
+        """
         self._rows: dict[int, int] = {}
-        """The number of each process's row in the table of metrics, by the number of its slot."""
+        """The number of each process's row in the table of metrics, found by its slot (its index into the shared
+        arrays of counts).
+        """
         self._counts = memoryview(mmap(-1, 4 * SLOTS)).cast("I")
         self._width = width
         self._counts[_HIGHEST] = width
@@ -238,28 +259,31 @@ class InFlight:
         self._free: list[int] = []
         self._next = 1
         self._lock = Lock()
-        """Keeps two threads of this process from changing the count in its slot at the same time."""
+        """Keeps two threads of this process from changing its count at the same time."""
         self.waiting_threads = WaitingThreads(SLOTS)
-        """The count of threads that wait for clients. A process has the same slot number there as here; its slot is
-        cleared when it has ended.
+        """Counts the threads that wait for clients. A process has the same slot (index) in its arrays as in that of
+        the requests in flight; all these elements are cleared when the process has ended.
         """
         self.waiting_threads.extend(width)
         self.spool = Spool(SLOTS, spool_limit)
-        """The count of bytes in temporary files. A process has the same slot number there as here; its slot is cleared
-        when it has ended, and the kernel frees its files.
+        """Counts the bytes in temporary files. A process has the same slot (index) in its array as in that of the
+        requests in flight; the element is cleared when the process has ended, for then the kernel frees the files.
         """
         forked.register(self)
 
     def close_in_child(self) -> None:
-        """Called in a child that the application has forked: count in memory of its own from now on."""
+        """Called in a child that the application has forked: from now on the child counts in memory of its own, so
+        that it changes no count of the server.
+        """
         self._counts = memoryview(bytearray(8)).cast("I")
         self._slot = 1
         self._lock = Lock()
 
     def enter(self) -> bool:
-        """Count a request and return True; return False and count nothing if the limit is reached.
+        """Count a request and return True; if the limit over all processes is reached, return False and count nothing.
 
-        Counted first and summed up then, so two processes that reach the limit at the same instant may both refuse.
+        The request is counted before the counts of all processes are added up. So if two processes reach the limit at
+        the same instant, both may return False.
         """
         counts, slot = self._counts, self._slot
         with self._lock:
@@ -273,24 +297,30 @@ class InFlight:
                     counts[slot] -= 1
 
     def leave(self) -> None:
-        """Count one request less. Called once for each `enter` that returned True."""
+        """Take a request out of the count. Called once for each call of `enter` that returned True, when the request
+        is over.
+        """
         with self._lock:
             self._counts[self._slot] -= 1
 
     # For a process with several interpreters
 
     def lend(self) -> Shared:
-        """Return what the interpreters of this process need to count in the same memory. Raises OSError."""
+        """Return what the other interpreters of this process need to count requests and waiting threads in the same
+        memory. Raises OSError.
+        """
         return self.waiting_threads.lend(self._counts)
 
     @property
     def slot(self) -> int:
-        """The number of this process's slot in the shared arrays; if it has several, of the first."""
+        """The number of this process's slot, its index into the shared arrays of counts. If the process has a slot for
+        each of several interpreters, it is the lowest of their numbers.
+        """
         return self._slot
 
     def borrow(self, shared: Shared, slot: int) -> None:
-        """In an interpreter other than the main one: count in the memory that the main one lends, `shared`, in this
-        slot.
+        """Called in an interpreter other than the main one: from now on count requests and waiting threads in
+        `shared`, the memory that the main interpreter has given to this one, in slot `slot`.
         """
         self._counts = shared.in_flight.cast("B").cast("I")
         self._slot = slot
@@ -299,8 +329,8 @@ class InFlight:
     # For the process that forks: its main thread, with SIGCHLD blocked if a handler of it calls `vacate`
 
     def allot(self) -> int:
-        """Return the number of a free slot in the shared arrays, for a process that is about to be forked. Raises
-        OSError (EAGAIN) if there is none.
+        """Return the number of a free slot, an index into the shared arrays, at which a process that is about to be
+        forked will count. Raises OSError (EAGAIN) if none is free.
         """
         slot = self._take_slot()
         if self._table is not None:
@@ -325,8 +355,8 @@ class InFlight:
         return slot
 
     def occupy(self, slot: int, kind: int = WORKER) -> None:
-        """In a child that was forked: count in this slot of the shared arrays from now on. kind: what the child is, for
-        the table of metrics.
+        """Called in a child process that was just forked: from now on count in slot `slot` of the shared arrays.
+        `kind` says what the child is, for the table of metrics: one of the constants such as WORKER and CHILD.
         """
         if self._table is not None:
             self._table.occupy(self._rows[slot], kind)
@@ -335,8 +365,10 @@ class InFlight:
         self.spool.occupy(slot)
 
     def vacate(self, slot: int) -> int | None:
-        """Clear a slot and give it out again: the process that had it has ended, or could not be forked. Returns how
-        many requests it had in flight; None if no table of metrics counts them."""
+        """Called when the process that counted in slot `slot` of the shared arrays has ended, or could not be forked:
+        set these counts to 0, so that another process can be given the slot. Returns how many requests the process had
+        in flight; None if no table of metrics counts them.
+        """
         lost = None
         if self._table is not None:
             row = self._rows.pop(slot)

@@ -19,10 +19,11 @@ log = logging.getLogger("septet")
 
 
 class ProcessMetrics:
-    """Counts the requests and connections of one process, and logs them. Implements `rules.Admission`, to be told of
-    each request; `admission`, if given, decides whether a request may run.
+    """Counts the requests and connections of one process, and logs them. It implements `rules.Admission`, whose
+    methods are called at the beginning and end of each request; `admission`, if it is given, decides whether a
+    request may run.
 
-    Made before the fork; each process calls `begin` after it. Any thread may use it.
+    It is made before the fork, and each process calls `begin` after the fork. Any thread may use it.
     """
 
     def __init__(self, interval_s: float, admission: Admission | None = None) -> None:
@@ -34,7 +35,9 @@ class ProcessMetrics:
         self._since = monotonic()
 
     def enter(self) -> bool:
-        """Count a request, and return True if it may run."""
+        """Count a request that has come. Returns True if the request may run; False if a limit (`--limit-concurrency`)
+        is reached.
+        """
         admitted = self._admission is None or self._admission.enter()
         with self._lock:
             self._requests += 1
@@ -42,7 +45,7 @@ class ProcessMetrics:
         return admitted
 
     def leave(self) -> None:
-        """Count one request in flight less: one for which `enter` returned True is over."""
+        """Called when a request for which `enter` returned True is over: count one request in flight less."""
         if self._admission is not None:
             self._admission.leave()
         with self._lock:
@@ -79,8 +82,9 @@ class ProcessMetrics:
 
     @contextmanager
     def logged_by_thread(self) -> Iterator[None]:
-        """Context manager: log every interval from a thread of its own. For a process without an event loop, whose
-        other threads wait for their clients."""
+        """Context manager: while it is entered, a thread of its own logs the figures at the end of each interval. It
+        is used in a process without an event loop, whose other threads wait for their clients.
+        """
         over = Event()
         self.begin()
         thread = Thread(target=self._log_until, args=(over,), name="septet-metrics", daemon=True)

@@ -31,39 +31,52 @@ from septet.processes.attendant import TURN_S, Attendant
 from septet.streams import reopen_log_files
 
 CUT_MARGIN_S = 0.25
-"""Seconds beyond the graceful time-out after which the process exits: until then the model may end by itself."""
+"""Seconds that a process waits after the graceful time-out before it exits: the model is given this time to
+end by itself.
+"""
 
 STARTING_GRACE_S = 0.5
 """Seconds after the order to stop at which the process exits if the application is still starting."""
 
 LOG_BEFORE_EXIT_S = 0.25
-"""Seconds that the last line in the log may take: another thread may be stuck while it holds the lock of logging."""
+"""Seconds for which a process that is about to exit waits until its last line is in the log. It does not wait
+longer, because another thread may hold the lock of logging and be stuck.
+"""
 
 DRAIN = signal.SIGRTMIN + 4
-"""The order to drain, from a supervisor to a generation and from that to its workers. Below it some C libraries and
-runtimes have signals of their own."""
+"""The signal by which a supervisor orders a generation, and a generation its workers, to drain: to finish what
+they have, because a successor serves. Lower real-time signals are used by some C libraries and runtimes.
+"""
 
 log = logging.getLogger("septet")
 
 _cut = mmap(-1, 1)
-"""A byte of memory that all processes forked from this one share. It is 1 once one of them has cut requests, or was
-killed while it may have had some in flight.
+"""A byte of memory that all processes forked from this one share. It is 1 once a process has closed
+connections before their requests were answered, or was killed while it may have had such requests; the last
+line in the log then says so.
 """
 
 
 def forget_cuts() -> None:
-    """Forget that requests were cut. Called when the server begins to stop: generations may have cut some earlier."""
+    """Forget what `note_cut` has noted. Called when the server begins to stop, because the last line in the log is
+    only about requests that are left unanswered from then on.
+    """
     _cut[0] = 0
 
 
 def note_cut() -> None:
-    """Note that requests were cut, or a process was killed that may have had some."""
+    """Note that requests have got no answer, or only a part of one, because this server has closed their
+    connections, or has killed a process that may have had some. Then the last line in the log (`log_stopped`) says
+    that requests were not answered.
+    """
     _cut[0] = 1
 
 
 def log_stopped(unanswered: int | None = None) -> None:
-    """Log the last line of a server that has ended. unanswered: how many requests were not answered since the order to
-    stop; None: they were not counted."""
+    """Log the last line of a server that has ended: whether all requests were answered. `unanswered` is how many
+    were not, of those that the server had when the order to stop came or that came later; None: they were not
+    counted.
+    """
     if not _cut[0]:
         log.info("stopped: all requests were answered")
     elif unanswered:
@@ -74,16 +87,17 @@ def log_stopped(unanswered: int | None = None) -> None:
 
 
 class Stop:
-    """The order to stop: `fileno()` is a descriptor that becomes readable, so that any wait can include it.
+    """The order to stop, or to drain (to finish what the process has, because another one has taken over).
+    `fileno()` is a descriptor that becomes readable when the order comes, so that any wait can include it.
 
-    Once the order has come the descriptor stays readable, in children as well. Before that any signal may make it
-    readable, so that a signal which arrives just before its process begins to wait also ends that wait
+    Once the order has come the descriptor stays readable, in child processes as well. Before that any signal may
+    make it readable, so that a signal which arrives just before its process begins to wait also ends that wait
     (signal.set_wakeup_fd in Python's documentation); `drain_and_check` tells whether it was the order.
 
-    For one process. A child that is forked for a client makes its own, and gives that of its parent process as
+    Each process has a Stop of its own. A child that is forked for a client gives that of its parent process as
     `parent`: an order to the parent is an order to the child as well. With `signals=False` signals are left to the
-    program that the server is a part of, and any thread may make it. With `supervised=True` the process has a
-    supervisor, which decides about killing, and which gets the signals of a terminal as well.
+    program that the server is a part of, and any thread may make the object. With `supervised=True` the process has
+    a supervisor, which decides about killing the process, and which gets the signals of a terminal as well.
     """
 
     def __init__(self, parent: "Stop | None" = None, signals: bool = True, supervised: bool = False) -> None:
@@ -93,7 +107,9 @@ class Stop:
         self._order_or_signal.register(self._order, select.EPOLLIN)
         self._signals = -1
         self._woken_before = -1
-        """The wake-up descriptor that was set before ours (signal.set_wakeup_fd); `close` restores it."""
+        """The wake-up descriptor that the process had before this object set its own (signal.set_wakeup_fd); `close`
+        restores it. -1: there was none.
+        """
         if signals:
             self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._open += [self._signals, waker]
@@ -102,8 +118,8 @@ class Stop:
         self._supervised = supervised
         self._parent = parent
         self._draining: mmap = parent._draining if parent else mmap(-1, 1)
-        """A byte of shared memory: 1 if the order is to drain. The children that are forked for clients see what their
-        parent has written.
+        """A byte of shared memory that is 1 if the last order was to drain (another process has taken over), and not
+        to stop. Children that are forked for clients read there which order their parent has got.
         """
         self._drains = False
         if parent:
@@ -112,7 +128,9 @@ class Stop:
         self.on_order: Callable[[], None] | None = None
         """Called when the order comes, usually in a signal handler in the main thread; None: nothing is called."""
         self.started = False
-        """True once clients may be accepted. Before that a stop has no requests to wait for."""
+        """True once clients may be accepted. If the order to stop comes before that, the process exits soon, because
+        it has no requests to answer.
+        """
         self._exit_after_s: float | None = None
         self._time_is_up_logged = False
         self._closed = False
@@ -123,11 +141,11 @@ class Stop:
 
     @property
     def order_fileno(self) -> int:
-        """A descriptor that is readable once the order has come, and not before. For threads other than the main one,
-        where no signal arrives.
+        """A descriptor that is readable once the order to stop has come, and not before. It is for threads other than
+        the main one, because no signal arrives in these.
 
-        Any number of threads can wait for it. `fileno` is itself an epoll(7) instance, for which the kernel lets at
-        most 500 other instances wait.
+        Any number of threads can wait for it. `fileno`, in contrast, is an epoll(7) instance itself, for which the
+        kernel lets at most 500 other instances wait.
         """
         return self._order
 
@@ -138,7 +156,9 @@ class Stop:
 
     @property
     def parent_order_fileno(self) -> int | None:
-        """A descriptor that is readable once the order has come to the parent; None without a parent."""
+        """A descriptor that is readable once the order to stop has come to the parent process, if this process is a
+        child that was forked for a client; None if it is not.
+        """
         return self._parent._order if self._parent else None
 
     def close_in_child(self) -> None:
@@ -149,8 +169,9 @@ class Stop:
         self._order_or_signal.close()
 
     def close(self) -> None:
-        """Close the descriptors, and restore the wake-up descriptor. For an embedded server that has ended, whose
-        process goes on."""
+        """Close the descriptors, and set the wake-up descriptor for signals (signal.set_wakeup_fd) that the process
+        had before. Called when an embedded server has ended, whose process goes on.
+        """
         self._closed = True
         if self._signals >= 0:
             signal.set_wakeup_fd(self._woken_before)
@@ -172,12 +193,14 @@ class Stop:
 
     @property
     def draining(self) -> bool:
-        """True if the order was to drain: a successor accepts clients already."""
+        """True if the order that has come is to drain: another process has taken over, and accepts clients already."""
         return self._drains and self._draining[0] == 1
 
     def drain_and_check(self) -> bool:
-        """To be called when `fileno` is readable. Returns True if the order has come; else a signal has made it
-        readable, and this makes it unreadable again."""
+        """To be called when `fileno` is readable. Returns True if the order to stop, or to drain (another process has
+        taken over), has come. If not, a signal has made the descriptor readable, and this call makes it unreadable
+        again.
+        """
         # In the main thread alone: if another thread drained it, the main thread would not wake to run the handlers.
         if not self.ordered and self._signals >= 0 and current_thread() is main_thread():
             with suppress(BlockingIOError):
@@ -186,9 +209,9 @@ class Stop:
         return self.ordered
 
     def check_parent(self) -> bool:
-        """Return True if the order has come to this process or to its parent; an order to the parent becomes one to
-        this process. For a child that was forked for a client, and may not have waited at `fileno` since the order
-        came.
+        """Return True if the order to stop has come to this process or to its parent; if it has come to the parent,
+        give the same order to this process. Used in a child that was forked for a client, and that may not have waited
+        at `fileno` since the order came.
         """
         if self._parent is not None and not self.ordered and is_readable(self._parent._order):
             self.order(drain=self._parent.draining_of_children)
@@ -196,14 +219,16 @@ class Stop:
 
     @property
     def draining_of_children(self) -> bool:
-        """For a child that was forked for a client: True if the last order was to drain. Read from memory that it
-        shares with its parent, so the child can tell even before it has taken over the parent's order.
+        """True if the last order to the parent of this process, or to this process if it has no such parent, was to
+        drain, not to stop. It is read from memory that a child forked for a client shares with its parent, so the child
+        knows it before it has taken over the order.
         """
         return self._draining[0] == 1
 
     def wait(self, over: Callable[[], bool] = lambda: False, attendant: Attendant | None = None) -> None:
-        """Block until the order comes or `over()` is true. `attendant`: does its own work meanwhile; `over` is asked
-        after each of its turns, and after each signal. For the main thread, where signals arrive.
+        """Block until the order comes or `over()` is true. `attendant` is an object whose work, such as answering the
+        console, is done meanwhile in short turns; `over` is called after each turn and each signal. To be called in the
+        main thread, where signals arrive.
         """
         while not (self.ordered or over()):
             try:
@@ -216,9 +241,9 @@ class Stop:
                 log.exception("a signal handler of the application raised")
 
     def wait_for_signal(self, timeout_s: float | None, attendant: Attendant | None = None) -> None:
-        """Block until a signal was handled, or `timeout_s` seconds have passed (None: no time-out), and then return.
-        `attendant`: the wait also ends when it has something to do, or after TURN_S, and it has a turn then. For the
-        main thread.
+        """Block until a signal was handled, or `timeout_s` seconds have passed (None: no time-out). With an
+        `attendant`, the wait also ends when the attendant has something to do, and after TURN_S seconds at the latest;
+        then one turn of its work is done. To be called in the main thread.
         """
         poller = Poll()
         poller.add(self._signals if self.ordered else self.fileno(), READABLE)
@@ -233,8 +258,9 @@ class Stop:
                 os.read(self._signals, 4096)
 
     def order(self, drain: bool = False) -> None:
-        """Give the order to stop, or to drain. The order to stop also takes effect after one to drain. May be called in
-        a signal handler.
+        """Give this process the order to stop, or, if `drain` is true, to drain (to finish what it has, because
+        another process has taken over). An order to stop that comes after one to drain replaces it; an order to drain
+        after one to stop does not. May be called in a signal handler.
         """
         first = not self.ordered
         if first or not drain:
@@ -249,8 +275,8 @@ class Stop:
             self._exit_after(self._exit_after_s if self.started else STARTING_GRACE_S)
 
     def on_signals(self, on_second: Callable[[], NoReturn]) -> None:
-        """Set handlers: TERM and INT give the order to stop; a second TERM or INT, or QUIT, calls `on_second`. For the
-        main thread.
+        """Set signal handlers: TERM and INT give the order to stop; a second TERM or INT, or a QUIT, calls
+        `on_second`. If the process has a supervisor, set those of `on_term` instead. To be called in the main thread.
         """
         if self._supervised:
             self.on_term()
@@ -268,23 +294,26 @@ class Stop:
         log_unused_signals(self.order)
 
     def on_term(self) -> None:
-        """Set handlers: TERM gives the order to stop, and DRAIN the order to drain. A second TERM does not end the
-        process at once: the supervisor decides about killing. For the main thread of a worker.
+        """Set signal handlers: TERM gives the order to stop, and DRAIN the order to drain (to finish what it has,
+        because another process has taken over). A second TERM does not end the process at once, because its supervisor
+        decides about killing it. To be called in the main thread.
         """
         forked.set_signal_handler(signal.SIGTERM, lambda number, frame: self.order())
         forked.set_signal_handler(DRAIN, lambda number, frame: self.order(drain=True))
 
     def exit_after(self, graceful_timeout: float) -> None:
-        """Have this process exit, and so cut requests in flight, if it still runs `graceful_timeout` seconds (and
-        CUT_MARGIN_S) after the order.
+        """Have this process exit if it still runs `graceful_timeout` + CUT_MARGIN_S seconds after the order to stop;
+        requests in flight are then not answered.
 
-        A model that can cut its connections by itself does so earlier.
+        A model that can close its connections by itself does so CUT_MARGIN_S seconds earlier.
         """
         self._exit_after_s = graceful_timeout + CUT_MARGIN_S
 
     def _exit_after(self, seconds: float) -> None:
-        """Exit `seconds` from now. A thread waits for that, because the application could reset a timer of the process.
-        It is started by `_thread`, which takes no lock that the code interrupted by the signal may hold."""
+        """Have the process exit `seconds` from now, and return at once. A thread waits meanwhile, because the
+        application could reset a timer of the process. The thread is started by `_thread`, which takes no lock: this
+        may be called in a signal handler, and the interrupted code may hold one.
+        """
         try:
             _thread.start_new_thread(self._sleep_and_exit, (seconds,))
         except RuntimeError:  # the system gives no thread: use a timer
@@ -292,8 +321,9 @@ class Stop:
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def silence_application(self) -> None:
-        """Disable the application's signal handlers: one that raises would do so in the last steps of the process. For
-        the main thread, when the process has served. The handlers of a program that embeds the server are kept.
+        """Disable the application's signal handlers, because one that raises could interrupt the last steps of the
+        process. Called in the main thread when the process has served. If the server is embedded in a program, that
+        program's handlers are kept.
         """
         if self.has_signals:
             forked.silence_application_signals()
@@ -328,7 +358,9 @@ class Stop:
         logging.shutdown()
 
     def log_time_is_up(self) -> None:
-        """Log that requests in flight are cut. Only the first call logs."""
+        """Log that requests in flight will not be answered, because the graceful time-out has passed. Only the first
+        call logs.
+        """
         if not self._time_is_up_logged:
             self._time_is_up_logged = True
             note_cut()
@@ -351,11 +383,13 @@ UNUSED_SIGNALS = {
 """Signals that only a supervisor acts on, each with the line that another process logs when it receives the signal."""
 
 HANDLED_SIGNALS = (*UNUSED_SIGNALS, signal.SIGUSR1)
-"""Signals that each process of the server handles, beside the orders."""
+"""Signals for which each process of the server has a handler, in addition to those that order it to stop, or
+to drain (another process has taken over).
+"""
 
 time_is_up = "the time for a graceful stop is up (--graceful-timeout)"
-"""The reason that is logged when requests in flight are cut because the graceful time-out has passed, in this process
-or in one that it forks.
+"""The reason that is logged when connections are closed before their requests are answered, because the
+graceful time-out has passed in this process or in one that it forks.
 """
 
 pass_on_reopening: Callable[[], None] | None = None
@@ -363,15 +397,16 @@ pass_on_reopening: Callable[[], None] | None = None
 """
 
 _hung_up: Callable[[], object] | None = None
-"""Called at HUP if standard error was a terminal that is gone: then no user can stop the server from there. None:
-standard error was not a terminal.
+"""Called at the signal HUP, to stop the server, if standard error was a terminal that is gone: no user can
+stop the server from that terminal any more. None: standard error was not a terminal, or a parent process sees
+to this.
 """
 
 
 def log_unused_signals(hung_up: Callable[[], object]) -> None:
-    """Set handlers that log signals which mean nothing to this process (HUP, USR2 and others). For the main thread of
-    the server, after it has loaded the application; processes that it forks call `log_unused_signals_in_child`.
-    `hung_up` is called if HUP came because the terminal is gone.
+    """Set handlers that log signals which mean nothing to this process (HUP, USR2 and others). Called in the main
+    thread of the server, after the application was loaded; processes that it forks call
+    `log_unused_signals_in_child`. If HUP comes because the terminal is gone, `hung_up` is called instead.
     """
     global _hung_up
     _hung_up = hung_up if os.isatty(2) else None
@@ -379,8 +414,9 @@ def log_unused_signals(hung_up: Callable[[], object]) -> None:
 
 
 def log_unused_signals_in_child() -> None:
-    """Set handlers that log signals which mean nothing to this process. For a process that the server has forked; if
-    the terminal is gone, its parent stops it.
+    """Set handlers that log signals which mean nothing to this process (HUP, USR2 and others). Called in a process
+    that the server has forked; there a HUP because the terminal is gone needs no handler, for the parent process
+    gets it, too, and stops its children.
     """
     for number in HANDLED_SIGNALS:
         if _signal.getsignal(number) == _signal.SIG_DFL:
@@ -388,16 +424,17 @@ def log_unused_signals_in_child() -> None:
 
 
 def forget_parent() -> None:
-    """Forget what the parent had registered: in a process that the server has forked, signals must neither be passed to
-    the parent's children nor stop the parent.
+    """Called in a process that the server has forked: forget the functions that the parent process had set to be
+    called at signals, because the child must neither pass USR1 to the parent's other children nor stop the parent's
+    server at HUP.
     """
     global pass_on_reopening, _hung_up
     pass_on_reopening = _hung_up = None
 
 
 def terminal_is_gone() -> bool:
-    """True if standard error was a terminal that is gone. Asked at HUP: then the HUP is not an order to reload, but
-    tells that the terminal has ended.
+    """True if standard error was a terminal that is gone. This is checked when the signal HUP comes: if it is
+    true, HUP means that the terminal has ended, and is not an order to reload.
     """
     return _hung_up is not None and not os.isatty(2)
 
@@ -412,8 +449,8 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def reopen(pass_on: Callable[[], None] | None) -> None:
-    """Open the log files of this process again after they were renamed, and call `pass_on`, which has the child
-    processes do the same; None: there are none. May be called in a signal handler.
+    """Open the log files of this process anew, because they may have been renamed, and call `pass_on`, which has
+    the child processes do the same; None: there are none. May be called in a signal handler.
     """
     for complaint in reopen_log_files():
         write_in_handler(logging.ERROR, complaint)

@@ -11,18 +11,21 @@ from septet.errors import Failed
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 REUSED_S = 2.0
-"""A process that started more than this many seconds after the file was written is not the one that the file names: the
-pid was used again. (The clocks of files and of processes differ a little.)
+"""Seconds. If the process that now has the pid in the file started more than this after the file was written,
+it is another one than the file means: the pid was used again. (The clocks of files and of processes differ a
+little, hence not 0.)
 """
 
 
 class PidFile:
-    """The file with the pid of the process that makes this object. The file stays the same when the process executes
-    another program (USR2), because its pid does.
+    """The file with the pid of the process that makes this object. The file need not be written again when the
+    process executes another program (USR2), because the process keeps its pid.
     """
 
     def __init__(self, path: str) -> None:
-        """`path`: absolute, since the application may change the working directory."""
+        """`path` is the absolute path of the file; a relative one would change its meaning when the application
+        changes the working directory.
+        """
         self.path = path
         self._pid = os.getpid()
 
@@ -47,7 +50,9 @@ class PidFile:
             raise Failed(f"--pid-file {self.path!r} cannot be written: {error.strerror}") from error
 
     def remove(self) -> None:
-        """Remove the file if it still has the pid of the process that wrote it. Does nothing in forks of that one."""
+        """Remove the file if it still has the pid of the process that has made this object. Does nothing in a process
+        that was forked from that one.
+        """
         if os.getpid() == self._pid and _pid_in(self.path) == self._pid:
             with suppress(OSError):  # the directory is root's, and this process is not root any more
                 os.unlink(self.path)
@@ -55,7 +60,7 @@ class PidFile:
 
 @contextmanager
 def pid_file_at(path: str | None) -> Iterator[None]:
-    """Context manager: write the pid file, if there is to be one, and remove it at the end. Raises Failed."""
+    """Context manager: write the pid file at `path`, and remove it at the end; None: do nothing. Raises Failed."""
     if path is None:
         yield
         return
@@ -78,8 +83,8 @@ def _pid_in(path: str) -> int | None:
 
 
 def _holder(path: str) -> int | None:
-    """Return the pid in the file if a process with this pid runs that was not started after the file was written; else
-    None.
+    """Return the pid that is in the file if a process with this pid runs, and was started before the file was
+    written. Return None if there is no such process: then the pid is that of a process that has ended.
     """
     pid = _pid_in(path)
     if pid is None:

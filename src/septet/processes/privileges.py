@@ -24,12 +24,12 @@ PR_SET_DUMPABLE = 4  # prctl(2)
 
 
 def drop(identity: Identity, supervisor: int | None = None) -> None:
-    """Change the user and groups of this process to those of `identity`, for good. Called in the main thread, before
-    the application is loaded. Raises Failed.
+    """Change the user and groups of this process to those of `identity`, for good. Called in the main thread,
+    before the application is loaded. Raises Failed.
 
-    `supervisor`: pid of the process at whose death the kernel is to kill this one; None: there is none. The kernel
-    forgets that it was asked for this when the user changes, so it is asked again. When the user changes, the kernel
-    also gives the files of /proc/self to root and makes no core dump any more; both are restored, because the server
+    `supervisor` is the pid of the parent process at whose death the kernel is to kill this process; None: it is not
+    to. That was asked of the kernel before, but it is forgotten when the user changes, so it is asked again. The
+    change also gives the files in /proc/self to root and turns core dumps off; this is undone, because the server
     reads its memory use there.
     """
     try:
@@ -52,11 +52,12 @@ def drop(identity: Identity, supervisor: int | None = None) -> None:
 
 
 def give_logs(paths: Iterable[str], identity: Identity) -> None:
-    """Give the log files at these absolute paths to the user who will write to them, and make those that are missing.
-    For a process that is still root; any other can at most make missing files. May be called in a signal handler.
+    """Give the log files at these absolute paths to the user who will write to them, and make those that are
+    missing. Only root can give files away; in any other process this at most makes missing files. May be called in
+    a signal handler.
 
-    Nothing is done in a directory that the user can change, for there the user's processes can make the file
-    themselves; nor to anything but a regular file. Errors are not reported: opening the log will show them.
+    Nothing is done in a directory that the user can change, because the user's processes can make the file there
+    themselves, nor to anything but a regular file. Errors are not reported: opening the log will show them.
     """
     for path in paths:
         with suppress(OSError), _directory(os.path.dirname(path), identity) as directory:
@@ -71,7 +72,9 @@ def give_logs(paths: Iterable[str], identity: Identity) -> None:
 
 
 def gives_log(path: str, identity: Identity) -> bool:
-    """Return True if `give_logs` would make the log file at this absolute path, or give it to the user."""
+    """Return True if `give_logs`, called with this absolute path, would make the log file or give it to the user:
+    this process is root, and the user cannot change the directory.
+    """
     with suppress(OSError), _directory(os.path.dirname(path), identity):
         return os.geteuid() == 0
     return False
@@ -79,11 +82,12 @@ def gives_log(path: str, identity: Identity) -> bool:
 
 @contextmanager
 def _directory(path: str, identity: Identity) -> Iterator[int]:
-    """Context manager: open a directory, and give a descriptor (O_PATH) of it. Raises PermissionError if the user can
-    change what lies there, or change or replace one of the names in its path.
+    """Context manager: open the directory `path`, and yield a descriptor (O_PATH) of it. Raises PermissionError if
+    the user of `identity` can change what lies in the directory, or can change or replace one of the directories
+    above it.
 
-    It is opened name by name from the root, so that what was looked at is what is opened. Only links that are root's
-    are followed.
+    Each directory of the path is opened in turn, from the root, so that none can be replaced between its check and
+    its use. Only symbolic links that belong to root are followed.
     """
     names = list(Path(path).parts[1:])
     links = 0
@@ -117,7 +121,10 @@ _MOST_LINKS = 40  # as path_resolution(7) has it
 
 
 def _check(directory: int, identity: Identity, last: bool) -> None:
-    """Raise PermissionError if the user can change what lies in this directory. `last`: see `_can_change`."""
+    """Raise PermissionError if the user of `identity` can change what lies in the directory with the descriptor
+    `directory`. `last` is True if that is the directory in which a file is to be made, and False if it is one above
+    it.
+    """
     if _can_change(os.fstat(directory), identity, last):
         raise PermissionError(f"user {identity.uid} can change {os.readlink(f'/proc/self/fd/{directory}')}")
 

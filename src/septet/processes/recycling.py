@@ -15,7 +15,9 @@ from typing import Any
 from septet.metrics.proc import proportional_bytes
 
 JITTER = 0.1
-"""Share of a limit. The limits of age and memory are increased at random by up to this share, for each process anew."""
+"""The limits of age and memory are increased at random by up to this share of the limit (0.1 is a tenth), for
+each process anew, so that processes are not all replaced at the same time.
+"""
 
 SAMPLE_S = 5.0
 """Seconds between two looks at a process's memory. A look takes the kernel about a millisecond for each 100 MB."""
