@@ -38,9 +38,8 @@ class Overseer(Attendant, Protocol):
         """
 
     def ready(self, text: str) -> None:
-        """Tell the service manager that the server serves: because a new generation (a process that loads and serves
-        the application) is ready, or because the present one goes on after a reload has failed. `text` is a line for
-        the operator.
+        """Tell the service manager that the server serves: because a new generation is ready, or because the present
+        one goes on after a reload has failed. `text` is a line for the operator.
         """
 
     def reloading(self, text: str) -> None:
@@ -67,8 +66,8 @@ class Overseer(Attendant, Protocol):
         """Remove the pid file. Called immediately before this process ends."""
 
     def allot(self) -> int:
-        """Return the number of a free row of the table of metrics, in which a generation (a process that loads and
-        serves the application) that is about to be forked will count; 0 if there is no table. Raises OSError.
+        """Return the number of a free row of the table of metrics, in which a generation that is about to be forked
+        will count; 0 if there is no table. Raises OSError.
         """
 
     def occupy(self, row: int) -> None:
@@ -93,9 +92,8 @@ class Overseer(Attendant, Protocol):
         """
 
     def has_ended(self, reason: str, text: str) -> None:
-        """Record, for the metrics and the console, that a generation (a process that loads and serves the application)
-        has ended or was replaced. `reason` is one of `metrics.lanes.REASONS`, such as "crash" or "reload"; `text` is
-        shown on the console.
+        """Record, for the metrics and the console, that a generation has ended or was replaced. `reason` is one of
+        `metrics.lanes.REASONS`, such as "crash" or "reload"; `text` is shown on the console.
         """
 
     def note(self, text: str) -> None:

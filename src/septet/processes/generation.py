@@ -38,7 +38,7 @@ class Report:
         self._write({"serves": True})
 
     def failed(self, error: SeptetError) -> None:
-        """Report that the generation (a process that loads and serves the application) cannot start, and why."""
+        """Report that the generation cannot start, and why."""
         traceback = getattr(error, "traceback", "")
         self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback})
 
@@ -55,9 +55,7 @@ class Report:
         self._write({"cut": True})
 
     def tell(self, text: str) -> None:
-        """Report an event about a worker of this generation (a process that loads and serves the application), for the
-        metrics and the console.
-        """
+        """Report an event about a worker of this generation, for the metrics and the console."""
         self._write({"tell": text})
 
     def _write(self, message: dict[str, Any]) -> None:
@@ -84,33 +82,27 @@ class Plan:
     """
 
     run: Callable[[Report], int]
-    """Runs in the process of the generation (a process that loads and serves the application): serves, and returns
-    the process's exit status. The signal TERM has its default action, to end the process, until `run` sets a
-    handler.
+    """Runs in the process of the generation: serves, and returns the process's exit status. The signal TERM has
+    its default action, to end the process, until `run` sets a handler.
     """
     began: Callable[[int], None]
-    """Called in the supervisor when the generation (a process that loads and serves the application) is ready,
-    with the number of processes that serve.
-    """
+    """Called in the supervisor when the generation is ready, with the number of processes that serve."""
     graceful_timeout: float
     startup_timeout: float
     recycling: Recycling
-    """The limits (age, memory, number of requests) at which the generation (a process that loads and serves the
-    application) is replaced by a new one. They are not used if it has workers: then these are replaced one by one.
+    """The limits (age, memory, number of requests) at which the generation is replaced by a new one. They are not
+    used if it has workers: then these are replaced one by one.
     """
     instead: Callable[[Report], int] | None = None
-    """Runs in place of `run`, in a new process, after the first generation (a process that loads and serves the
-    application) since the start of the server could not start; under `--reload` it serves a page that shows the
-    error. None: the server ends instead.
+    """Runs in place of `run`, in a new process, after the first generation since the start of the server could not
+    start; under `--reload` it serves a page that shows the error. None: the server ends instead.
     """
     reopens: Callable[[], None] = lambda: None
     """Called in the supervisor, in a signal handler, when logs are to be opened anew (USR1), before the serving
     processes are told to do so: it can prepare the files for them.
     """
     failed: Callable[[str], None] = lambda text: None
-    """Called in the supervisor with the reason when a generation (a process that loads and serves the application)
-    cannot start, and with "" when one is ready.
-    """
+    """Called in the supervisor with the reason when a generation cannot start, and with "" when one is ready."""
 
 
 @dataclass(slots=True, eq=False)
@@ -122,35 +114,33 @@ class Generation:
     number: int
     pid: int
     pipe: int
-    """Descriptor of the reading end of the pipe on which the generation (a process that loads and serves the
-    application) reports to the supervisor; -1 when it is closed.
+    """Descriptor of the reading end of the pipe on which the generation reports to the supervisor; -1 when it is
+    closed.
     """
     plan: Plan
     started_at: float
     life: Life
     row: int = 0
     """Number of the row in the table of metrics, which is memory that all processes share, in which the generation
-    (a process that loads and serves the application) counts; 0 if there is no table.
+    counts; 0 if there is no table.
     """
     reason: str = ""
-    """Why this generation (a process that loads and serves the application) replaces an earlier one, as the
-    metrics name it: one of `metrics.lanes.REASONS`, such as "reload"; "" if there is no such reason.
+    """Why this generation replaces an earlier one, as the metrics name it: one of `metrics.lanes.REASONS`, such as
+    "reload"; "" if there is no such reason.
     """
     why: str = ""
-    """Why this generation (a process that loads and serves the application) was started, such as an order or a
-    limit, as text for the log and the console; "" if there was no such reason.
+    """Why this generation was started, such as an order or a limit, as text for the log and the console; "" if
+    there was no such reason.
     """
     failed: bool = False
-    """True once it is known, and was logged, that this generation (a process that loads and serves the
-    application) cannot start or is no longer wanted: when its process ends, no other reason is logged.
+    """True once it is known, and was logged, that this generation cannot start or is no longer wanted: when its
+    process ends, no other reason is logged.
     """
     serves: bool = False
-    """True if the generation (a process that loads and serves the application) has reported that at least one of
-    its processes accepts clients.
-    """
+    """True if the generation has reported that at least one of its processes accepts clients."""
     ends_at: float = float("inf")
-    """When the supervisor kills the generation (a process that loads and serves the application) if it still runs,
-    in seconds on the clock of `time.monotonic`; infinite: it is not to end.
+    """When the supervisor kills the generation if it still runs, in seconds on the clock of `time.monotonic`;
+    infinite: it is not to end.
     """
     unread: bytes = b""
 
@@ -158,9 +148,8 @@ class Generation:
         return f"generation {self.number} (pid {self.pid})"
 
     def messages(self) -> list[dict[str, Any]]:
-        """Return what the generation (a process that loads and serves the application) has reported since the last
-        call: a dictionary for each message, see `Report`. The list is empty if nothing new is there, or if the pipe was
-        closed.
+        """Return what the generation has reported since the last call: a dictionary for each message, see `Report`.
+        The list is empty if nothing new is there, or if the pipe was closed.
         """
         try:
             data = os.read(self.pipe, 65536)
@@ -174,9 +163,9 @@ class Generation:
             os.kill(self.pid, number)
 
     def handed_over(self, current: bool) -> dict[str, Any]:
-        """Return what a program that this process executes in its place must know of the generation (a process that
-        loads and serves the application) to be its supervisor, as values for JSON. The pipe on which the generation
-        reports stays open in that program. `current` is True if it is the generation that serves.
+        """Return what a program that this process executes in its place must know of the generation to be its
+        supervisor, as values for JSON. The pipe on which the generation reports stays open in that program.
+        `current` is True if it is the generation that serves.
         """
         os.set_inheritable(self.pipe, True)
         known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "current": current}
@@ -184,9 +173,9 @@ class Generation:
 
 
 def keep_text(text: str) -> None:
-    """Does nothing. It is the function `Plan.failed` of a generation (a process that loads and serves the
-    application) that serves a page with the text of an error, so that the page keeps its text when that generation
-    is ready. The supervisor recognises such a generation by this function.
+    """Does nothing. It is the function `Plan.failed` of a generation that serves a page with the text of an error,
+    so that the page keeps its text when that generation is ready. The supervisor recognises such a generation
+    by this function.
     """
 
 
@@ -212,17 +201,11 @@ class Living:
     """
 
     current: Generation | None = None
-    """The generation (a process that loads and serves the application) that serves; None before the first is
-    ready.
-    """
+    """The generation that serves; None before the first is ready."""
     next: Generation | None = None
-    """The generation (a process that loads and serves the application) that starts and will replace the current
-    one; None if none starts.
-    """
+    """The generation that starts and will replace the current one; None if none starts."""
     old: list[Generation] = field(default_factory=list)
-    """Generations (each is a process that loads and serves the application) that were replaced and still answer
-    their last requests.
-    """
+    """Generations that were replaced and still answer their last requests."""
 
     def all(self) -> list[Generation]:
         return [each for each in (self.next, self.current, *self.old) if each is not None]

@@ -61,18 +61,16 @@ from septet.streams import flush
 log = logging.getLogger("septet")
 
 CHECK_S = 1.0
-"""Seconds between two looks of the supervisor at its generations (each is a process that loads and serves the
-application) while one starts, ends or may have to be replaced.
+"""Seconds between two looks of the supervisor at its generations while one starts, ends or may have to be
+replaced.
 """
 SELDOM_S = 10.0
-"""Seconds between two looks of the supervisor at its generations (each is a process that loads and serves the
-application) at all times other than those of CHECK_S, in case a signal was missed.
+"""Seconds between two looks of the supervisor at its generations at all times other than those of CHECK_S, in
+case a signal was missed.
 """
 
 RECYCLE_AGAIN_S = 5.0
-"""Least seconds between two replacements of the generation (a process that loads and serves the application)
-for its age, memory or number of requests.
-"""
+"""Least seconds between two replacements of the generation for its age, memory or number of requests."""
 
 
 class Generations:
@@ -101,15 +99,13 @@ class Generations:
         self._watcher: FileWatcher | None = None
         self._trial: Trial | None = None
         self._plan = plan
-        """The plan by which the generation that serves (a process that loads and serves the application) was made;
-        before one serves, the plan of the first one.
-        """
+        """The plan by which the generation that serves was made; before one serves, the plan of the first one."""
         self._again = again
         self._listeners = listeners
         self.living = Living()
         self.served = False
-        """True once a generation (a process that loads and serves the application) has been ready. Until then the
-        supervisor ends at once if one cannot start; afterwards it does not.
+        """True once a generation has been ready. Until then the supervisor ends at once if one cannot start;
+        afterwards it does not.
         """
         self._numbers = 0
         self._orders: deque[tuple[int, str]] = deque()
@@ -121,27 +117,24 @@ class Generations:
         self._early_deaths = 0
         self._failed_starts = 0
         self._start_at = 0.0
-        """The earliest time at which another generation (a process that loads and serves the application) is started
-        if none serves, in seconds on the clock of `monotonic`.
+        """The earliest time at which another generation is started if none serves, in seconds on the clock of
+        `monotonic`.
         """
         self._recycle_at = 0.0
         self._first = ""
-        """Why this program starts its first generation (a process that loads and serves the application), as text for
-        the log: "USR2" if this process has executed it in place of another program, else "".
+        """Why this program starts its first generation, as text for the log: "USR2" if this process has executed it in
+        place of another program, else "".
         """
         self._status = 0
-        """The exit status that `run` returns: that of the generation (a process that loads and serves the application)
-        which served when the order to stop came, or, if none did, of the one that ended last. It is 0 if a signal ended
-        that generation.
+        """The exit status that `run` returns: that of the generation which served when the order to stop came, or, if
+        none did, of the one that ended last. It is 0 if a signal ended that generation.
         """
         self._stopped: Generation | None = None
-        """The generation (a process that loads and serves the application) that served when the order to stop came;
-        None: none did, or the order has not come.
-        """
+        """The generation that served when the order to stop came; None: none did, or the order has not come."""
 
     def run(self) -> int:
-        """Run until the order to stop has come and all generations (each is a process that loads and serves the
-        application) have ended; return the exit status. Raises SeptetError if no generation can start.
+        """Run until the order to stop has come and all generations have ended; return the exit status. Raises
+        SeptetError if no generation can start.
         """
         self._handle_signals()
         self._start_watching()
@@ -194,9 +187,7 @@ class Generations:
                 self.living.current.signal(number)
 
     def reload(self, why: str) -> None:
-        """Start a new generation (a process that loads and serves the application), with the configuration read anew.
-        `why` is the cause, for the log.
-        """
+        """Start a new generation, with the configuration read anew. `why` is the cause, for the log."""
         self._overseer.reloading(f"{why}: loads configuration and application")
         self._overseer.order_begins("reload")
         try:
@@ -257,9 +248,8 @@ class Generations:
         self._start_watching()
 
     def adopt(self, state: dict[str, Any]) -> None:
-        """Take over the generations (each is a process that loads and serves the application) that are running, after
-        another program in this process has executed this one in its place (USR2). `state` is what that program has
-        handed over.
+        """Take over the generations that are running, after another program in this process has executed this one in
+        its place (USR2). `state` is what that program has handed over.
         """
         self.served = True
         self._numbers = state["numbers"]
@@ -284,9 +274,8 @@ class Generations:
             self._begin(self._plan, "")
 
     def _recycle(self) -> None:
-        """If the current generation (a process that loads and serves the application) has reached a limit of
-        `Plan.recycling`, such as its age, start another one to replace it. If that cannot start, this is tried again
-        after RECYCLE_AGAIN_S seconds.
+        """If the current generation has reached a limit of `Plan.recycling`, such as its age, start another one to
+        replace it. If that cannot start, this is tried again after RECYCLE_AGAIN_S seconds.
         """
         current, now = self.living.current, monotonic()
         if current is None or self.living.next is not None or now < self._recycle_at:
@@ -298,9 +287,8 @@ class Generations:
                 self.living.next.why = why
 
     def _begin(self, plan: Plan, why: str, reason: str = "") -> None:
-        """Fork a generation (a process that loads and serves the application), which will replace the current one when
-        it is ready. `why` is the cause, for the log; "": nothing is logged. `reason` is the cause as one of
-        `metrics.lanes.REASONS`; "": none of these.
+        """Fork a generation, which will replace the current one when it is ready. `why` is the cause, for the log; "":
+        nothing is logged. `reason` is the cause as one of `metrics.lanes.REASONS`; "": none of these.
         """
         try:
             generation = self._fork(plan, reason)
@@ -318,8 +306,8 @@ class Generations:
             log.info("%s: %s starts", why, generation)
 
     def _fork(self, plan: Plan, reason: str) -> Generation:
-        """Fork the process of a generation (a process that loads and serves the application), made as `plan` says.
-        `reason` says why it replaces the current one: one of `metrics.lanes.REASONS`, or "". Raises OSError.
+        """Fork the process of a generation, made as `plan` says. `reason` says why it replaces the current one: one of
+        `metrics.lanes.REASONS`, or "". Raises OSError.
         """
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reading, False)
@@ -338,9 +326,9 @@ class Generations:
         return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row, reason)
 
     def _work(self, plan: Plan, reading: int, writing: int, row: int) -> int:
-        """Called in the child process that is to be a generation (a process that loads and serves the application):
-        run it until it ends, and return its exit status. `reading` and `writing` are the ends of its pipe to the
-        supervisor, `row` is its row in the table of metrics.
+        """Called in the child process that is to be a generation: run it until it ends, and return its exit status.
+        `reading` and `writing` are the ends of its pipe to the supervisor, `row` is its row in the table of
+        metrics.
         """
         for inherited in (reading, *(each.pipe for each in self.living.all() if each.pipe >= 0)):
             os.close(inherited)
@@ -379,9 +367,8 @@ class Generations:
         self._kill_late()
 
     def _is_alive(self) -> bool:
-        """True if the server is alive as far as the supervisor knows: a generation (a process that loads and serves
-        the application) serves; or one starts and its start-up time-out has not passed; or one is to be started after a
-        delay that has not passed.
+        """True if the server is alive as far as the supervisor knows: a generation serves; or one starts and its
+        start-up time-out has not passed; or one is to be started after a delay that has not passed.
         """
         living = self.living
         starting = living.next
@@ -417,9 +404,7 @@ class Generations:
             self._watcher = None
 
     def _read_reports(self, reporting: set[int]) -> None:
-        """Read the reports of the generations (each is a process that loads and serves the application) whose pipes
-        are among `reporting`, the descriptors that are readable.
-        """
+        """Read the reports of the generations whose pipes are among `reporting`, the descriptors that are readable."""
         for generation in self.living.all():
             if generation.pipe in reporting:
                 self._read(generation)
@@ -470,9 +455,9 @@ class Generations:
         before.ends_at = monotonic() + before.plan.graceful_timeout + 2 * KILL_MARGIN_S
 
     def _cannot_start(self, generation: Generation, error: SeptetError) -> None:
-        """Note and log that a generation (a process that loads and serves the application) cannot start: the current
-        one goes on, or, if there is none, another is started later. Raises `error` if the supervisor must end instead:
-        at the first start, or after MAX_FAILED_STARTS failures.
+        """Note and log that a generation cannot start: the current one goes on, or, if there is none, another is
+        started later. Raises `error` if the supervisor must end instead: at the first start, or after
+        MAX_FAILED_STARTS failures.
         """
         generation.failed = True
         if self._stop.ordered:
@@ -570,9 +555,7 @@ class Generations:
     # The end
 
     def _end(self) -> None:
-        """Stop all generations (each is a process that loads and serves the application) gracefully, and kill those
-        that do not end in time.
-        """
+        """Stop all generations gracefully, and kill those that do not end in time."""
         self._overseer.stopping()
         orders.forget_cuts()
         unanswered = self._overseer.unanswered()
