@@ -18,16 +18,17 @@ from septet.lab.arguments import BYTES_PER_SECOND, COUNT, DIRECTORY, FILE, NOT_N
 from septet.lab.load import ARRIVALS, THINK_TIMES, LoadError, NoListener, Plan
 
 CARRIED_SHARE_MIN = 0.95
-"""A warning is printed if the rate of answers is below this share of the offered rate. It is not 1, because answers
-after the window are not counted."""
+"""A warning is printed if the rate of answers is below this share of the rate at which requests were due. The share is
+not 1, because answers that come after the measured window are not counted.
+"""
 
 SLO_HELP = "Objective: find the highest rate that holds it; with --rate, exit status 3 if that one misses it."
 RAMP_HELP = "Time in which users arrive, or --rate grows, before the warm-up."
 THINK_HELP = "Without --rate: time between an answer and the user's next request."
 
 GAUGE = {"duration_s": 3.0, "warmup_s": 0.5}
-"""Seconds that are measured, and of warm-up, in each run of a search for the highest rate (`--slo` without `--rate`),
-unless the command line gives them.
+"""The length of each run in a search for the highest rate (`--slo` without `--rate`), unless the command line gives it:
+seconds of the measured window, and of the warm-up before it.
 """
 FIELDS = {"duration_s": "duration", "warmup_s": "warmup"}
 
@@ -133,9 +134,10 @@ def load(url: str, as_json: bool, spec: str | None, **options: Any) -> int:
 
 
 def _remarks(figures: dict[str, Any], limited: bool) -> Iterator[str]:
-    """Return warnings to print after the table: the server answered less than was offered, or answers were redirects.
+    """Return warnings to print after the table: the server answered fewer requests in a second than were due, or
+    answers were redirects, which users do not follow.
 
-    `limited`: the load generator was at its limit, so the server may not be the cause.
+    `limited`: True if the load generator was at its limit, so that the server may not be the cause.
     """
     offered, carried = figures.get("offered_per_s"), figures["requests_per_s"]
     if offered and carried < CARRIED_SHARE_MIN * offered:
@@ -148,8 +150,9 @@ def _remarks(figures: dict[str, Any], limited: bool) -> Iterator[str]:
 
 
 def _objective(plan: Plan, options: dict[str, Any], spec: str | None, as_json: bool) -> int:
-    """Carry out `--slo`, and return the exit status: 0 if the objective is held or a rate found that holds it, 3 if it
-    is missed.
+    """Carry out `--slo`: find out whether the server meets the objective at the given rate, or the highest rate at
+    which it does. Returns the exit status: 0, or 3 if the objective is missed. `spec` names the places of --cluster
+    that send the load; None: this machine.
     """
     from septet.lab.objective import command
     from septet.lab.objective.gauge import Gauger
@@ -185,7 +188,9 @@ def _is_given(option: str) -> bool:
 
 
 def _check(plan: Plan, options: dict[str, Any], spec: str | None) -> None:
-    """Raise UsageError for options that have no effect together with the others, or contradict them."""
+    """Raise UsageError for options that have no effect together with the others, or contradict them. `spec` is the
+    value of --cluster; None without it.
+    """
     if options["think_times"] and not plan.think_s:
         raise UsageError("--think-times: it says how --think TIME is spread, so take that as well")
     if options["slow_rate"] and not plan.slow:

@@ -133,8 +133,8 @@ def encoded(histogram: Histogram) -> bytes:
 
 
 def _runs(counts: list[int]) -> Iterator[bytes]:
-    """Yield the encoded counts, up to the last one above 0: each count as a number, and a run of zeros as their number,
-    negated.
+    """Yield the encoded counts, up to the last one above 0. A count above 0 is one number; a run of zeros is one
+    negative number, which says how many zeros there are.
     """
     zeros = 0
     for count in counts:

@@ -1,4 +1,6 @@
-"""Describes the machine that the figures come from; without it they cannot be compared."""
+"""Describes the machine on which figures were measured. Without this description figures of different experiments
+cannot be compared.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ BUILD_VARIABLES = ("CONFIG_ARGS", "PY_CFLAGS", "Py_GIL_DISABLED")
 
 
 def describe() -> dict[str, Any]:
-    """Processor, kernel, Python and the limits that matter for load tests. Without host and user names."""
+    """Return the processor, the kernel, the version of Python and the limits that matter for load tests, without the
+    names of the host and of users.
+    """
     return {
         "cpu": cpu_model(),
         "cpus": os.cpu_count(),
@@ -52,7 +56,7 @@ def describe() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """Return the name of the processor by the kernel, else the architecture."""
+    """Return the name of the processor as the kernel gives it, or the name of the architecture if it gives none."""
     for line in (_read("/proc/cpuinfo") or "").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
@@ -65,14 +69,18 @@ def load_average() -> tuple[float, float, float]:
 
 
 def busy_share(seconds: float = 0.5) -> float:
-    """Return the share of the machine's CPUs that is used now, by programs and the hypervisor; takes `seconds`."""
+    """Return the share of the machine's CPUs, from 0 to 1, that programs and the hypervisor use now. It is measured for
+    so many `seconds`.
+    """
     before, begun = sum(machine_times()), time.monotonic()
     time.sleep(seconds)
     return min(1.0, (sum(machine_times()) - before) / (time.monotonic() - begun) / (os.cpu_count() or 1))
 
 
 def cgroup_limits() -> dict[str, str]:
-    """Return the limits of this process's own control group (cgroups(7), version 2), by file; "max" means no limit."""
+    """Return the limits of this process's own control group (cgroups(7), version 2), by the name of the file that has
+    them, such as "memory.max". The value "max" means no limit.
+    """
     own = next(cgroups.groups(""))  # only version 2 has all files of a group in one directory
     return {name: text for name in CGROUP_FILES if (text := cgroups.read(own / name).strip())}
 
@@ -84,7 +92,9 @@ def packages() -> dict[str, str]:
 
 
 def _threads_per_core() -> int | None:
-    """Hardware threads of a core; None if not known. With more than 1, two CPUs may share a core's computing units."""
+    """Return how many hardware threads a core of the processor has; None if that is not known. With more than 1, two
+    CPUs of the kernel may share a core's computing units.
+    """
     siblings = _read("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
     if siblings is None:
         return None

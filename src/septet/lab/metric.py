@@ -33,7 +33,7 @@ class Sight:
 
     @cached_property
     def processes(self) -> list[proc.Process]:
-        """The processes of the server."""
+        """The processes of the server that is measured, as they were when the sample was taken."""
         return proc.processes_of(self._session)
 
     @cached_property
@@ -43,22 +43,22 @@ class Sight:
 
     @cached_property
     def server_cpus(self) -> tuple[float, float]:
-        """(busy, stolen) seconds since the machine started, of the CPUs that the server is bound to; of all when it is
-        not bound.
+        """Return (busy, stolen) seconds of the CPUs that the server is bound to, or of all CPUs if it is not bound,
+        since the machine started. Stolen is the time that the hypervisor gave to others.
         """
         return proc.machine_times(self._pinned.server or None)
 
     @cached_property
     def client_cpus(self) -> tuple[float, float]:
-        """(busy, stolen) seconds since the machine started, of the CPUs that the load generator is bound to; of all
-        when it is not bound.
+        """Return (busy, stolen) seconds of the CPUs that the load generator is bound to, or of all CPUs if it is not
+        bound, since the machine started. Stolen is the time that the hypervisor gave to others.
         """
         return proc.machine_times(self._pinned.client or None)
 
 
 class Over(Enum):
-    """How the samples of the measured window become one figure. The values are shown in the documentation's table of
-    metrics.
+    """How the samples that were taken in the measured window become one figure. The value of each member is the text
+    that the documentation's table of metrics shows for it.
     """
 
     PEAK = "the most at one time"
@@ -75,7 +75,7 @@ class Sampled:
     costly: bool = False
     """True if reading takes so long that only some samples do it; see `sampler.COSTLY_EVERY`."""
     unknown: Number = 0
-    """The figure when no sample had a value."""
+    """The value of the metric in the results if no sample had one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,9 @@ class Chart:
     subject: str = ""
     """What sentences in the report call the metric."""
     bar: int = 0
-    """The chart's place among the bar charts, which show one number of users; 0: it is not drawn as bars."""
+    """Place of the metric's chart among the bar charts, in which bars compare all servers at one number of users; 0: it
+    is not drawn as bars.
+    """
     linear: bool = False
     """True if the axis is always linear; else it is logarithmic if the values are far apart."""
     unit_in_title: bool = False
@@ -111,16 +113,20 @@ class Metric:
     """A metric: what it is, how it is measured, and where it is shown."""
 
     key: str
-    """The metric's name in summaries, and in `usage` of results.json if it is sampled."""
+    """The name of the metric as a key: in the summaries of repeated runs, and, if the metric is sampled, in `usage` of
+    results.json.
+    """
     meaning: str
     unit: str = ""
     """The unit in tables and charts."""
     per_unit: float = 1.0
-    """Recorded values are divided by this to be in `unit`: 1000 where µs are recorded and ms shown."""
+    """Recorded values are divided by this number to give values in `unit`: 1000 if µs are recorded and ms are shown."""
     more_is_better: bool = False
     sampled: Sampled | None = None
     figure: Figure | None = None
-    """Computes the metric's value from the record of a run. None: the metric is recorded, but not part of summaries."""
+    """A function that computes the metric's value from the record of a run. None: the metric is recorded, but is not
+    part of the summaries of repeated runs.
+    """
     column: Column | None = None
     compare: str = ""
     """The metric's name for `septet compare --metric`; empty if it cannot be chosen there."""
@@ -128,8 +134,9 @@ class Metric:
     chart: Chart | None = None
 
     def estimate(self, figures: Mapping[str, Estimate]) -> Estimate | None:
-        """Return the metric's estimate in `unit`, from the figures of a cell; None where it is not known, as in a cell
-        that failed.
+        """Return the metric's median with its interval, in `unit`, for one cell: a server or process model at one
+        number of users. `figures` are those of the cell, by key. None if the value is not known, as when all runs
+        failed.
         """
         found = figures.get(self.key)
         if found is None:

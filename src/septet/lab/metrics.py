@@ -4,7 +4,7 @@ A row says what a metric is, in which unit, which way is better, how it is read 
 made from the record of a run, and where it is shown:
 
     sampled    the sampler reads it; results.json has it as `usage.KEY`
-    figure     summaries have it for each cell: the median of the runs, with an interval
+    figure     summaries have it for each cell (a server or model at one number of users): the median of its runs
     column     the table that `septet bench` prints
     chart      the pictures and tables of report.html
     compare    `septet compare --metric NAME`
@@ -303,7 +303,7 @@ METRICS: tuple[Metric, ...] = (
 
 BY_KEY = {metric.key: metric for metric in METRICS}
 SUMMED_UP = {metric.key: metric.figure for metric in METRICS if metric.figure is not None}
-"""The functions that compute the figures of summaries, by key of the metric."""
+"""The functions that compute the figures of summaries from the record of a run, by key of the metric."""
 SAMPLED = {metric.key: metric.sampled for metric in METRICS if metric.sampled is not None}
 """What the sampler reads, by key of the metric."""
 COMPARED = {metric.compare: metric for metric in METRICS if metric.compare}
@@ -316,10 +316,12 @@ BARS.sort(key=lambda metric: metric.chart.bar if metric.chart is not None else 0
 """The metrics that have a bar for one number of users, in the order of the bars."""
 
 RATE, P99, CPU, MEMORY = (BY_KEY[key] for key in ("requests_per_s", "p99_us", "cpu_us", "pss_bytes"))
-"""Metrics that rankings and the sentences of reports need by name."""
+"""The metrics that rankings, and the sentences of reports, refer to: requests per second, latency at the 99th
+percentile, CPU time of a request, memory.
+"""
 EVEN_RATE, EVEN_CPU = BY_KEY["even_requests_per_s"], BY_KEY["even_cpu_us"]
-"""The metrics by which contenders are ranked in place of RATE and CPU: corrected for what other programs did, see
-`septet.lab.evening`.
+"""The metrics by which servers and process models are ranked in place of RATE and CPU: values that are corrected for
+other programs that slowed the server down, and for changes of the CPUs' speed (see `septet.lab.evening`).
 """
 
 

@@ -1,4 +1,5 @@
-"""Comparisons in pairs: how many times as much one contender does as another, from ratios within turns.
+"""Comparisons in pairs: how many times as good one contender (a server or process model) is as another, from ratios
+within turns.
 
 A turn visits every contender within seconds, in an order drawn by lot. Whatever changes the speed of the machine from
 turn to turn changes all figures of a turn by the same factor, and cancels in a ratio of two of them. So a ratio can be
@@ -34,47 +35,59 @@ from typing import NamedTuple
 from septet.lab.statistics import LEVEL, Ratio, student
 
 DECIDED, EQUAL, OPEN, LIMITED = "decided", "equal", "open", "limited"
-"""Outcomes of a pair of contenders: its order is certain; the two are equal within EQUAL_WITHIN; neither can be said
-yet; the load generator was the limit, so that more rounds would not decide it.
+"""Outcomes of the comparison of two contenders (servers or process models). DECIDED: one is certainly better. EQUAL:
+they are equal within EQUAL_WITHIN. OPEN: neither can be said yet. LIMITED: the load generator was the limit, so that
+more runs would not decide it.
 """
 EQUAL_WITHIN = 0.05
 TURNS_MIN = 3
-"""Least number of turns (each visits every contender once) in which both contenders have a figure, for an interval of
-their ratio.
+"""The ratio of two contenders (servers or process models) gets an interval only if both have a figure in at least this
+many turns. In a turn every contender is run once.
 """
 SERVER_SPREAD = 0.01
 """Standard deviation, as a share, of the figures of servers that were started by the same command: each is a little
 slower or faster for as long as it runs.
 """
 LENT_MAX = 8
-"""The variance of a pair is estimated from other pairs as well, which count for at most this many degrees of freedom.
-More would decide earlier, but wrongly for pairs that are noisier than the others.
+"""The variance of the comparison of two contenders (servers or process models) is estimated from other pairs as well,
+which count for at most this many degrees of freedom. More would decide earlier, but wrongly for pairs that are noisier
+than the others.
 """
 ITERATIONS = 100
-"""Most iterations of the fit in `_levels`. Two suffice if every contender has a figure in every turn (a turn runs each
-contender once).
+"""Most iterations of the fit in `_levels`. Two iterations suffice if every contender (a server or process model) has a
+figure in every turn, in which each is run once.
 """
 
 Values = Mapping[str, Mapping[int, float]]
-"""A figure above 0, or the weight of that figure, by contender and by turn (a turn runs each contender once)."""
+"""Either figures, all above 0, or the weights of such figures: for each contender (a server or process model, by its
+label) a mapping from the number of a turn, in which every contender is run once, to the value in that turn.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The comparison of two contenders. `ratio` says how many times as good `ahead` is as `behind`; it is 1 or more."""
+    """The comparison of two contenders (servers or process models). `ratio` says how many times as good the better one
+    (`ahead`) is as the other (`behind`); it is 1 or more.
+    """
 
     ahead: str
     behind: str
     ratio: Ratio
     outcome: str
-    """DECIDED, EQUAL, OPEN or LIMITED."""
+    """What the comparison says: DECIDED (the order of the two is certain), EQUAL (they hardly differ), OPEN (not known
+    yet) or LIMITED (the load generator was the limit).
+    """
     rounds: int
-    """Number of turns in which both contenders have a figure; a turn runs every contender once."""
+    """Number of turns in which both contenders (the two that are compared) have a figure. In a turn every contender is
+    run once.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """The contenders, the best first, and all pairs of them."""
+    """A ranking of contenders (servers or process models) by one figure: `order` has their labels, the best first, and
+    `pairs` the comparison of every two of them.
+    """
 
     order: tuple[str, ...]
     pairs: Mapping[frozenset[str], Pair] = field(default_factory=dict)
@@ -88,8 +101,8 @@ class Standings:
 
     @property
     def tiers(self) -> list[list[str]]:
-        """Contenders in groups, the best first. Every contender of a group is certainly better (DECIDED) than every one
-        of a later group.
+        """The labels of the contenders (servers or process models) in groups, the best group first. Every contender of
+        a group is certainly better (DECIDED) than every one of a later group.
 
         Contenders in one group are not necessarily equal: the measurements do not separate the group further.
         """
@@ -114,7 +127,9 @@ def standings(
     weights: Values | None = None,
     turns: int = 0,
 ) -> Standings:
-    """Rank contenders by one figure, the best first, and compare every pair of them.
+    """Rank contenders (servers or process models) by one figure, the best first, and compare every pair of them.
+
+    In a turn every contender is run once; turns are numbered from 1.
 
     Args:
         values: the figure by contender and turn; a contender without any value is left out.
@@ -123,8 +138,8 @@ def standings(
             a larger number widens the intervals, so that fewer pairs are DECIDED.
         at_least: contenders that the load generator held back, and that may be better than measured; a lead over one
             of them is LIMITED, never DECIDED.
-        weights: of the values; 1 without them.
-        turns: how many turns in a row share a server; 0: none do.
+        weights: the weight of each of `values`, by contender and turn; None: every weight is 1.
+        turns: number of turns in a row for which a server of a contender keeps running; 0: every run has a new server.
     """
     sign = 1 if more_is_better else -1
     logs = {
@@ -144,11 +159,11 @@ def standings(
 
 
 def _levels(logs: Values, weights: Values) -> Mapping[str, float]:
-    """Return an estimate of each contender's figure, as a logarithm. It is fitted as a sum of one number for the
-    contender and one for the turn (a turn runs each contender once), because some contenders have no figure in some
-    turns.
+    """Return an estimate of the figure of each contender (a server or process model), as a logarithm. It is fitted as a
+    sum of one number for the contender and one for the turn (a turn runs each contender once), because some contenders
+    have no figure in some turns.
 
-    Weighted least squares, which fits the contenders' and the turns' numbers alternately.
+    The fit is by weighted least squares: the numbers of contenders and those of turns are fitted alternately.
     """
     places = {place for each in logs.values() for place in each}
     speeds = dict.fromkeys(places, 0.0)
@@ -185,17 +200,17 @@ def _mean(values: Iterable[tuple[float, float]]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """The differences between the figures of two contenders, `one` minus `other`, on a logarithmic scale: one for each
-    turn (a turn runs each contender once).
+    """The differences between the figures of two contenders (servers or process models), `one` minus `other`, on a
+    logarithmic scale: one difference for each turn, in which every contender is run once.
     """
 
     one: str
     other: str
     places: Sequence[int]
     value: float
-    """The weighted mean of the differences, each of which is from one turn."""
+    """The weighted mean of the differences; each difference is from one turn, in which every contender is run once."""
     squares: float
-    """The weighted sum of the squared deviations of the differences from `value`, their mean."""
+    """The sum of the squared deviations of the differences from their mean `value`, each with its weight."""
     weight: float
 
     @property
@@ -204,7 +219,9 @@ class _Compared:
 
     @property
     def variance(self) -> float:
-        """The variance of a difference with the weight 1, estimated from the turns."""
+        """The variance of a difference with the weight 1, estimated from how much the differences of single turns
+        deviate from their mean.
+        """
         return self.squares / self.freedom
 
 
@@ -223,7 +240,9 @@ def _compared(one: str, other: str, logs: Values, weights: Values) -> _Compared:
 
 
 class _Lent(NamedTuple):
-    """A variance that is estimated from other pairs, for a difference with the weight 1, and its degrees of freedom."""
+    """What other pairs of contenders say about the noise of a pair that has few turns: the variance of a difference
+    with the weight 1, and the degrees of freedom of this estimate.
+    """
 
     variance: float
     """The median of the variances of the other pairs, raised because the median of chi squared is below its mean
@@ -234,7 +253,9 @@ class _Lent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Judges pairs of contenders. Its fields are arguments and intermediate results of `standings`."""
+    """Compares pairs of contenders (servers or process models), and says for each whether its order is certain. The
+    fields are arguments and intermediate results of `standings`.
+    """
 
     levels: Mapping[str, float]
     compared: Mapping[frozenset[str], _Compared]
@@ -261,8 +282,8 @@ class _Judge:
         return Pair(ahead, behind, ratio, outcome, turns)
 
     def _variance(self, pair: _Compared) -> tuple[float, int]:
-        """Return the variance of a difference with the weight 1 and its degrees of freedom, estimated from the pair
-        itself and from the other pairs of its contenders.
+        """Return the variance of a difference with the weight 1 between the logarithms of two contenders' figures, and
+        its degrees of freedom. It is estimated from the pair itself, and from other pairs of its two contenders.
         """
         lent = [lent for label in (pair.one, pair.other) if (lent := self._lent(label, pair)) is not None]
         if not lent:
@@ -272,8 +293,9 @@ class _Judge:
         return (pair.squares + freedom * variance) / whole, whole
 
     def _lent(self, label: str, pair: _Compared) -> _Lent | None:
-        """Return the variance that the other pairs of the contender `label`, without `pair`, suggest (their median),
-        with their degrees of freedom; None if there are no others.
+        """Return the variance of a difference with the weight 1, as the median of what the other pairs with the
+        contender `label` give (without `pair`), and the sum of their degrees of freedom. None if there are no other
+        pairs with enough turns.
         """
         others = [
             each
@@ -286,9 +308,9 @@ class _Judge:
         return _Lent(median(variances), sum(each.freedom for each in others))
 
     def _outcome(self, one: str, other: str, value: float, reach: float, single: float) -> str:
-        """Return the outcome of a pair. `value`: the logarithm of the ratio of `one` to `other`. `reach`: half the
-        width of the interval that holds together with those of all pairs; `single`: half the width of the pair's own 95
-        % interval.
+        """Return the outcome of the comparison of two contenders: DECIDED, EQUAL, OPEN or LIMITED. `value`: the
+        logarithm of the ratio of `one` to `other`. `reach`: half the width of the interval that holds together with
+        those of all pairs; `single`: half the width of the pair's own 95 % interval.
         """
         if value - reach > 0:
             return LIMITED if other in self.at_least else DECIDED

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a model's line is drawn: `colour` on white paper and `dark` on dark paper, as #RRGGBB; `dash` as in SVG's
-    stroke-dasharray, empty for solid.
+    """How a process model's line is drawn in charts. `colour` is for white paper and `dark` for dark paper, both as
+    #RRGGBB; `dash` has the lengths of SVG's stroke-dasharray, empty for a solid line.
     """
 
     colour: str
@@ -59,12 +59,13 @@ PARTS = {
     "writing": Style("#0B52F0", "#8EBBFF"),
     "other": Style("#5A5A5A", "#C8C8C8"),
 }
-"""The parts of a request's time (`septet.lab.where.parts`). Words within a bar are in the colour of the paper, so each
-has a contrast of 4.5 to it (WCAG 2.1, 1.4.3)."""
+"""The colours of the parts of a request's time in bar charts, by the name of the part (see `septet.lab.where.parts`).
+Words within a bar have the colour of the paper, so every colour has a contrast of 4.5 to the paper (WCAG 2.1, 1.4.3).
+"""
 
 
 def style_of(model: str) -> Style:
-    """Return the style of a model. For the name of another server, return one of the styles in OTHERS, always the same
-    one.
+    """Return the style in which charts draw a process model. For the name of another server, return one of the styles
+    in OTHERS, always the same one for the same name.
     """
     return STYLES.get(model) or OTHERS[sum(model.encode()) % len(OTHERS)]

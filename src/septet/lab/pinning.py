@@ -18,7 +18,9 @@ class Pinning(NamedTuple):
 
 
 def pinning(cpus: list[int] | None = None) -> Pinning:
-    """Return the split of the usable CPUs (or of `cpus`): the last quarter for the users, the others for the server."""
+    """Return the split of the CPUs that this process may use (or of `cpus`): the last quarter is for the load
+    generator, the others are for the server.
+    """
     usable = sorted(os.sched_getaffinity(0) if cpus is None else cpus)
     if len(usable) < 2:
         return Pinning()

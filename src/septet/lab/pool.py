@@ -1,4 +1,5 @@
-"""The pool of a comparison: how many requests each contender may have in progress at the same time.
+"""The pool of a comparison of servers: the processes and threads, and so the number of requests in progress at the same
+time, that each contender (one of the servers) gets.
 
 A server with 16 threads beside one with 8 looks twice as fast where requests wait. So all contenders of `septet bench
 --servers` get the same number of processes and threads, which `--pool` names; what that means for each is printed above
@@ -18,41 +19,55 @@ from septet.lab.pinning import Pinning
 THREADS_PER_CPU = 8
 """Threads for each CPU of the server, the default of `septet serve`."""
 POOL_FIELDS = frozenset({"workers", "threads", "at_once"})
-"""The numbers of a pool that commands of other servers may refer to by these names in braces, see
-`septet.lab.contenders`.
+"""The names of the numbers of a pool (of processes and threads). Commands of other servers may have these names in
+braces, such as {threads}, which the number replaces (see `septet.lab.contenders`).
 """
 THREADS, PROCESSES, LOOPS, ONE_PROCESS = KINDS = ("threads", "processes", "loops", "one process of threads")
-"""What a contender's pool consists of: threads in each process; processes that answer a request each; processes with an
-event loop each, for ASGI applications; all threads in a single process, where a server can have no more."""
+"""What the pool of a server in a comparison consists of: THREADS: threads in each process; PROCESSES: processes that
+answer one request each; LOOPS: processes with an event loop each, for ASGI applications; ONE_PROCESS: all threads in a
+single process, where a server can have no more.
+"""
 UNBOUNDED = "without a bound"
-"""Used in place of one of KINDS for a contender that makes a thread or a process for every client."""
+"""Says that a server in a comparison has no pool of fixed size, because it makes a thread or a process for every
+client. Used in place of one of KINDS.
+"""
 ONE = "one"
-"""Used in place of one of KINDS for a contender that answers one request at a time in each process."""
+"""Says that a server in a comparison answers one request at a time in each process. Used in place of one of KINDS."""
 _LOOPS = frozenset({"poll", "epoll", "io_uring"})
-"""Septet's models with one thread for all clients: an ASGI application runs on its loop, and needs no pool."""
+"""Septet's process models with one thread for all clients. An ASGI application runs on the event loop of that thread,
+so it needs no pool of threads.
+"""
 _WRITTEN = re.compile(r"(?:([1-9][0-9]{0,4})x)?([1-9][0-9]{0,4})")
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The pool that all contenders get: a number of processes, each with a number of threads."""
+    """The pool that every server in a comparison gets: a number of processes (`workers`), each with a number of
+    `threads`.
+    """
 
     workers: int = 1
     threads: int = THREADS_PER_CPU
 
     @property
     def at_once(self) -> int:
-        """Most requests of a WSGI application that are in progress at the same time."""
+        """Largest number of requests that a WSGI application can have in progress at the same time: the threads of all
+        processes.
+        """
         return self.workers * self.threads
 
     @property
     def values(self) -> dict[str, int]:
-        """Return the values for the names of `POOL_FIELDS` in commands of other servers."""
+        """Return the numbers of the pool by the names that commands of other servers may have in braces
+        (`POOL_FIELDS`).
+        """
         return {"workers": self.workers, "threads": self.threads, "at_once": self.at_once}
 
 
 def parse(text: str) -> Pool:
-    """Parse --pool: THREADS, or PROCESSESxTHREADS. Raises UsageError for anything else."""
+    """Parse the value of --pool, the processes and threads that each compared server gets: THREADS, or
+    PROCESSESxTHREADS. Raises UsageError for any other text.
+    """
     match = _WRITTEN.fullmatch(text.strip())
     if match is None:
         raise UsageError(
@@ -62,16 +77,19 @@ def parse(text: str) -> Pool:
 
 
 def default(pinned: Pinning) -> Pool:
-    """Return the pool that `septet serve` chooses by default, on the CPUs that the servers are bound to."""
+    """Return the pool that `septet serve` has by default on the CPUs that the servers are bound to: one process, with
+    THREADS_PER_CPU threads for each of these CPUs.
+    """
     return Pool(1, THREADS_PER_CPU * (len(pinned.server) or len(os.sched_getaffinity(0))))
 
 
 def model_options(pool: Pool, takes: Mapping[str, frozenset[str]], interface: str | None) -> dict[str, tuple[str, ...]]:
-    """Return, for each of Septet's models, the options of `septet serve` that give it the pool.
+    """Return, for each of Septet's process models, the options of `septet serve` that give it the processes and threads
+    of `pool`.
 
     Args:
         takes: which of the options "workers" and "threads" each model takes, by model.
-        interface: of the application, "wsgi" or "asgi"; None: not known.
+        interface: the interface of the application, "wsgi" or "asgi"; None: not known.
     """
     found: dict[str, tuple[str, ...]] = {}
     for model, names in takes.items():
@@ -85,7 +103,10 @@ def model_options(pool: Pool, takes: Mapping[str, frozenset[str]], interface: st
 
 
 def kind_of(model: str, takes: frozenset[str], interface: str | None) -> str:
-    """Return what the pool of one of Septet's models consists of: one of KINDS, or UNBOUNDED, or ONE."""
+    """Return what the pool of one of Septet's process models consists of: one of KINDS; UNBOUNDED for a model that
+    makes a thread or process for every client; ONE for a model that answers one request at a time. `takes` has the
+    names of the options, "workers" and "threads", that the model takes.
+    """
     if interface == "asgi" and model in _LOOPS:
         return LOOPS
     if "threads" in takes:
@@ -94,10 +115,11 @@ def kind_of(model: str, takes: frozenset[str], interface: str | None) -> str:
 
 
 def describe(pool: Pool, kinds: Mapping[str, str | None]) -> str:
-    """Return a sentence that says which pool each contender has.
+    """Return a sentence that says which processes and threads each server in a comparison has.
 
     Args:
-        kinds: for each contender one of KINDS, UNBOUNDED or ONE; None: its command determines it.
+        kinds: by the name of the server one of KINDS, UNBOUNDED or ONE, which say what its pool consists of; None: its
+            own command determines that.
     """
     groups: dict[str | None, list[str]] = {}
     for name, kind in kinds.items():

@@ -25,15 +25,17 @@ from typing import Any, NamedTuple
 
 EVERY_S = 0.02
 ROUNDS = 400
-"""Iterations of the work's loop: about 50 µs on a server of 2020. Done twice, and with its overhead, the probe takes
-0.9 % of a CPU.
+"""Iterations of the loop in `work`, which take about 50 µs on a server of 2020. The work is done twice for each sample;
+with the overhead of a sample the probe uses 0.9 % of a CPU.
 """
 FREQUENCY_EVERY = 25
 """The frequency of a CPU is read once in this many samples on that CPU."""
 SAMPLE = struct.Struct("=QIIIHxx")
 """The layout of a `Sample` in the pipe from the probe's process, for `struct`."""
 KEPT = 1 << 14
-"""Number of samples that are kept: those of five minutes, longer than a run."""
+"""Number of samples that are kept, the latest ones: those of five minutes, which is longer than a run of the load
+generator.
+"""
 SAMPLES_MIN = 5
 """With fewer samples than this in a window, `Probe.usage` gives None for the time of the work (`probe_us`)."""
 
@@ -73,8 +75,9 @@ class Probe:
         return self._process.pid
 
     def usage(self, begun_ns: int, ended_ns: int) -> dict[str, Any]:
-        """Return medians over the samples between two instants of the monotonic clock, by the names of their metrics;
-        `probe_us` is None if there are too few samples.
+        """Return medians over the samples between two instants, in ns of the monotonic clock, by the names of metrics:
+        times in µs, the frequency in MHz, and the number of samples. Times are None if there are fewer than SAMPLES_MIN
+        samples, the frequency if it is not known.
         """
         self._drain()
         seen = [sample for sample in self._kept if begun_ns <= sample.at_ns <= ended_ns]
@@ -104,8 +107,8 @@ class Probe:
 
 @contextmanager
 def probing(cpus: Sequence[int]) -> Iterator[Probe]:
-    """Context manager: start the probe, a process that times a fixed piece of work on each of these CPUs in turn;
-    without any, on all that this process may use.
+    """Context manager: start the probe, a process that times a fixed piece of work again and again, on each of `cpus`
+    in turn. If `cpus` is empty, it uses all CPUs that this process may use. On leaving, the probe is killed.
     """
     chosen = cpus or sorted(os.sched_getaffinity(0))
     words = [sys.executable, "-I", "-S", __file__, ",".join(map(str, chosen))]
@@ -121,8 +124,8 @@ def probing(cpus: Sequence[int]) -> Iterator[Probe]:
 
 
 def main(cpus: Sequence[int]) -> None:
-    """What the probe's process does: write samples to standard output until its reader has gone. Samples that do not
-    fit into the pipe are dropped.
+    """What the probe's process does: it times a fixed piece of work on each of `cpus` in turn, and writes samples to
+    standard output until nobody reads them any more. Samples that do not fit into the pipe are dropped.
     """
     os.set_blocking(1, False)
     clocks = [_frequency_khz(cpu) for cpu in cpus]
@@ -153,7 +156,9 @@ def main(cpus: Sequence[int]) -> None:
 
 
 def _frequency_khz(cpu: int) -> int:
-    """Return the CPU's frequency from cpufreq; 0 if the kernel does not tell, as in most virtual machines."""
+    """Return the present frequency of a CPU in kHz, as the kernel's cpufreq gives it; 0 if the kernel does not give it,
+    as in most virtual machines.
+    """
     try:
         with open(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq") as file:
             return int(file.read())

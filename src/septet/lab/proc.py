@@ -14,29 +14,33 @@ from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 CPUCLOCK_SCHED = 2
-"""The low bits of the clock id by which the CPU time of a process is read (include/linux/posix-timers.h in the kernel's
-source).
+"""The lowest bits of the id of a clock that gives the CPU time of a process; the pid is in the other bits
+(include/linux/posix-timers.h in the kernel's source).
 """
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 PROCESSES_READ_MAX = 32
-"""Most processes that are read for a sum, such as of their memory. If there are more, some are read and the sum is
-scaled, because reading delays a process.
+"""Most processes that are read for a sum, such as that of their memory. If there are more, so many at most are read,
+and the sum is scaled up, because the kernel delays a process whose figures are read.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What the kernel says of one process at one moment. Times are in seconds; those of ended children are included."""
+    """What the kernel says of one process at one moment. Times are in seconds, and include those of its children that
+    have ended and that it has waited for.
+    """
 
     pid: int
     alive: bool
-    """False for a zombie, for which its parent has not waited yet."""
+    """False if the process has ended, and is left as a zombie because its parent has not waited for it yet."""
     threads: int
     rss_bytes: int
     user_s: float
     system_s: float
     cpu_s: float
-    """User and system time, exact to the nanosecond, except for ended children, which are counted in ticks."""
+    """CPU seconds of the process in user and kernel mode. Its own are exact to the nanosecond; those of its ended
+    children are counted in clock ticks.
+    """
     cpu_grain_s: float
     """Seconds by which `cpu_s` may be too small, because ended children are counted in clock ticks."""
 
@@ -76,10 +80,10 @@ def _process(pid: int, fields: list[bytes]) -> Process:
 
 
 def _cpu_clock_s(pid: int) -> float | None:
-    """CPU seconds of a process and all threads that it ever had; None when it has ended.
+    """Return the CPU seconds of a process and of all threads that it ever had; None if the process has ended.
 
-    Read from its CPU-time clock, whose id is computed from the pid as in clock_getcpuclockid(3). /proc/PID/schedstat
-    would not do: it has living threads only.
+    They are read from the CPU-time clock of the process, whose id is computed from the pid as in
+    clock_getcpuclockid(3). /proc/PID/schedstat would not do, because it counts living threads only.
     """
     try:
         return time.clock_gettime_ns(~pid << 3 | CPUCLOCK_SCHED) / 1e9
@@ -88,7 +92,9 @@ def _cpu_clock_s(pid: int) -> float | None:
 
 
 def pss_bytes(processes: list[Process]) -> int | None:
-    """Return the memory of the processes in bytes, shared pages counted once (PSS); None where it may not be read."""
+    """Return the memory that these processes use, in bytes, with shared pages counted once (PSS). It is estimated for
+    more than PROCESSES_READ_MAX processes. None if the kernel does not let us read it.
+    """
     step = -(-len(processes) // PROCESSES_READ_MAX) or 1
     shares = [share for process in processes[::step] if (share := _pss(process.pid)) is not None]
     return sum(shares) * len(processes) // len(shares) if shares else None
@@ -130,7 +136,9 @@ def listen_overflows() -> int:
 
 
 def machine_times(cpus: Container[int] | None = None) -> tuple[float, float]:
-    """(busy, stolen) CPU seconds of the whole machine since it started, or of these CPUs."""
+    """Return (busy, stolen) CPU seconds since the machine started, of these CPUs, or of all if `cpus` is None. Stolen
+    is the time that the hypervisor gave to others.
+    """
     with open("/proc/stat") as file:
         lines = [line.split() for line in file if line.startswith("cpu")]
     chosen = lines[:1] if cpus is None else [line for line in lines[1:] if int(line[0][3:]) in cpus]

@@ -1,10 +1,11 @@
 """Presets of experiments: `seed` repeats the one from which Septet grew, `modern` is closer to browsers of today.
 
-`two-pages` is two experiments, `computes` and `waits`, since these are the two reasons why a model is slow.
+`two-pages` is two experiments, `computes` and `waits`, whose pages compute or wait, since these are the two reasons why
+a process model is slow.
 
 The experiment of `seed` loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for
-every page of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2)
-with a backlog of 10. Its figures are shipped as data, and drawn faintly behind ours.
+every page of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with
+a backlog of 10. Its figures are shipped as data, and drawn faintly behind ours.
 """
 
 from __future__ import annotations
@@ -26,22 +27,26 @@ class Profile:
     users: tuple[int, ...]
     mode: str
     options: tuple[str, ...]
-    """Options of `septet serve` for every model, as words of the command line."""
+    """Options of `septet serve` that every process model gets, as words of the command line."""
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Further options of `septet serve`, by model."""
+    """Options of `septet serve` that single process models get in addition, by the name of the model."""
     redis: bool = False
-    """True if a Redis is started for the experiment, to store the guestbook."""
+    """True if a Redis server is started for the experiment, in which the example application, a guestbook, stores its
+    entries.
+    """
     app: str | None = None
-    """The word that names an application (see `septet.lab.applications`); None: the one that the command line names."""
+    """The word that names the application of the preset, such as "guestbook" or "wait" (see `septet.lab.applications`).
+    None: the command line names the application.
+    """
     title: str = ""
-    """What the page of the experiment does, in a phrase."""
+    """What the page that the simulated users request does, in a phrase, for headings; "" if the preset does not say."""
     short: str = ""
-    """What the page of the experiment does, in one word."""
+    """What the page that the simulated users request does, in one word, for headings; "" if the preset does not say."""
 
 
 def seed_curves() -> Curves:
-    """Return the rates that the experiment from which Septet grew has measured: a list of (users, requests per second)
-    by model.
+    """Return the rates that were measured in the older experiment from which Septet grew: by the name of the process
+    model a list of pairs (number of users, requests per second).
     """
     curves: Curves = {}
     with SEED_FIGURES.open(newline="") as file:
@@ -58,7 +63,9 @@ def _seed_users() -> tuple[int, ...]:
 
 
 def title(name: str | None) -> str:
-    """Return what the page of a preset does, in a phrase; "" if the preset does not say."""
+    """Return what the page does that simulated users request in the experiment with this preset, in a phrase; "" if the
+    preset does not say, or `name` is None.
+    """
     return profile(name).title if name is not None else ""
 
 
@@ -90,6 +97,6 @@ def profile(name: str) -> Profile:
 TWO_PAGES = "two-pages"
 NAMES = ("seed", "modern", TWO_PAGES)
 PAGES = ("waits", "computes")
-"""The profiles of TWO_PAGES in the order in which they are measured: first the one in which models differ a
-hundredfold, because it takes less time.
+"""The presets that `--profile two-pages` measures, in this order. "waits" is first because it takes less time: the
+requests per second of process models differ a hundredfold there.
 """

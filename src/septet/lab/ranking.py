@@ -1,8 +1,9 @@
-"""Ranks contenders by comparisons in pairs, and finds the pairs whose order is still open.
+"""Ranks contenders (servers or process models) by comparisons in pairs, and finds the pairs whose order is still open.
 
-A cell (a contender at one number of users) may be ranked though its figure is noisy, because a ratio within a turn may
-be certain when the figure is not. A cell in which requests failed is not ranked: its figures are those of the other
-requests. If the only reason is that the window was too short for each user to get an answer, the cell is ranked.
+A cell (a contender at one number of users) may be ranked though its figure is noisy, because the ratio of two runs of
+the same turn may be certain when the figure is not. A cell in which requests failed is not ranked: its figures are
+those of the other requests. If the only reason is that the window was too short for each user to get an answer, the
+cell is ranked.
 
 If other programs disturb the machine, the ranking uses evened figures (see `septet.lab.evening`), otherwise measured
 ones. The choice depends only on how much of the CPUs others took, never on which contender would be ahead.
@@ -25,25 +26,30 @@ from septet.lab.results import Results, run_of
 from septet.lab.summary import Summary, summaries
 
 FIRST_ROUNDS = 1
-"""Number of rounds at the beginning in which every cell is run, in an experiment with a time limit."""
+"""In an experiment with a time limit, number of rounds at the beginning in which every cell (a server or process model
+at one number of users) is run. Later rounds run those whose order is not decided.
+"""
 OPEN_NAMED_MAX = 4
 LOOKS = 5
-"""An experiment with --for is judged after each round and ends when the ranking is decided, so chance has several
-occasions to look like an order. The intervals are wider for that, as for this many looks at the data. After Pocock
-(1977) five suffice for ten looks that have most of their data in common; the tests simulate this.
+"""An experiment with --for is judged after each round, and ends when the ranking is decided, so chance has several
+occasions to look like an order. To make up for that, intervals are as wide as for this many looks at the data. After
+Pocock (1977) five suffice for ten looks that have most of their data in common; the tests simulate this.
 """
 COARSEST = 0.15
-"""Largest error, as a share, of a CPU time from which a rate is computed for ranking. It may be larger than for a
-figure that is shown, because the interval of a comparison includes this error like other noise.
+"""A rate that is computed from CPU time is used for ranking only if the error of that CPU time is at most this share of
+it. It may be larger than the error of a figure that is shown, because the interval of a comparison includes this error
+like other noise.
 """
 WEIGHT_MAX = 4.0
-"""A run's weight is its number of answers divided by the number of answers of its cell's median run, but at most this.
+"""In comparisons a run has a weight: its number of answers divided by that of the median run of the same cell (a server
+or process model at one number of users), but at most this.
 """
 
 
 def basis(results: Results, metric: Metric) -> Metric:
-    """Return the metric to rank contenders by when `metric` is asked for: EVEN_CPU in place of CPU, EVEN_RATE in place
-    of RATE if other programs disturbed the machine and the page computes; else `metric` itself.
+    """Return the metric to rank by when `metric` is asked for. For CPU that is EVEN_CPU. For RATE it is EVEN_RATE if
+    other programs disturbed the machine and the page computes. (Both are corrected for what disturbed the runs.) Any
+    other metric is returned as it is.
     """
     if metric is CPU:
         return EVEN_CPU
@@ -51,7 +57,9 @@ def basis(results: Results, metric: Metric) -> Metric:
 
 
 def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) -> dict[int, Standings]:
-    """Return the ranking of the contenders at each number of users; `cells` are the summaries of the results."""
+    """Return the ranking of the contenders (servers or process models) by `metric`, for each number of users. `cells`
+    are the summaries of the results: one for each contender at each number of users.
+    """
     found = _values(results, cells, metric)
     family = sum(len(each.values) * (len(each.values) - 1) // 2 for each in found.values())
     turns = 0
@@ -68,15 +76,15 @@ def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) 
 
 @dataclass(slots=True)
 class _Values:
-    """The figures by which contenders are ranked at one number of users, and their weights, by label and turn (a turn
-    runs every contender once).
+    """The figures by which contenders (servers or process models) are ranked at one number of users, and the weights of
+    these figures, by the contender's label and the number of the turn. In a turn every contender is run once.
     """
 
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     weights: dict[str, dict[int, float]] = field(default_factory=dict)
     at_least: set[str] = field(default_factory=set)
-    """Labels of contenders whose figures are lower bounds, because the load generator was the limit, or because other
-    programs slowed them down.
+    """Labels of the contenders (servers or process models) whose figures are lower bounds, because the load generator
+    was the limit, or because other programs slowed them down.
     """
 
 
@@ -104,8 +112,9 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
 
 
 def _bound_what_is_not_computed(records: Sequence[Record], found: Mapping[int, _Values]) -> None:
-    """If the rates of some contenders are computed from CPU time, mark the measured rates of the others as lower
-    bounds: on a busy machine they show only what other programs left of the CPUs.
+    """If the rates of some contenders (servers or process models) at a number of users are computed from CPU time, mark
+    the measured rates of the others as lower bounds (`at_least`): on a busy machine these show only what other programs
+    left of the CPUs.
     """
     computed: dict[int, dict[bool, set[str]]] = {users: {True: set(), False: set()} for users in found}
     for record in records:
@@ -118,8 +127,8 @@ def _bound_what_is_not_computed(records: Sequence[Record], found: Mapping[int, _
 
 
 def _coarse(records: Sequence[Record], by: Metric) -> set[Cell]:
-    """Return the cells (contenders at one number of users) whose CPU time over all runs is too inexact to rank them by
-    the metric `by`, because it is counted in ticks.
+    """Return the cells (servers or process models at one number of users) whose CPU time over all runs is too inexact
+    to rank them by the metric `by`, because it is counted in ticks.
     """
     if by not in (EVEN_RATE, EVEN_CPU):
         return set()
@@ -133,8 +142,8 @@ def _coarse(records: Sequence[Record], by: Metric) -> set[Cell]:
 
 
 def _answers(record: Record) -> float:
-    """Return the weight of a run's figure. If its rate is computed from CPU time: the number of answers, over which
-    that time is a mean. Otherwise 1.
+    """Return the weight of a run's figure in comparisons. If the server was limited by CPU time, that is the number of
+    answers, because its CPU time for a request is a mean over them; otherwise it is 1.
     """
     if not record["evened"]["cpu_limited"]:
         return 1.0
@@ -142,8 +151,9 @@ def _answers(record: Record) -> float:
 
 
 def _weights(answers: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
-    """Return weights in which the median of each contender is 1, at most WEIGHT_MAX. `answers`: the weights of
-    `_answers` by contender and turn (a turn runs each contender once).
+    """Return weights by contender (a server or process model) and turn, in which every contender is run once. They are
+    the values of `answers`, divided by the contender's median so that its usual run has the weight 1, but at most
+    WEIGHT_MAX.
     """
     found = {}
     for label, each in answers.items():
@@ -153,15 +163,15 @@ def _weights(answers: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, 
 
 
 def open_pairs(found: Mapping[int, Standings]) -> list[tuple[int, Pair]]:
-    """Return (users, pair) for each pair of contenders that are neighbours in the ranking and whose order is still
-    OPEN.
+    """Return (number of users, pair) for each pair of contenders (servers or process models) that are neighbours in the
+    ranking at that number of users, and whose order is still OPEN: neither certain nor equal.
     """
     return [(users, pair) for users, each in found.items() for pair in each.neighbours if pair.outcome == OPEN]
 
 
 def open_cells(results: Results, cells: Sequence[Cell]) -> list[Cell]:
-    """Return those of the cells whose contender has an undecided order with a neighbour in the ranking, which another
-    round may decide.
+    """Return those of `cells` that another round of runs should measure: those of a contender (a server or process
+    model) whose order with a neighbour in the ranking is open at that number of users.
     """
     found = rankings(results, summaries(results))
     labels = {(users, label) for users, pair in open_pairs(found) for label in (pair.ahead, pair.behind)}
@@ -169,7 +179,9 @@ def open_cells(results: Results, cells: Sequence[Cell]) -> list[Cell]:
 
 
 def state(found: Mapping[int, Standings]) -> str:
-    """Return a sentence for the progress display: how many pairs of neighbours are decided, and which are open."""
+    """Return a sentence for the progress display: how many pairs of neighbours in the rankings are settled, and which
+    pairs are still OPEN: neither is certainly better, nor are they known to be equal.
+    """
     still = open_pairs(found)
     pairs = sum(len(each.neighbours) for each in found.values())
     where: dict[int, list[str]] = {}

@@ -1,4 +1,6 @@
-"""Runs a Redis for an experiment whose profile stores the guestbook there; nothing is kept on disk."""
+"""Runs a Redis server for an experiment whose preset (`--profile`) stores the entries of the guestbook, the example
+application, in Redis. Nothing is kept on disk.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""results.json: raw figures, recorded once; every table and chart is made from it later.
+"""results.json: the raw figures of an experiment, which are recorded once. All tables and charts are made from this
+file later.
 
 The layout is for programs of later versions and for people: each run is on one line, so that line tools can compare two
 files.
@@ -24,7 +25,9 @@ Results = dict[str, Any]
 
 
 def begin(experiment: Experiment, command: list[str]) -> Results:
-    """Return new results without runs: the experiment, the command line, and the machine."""
+    """Return new results, without any run yet: the description of the experiment, the command line that began it, and
+    the machine.
+    """
     return {
         "schema": SCHEMA,
         "septet": septet.__version__,
@@ -44,7 +47,9 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
 
 
 def spoken(results: Results) -> str:
-    """Return what the users of an experiment spoke, such as "HTTP/2 (10 streams on a connection)"."""
+    """Return the protocol that the simulated users of an experiment spoke, as text, such as "HTTP/2 (10 streams on a
+    connection)".
+    """
     experiment = results["experiment"]
     if streams := experiment.get("streams"):  # results of older versions have none
         return f"HTTP/2 ({streams} {'stream' if streams == 1 else 'streams'} on a connection)"
@@ -52,7 +57,7 @@ def spoken(results: Results) -> str:
 
 
 def resume(results: Results) -> list[Run]:
-    """Return the runs of an interrupted experiment that are not recorded yet, and note in the results that it is
+    """Return those runs of an interrupted experiment that are not recorded yet, and add to the results that it is
     resumed now.
     """
     results["resumed"].append(output.now())
@@ -77,7 +82,9 @@ def write(results: Results, directory: Path) -> Path:
 
 
 def read(path: Path) -> Results:
-    """Read a results file. Raises Failed if it is missing, is no results file, has another schema, or is damaged."""
+    """Read a results file. Raises Failed if it is missing, is not a results file, is damaged, or has a version of the
+    layout (schema) that is not supported.
+    """
     try:
         results: Results = json.loads(path.read_text(), parse_constant=_refused, parse_float=_finite)
     except FileNotFoundError:

@@ -15,7 +15,9 @@ from septet.lab.where.parts import KEYS
 
 Check = Callable[[Any], bool]
 Shape = Mapping[str, Any]
-"""What an object must contain: for each key a Check of its value, or the Shape of an inner object."""
+"""What an object of results.json must contain: for each key a Check, which tests its value, or the Shape of an object
+below it.
+"""
 
 
 def complaint(results: Any) -> str | None:
@@ -36,7 +38,9 @@ def _complaints(results: Any) -> Iterator[str]:
 
 
 def _complaints_about_where(where: Any) -> Iterator[str]:
-    """Yield the errors in `where`, a key of results.json that results of older versions do not have."""
+    """Yield the errors in `where`, the part of results.json that says where the time of requests goes; results of older
+    versions do not have it.
+    """
     yield from _unfit(where, WHERE, "where")
     for number, cell in enumerate(where["cells"]):
         place = f"where.cells[{number}]"

@@ -1,8 +1,8 @@
 """The runs of `septet bench --for TIME`: rounds of runs, until the ranking is decided or the time is up.
 
-The first rounds run every cell. Later rounds run only the cells of contenders whose order with a neighbour in the
-ranking is open: not decided, and not equal within 5 % either. Contenders whose order is decided are measured no
-further.
+The first rounds run every cell (a contender, which is a server or process model, at one number of users). Later rounds
+run only the cells of contenders whose order with a neighbour in the ranking is open: not decided, and not equal within
+5 % either. Contenders whose order is decided are measured no further.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from septet.lab.results import Results, run_of
 from septet.lab.summary import summaries
 
 DECIDED, TIME = "decided", "time"
-"""Why an experiment with --for ended, as `ended` in results.json: the order of the contenders was decided, or the time
-was up.
+"""Why an experiment with --for ended, as `ended` in results.json: the order of all contenders (servers or process
+models) was decided, or the time was up.
 """
 
 
@@ -28,12 +28,13 @@ def until_decided(
     now: Callable[[], float] = time.monotonic,
     kept_s: float = 0.0,
 ) -> Iterator[Iterator[Run]]:
-    """Yield the runs of each round, one number of users after another. `tell` is called with a sentence on the ranking
-    so far before each round.
+    """Yield the runs of each round, one number of users after another. Before each group of runs `tell` is called with
+    a sentence on the ranking so far, if there is one.
 
-    Every cell is run once in any case, however long it takes, because a cell without a run says nothing. If an
-    experiment is resumed, recorded runs are not repeated, and count towards the time. The records of a round must be
-    stored before the next round is asked for. The last `kept_s` seconds of the time are not used.
+    Every cell (a server or process model at one number of users) is run once in any case, however long it takes,
+    because a cell without a run says nothing. If an experiment is resumed, recorded runs are not repeated, and count
+    towards the time. The records of a round must be stored before the next round is asked for. The last `kept_s`
+    seconds of the time are not used.
     """
     end = now() + left_s(experiment, recorded) - kept_s
     done = {run_of(record) for record in recorded["runs"]}
@@ -51,15 +52,15 @@ def until_decided(
 
 
 def left_s(experiment: Experiment, recorded: Results) -> float:
-    """Return how many seconds of the experiment's time its recorded runs have left."""
+    """Return how many seconds of the time of an experiment with --for are left, after what its recorded runs took."""
     assert experiment.for_s is not None, "it has a limit in time"
     took_s: float = sum(record.get("took_s", 0.0) for record in recorded["runs"])
     return experiment.for_s - took_s
 
 
 def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -> Iterator[Run]:
-    """Yield the runs that are not in `done`, until the time is over; each cell's first run of the experiment in any
-    case.
+    """Yield those of `runs` that are not in `done`, until the time is over. The first run of each cell (a server or
+    process model at one number of users) is yielded even then.
     """
     for run in runs:
         if run.repeat > 1 and is_over():
@@ -69,7 +70,7 @@ def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -
 
 
 def _cells(experiment: Experiment, recorded: Results, place: int) -> list[Cell]:
-    """Return the cells of round number `place`, counted from 1: all cells in the first rounds, later those whose order
-    is not decided.
+    """Return the cells (a cell is a server or process model at one number of users) that are run in round number
+    `place`, counted from 1. In the first rounds these are all, later those whose order in the ranking is not decided.
     """
     return experiment.cells() if place <= FIRST_ROUNDS else open_cells(recorded, experiment.cells())

@@ -1,4 +1,5 @@
-"""Runs the cells of a round: starts a server for each, visits (loads and measures) it once or in turns, and stops it.
+"""Runs the cells of a round, each a server or process model at one number of users: starts a server for each, visits
+(loads and measures) it once or in turns, and stops it.
 
 Servers that are compared run at the same time, and all are idle but the one that is visited: starting a server takes
 longer than a visit, and the machine changes little between two turns of a third of a second. Each visit gives a record
@@ -30,28 +31,31 @@ from septet.lab.verdicts import judge
 
 QUIET_LOOK_S = 0.03
 QUIET_CPU_S = 0.0005
-"""A server that uses more CPU time than this in QUIET_LOOK_S after a visit (a run of load) still works on requests of
-users who have gone.
+"""If a server uses more than this many seconds of CPU time within QUIET_LOOK_S after a visit (a run of load), it still
+works on requests of users who have gone, and is not idle yet.
 """
 QUIET_MAX_S = 0.3
 """A server that is not idle this many seconds after a visit (a run of load) is replaced, because it would disturb the
 visits of other servers.
 """
 LONGER = 4.0
-"""If no request was answered in the measured time of a visit (a run of load), it is repeated with this many times that
-time.
+"""If no request was answered in the measured window of a visit (a run of load), the visit is made once more, with a
+window this many times as long.
 """
 AGAIN_WARMUP_S = 0.1
-"""Seconds of warm-up before a measurement, if the server was warmed up before an earlier one."""
+"""Seconds of warm-up before a run of load on a server that was loaded before. It is short, because the server is warm
+already.
+"""
 
 
 def run_cell(
     experiment: Experiment, run: Run, receive: Receive, load: Load = client.load, probe: Probe | None = None
 ) -> dict[str, Any]:
-    """Measure one cell (a contender at one number of users) once, on a server of its own, and return the record for
-    results.json. `receive` is called with the events of the load generator.
+    """Measure one cell (a server or process model at one number of users) once, with a server that is started for this
+    run, and return the record for results.json. `receive` is called with the events of the load generator.
 
-    Raises LoadLost if a worker of the cluster is lost: then the run says nothing about the server.
+    Raises LoadLost if a cluster sends the load, and one of its workers is lost: then the run says nothing about the
+    server.
     """
     with Round(experiment, load, probe) as visits:
         visits.visit(run, receive)
@@ -66,14 +70,16 @@ class _Visited:
     port: int
     gil: GilWatch
     started: dict[str, Any]
-    """The part of the records that is the same for all runs of load on this server."""
+    """What is known of the server from its start, such as its command: it is part of the record of every run of load on
+    this server.
+    """
     stack: ExitStack
     records: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Round:
-    """The servers of a round, and the records of the visits to them (a visit is one run of load). Context manager: on
-    leaving, all servers are stopped.
+    """The servers that are measured in one round of an experiment, and the records of the visits to them (a visit is
+    one run of load). Context manager: on leaving, all servers are stopped.
     """
 
     def __init__(self, experiment: Experiment, load: Load = client.load, probe: Probe | None = None) -> None:
@@ -92,10 +98,12 @@ class Round:
             visited.stack.close()
 
     def visit(self, run: Run, receive: Receive) -> dict[str, Any] | None:
-        """Load the server of a cell, after starting it if it does not run, and return the record of the visit; None if
-        the cell has failed in this round.
+        """Load the server of the run's cell (a server or process model at one number of users), after starting it if it
+        does not run, and return the record. None if an earlier visit to this cell has failed in this round: it is left
+        out then.
 
-        `finish` adds to the record how the server was stopped. Raises LoadLost if a worker of the cluster is lost.
+        `finish` adds to the record how the server was stopped. Raises LoadLost if a cluster sends the load, and one of
+        its workers is lost.
         """
         if run.cell in self._failed:
             return None
@@ -134,15 +142,17 @@ class Round:
                 visited.records.remove(record)
 
     def go_on(self, cell: Cell) -> None:
-        """Called after the server of `cell` was loaded and before another one is: wait until it is idle; if it does not
-        become idle, stop it, so that a new one is started for its next run.
+        """Called between loading the server of `cell` and loading another server. Waits until the first one is idle; if
+        it does not become idle, it is stopped, and a new one is started for the next run of its cell.
         """
         visited = self._visited.get(cell)
         if visited is not None and not self._rests(visited):
             self._stop(cell)
 
     def _rests(self, visited: _Visited) -> bool:
-        """True if the server becomes idle within QUIET_MAX_S."""
+        """True if the visited server becomes idle within QUIET_MAX_S: it uses hardly any CPU time, and no connection
+        waits in its listen queue.
+        """
         deadline = time.monotonic() + QUIET_MAX_S
         before_s = _cpu_s(visited.server.session)
         while time.monotonic() < deadline:
@@ -155,7 +165,7 @@ class Round:
         return False
 
     def finish(self) -> list[dict[str, Any]]:
-        """Stop the servers, and return the records of all visits (runs of load)."""
+        """Stop the servers that still run, and return the records of all visits (runs of load) of this round."""
         for cell in list(self._visited):
             self._stop(cell)
         return self._records
@@ -173,7 +183,10 @@ class Round:
         }
 
     def _server(self, run: Run, record: dict[str, Any]) -> _Visited:
-        """Return the server of the cell. Raises Failed if it cannot be started."""
+        """Return the running server of the run's cell (a server or process model at one number of users), which is
+        started if it does not run yet. Its command and environment are added to `record`. Raises Failed if it cannot be
+        started.
+        """
         if run.cell in self._visited:
             return self._visited[run.cell]
         port, stack = free_port(self._experiment.host), ExitStack()
@@ -196,7 +209,9 @@ class Round:
         return replace(plan, warmup_s=AGAIN_WARMUP_S, warmup_max_s=0.0)
 
     def _stop(self, cell: Cell) -> None:
-        """Stop the server of a cell, and note how it ended in the records of its visits (runs of load)."""
+        """Stop the server of a cell (a server or process model at one number of users), if it runs. How it ended is
+        added to the records of all its visits (runs of load).
+        """
         visited = self._visited.pop(cell, None)
         if visited is None:
             return
@@ -212,7 +227,7 @@ class Round:
 
 
 def _nothing_came(load: dict[str, Any]) -> bool:
-    """True if no request was answered, and none failed either."""
+    """True if in the run with the figures `load` no request was answered, and none failed either."""
     return not load["answers"] and not load["errors"]
 
 
@@ -222,9 +237,10 @@ def _cpu_s(session: int) -> float:
 
 @contextmanager
 def started(experiment: Experiment, run: Run, port: int, record: dict[str, Any]) -> Iterator[Server]:
-    """Start the server of a run, and yield it once it answers; its environment is added to the record.
+    """Context manager: start the server of a run, and yield it once it answers. The environment variables that it gets
+    are added to `record`.
 
-    Raises Failed when it ends or does not answer in time.
+    Raises Failed if the server ends, or does not answer in time.
     """
     with tempfile.TemporaryDirectory(prefix="cell-", dir=experiment.out) as scratch:
         environment = experiment.environment(Path(scratch), run.cell)
@@ -271,8 +287,8 @@ def load_and_sample(
     probe: Probe | None = None,
     gil: GilWatch | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Load the server and sample it; return the figures of the load and the usage. Raises Failed when there are no
-    figures.
+    """Load the server, and sample meanwhile what it uses. Returns the figures of the load generator, and the usage: CPU
+    time, memory and the like, by metric. Raises Failed if the load generator gives no figures.
 
     `gil`: counts waits for the GIL over all visits of one server (a visit is one run of load), because one short visit
     has too few samples.
@@ -299,7 +315,9 @@ def load_and_sample(
 
 
 def _inherited() -> dict[str, str]:
-    """Return the variables of our environment that change what the server does; passwords in URLs are blanked."""
+    """Return those of this process's environment variables that change what the server does; passwords in URLs are
+    replaced by ***.
+    """
     return {
         name: re.sub(r"://[^@/]*@", "://***@", value)
         for name, value in os.environ.items()

@@ -1,4 +1,6 @@
-"""Samples what a server uses while it is measured: every metric of `metrics.SAMPLED`, in a thread beside the load."""
+"""Samples what a server uses while it is measured: every metric of `metrics.SAMPLED`, in a thread that runs while the
+load generator loads the server.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from septet.lab.pinning import Pinning
 LOOK_S = 0.05
 LOOKS_PER_SAMPLE = 5
 COSTLY_EVERY = 4
-"""Costly metrics are read in every fourth sample: for the PSS of a process the kernel walks through its page tables."""
+"""Costly metrics are read in every fourth sample only. Such a metric is the memory of a process with shared pages
+counted once (PSS), for which the kernel walks through its page tables.
+"""
 
 Usage = dict[str, Any]
 """The object `usage` of results.json: the sampled metrics by key, and `samples`, the number of samples."""
@@ -26,7 +30,9 @@ def nothing() -> None:
 
 
 def queue_of(host: str, port: int) -> ListenQueue | None:
-    """Return the queue of the listener at this address; None if the kernel gives no figures."""
+    """Return the length and the limit of the queue of the listener at this address; None if the kernel does not give
+    them.
+    """
     return listen_queue(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
 
 
@@ -35,7 +41,7 @@ class Sampler:
 
     Args:
         session: the id of the server's session, which is the pid of its first process.
-        port, host: of its listener; without a port the listen queue is not looked at.
+        port, host: the address of the server's listener, whose queue is looked at; with None as port it is not.
         look: called every LOOK_S seconds, LOOKS_PER_SAMPLE times as often as samples are taken.
         pinned: the CPUs of the server and of the load generator.
     """
@@ -58,7 +64,9 @@ class Sampler:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin the measured window: take a sample, and start the thread that takes the following ones."""
+        """Begin to sample, because the measured window begins: take a first sample, and start the thread that takes the
+        following ones.
+        """
         self.usage = {**{key: row.unknown for key, row in SAMPLED.items()}, "samples": 0}
         sight = self._sight()
         # In the reverse order of `stop`, so that the time of the machine covers the time of the processes.
@@ -70,7 +78,9 @@ class Sampler:
         self._thread.start()
 
     def stop(self) -> Usage:
-        """End the window: take a last sample, and return what the server used in the window."""
+        """End the sampling, because the measured window ends: take a last sample, and return what the server used in
+        the window.
+        """
         sight = self._sight()
         self._sample(sight)
         self._stopping.set()

@@ -1,7 +1,8 @@
-"""A server under test: any command that listens on the port it is given, from its start to the last of its processes.
+"""A server under test: starts any command that listens on the port which it is given, and stops it with all its
+processes.
 
 It runs in a session of its own (setsid(2)), by whose id its processes are found (see the sampler). So Ctrl-C at our
-terminal does not reach the server: it runs on until the results are written.
+terminal does not reach the server: it runs on until this process has written the results and stops it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """Find a free TCP port of an address of this machine. Raises Failed for other addresses, or if none is free."""
+    """Find a free TCP port of the address `host` of this machine. Raises Failed if this machine has no such address, or
+    if no port is free.
+    """
     for port in random.sample(PORTS, 100):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -74,7 +77,7 @@ def _interruption_deferred() -> Iterator[None]:
 
 
 class Server:
-    """Runs the command of a server. As a context manager: on leaving, all its processes are killed.
+    """Context manager: starts the command of a server on entering; on leaving, all processes of the server are killed.
 
     They are killed as well if this process is killed and cannot leave the context (see Watchdog).
     """
@@ -129,8 +132,9 @@ class Server:
         return self._running.pid
 
     def await_answer(self, url: str, timeout_s: float) -> int:
-        """Return the status of the first answer from `url`. Raises Failed when the server ends, or the time is up,
-        before."""
+        """Wait for an answer from `url`, and return the status of the first one. Raises Failed if the server ends, or
+        `timeout_s` seconds pass, before an answer has come.
+        """
         parts = urlsplit(url)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -155,14 +159,16 @@ class Server:
         raise Failed(f"no answer within {timeout_s:g} s of starting{self.last_words()}")
 
     def check_alive(self) -> None:
-        """Raise Failed, with the end of its output, when the server has ended."""
+        """Raise Failed if the server has ended. The message has the last lines of the server's output."""
         status = self._running.poll()
         if status is not None:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
             raise Failed(f"the server {how}{self.last_words()}")
 
     def last_words(self, lines: int = 3) -> str:
-        """Return the last lines of the server's output, as ": line / line", to be appended to an error message."""
+        """Return the last lines of the server's output, as ": line / line", to be appended to an error message; "" if
+        it has written nothing.
+        """
         file = self._output.fileno()
         # pread: the server writes through the same file description, whose offset is not ours to move.
         text = os.pread(file, 4096, max(0, os.fstat(file).st_size - 4096)).decode(errors="replace").splitlines()
@@ -175,22 +181,24 @@ class Server:
         return os.pread(file, most_bytes, max(0, os.fstat(file).st_size - most_bytes)).decode(errors="replace")
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until the server has ended, at most this many seconds."""
+        """Wait until the server has ended, but at most `timeout_s` seconds. In both cases the method just returns."""
         with suppress(subprocess.TimeoutExpired):
             self._running.wait(timeout_s)
 
     def before_stop(self) -> None:
-        """Note the resource usage of children that have ended, which `stop` subtracts from its figures.
+        """Note the resources that ended children of this process have used so far. `stop` subtracts them, so that its
+        figures are those of the server alone.
 
         Between this call and `stop` no other child of this process may end.
         """
         self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     def stop(self) -> dict[str, Any]:
-        """Stop the server with TERM, then with KILL; returns how it ended and what it used in its life, by wait4(2).
+        """Stop the server with SIGTERM, and, if it does not end in time, with SIGKILL. Returns how it ended, and which
+        resources it used in its whole life, as wait4(2) counts them.
 
-        The figures include descendants that were waited for, threads and processes that ended too; after a KILL they do
-        not include the workers, so `complete` is false.
+        The figures include descendants that had ended and were waited for, and ended threads. After a SIGKILL they do
+        not include the server's worker processes, so `complete` is False.
         """
         begun = time.monotonic()
         self._running.send_signal(signal.SIGTERM)
@@ -216,7 +224,9 @@ class Server:
         }
 
     def _kill_session(self) -> int:
-        """Kill what is left of the session, the first process first, so that it starts no other; returns how many."""
+        """Kill those processes of the server's session that still run: first the one that was started first, so that it
+        starts no other. Returns how many were killed.
+        """
         killed = 0
         if self._running.poll() is None:
             self._running.kill()
@@ -237,12 +247,13 @@ SCRIPT = 'read -r _; kill -s KILL -- "-$1"'
 
 
 class Watchdog:
-    """Kills the process group of a server if we are killed by SIGKILL, which runs no `finally`; until `dismiss`.
+    """Kills the process group of a server if this process ends before it calls `dismiss`, even by SIGKILL, after which
+    Python runs no `finally`.
 
-    A shell reads from a pipe whose writing end we have. However we end, the kernel closes that end, and the shell kills
-    the process group. PR_SET_PDEATHSIG (prctl(2)) would do less: it is not inherited, so it reaches the first process
-    of the server and no worker; it comes when the thread ends that started the server, not the process; and it must be
-    set between fork and exec, which is no place for Python.
+    A shell reads from a pipe whose writing end this process has. However this process ends, the kernel closes that end,
+    and the shell kills the process group. PR_SET_PDEATHSIG (prctl(2)) would do less: it is not inherited, so it reaches
+    the first process of the server and no worker; it comes when the thread ends that started the server, not the
+    process; and it must be set between fork and exec, which is no place for Python.
     """
 
     def __init__(self, group: int) -> None:

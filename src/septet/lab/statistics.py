@@ -16,7 +16,9 @@ LEVEL = 0.95
 RESAMPLES = 2000
 REPEATS_MAX = 1000
 FREEDOM_MAX = 200
-"""With more degrees of freedom than this, Student's distribution with this many is used: it hardly changes any more."""
+"""Largest number of degrees of freedom with which Student's distribution is used. For more of them it is taken with
+this many, because it hardly changes any more.
+"""
 SEED = 0
 """Seed of the random resamples of the bootstrap: fixed, so that the same values give the same interval."""
 
@@ -53,7 +55,8 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 def _middles(count: int) -> list[tuple[int, int]]:
     """Return for each resample of `count` ordered values the ranks (from 0) of the two values whose mean is its median.
 
-    The ranks do not depend on the values: drawn once, they serve every figure of every cell.
+    The ranks do not depend on the values. So they are drawn at random once, and then used for all figures with this
+    `count` of values.
     """
     chance = random.Random(SEED)
     resamples = (sorted(chance.choices(range(count), k=count)) for _ in range(RESAMPLES))
@@ -72,8 +75,8 @@ def ratio(
     It is a ratio of geometric means, with Welch's interval of a difference, computed on logarithms. It is not a
     bootstrap: three values have only ten different resamples, so the ends of its interval never pass the extremes,
     which is too narrow for the high levels that many intervals at once need. All values must be above 0, and each
-    series must have one. `common` is a variance of the logarithm of the ratio that is added, because the values do not
-    show it: all those of one side share its cause.
+    series must have one. `common` is a variance that is added to that of the logarithm of the ratio. It is for what
+    changes all values of one side alike, so that the values do not show it.
     """
     pairs = [([*map(math.log, before)], [*map(math.log, after)]) for before, after in zip(befores, afters, strict=True)]
     shift = fmean(fmean(after) - fmean(before) for before, after in pairs)
@@ -90,11 +93,11 @@ def ratio(
 
 
 def repeats_for(change: float, found: Ratio, runs: int, level: float) -> int | None:
-    """Return how many runs of each side are needed to show a change of the share `change` (0.05: 5 %) at the confidence
-    level `level`.
+    """Return how many runs before and how many after a change are needed to show that a figure has changed by the share
+    `change` (0.05: 5 %), at the confidence level `level`.
 
-    The noise is taken from `found`, the ratio that `runs` runs of each side gave, and assumed to be equal on both. None
-    when `found` has no interval. REPEATS_MAX means that many or more.
+    How much runs differ by chance is taken from `found`, the ratio that `runs` runs before and as many after have
+    given. None if `found` has no interval. REPEATS_MAX means that many or more.
     """
     if found.high is None or runs < 2:
         return None

@@ -1,4 +1,5 @@
-"""Summaries of the runs of each cell: a verdict, and every figure as a median with its interval.
+"""Summaries of the runs of each cell (a server or process model at one number of users): a verdict, which says whether
+the figures can be relied on, and every figure as a median with its interval.
 
 They are computed once for a results file; tables, charts and sentences are made from them.
 """
@@ -19,25 +20,28 @@ from septet.lab.verdicts import RANKED, all_served, judge_all
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The summary of all runs of one cell, which is a contender with its options at one number of users."""
+    """The summary of all runs of one cell: of one server or process model with its options at one number of users."""
 
     cell: Cell
     verdict: str
     reason: str | None
     figures: dict[str, Estimate]
-    """The known figures of `metrics.SUMMED_UP`, by key; empty when all runs failed."""
+    """The figures of the cell, by key of the metric: those of `metrics.SUMMED_UP` that are known, as medians with
+    intervals. Empty if all runs failed.
+    """
     runs: int
     served: bool
-    """True if no more than a few requests failed; users without an answer at the end of a window do not count as
-    failed.
+    """True if hardly any request failed in any run. Users who had no answer by the end of a window count as failed only
+    if the window was long enough for all of them.
     """
     latencies: Histogram
-    """The latencies of all runs together."""
+    """The latencies of all runs of the cell in one histogram, in µs."""
 
     @property
     def is_ranked(self) -> bool:
-        """True if the cell is compared with others. A cell in which some users had no answer by the end of a window is
-        compared as well.
+        """True if the cell (a server or process model at one number of users) is ranked among others: hardly any
+        request failed. It is ranked even if some users had no answer by the end of a window that was too short for all
+        of them.
         """
         return self.verdict in RANKED or (self.verdict == "errors" and self.served and bool(self.figures))
 
@@ -54,14 +58,17 @@ class Summary:
         return self.cell.label
 
     def median(self, key: str) -> float | None:
-        """Return the median of a figure; None, not 0, when it is not known, as in a cell that failed."""
+        """Return the median of a figure over the runs, by the key of its metric, as it was recorded. None, not 0, if it
+        is not known, as when all runs failed.
+        """
         found = self.figures.get(key)
         return None if found is None else found.median
 
 
 def summaries(results: Results) -> list[Summary]:
-    """Return the summary of each cell (a contender with its options at one number of users) that has been run, in the
-    order of the tables.
+    """Return the summary of each cell (a server or process model with its options at one number of users) of which at
+    least one run is recorded: the smallest number of users first, and for each number in the order in which servers and
+    models were named.
     """
     groups: dict[Cell, list[Record]] = {}
     for record in evened(results):

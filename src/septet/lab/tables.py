@@ -11,12 +11,15 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK
 
 ANSWERS_FOR = {"p99.9": 10_000, "p99.99": 100_000}
-"""Least number of answers for a percentile to be printed: with fewer, too few answers are beyond it."""
+"""Least number of answers with which a percentile is printed in the table of a run. With fewer, too few answers took
+longer than it to be sure of it. Percentiles that are not listed are always printed.
+"""
 
 
 def rates(cells: Sequence[Summary], users: Sequence[int]) -> str:
-    """Return a table of requests per second by contender and number of users; "!" follows figures that are not
-    valid."""
+    """Return a table of requests per second: a row for each contender (server or process model), a column for each
+    number of users. "!" follows a figure whose verdict is not "valid": it may not be relied on.
+    """
     found = {(cell.label, cell.users): cell for cell in cells}
     headings = ["requests/s", *(f"{number:,} users " for number in users)]
     labels = dict.fromkeys(label for label, _ in found)
@@ -24,8 +27,8 @@ def rates(cells: Sequence[Summary], users: Sequence[int]) -> str:
 
 
 def costs(cells: Sequence[Summary], users: int) -> str:
-    """Return a table by contender, at one number of users, of the metrics that have a `column` (see
-    `septet.lab.metrics`).
+    """Return a table of what requests cost at one number of users: a row for each contender (server or process model),
+    a column for each metric that has a `column` in the table (see `septet.lab.metrics`).
     """
     headings = [f"at {users:,} users", *(metric.column.heading for metric in COLUMNS if metric.column is not None)]
     measured = [cell for cell in cells if cell.users == users and cell.figures]
@@ -39,7 +42,7 @@ def _column(metric: Metric, cell: Summary) -> str:
 
 
 def load_figures(figures: dict[str, Any]) -> str:
-    """Return the table of the figures of one load run."""
+    """Return the table that `septet load` prints: the figures of one run of the load generator, one on each line."""
     rows = [
         ["requests/s", f"{figures['requests_per_s']:,.0f}"],
         *_http2(figures),
@@ -61,7 +64,9 @@ def load_figures(figures: dict[str, Any]) -> str:
 
 
 def _http2(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Return a row about the connections of a run over HTTP/2."""
+    """Yield a row for the table of a run: the number of connections and of streams on each. Yields nothing for a run
+    that was not over HTTP/2.
+    """
     if streams := figures["plan"].get("streams"):
         connections = -(-figures["plan"]["users"] // streams)
         yield [
@@ -71,8 +76,9 @@ def _http2(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _broken(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Return a row about requests that were sent again: the server ended a connection just as they went out on it, or,
-    over HTTP/2, said that it had not processed them."""
+    """Yield a row about requests that were sent again, if there were any: the server had ended the connection just when
+    a request was sent on it, or had said over HTTP/2 that it had not processed the request.
+    """
     if figures["retries"] and figures["plan"].get("streams"):
         yield ["requests sent again", f"{figures['retries']:,}, which the server had not processed"]
     elif figures["retries"]:
@@ -81,7 +87,9 @@ def _broken(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _slow(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Return rows with the figures of slow clients (--slow), which no other figure includes."""
+    """Yield rows with the figures of slow clients (`--slow`): clients beside the users that send and read slowly. No
+    other figure includes them.
+    """
     if "slow" in figures:
         slow = figures["slow"]
         yield ["slow clients: answers", f"{slow['answers']:,}, longest {_ms(slow['longest_us'])}"]
@@ -90,8 +98,9 @@ def _slow(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _answers(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Rows that count answers. In an open loop (--rate) the answers that have latencies are those to requests that were
-    due in the window; some of them come after it."""
+    """Yield rows that count answers. With a fixed rate (`--rate`), latencies are those of the requests that were due in
+    the measured window, some of which are answered after it; the rows say how many these are.
+    """
     window = f"in {figures['window_s']:.2f} s"
     if "due" not in figures:
         yield ["answers", f"{figures['answers']:,} {window}"]
@@ -103,7 +112,9 @@ def _answers(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Rows of latencies: of requests, and of their parts."""
+    """Yield rows of latencies: those of whole requests, and of parts such as connecting and the time to the first byte.
+    If there are several kinds of requests (targets), each has a row, too.
+    """
     latency = figures["latency_us"]
     for name, value in latency.items():
         if figures["answers"] >= ANSWERS_FOR.get(name, 0):
@@ -126,7 +137,9 @@ def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _workers(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Yield a row for each worker of a cluster that sent load."""
+    """Yield a row for each worker of a cluster (a machine, or part of one, that sent load): its users, its answers and
+    its CPU use.
+    """
     for each in figures["client"].get("workers", []):
         part = f"{each['users']:,}, {each['answers']:,}, {each['cpu_share']:.0%} of one"
         yield [f"worker {each['worker']}: users, answers, CPU", part]

@@ -57,21 +57,25 @@ class Loop(Connections):
 
     @abstractmethod
     def all_arrived(self) -> bool:
-        """True when the warm-up may begin: all users have arrived, or no more are waited for."""
+        """True when the warm-up may begin: every user has had a first answer, or none has come for so long that the
+        loop waits for no more of them.
+        """
 
     def release(self) -> None:
-        """Called when the warm-up begins, and again when the measured window begins: a loop whose users wait for others
-        to arrive must let them go on.
+        """Let the users who wait for others to arrive (to get a first answer) send their next request. Called when the
+        warm-up begins, and again when the measured window begins. A loop whose users never wait for each other does
+        nothing.
         """
 
     def align(self, first_ns: int) -> None:
-        """Make the next request due at this instant (ns of the monotonic clock), if the loop has a rate. Processes that
-        share a rate get different instants, so that their requests alternate.
+        """Make the next request due at `first_ns`, in ns of the monotonic clock. A loop without a rate does nothing,
+        because its users send when they have an answer. Processes that share a rate get different instants, so that
+        their requests alternate.
         """
 
     def run_until(self, end_ns: int, done: Callable[[], bool] = never, chores_ns: int = CHORES_NS) -> None:
-        """Run until `end_ns`, or until `done`, which is called every `chores_ns`, returns True. Both are in ns,
-        `end_ns` of the monotonic clock.
+        """Handle events until the instant `end_ns`, in ns of the monotonic clock, or until `done` returns True. `done`
+        is called every `chores_ns` nanoseconds.
         """
         by_fd = self._by_fd
         self._next_chores_ns = 0
@@ -109,13 +113,15 @@ class Loop(Connections):
             self._seconds.look(now)
 
     def begin_phase(self, phase: str) -> None:
-        """Called when the next phase of a run begins, one of `seconds.PHASES`."""
+        """Report what was counted in the phase that ends, and count for `phase`, one of `seconds.PHASES`, from now on.
+        This does nothing unless `Plan.seconds` asks for reports once a second.
+        """
         if self._seconds is not None:
             self._seconds.begin(phase)
 
     def end_phases(self) -> None:
-        """Report the counts of the last, incomplete second of the run, if `Plan.seconds` asks for such reports; nothing
-        is counted after it.
+        """Report the counts of the last, incomplete second of the run, if `Plan.seconds` asks for reports once a
+        second. Called at the end of the run: what comes later is in no report.
         """
         if self._seconds is not None:
             self._seconds.end()
@@ -131,7 +137,7 @@ class Loop(Connections):
         return total - self._completed_before
 
     def measure(self) -> None:
-        """Begin the measured window: forget what was counted so far."""
+        """Begin the measured window: answers and errors are counted anew, apart from those of the warm-up."""
         self._completed_before = self.completed
         if self._slow is not None:
             self._slow.reset()
@@ -144,7 +150,9 @@ class Loop(Connections):
         self.tally = self._new_tally()
 
     def end(self) -> None:
-        """End the measured window."""
+        """End the measured window: answers that come later do not count towards the rate (`completed`), nor does CPU
+        time that this process uses later.
+        """
         self._completed_at_end = self.completed
         self._ended_ns = clock()
         self.tally.stop()

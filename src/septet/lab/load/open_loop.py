@@ -23,7 +23,9 @@ from .state import User
 from .tally import Tally
 
 COARSE_NS = 2_000_000
-"""Waits shorter than this use select(2), because epoll_wait(2) counts in milliseconds, to which Python rounds up."""
+"""Nanoseconds. A wait for the next request that is shorter uses select(2), because epoll_wait(2) counts in
+milliseconds, to which Python rounds up.
+"""
 NEVER_NS = 1 << 62
 clock = time.monotonic_ns
 
@@ -48,7 +50,9 @@ class Schedule:
         """
 
     def begin(self, first_ns: int) -> None:
-        """Start the schedule at this instant: uniform arrivals begin with a request, random ones with a wait."""
+        """Start the schedule at `first_ns`, in ns of the monotonic clock. With uniform arrivals the first request is
+        due at that instant, with random ones a random time later.
+        """
         self._first_ns = first_ns
         self._mark = random.expovariate(1.0) if self._poisson else 0.0
         self.due_ns = first_ns + self._offset_ns()
@@ -85,7 +89,7 @@ class OpenLoop(Loop):
         _keep_time_exactly()
 
     def align(self, first_ns: int) -> None:
-        """Begin the schedule of the requests at this instant, in ns of the monotonic clock."""
+        """Start the schedule of the requests at the instant `first_ns`, in ns of the monotonic clock."""
         self._schedule.begin(first_ns)
 
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
@@ -119,8 +123,8 @@ class OpenLoop(Loop):
         return due_ns
 
     def _tally_of(self, due_ns: int) -> Tally:
-        """Return the tally that counts a request which was due at `due_ns`: that of the measured window if it was due
-        in it, else that of the warm-up, even if the answer comes later.
+        """Return the tally (the counts) to which a request belongs that was due at `due_ns`: that of the measured
+        window if this instant is in it, else that of the warm-up, even if the answer comes in the window.
         """
         return self.tally if due_ns >= self._begun_ns else self.warmup
 
@@ -152,8 +156,8 @@ class OpenLoop(Loop):
         self._begun_ns = self.tally.begun_ns
 
     def end(self) -> None:
-        """End the measured window: no more requests become due. Waits for the answers to those that were due, at most
-        for `Plan.timeout_s`.
+        """End the measured window: no more requests become due. The method then waits, for at most `Plan.timeout_s`
+        seconds, until the requests that were due in the window have their answers.
         """
         super().end()
         self._last_ns = min(self._ended_ns, self._begun_ns + int(self._plan.duration_s * 1e9))

@@ -1,4 +1,6 @@
-"""The plan of a run of the load generator."""
+"""The plan of a run of the load generator: which server to load with which requests, by how many users or at which
+rate, and for how long.
+"""
 
 from __future__ import annotations
 
@@ -39,19 +41,25 @@ class Target:
     method: str = "GET"
     headers: tuple[str, ...] = ()
     body: str = ""
-    """Sent as UTF-8; surrogate escapes stand for other bytes (PEP 383)."""
+    """Body of the request, which is sent as UTF-8. Surrogate escapes in it stand for bytes that are not UTF-8 (PEP
+    383).
+    """
     weight: int = 1
     """How often the target is requested, in proportion to the weights of the other targets."""
     name: str = ""
-    """Name of the target in the figures; "": "METHOD PATH"."""
+    """Name of the target in the figures. If it is empty, the figures name the target by its method and path."""
     status: int | None = None
-    """Status of a right answer; None: 200 to 399."""
+    """HTTP status that an answer must have to be right; any other counts as an error. None: every status from 200 to
+    399 is right.
+    """
     expect_length: int | None = None
-    """Number of bytes in the body of a right answer, or ANY_LENGTH. None: that of the first two answers, or any if they
-    differ.
+    """Number of bytes that the body of a right answer has; ANY_LENGTH: any number. None: the number is taken from the
+    first two answers: all others must have the same, or, if these two differ, may have any.
     """
     expect_text: str = ""
-    """Text that the body of a right answer contains; "": any body."""
+    """Text that the body of an answer must contain; otherwise the answer counts as an error. "": the text is not
+    checked.
+    """
     same_body: bool = False
     """True if the body of every right answer must equal that of the first one, byte by byte."""
 
@@ -78,33 +86,43 @@ class Plan:
 
     url: str
     users: int = 50
-    """Simultaneous users; in an open loop the most requests under way at one time."""
+    """Number of simultaneous users, each of whom has at most one request under way. With a `rate` that is the largest
+    number of requests under way at one time.
+    """
     rate: float | None = None
-    """Requests due in a second (an open loop); None: each user sends the next after the answer (a closed loop)."""
+    """Requests that become due in a second, whether or not earlier ones have an answer (an open loop). None: each user
+    sends its next request when it has the answer to the last one (a closed loop).
+    """
     duration_s: float = 5.0
     """The length of the measured window in seconds."""
     warmup_s: float = 1.0
-    """Least seconds of warm-up, from when all users have arrived; what happens in them is not counted."""
+    """The shortest warm-up, in seconds; it begins when all users have had a first answer. What happens in the warm-up
+    is not counted in the figures.
+    """
     warmup_max_s: float = 0.0
-    """If more than warmup_s: the warm-up goes on until the rate of answers is steady, but at most for so
-    many seconds.
+    """The longest warm-up, in seconds. If this is more than `warmup_s`, the warm-up goes on until the rate of answers
+    is steady, but no longer than this.
     """
     arrival_max_s: float = 30.0
-    """Seconds after which the warm-up begins (the ramp not counted), even if some users have not had a first answer;
-    these go on trying.
+    """The warm-up begins after this many seconds, plus those of the ramp (`ramp_s`), even if some users have not had a
+    first answer yet. These users go on trying.
     """
     arrivals: str = "uniform"
-    """How the requests of a rate are spread: "uniform" at even intervals, "poisson" at random, as visitors come who do
-    not know of each other."""
+    """How requests are spread over time if there is a `rate`: "uniform" at even intervals, "poisson" at random, as
+    visitors come who do not know of each other.
+    """
     ramp_s: float = 0.0
-    """Seconds in which the load grows evenly from nothing to all users, or to the whole rate, before the warm-up. They
-    are not counted."""
+    """Seconds in which the load grows evenly, before the seconds of the warm-up begin: from no user to all users, or,
+    if there is a `rate`, from no request to that rate. What happens in this time is not counted in the figures.
+    """
     think_s: float = 0.0
-    """Seconds that a user of a closed loop waits between an answer and the next request; with exponential `think_times`
-    their mean.
+    """Seconds that a user of a closed loop (a plan without a rate) waits between an answer and its next request. If
+    `think_times` is "exponential", this is the mean of random times.
     """
     think_times: str = "constant"
-    """How think times are chosen: "constant" for `think_s` each time, or "exponential" for a random one each time."""
+    """How long users wait before their next request: "constant": `think_s` seconds each time; "exponential": a random
+    time each time, from an exponential distribution with the mean `think_s`.
+    """
     slow: int = 0
     """Number of slow clients beside the users; each sends and reads `slow_rate` bytes a second. Their answers and
     errors are counted separately.
@@ -113,52 +131,63 @@ class Plan:
     """Bytes per second at which a slow client sends and reads."""
     mode: str = "keep-alive"
     requests_per_connection: int = 0
-    """Requests after which a user takes a new connection, in mode keep-alive; 0: as many as the server allows. Over
-    HTTP/2 they are counted on the connection, over all its streams."""
+    """Number of requests after which a user closes its connection and opens a new one; 0: it keeps the connection for
+    as long as the server does. Only for `mode` "keep-alive". Over HTTP/2 the requests of all users of a shared
+    connection count.
+    """
     streams: int = 0
-    """Over HTTP/2: users that share a connection, each of which is one stream of it at a time; 0: HTTP/1.1, where each
-    user has a connection of its own."""
+    """Number of users that share one HTTP/2 connection; each user has one stream of it at a time. 0: HTTP/1.1, where
+    each user has a connection of its own.
+    """
     timeout_s: float = 10.0
-    """Seconds that a request may take at most, connecting included; one that takes longer counts as an error."""
+    """Seconds that a request may take at most, including the time to connect. A request that takes longer is given up
+    and counts as an error.
+    """
     method: str = "GET"
     headers: tuple[str, ...] = ()
     """Header fields that are sent with every request, each as NAME: VALUE."""
     body: str = ""
     expect_length: int | None = None
     targets: tuple[Target, ...] = ()
-    """The requests; empty: one target, the path of the URL with `method`, `body` and `expect_length`."""
+    """The kinds of requests that users send. If it is empty, there is one kind: the path of `url` with `method`, `body`
+    and `expect_length`.
+    """
     binary: bool = False
-    """On a WebSocket (ws or wss in the URL): True if messages are binary. The message is `body`, or `message_size`
-    bytes.
+    """For a WebSocket (ws or wss in `url`): True if messages are binary, not text. The content of each message is
+    `body`, or, if that is empty, `message_size` times the letter x.
     """
     message_size: int = 32
     cookies: bool = False
     """True if users send back the cookies that they are given."""
     cpus: tuple[int, ...] = ()
-    """One process runs on each of these CPUs; empty: one process on any CPU."""
+    """CPUs to run on: there is one process of the load generator on each of them. Empty: one process, on any CPU."""
     insecure: bool = False
     """True if the server's certificate is not checked."""
     ca: str = ""
-    """Certificates, in PEM, of the authorities that are trusted; "" for those of the system."""
+    """The certificates of the authorities to trust, as text in PEM; "": those that the system trusts."""
     overflow: bool = False
-    """True: the run is carried out even if users may overflow the listen queue by connecting for every request. False:
-    that raises LoadError.
+    """For users who open a new connection for every request, which may overflow the server's listen queue. True: the
+    plan is carried out in any case. False: LoadError is raised if the queue is too short for the users.
     """
     seconds: bool = False
-    """True if the event "second" reports once a second what was counted in it; see the module
-    `septet.lab.load.seconds`.
+    """True if the load generator reports once a second what was counted in that second, as the event "second" (see the
+    module `septet.lab.load.seconds`).
     """
     visits: int = 0
-    """Most requests of each process whose times (when they began and were answered) are recorded, from the beginning of
-    the measured window on; see the module `septet.lab.load.visits`. Only in a closed loop over HTTP/1.1 without think
-    time.
+    """How many requests each process records with the instants at which they began and were answered: the first ones
+    whose answers come in the measured window (see the module `septet.lab.load.visits`). Only for plans over HTTP/1.1
+    and TCP, without a rate and without think time.
     """
     first_user: int = 0
-    """Number of the first user of this process, for `{user}` in requests."""
+    """Number of the first user that this process plays; its others have the following numbers. A user's number replaces
+    `{user}` in requests.
+    """
     processes: int = 1
-    """Number of processes that carry out the whole plan; this object is the part of one of them."""
+    """Number of processes that carry out the whole plan together. This object is the part of the plan that one of them
+    carries out.
+    """
     processes_here: int = 1
-    """Number of the processes of the whole plan that run on this machine and share its ports."""
+    """Number of the processes of the whole plan that run on this machine, and so share its local ports."""
 
     def __post_init__(self) -> None:
         for what, value, known in (
@@ -243,7 +272,7 @@ class Plan:
 
     @property
     def protocol(self) -> str:
-        """Name of the protocol: that of a WebSocket, or of a version of HTTP."""
+        """Name of the protocol that users speak: "WebSocket", "HTTP/1.0", "HTTP/1.1" or "HTTP/2"."""
         if self.streams:
             return "HTTP/2"
         return "WebSocket" if self.websocket else "HTTP/1.0" if self.mode == "http10" else "HTTP/1.1"
@@ -261,11 +290,12 @@ class Plan:
         return any("close" in [option.strip().lower() for option in value.split(",")] for value in headers)
 
     def share(self, index: int, of: int, here: int | None = None) -> Plan:
-        """Return the part of the plan for process `index` (from 0) of `of` processes: its users, its part of the rate,
-        its CPU.
+        """Return the part of the plan for process `index` (from 0) of `of` processes: its part of the users and of the
+        rate, and the CPU that it runs on.
 
-        Users who share a connection (HTTP/2) are in one process. `here` is the number of these processes that run on
-        the same machine; None: all. Raises LoadError for fewer users, or connections, than processes.
+        All users of a shared connection (HTTP/2) are in the same process. `here` is the number of these processes that
+        run on the same machine; None: all. Raises LoadError if there are fewer users than processes, or, over HTTP/2,
+        fewer connections.
         """
         whole, shared = self.connections, max(1, self.streams)
         if of > whole:
@@ -315,7 +345,9 @@ def split(text: str) -> tuple[SplitResult, int]:
 
 
 def read_authorities(path: Path) -> str:
-    """Return the text of a file for `Plan.ca`. Raises LoadError if it cannot be read."""
+    """Return the text of a file that has certificates of authorities to trust, for `Plan.ca`. Raises LoadError if the
+    file cannot be read.
+    """
     try:
         return path.read_text("utf-8", "replace")
     except OSError as error:
@@ -352,6 +384,8 @@ def named(headers: tuple[str, ...], name: str) -> list[str]:
 
 
 def merged(general: tuple[str, ...], special: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the headers of `general` and `special`; one in `special` replaces all of its name in `general`."""
+    """Return the headers of `general` and `special` together, each as NAME: VALUE. A header in `special` replaces all
+    headers of the same name in `general`.
+    """
     names = {header.partition(":")[0].lower() for header in special}
     return (*(header for header in general if header.partition(":")[0].lower() not in names), *special)

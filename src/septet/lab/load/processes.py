@@ -39,10 +39,10 @@ Event = tuple[str, dict[str, Any]]
 def run(plan: Plan, notify: Notify = lambda event, details: None) -> dict[str, Any]:
     """Load the server as planned and return the figures of the time after the warm-up.
 
-    `notify` is called with the events "came" (all users have arrived), "progress" (four times a second), "measuring"
-    (the window begins) and "measured" (it has ended). Ctrl-C ends the run early with the figures so far, marked
-    `interrupted`. Raises LoadError, before anything is sent, when the plan cannot be carried out here, and NoListener
-    when nothing listens at the URL.
+    `notify` is called with the events "came" (all users have had a first answer, or no more are waited for), "progress"
+    (four times a second), "measuring" (the window begins) and "measured" (it has ended). Ctrl-C ends the run early with
+    the figures so far, marked `interrupted`. Raises LoadError, before anything is sent, when the plan cannot be carried
+    out here, and NoListener when nothing listens at the URL.
     """
     check_cpus(plan.cpus)
     if len(plan.cpus) > 1:
@@ -52,7 +52,7 @@ def run(plan: Plan, notify: Notify = lambda event, details: None) -> dict[str, A
 
 
 def check_cpus(cpus: tuple[int, ...]) -> None:
-    """Raise LoadError for a CPU that this process may not use."""
+    """Raise LoadError if this process may not run on one of the CPUs."""
     usable = os.sched_getaffinity(0)
     if wrong := [str(cpu) for cpu in cpus if cpu not in usable]:
         raise LoadError(f"CPU {wrong[0]} is not usable here; there are {', '.join(map(str, sorted(usable)))}")
@@ -77,10 +77,12 @@ def bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
 
 
 class Coordinated(Protocol):
-    """What a coordinator keeps about each process of the load generator."""
+    """What the coordinator, which starts the processes of a run of the load generator and adds their counts up, keeps
+    about each process.
+    """
 
     answers: int
-    """Number of answers that the process has had, by its last report."""
+    """Number of right answers that the process has counted, by its last report of progress."""
     raw: dict[str, Any] | None
     """All counts of the process; None until it has finished."""
 
@@ -89,32 +91,35 @@ P = TypeVar("P", bound=Coordinated)
 
 
 class Coordinator(ABC, Generic[P]):
-    """Receives the events of all processes of a run, and tells them when to send the first request and when to begin
-    the measured window.
+    """Receives the events that the processes of a run report (such as: all users have arrived), and tells the processes
+    when to send the first request and when to begin the measured window.
     """
 
     notice_ns: int
-    """How long in advance processes are told the instant at which to begin, in nanoseconds, so that all learn it in
-    time.
+    """Nanoseconds between telling the processes an instant, at which all are to send their first requests or to begin
+    the measured window, and that instant. It is long enough for all of them to learn it in time.
     """
 
     def __init__(self, plan: Plan, notify: Notify) -> None:
         self._plan = plan
         self._notify = notify
         self._events: Counter[str] = Counter()
-        """Number of processes that have sent an event, by its name."""
+        """For each name of an event, the number of processes that have reported that event."""
         self._warmup: Warmup | None = warmup(plan)
         self.processes: list[P] = []
         self._seconds = Merger(len(plan.cpus), lambda piece: notify("second", piece)) if plan.seconds else None
 
     @abstractmethod
     def _tell(self, instants_ns: Sequence[int]) -> None:
-        """Send each process the instant at which it is to begin, in nanoseconds of our monotonic clock, in the order of
-        `processes`.
+        """Send each process an instant: the first time that of its first request, the second time that at which its
+        measured window begins. `instants_ns` has one for each of `processes`, in the same order, in nanoseconds of this
+        machine's monotonic clock.
         """
 
     def receive(self, process: P, event: str, details: dict[str, Any]) -> None:
-        """Handle an event that a process has sent; an event that all have sent is passed on to `notify`, once."""
+        """Handle an event that a process has reported: add up counts and progress. Other events, such as "measuring",
+        are passed on to `notify` once, when all processes have reported them.
+        """
         if event == "raw":
             process.raw = details
             if self._seconds is not None:
@@ -143,8 +148,8 @@ class Coordinator(ABC, Generic[P]):
             self._tell([time.monotonic_ns() + self.notice_ns] * len(self.processes))
 
     def _align(self) -> None:
-        """Send each process the instant of its first request. With a rate these instants are apart, so that the
-        processes send in turns.
+        """Send each process the instant of its first request. If the plan has a rate, the instants differ by the
+        interval between two requests, so that requests of different processes are spread evenly.
         """
         first_ns = time.monotonic_ns() + self.notice_ns
         interval_ns = 0 if self._plan.rate is None else 1e9 / self._plan.rate
@@ -183,9 +188,11 @@ class WorkerProcess:
         return self.process.stdout.fileno()
 
     def events(self) -> Iterator[Event]:
-        """Read the events that the process has sent; to be called when its pipe is readable.
+        """Read the events that the process has reported, each as (name, details); to be called when its pipe is
+        readable.
 
-        Raises LoadError when the process refuses its plan, or ends without its counts.
+        Raises LoadError if the process cannot carry out its plan, or if it ends without reporting its counts;
+        NoListener if it has found no server at the URL.
         """
         data = os.read(self.fileno(), READ_BYTES)
         if not data:
@@ -199,7 +206,7 @@ class WorkerProcess:
             yield event, details
 
     def interrupt(self) -> None:
-        """Make the process end now and send its counts so far."""
+        """Make the process end its run now, by SIGINT, and report its counts so far."""
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> None:
@@ -236,7 +243,7 @@ class LocalCoordinator(Coordinator[WorkerProcess]):
 
 
 def listen(processes: Iterable[WorkerProcess], receive: Receive, chore: Callable[[], None] = lambda: None) -> None:
-    """Pass the events of the processes to `receive` until each has sent its counts.
+    """Pass the events that the processes report to `receive`, until each process has reported its counts.
 
     `chore` is called at least twice a second. Raises LoadError as `WorkerProcess.events` does.
     """
@@ -292,7 +299,9 @@ class CoordinatedStart:
 
 
 def run_worker_process() -> int:
-    """Carry out the plan that the coordinator sends. Returns the exit status: 0, or 2 when the plan is refused."""
+    """Carry out the part of a plan that the coordinator sends to this process on standard input. Returns the exit
+    status: 0, or 2 if the plan cannot be carried out.
+    """
     try:
         plan = Plan.from_values(json.loads(read_line()))
         if plan.cpus:
@@ -306,8 +315,8 @@ def run_worker_process() -> int:
 
 
 def read_line() -> str:
-    """Read one line of standard input, and not a byte more, because CoordinatedStart uses select(2) to see whether a
-    further line has come.
+    """Read one line of standard input, and not a byte more: CoordinatedStart asks select(2) whether a further line has
+    come, which would not see a line in a buffer of Python.
 
     Raises LoadError at the end of the input.
     """

@@ -16,8 +16,8 @@ from urllib.parse import unquote_to_bytes
 from .plan import USER_PLACEHOLDER, LoadError, Plan, Target, merged, split
 
 SHUFFLES = 16
-"""The order of targets has this many shuffled rounds, each with every target in proportion to its weight, and then
-begins again.
+"""Number of shuffled rounds in the order of targets; each round has every target in proportion to its weight. After the
+last round the same order begins again.
 """
 
 
@@ -120,7 +120,9 @@ class Requests:
     keep: tuple[bytes, ...]
     """Each target's request in bytes, for a connection that will carry another request after it."""
     last: tuple[bytes, ...]
-    """Each target's request in bytes, as the last one on a connection."""
+    """Each target's request in bytes, for the last request on a connection. Over HTTP/1.1 it has the header field
+    "Connection: close".
+    """
 
 
 class Encoder:
@@ -139,7 +141,9 @@ class Encoder:
         self._shared = self._encode(0, None)
 
     def head(self, target: Target) -> bytes:
-        """Return the bytes of a request to this target, which need not be one of the plan."""
+        """Return the bytes of a request to `target`, on a connection that is kept. The target need not be one of the
+        plan.
+        """
         return self._request(target, 0, None, close=False)
 
     def requests_of(self, user: int, cookies: Jar | None = None) -> Requests:
@@ -176,8 +180,9 @@ class Encoder:
 
 
 def _in_order(ours: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the header fields in the order in which they are sent: Host first (RFC 9110 section 7.2), then `asked`,
-    those that the plan has, then `ours`, those that the load generator adds, without the ones that `asked` replaces.
+    """Return the header fields of a request in the order in which they are sent. Host is first (RFC 9110 section 7.2);
+    then come the fields of `asked`, which the plan has, and then those of `ours`, which the load generator adds. A
+    field in `asked` replaces those of the same name in `ours`.
     """
     kept = merged(ours, asked)[: -len(asked) or None]
     hosts = [header for header in (*kept, *asked) if header.lower().startswith("host:")]

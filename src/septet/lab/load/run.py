@@ -17,14 +17,14 @@ ARRIVAL_CHORES_NS = 1_000_000
 NEVER_NS = 1 << 62
 
 WINDOWS = 4
-"""Number of windows of WINDOW_S in which the warm-up counts answers, to see whether the rate is steady: it is if the
-last so many counts hardly differ.
+"""During the warm-up, answers are counted in windows of WINDOW_S. The rate of answers is taken for steady if the counts
+of this many successive windows hardly differ.
 """
 WINDOW_S = 0.25
 """Length in seconds of the windows in which the warm-up counts answers."""
 TOLERANCE = 0.05
-"""The rate of answers is steady if the counts of the last WINDOWS windows differ from their mean by at most this share
-of it, or by at most SIGMAS standard deviations if that is more.
+"""A count may differ from the mean of the last WINDOWS counts by this share of the mean, or by SIGMAS standard
+deviations, whichever is more. If no count differs by more, the rate of answers is steady.
 """
 SIGMAS = 2.0
 clock = time.monotonic_ns
@@ -36,12 +36,12 @@ class StartSignal(Protocol):
     """
 
     at_once: bool
-    """True if there is no warm-up: then users arrive during the window."""
+    """True if there is no warm-up: the measured window begins at once, and users connect during it."""
 
     def arrived(self) -> int | None:
-        """Called when all users have arrived.
+        """Called when all users have had a first answer, or no more are waited for.
 
-        Returns the instant of an open loop's first request, in ns of the monotonic clock; None: now.
+        Returns the instant of an open loop's first request, in ns of the monotonic clock; None: now, without waiting.
         """
 
     def over(self, answers: int) -> bool:
@@ -74,9 +74,9 @@ def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
     """Load the server as planned, in this process, and return the raw counts. Ctrl-C ends the run early, with the
     counts so far. `start` decides when the measured window begins.
 
-    `notify` is called with the events "came" (all users have arrived), "progress" (four times a second), "measuring"
-    and "measured" (the window begins, and has ended). Raises LoadError, before anything is sent, when the plan cannot
-    be carried out here; and NoListener when nothing listens at the URL.
+    `notify` is called with the events "came" (all users have had a first answer, or no more are waited for), "progress"
+    (four times a second), "measuring" and "measured" (the window begins, and has ended). Raises LoadError, before
+    anything is sent, when the plan cannot be carried out here; and NoListener when nothing listens at the URL.
     """
     route = prepare(plan)
     loop = _loop_class(plan)(plan, route, notify)
@@ -99,7 +99,9 @@ def _loop_class(plan: Plan) -> type[Loop]:
 
 
 def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:
-    """Run the phases arrival, warm-up and window; returns True if Ctrl-C interrupted them."""
+    """Run the phases of a run: users arrive, the server warms up, the window is measured. Returns True if Ctrl-C
+    interrupted them.
+    """
     try:
         if not start.at_once:
             longest_s = plan.arrival_max_s + plan.ramp_s
@@ -160,8 +162,8 @@ class Warmup:
 
     @property
     def steady(self) -> bool:
-        """True if the counts of the last WINDOWS windows differ from their mean by no more than TOLERANCE and SIGMAS
-        allow.
+        """True if the rate of answers is steady: the numbers of answers in the last WINDOWS windows differ from their
+        mean by no more than TOLERANCE and SIGMAS allow.
         """
         if len(self._windows) < WINDOWS:
             return False

@@ -24,7 +24,7 @@ Piece = dict[str, Any]
 
 
 class Counted(Protocol):
-    """The attributes of the loop that `Seconds` reads."""
+    """The attributes of the load generator's loop that `Seconds` reads to report what was counted in each second."""
 
     tally: Tally
     warmup: Tally
@@ -51,8 +51,8 @@ class Seconds:
             self._end(now)
 
     def begin(self, phase: str, reset: Callable[[], None] = lambda: None) -> None:
-        """Report what was counted since the last report, and begin to count for another phase. `reset`, which replaces
-        the tallies, is called in between.
+        """Report what was counted since the last report, and begin to count for another phase of the run. Between the
+        two `reset` is called, which may set the counts of the loop to zero.
         """
         self._end(clock())
         reset()
@@ -143,7 +143,9 @@ class Merger:
         self._tell_complete()
 
     def finish(self, process: int) -> None:
-        """Called when a process will report no more."""
+        """Note that the process with this number will report no more, and pass on the sums that only waited for its
+        reports.
+        """
         self._reached.pop(process, None)
         self._tell_complete()
 

@@ -22,11 +22,13 @@ from .state import TargetState, kind_of
 from .tls import AwaitsServer, Dialer
 
 SLICES = 4
-"""Each call of `turn` serves one of this many equal parts of the clients."""
+"""Slow clients are divided into this many equal parts. Each call of `SlowClients.turn` serves one part."""
 OPENED_MAX = 16
-"""Most connections that one call of `turn` opens, so that they do not fill the listener's queue."""
+"""Most connections that one call of `SlowClients.turn` opens. With more at once, slow clients might fill the server's
+listen queue.
+"""
 REST_NS = 1_000_000_000
-"""Nanoseconds that a client waits after an error."""
+"""Nanoseconds that a slow client waits after an error, before it connects again."""
 BUFFER_BYTES = 2048
 """Size of the receive buffer (SO_RCVBUF), small so that the kernel does not read far ahead of a slow client; the kernel
 doubles it (socket(7)).
@@ -54,7 +56,9 @@ class SlowClient:
 
 
 class SlowClients:
-    """All slow clients of a process. `Loop` calls `turn` 20 times a second."""
+    """All slow clients of a process. The load generator's loop calls `turn` 20 times a second, which sends and receives
+    for a part of the clients.
+    """
 
     def __init__(self, plan: Plan, route: Route) -> None:
         self._plan, self._route = plan, route
@@ -73,7 +77,9 @@ class SlowClients:
         self._errors: Counter[str] = Counter()
 
     def raw(self) -> dict[str, Any]:
-        """Return the counts as values for JSON."""
+        """Return what was counted as values for JSON: the number of right answers, errors by kind, and the longest time
+        of an answer in µs.
+        """
         return {"answers": self._answers, "errors": dict(self._errors), "longest_us": self._longest_us}
 
     def close(self) -> None:

@@ -27,8 +27,8 @@ KINDS = {
     errno.EADDRNOTAVAIL: "no local port",
 }
 KNOWN_BYTES_MAX = 65536
-"""Answers of this many bytes or more are not remembered: only an answer that comes in one piece can be compared with a
-remembered one, which saves parsing it, and long ones come in several.
+"""An answer of this many bytes or more is not kept for comparison. An answer that equals a kept one need not be parsed,
+but only one that is received in one piece can be compared, and long ones come in several.
 """
 CLOSING_MAX = 1000
 
@@ -58,38 +58,47 @@ class User:
         self.requests = requests
         self.cookies: Jar | None = None
         self.arrived = False
-        """True once the user has had an answer."""
+        """True once the user has had an answer, right or wrong: the user has arrived then."""
 
         # The present request:
         self.target = target
         self.series: Series
-        """The `tally.Series` in which the latency of the present request is recorded."""
+        """Where the latency of the present request is recorded: the `tally.Series` of its target."""
         self.due_ns = 0
         """When the request was due, in ns of the monotonic clock; 0: the user has no request under way."""
         self.started_ns = 0
-        """When the request was given a connection, or a new one began to be opened for it, in ns of the monotonic
-        clock."""
+        """When the user began with the present request: sent it on the open connection, or began to open a new
+        connection for it; in ns of the monotonic clock.
+        """
         self.unsent = b""
         """The part of the request that is not sent yet; the whole of it while connecting."""
         self.retrying = False
-        """True if the request was sent before, on a connection that the server had closed."""
+        """True if the present request is sent for the second time, because the server closed the connection before an
+        answer came, or, over HTTP/2, did not process it.
+        """
         self.answer: Any = None
-        """AnyAnswer, or None: the answer so far, when it comes in several pieces or differs from the last right one."""
+        """The parser (AnyAnswer) of the answer to the present request, with what has come so far. None while nothing
+        has come, and for an answer that comes in one piece and equals the last right one: that need not be parsed.
+        """
         self.first_ns = 0
         """When the first byte of an answer in several pieces came, in ns of the monotonic clock."""
 
         # The present connection, which others share over HTTP/2: then it is `connection`, and the others are not used.
         self.connection: Any = None
-        """The connection on which the present request is, over HTTP/2 (see `streams`); None without a request."""
+        """Over HTTP/2: the connection, shared with other users, that carries the present request; None without a
+        request. Over HTTP/1.1 it is not used.
+        """
         self.stream = 0
         """Over HTTP/2, the number of the stream on which the present request is; 0 while it waits for a stream."""
         self.socket: socket.socket | None = None
         self.send: Callable[[bytes], int]
         self.recv: Callable[[int], bytes]
-        """`send` and `recv` are methods of the socket, bound once for speed."""
+        """`send` and `recv` are methods of `socket`, the user's connection, stored here so that they need not be looked
+        up each time.
+        """
         self.fd = -1
         self.watched = 0
-        """The events for which epoll watches the connection; 0: it does not watch it."""
+        """The events for which epoll watches the user's connection; 0: epoll does not watch it."""
         self.connect_ns = 0
         """When connecting began, in ns of the monotonic clock; 0 once the connection is established."""
         self.remaining = 0
@@ -121,15 +130,21 @@ class TargetState:
         """True if the request has "Connection: close"."""
         self.expected_length = definition.expect_length
         self.series: Series
-        """The `tally.Series` in which the latencies of requests that begin from now on are recorded."""
+        """Where the latencies of requests that begin from now on are recorded: a `tally.Series` of the warm-up or of
+        the measured window.
+        """
         self.known: bytes | None = None
-        """The last right answer, whole: an answer that equals it is right and need not be parsed."""
+        """The bytes of the last right answer, head and body. An answer that consists of the same bytes is right, and
+        need not be parsed. None: no answer is remembered yet.
+        """
         self.known_bytes = 0
         """The length in bytes of the body of the last right answer (`known`)."""
         self.framing: Framing
         """The framing (status, length, whether the connection goes on) of the last right answer (`known`)."""
         self._seen = 0
-        """Number of answers that were parsed and had the right status; the first two set the expected length."""
+        """Number of answers that were parsed and had the right status. The lengths of the first two determine
+        `expected_length`, unless the plan gives it.
+        """
         self._first_body: bytes | None = None
 
     def path_of(self, user: int) -> bytes:
@@ -143,16 +158,20 @@ class TargetState:
 
     @property
     def bodiless(self) -> bool:
-        """True if answers have no body, whatever their head says (RFC 9110 section 9.3.2)."""
+        """True if answers to this target have no body, whatever their head says, because its method is HEAD (RFC 9110
+        section 9.3.2).
+        """
         return self.definition.method == "HEAD"
 
     @property
     def keeps_body(self) -> bool:
-        """True if the body of an answer is looked at, and not its length alone."""
+        """True if the body of each answer has to be kept, because its content is checked and not only its length."""
         return bool(self.definition.expect_text) or self.definition.same_body
 
     def objection(self, answer: AnyAnswer) -> str | None:
-        """Return the kind of error that a complete answer is counted as; None for a right answer."""
+        """Return the kind of error as which a complete answer has to be counted, such as "length"; None if the answer
+        is right.
+        """
         assert answer.framing is not None, "a complete answer has a head"
         status, target = answer.framing.status, self.definition
         if status != target.status if target.status else not 200 <= status < 400:
@@ -165,8 +184,8 @@ class TargetState:
         return None
 
     def _learn_length(self, length: int) -> None:
-        """Set the expected length, unless the plan gives it: that of the first answer, or any length if the second one
-        differs. `length` is the number of body bytes of an answer.
+        """Learn from an answer with a body of `length` bytes how long answers are, unless the plan gives that. The
+        first answer sets the expected length; if the second one has another length, any length is right from then on.
         """
         if self._seen < 2 and self.definition.expect_length is None:
             varies = self._seen and length != self.expected_length
@@ -183,17 +202,20 @@ class TargetState:
         return None
 
     def remember(self, data: bytes, framing: Framing, body_bytes: int) -> None:
-        """Remember a right answer, so that one equal to it need not be parsed; `data` is all of its bytes."""
+        """Remember a right answer, so that one equal to it need not be parsed. `data` is the whole answer, `framing`
+        its status and length, `body_bytes` the number of bytes of its body.
+        """
         if len(data) < KNOWN_BYTES_MAX and self._seen > 1:
             self.known, self.framing, self.known_bytes = data, framing, body_bytes
 
 
 class ClosingConnections:
-    """Connections that carry no further request, kept until the server has closed them.
+    """Connections that carry no further request, kept open until the server has closed them.
 
     The side that closes first keeps the connection in TIME_WAIT for a minute. If that were our side, and not on
     loopback, local ports would run out at 500 connections a second. So connections that the server has announced to
-    close are kept, up to a limit. epoll still watches their descriptors; any event on one is its end.
+    close are kept open, up to a limit. epoll still watches their descriptors; any event on a connection is taken for
+    its end.
     """
 
     def __init__(self, spare_descriptors: int) -> None:
@@ -201,7 +223,7 @@ class ClosingConnections:
         self._max = min(CLOSING_MAX, spare_descriptors)
 
     def keep(self, fd: int, sock: Any) -> None:
-        """Keep one more connection; above the limit the oldest one is closed."""
+        """Keep one more connection open. If there are too many now, the oldest one is closed."""
         self._sockets[fd] = sock
         if len(self._sockets) > self._max:
             self.close(next(iter(self._sockets)))

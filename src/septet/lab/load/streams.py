@@ -1,11 +1,13 @@
 """Users over HTTP/2: each is one stream at a time of a connection that it shares with others.
 
-What a user is, when it sends a request, and what is counted, is that of `connections` and of the two loops, so figures
-mean the same. Here is only what a shared connection changes: a request needs a stream, an error may end one stream or
-all of a connection, and the requests that follow on a batch of answers go out together.
+When a user sends a request, and what is counted, is the same as over HTTP/1.1 (the modules `connections`, `closed_loop`
+and `open_loop`), so figures mean the same. This module has only what a shared connection changes: a request needs a
+stream, an error may end one stream or all of a connection, and the requests that users send after answers which were
+received together go out together.
 
-A user stays at its place: users 0 to N - 1 share the first connection, and so on. When a connection has ended, or takes
-no further requests (GOAWAY), the first user who has one opens another in its place.
+Users 0 to N - 1 always share the first connection, the next N users the second one, and so on. When a connection has
+ended, or takes no further requests (GOAWAY), the next of its users who has a request to send opens another connection
+in its place.
 """
 
 from __future__ import annotations
@@ -55,13 +57,16 @@ class SharedConnection:
         self.users: dict[int, User] = {}
         """The users whose requests are under way, by stream."""
         self.waiting: deque[User] = deque()
-        """Users whose requests wait for a stream, because the server allows no more of them now. Until a server has
-        said for the first time how many it allows, each connection sends one request, and the others wait.
+        """Users whose requests wait for a stream, because the server allows no more of them now. Before the server has
+        said on any connection how many streams it allows, each connection sends one request at a time, and the other
+        users wait.
         """
         self.reused = False
         """True once the connection has carried an answer."""
         self.retired = False
-        """True if the connection takes no further requests."""
+        """True if the connection takes no further requests, because it has carried as many as it may, the server has
+        said so (GOAWAY), or answers have stopped coming.
+        """
         self.lost = False
         """True once the connection has ended, or is kept only until the server closes it."""
 
@@ -71,25 +76,29 @@ class SharedConnection:
 
 
 class StreamUsers(Connections):
-    """The base class of the loops over HTTP/2: replaces what `Connections` does with a user's own connection."""
+    """The base class of the loops over HTTP/2. In place of a connection for each user, which `Connections` has, users
+    send their requests on streams of shared connections.
+    """
 
     def __init__(self, plan: Plan, route: Route, *more: Any) -> None:
         super().__init__(plan, route, *more)
         self._scheme = split(plan.url)[0].scheme
         self._shared: list[SharedConnection | None] = [None] * plan.connections
         self._receiving: SharedConnection | None = None
-        """The connection whose input is being handled, or None. Output for it is not sent before all its input is
-        handled.
+        """The connection whose input is being handled, or None. What is to be sent on this connection is sent only when
+        all of its input has been handled.
         """
         self._spoken = False
         """True once a server has begun to speak HTTP/2. Before that each connection has at most one request under way,
-        and if the server closes a connection, that raises LoadError.
+        and if the server closes one, LoadError is raised, because it may not speak HTTP/2.
         """
 
     # A request
 
     def _transmit(self, user: User) -> None:
-        """Send the present request on a stream of the user's connection, or of a new one."""
+        """Send the user's present request on a stream of its connection. If the connection has ended, or takes no
+        further requests, a new one is opened first.
+        """
         place = (user.number - self._plan.first_user) // self._plan.streams
         connection = self._shared[place]
         if connection is None or connection.leaving:
@@ -142,7 +151,9 @@ class StreamUsers(Connections):
         self._transmit(user)
 
     def _close(self, user: User) -> None:
-        """Take the user off the connection; a request that is under way is cancelled."""
+        """Cancel the user's present request: its stream is reset, or, if it still waits for a stream, the request is
+        never sent. The connection stays open for its other users.
+        """
         connection, user.connection, user.answer = user.connection, None, None
         if connection is None or connection.lost:
             return
@@ -157,8 +168,8 @@ class StreamUsers(Connections):
     # A connection
 
     def _settle(self, connection: SharedConnection) -> None:
-        """Called after a change of the connection or its streams: users who wait take free streams; a connection that
-        takes no further requests ends after its last one; and output is sent.
+        """Called after a change of the connection or its streams. Users who wait for a stream get the free ones; a
+        connection that takes no further requests is closed after its last answer; what is to be sent is sent.
         """
         for _ in range(len(connection.waiting)):
             if connection.lost:
@@ -199,9 +210,9 @@ class StreamUsers(Connections):
             connection.socket.close()
 
     def _lose(self, connection: SharedConnection, kind: str) -> None:
-        """Handle the end of a connection: requests of whose answers nothing has come are sent again where that is
-        permitted (see `_closed_early`); the others are counted as errors, of this `kind` if nothing more exact is
-        known.
+        """Handle the end of a connection. Requests to which no part of an answer has come are sent again where that is
+        permitted (see `_closed_early`); the other requests are counted as errors, of this `kind` if nothing more exact
+        is known.
         """
         self._forget(connection, close=True)
         if connection.codec.gone_away not in (None, "NO_ERROR"):

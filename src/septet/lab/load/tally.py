@@ -25,15 +25,25 @@ class Series:
 
     def __init__(self, errors: Counter[str]) -> None:
         self.errors = errors
-        """Number of errors by kind; shared by all targets of the tally."""
+        """Number of errors by kind. The same counter serves all targets of a tally, which has the counts of one phase
+        of the run.
+        """
         self.whole: list[int] = []
-        """ns from the start of a request to its answer, for answers that came in one piece."""
+        """Nanoseconds from when a user was free to send a request to its answer; one entry for each answer that came in
+        one piece and is not in the histogram yet.
+        """
         self.pieces: list[int] = []
-        """ns from the start of a request to the end of its answer, for answers in several pieces."""
+        """Nanoseconds from when a user was free to send a request to the end of its answer; one entry for each answer
+        that came in several pieces and is not in the histogram yet.
+        """
         self.firsts: list[int] = []
-        """ns from the start of a request to the first byte of its answer, for answers in several pieces."""
+        """Nanoseconds from when a user was free to send a request to the first byte of its answer; one entry for each
+        answer that came in several pieces and is not in the histogram yet.
+        """
         self.due: list[int] = []
-        """ns from when a request was due to the end of its answer, for all answers of an open loop."""
+        """Nanoseconds from when a request was due to the end of its answer; one entry for each answer that is not in
+        the histogram yet. Only for requests at a fixed rate (an open loop).
+        """
         self.histograms = {name: Histogram() for name in ("whole", "pieces", "firsts", "due")}
 
     def settle(self) -> None:
@@ -64,22 +74,27 @@ class Tally:
         self.errors: Counter[str] = Counter()
         self.series = [Series(self.errors) for _ in range(targets)]
         self.connects: list[int] = []
-        """Nanoseconds from connect(2) to an established connection, one entry for each that is not in the histogram
-        yet."""
+        """Nanoseconds that it took to establish a connection, from connect(2) on; one entry for each connection that is
+        not in the histogram yet.
+        """
         self.late: list[int] = []
-        """Nanoseconds by which requests of an open loop were sent late though a user was free, one entry for each."""
+        """Nanoseconds between when a request was due and when it was sent, for requests at a fixed rate (an open loop)
+        that found a free user; one entry for each request that is not in the histogram yet.
+        """
         self._connect, self._send_late = Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
-        """Events that are neither answers nor errors: reconnects, retries, ..."""
+        """How often other things have happened than answers and errors, by name, such as "reconnects" and "retries"."""
         self.statuses: Counter[int] = Counter()
-        """Number of right answers by status."""
+        """Number of right answers by their HTTP status."""
         self.body_bytes = 0
         self.begun_ns = time.monotonic_ns()
         self._cpu_before = resource.getrusage(resource.RUSAGE_SELF)
         self._cpu_after: resource.struct_rusage | None = None
 
     def settle(self) -> None:
-        """Move appended latencies to the histograms; called a few times a second."""
+        """Move latencies and times from the lists, to which they were appended one by one, into the histograms. Called
+        a few times a second.
+        """
         for series in self.series:
             series.settle()
         for waiting, histogram in ((self.connects, self._connect), (self.late, self._send_late)):
@@ -200,9 +215,10 @@ def _targets(plan: Plan, raws: list[Raw]) -> list[dict[str, Any]]:
 
 
 def _client(raws: list[Raw]) -> dict[str, Any]:
-    """Return the CPU time of the generator. `cpu_share` is the share of one CPU that its busiest process used.
+    """Return the CPU time that the load generator used in the measured window. `cpu_share` is the share of one CPU that
+    its busiest process used.
 
-    Near 1 the generator was the limit.
+    Near 1 the load generator, not the server, was the limit.
     """
     shares = [(raw["client"]["user_s"] + raw["client"]["system_s"]) / raw["window_s"] for raw in raws]
     return {
@@ -214,7 +230,7 @@ def _client(raws: list[Raw]) -> dict[str, Any]:
 
 
 def _slow(raws: list[Raw]) -> dict[str, Any]:
-    """Return the counts of the slow clients (see the module `slow`), added up over all processes."""
+    """Return the counts of the slow clients (see the module `septet.lab.load.slow`), added up over all processes."""
     slow = [raw["slow"] for raw in raws]
     return {
         "answers": sum(each["answers"] for each in slow),

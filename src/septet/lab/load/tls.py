@@ -24,7 +24,7 @@ class Dialer:
     """Puts TLS on the connections of a plan."""
 
     def __init__(self, plan: Plan) -> None:
-        """Load the plan's certificates. Raises LoadError if they cannot be used."""
+        """Load the certificates of the authorities that the plan trusts. Raises LoadError if they cannot be used."""
         url, _ = split(plan.url)
         self.url = plan.url
         self.name = url.hostname
@@ -42,7 +42,9 @@ class Dialer:
         return TlsSocket(self, sock)
 
     def check_alpn(self, selected: str | None) -> None:
-        """Raise LoadError if HTTP/2 is wanted, and is not what the server has selected."""
+        """Raise LoadError if the plan is for HTTP/2, and the server has not selected it in the handshake (ALPN).
+        `selected` is the protocol that the server has selected; None: none.
+        """
         if self.alpn == "h2" and selected != "h2":
             raise LoadError(
                 f"{self.url} does not speak HTTP/2: the server did not select h2 in the TLS handshake (ALPN)"

@@ -168,8 +168,8 @@ class WebSocketSocket:
         self._socket.close()
 
     def send(self, data: bytes) -> int:
-        """Send frames, as `socket.send` does. The first calls make the opening handshake, and raise BlockingIOError
-        until it is complete.
+        """Send frames, as `socket.send` does: returns the number of bytes that were sent. The first calls make the
+        opening handshake, and raise BlockingIOError until it is complete.
         """
         if not self._open:
             self._shake_hands()
@@ -214,7 +214,9 @@ class WebSocketSocket:
         return self._messages(self._received + data)
 
     def _messages(self, data: bytes) -> bytes:
-        """Return the parts of `data` that belong to messages. Raises BlockingIOError if there are none."""
+        """Return the parts of `data` that belong to messages, without control frames, which are handled here. Raises
+        BlockingIOError if there are no such parts.
+        """
         parts = [data[: self._left]]
         start = len(parts[0])
         self._left -= start

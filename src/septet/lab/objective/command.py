@@ -28,8 +28,8 @@ FIRST_SHARE = 0.7
 request after its answer.
 """
 CURVE_SHARES = (0.25, 0.5, 0.75)
-"""Shares of the highest held rate. At the end of the search one run is made at each of these rates that is lower than
-all tried ones, for the picture.
+"""At the end of a search for the highest rate that meets the objective, one more run is made at each of these shares of
+that rate, unless a rate so low was tried already. The picture shows these runs.
 """
 PICTURE, VALUES, ALL = "latency-over-rate.svg", "latency-over-rate.csv", "capacity.json"
 
@@ -39,11 +39,12 @@ Say = Callable[[str], None]
 def hold(
     gauger: Gauger, objective: Objective, rate: float, say: Say, as_json: bool, shown: list[dict[str, Any]]
 ) -> int:
-    """Run the load generator at one rate until it is decided whether the objective is held there, and print the
-    figures. Returns the exit status: 0 or MISSED.
+    """Run the load generator (`gauger` does that) at one rate, once or again, until it is decided whether the server
+    meets the objective there, and print the figures. Returns the exit status: 0 or MISSED.
 
-    A miss is repeated up to twice, not counting runs that other programs disturbed. `shown` has the figures of all runs
-    so far; those of the last one are printed. Raises Failed when the load generator, not the server, was the limit.
+    A run that misses the objective is repeated up to twice, not counting runs that other programs disturbed. `shown`
+    has the figures of all runs so far, and those of the last one are printed; `say` prints a line of progress. Raises
+    Failed when the load generator, not the server, was the limit.
     """
     search, gauges = Search(rate, floor=rate), list[Gauge]()
     while not gauges or search.votes(rate).is_open:
@@ -71,10 +72,12 @@ def _status(votes: Votes, objective: Objective, rate: float, gauges: list[Gauge]
 
 
 def find(gauger: Gauger, plan: Plan, objective: Objective, carry: Carry, say: Say, as_json: bool, out: Path) -> int:
-    """Find the highest rate that holds the objective, print it, and draw latency over rate into the directory `out`.
+    """Find the highest rate at which the server meets the objective, print it, and draw latency over rate into the
+    directory `out`.
 
-    `carry` makes one run, by which the first rate is found; `say` prints a line of progress. Returns the exit status:
-    0, or MISSED when no rate holds the objective. Raises Failed when nothing is answered.
+    `gauger` runs the load generator at one rate. `carry` runs it once without a rate, to find the rate to begin with.
+    `say` prints a line of progress. Returns the exit status: 0, or MISSED if the objective is met at no rate. Raises
+    Failed if no request is answered.
     """
     from septet.lab.objective import curve  # here, so that a missing package is found before minutes of measuring
 
@@ -109,8 +112,8 @@ def find(gauger: Gauger, plan: Plan, objective: Objective, carry: Carry, say: Sa
 
 
 def _below(low: float, gauges: list[Gauge]) -> list[float]:
-    """Return rates lower than all that were tried, at which runs complete the beginning of the curve. `low` is the
-    highest rate that was held.
+    """Return up to three rates lower than all that were tried. Runs at these rates give the beginning of the curve in
+    the picture of latency over rate. `low` is the highest rate at which the objective was met.
     """
     rates = [round(low * share, 1) for share in CURVE_SHARES]
     return [rate for rate in rates if 1.0 <= rate < min(gauge.rate for gauge in gauges) / 1.1]
@@ -127,8 +130,9 @@ def _circumstances(plan: Plan, started: str) -> dict[str, Any]:
 
 
 def _start(plan: Plan, carry: Carry, say: Say) -> float:
-    """Return the rate at which the search begins: FIRST_SHARE of the rate that a short run reaches in which each user
-    sends the next request after the answer to the last one.
+    """Return the rate at which the search begins. A short run without a rate (`carry`), in which each user sends its
+    next request after the answer to the last one, gives the rate that the server reaches; FIRST_SHARE of that is
+    returned.
     """
     closed = replace(plan, rate=None, arrivals="uniform", ramp_s=0.0, duration_s=SATURATION_S)
     figures = carry(closed)

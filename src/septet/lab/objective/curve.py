@@ -17,8 +17,8 @@ from septet.lab.report.scales import Scale, linear, values_scale
 
 HEADINGS = ("line", "rate", "latency", "range", "outcome")
 LOOKS = ("epoll", "preforked", "io_uring", "prethreaded", "poll")
-"""Process models whose colours in the charts are used again here: the first line has the first model's colour, and so
-on.
+"""The lines of the picture have the colours that other charts use for these process models: the first line that of the
+first model, and so on.
 """
 LIMIT_LOOK = "forking"
 
@@ -48,8 +48,8 @@ def svg(objective: Objective, gauges: Sequence[Gauge], title: str, caption: Sequ
 
 def _line(gauges: Sequence[Gauge], name: str, look: str) -> Iterator[Point]:
     """Yield a point for each rate: the median of the figure `name` over the gauges (runs) at that rate, and its range.
-    A point is hollow (not valid) if other programs had the CPUs, or the load generator was the limit, in all of them.
-    `look` gives the colour of the line.
+    A point is hollow (not valid) if in every one of these runs other programs had the CPUs or the load generator was
+    the limit. `look` is the process model whose colour the line has.
     """
     for rate in sorted({gauge.rate for gauge in gauges}):
         here = [gauge for gauge in gauges if gauge.rate == rate]
@@ -67,8 +67,8 @@ def _line(gauges: Sequence[Gauge], name: str, look: str) -> Iterator[Point]:
 
 
 def _scale(rates: Sequence[float], form: Form, room: float) -> Scale:
-    """Return the horizontal scale: linear from zero up to the highest rate, and beyond by `room` pixels for the names
-    of the lines.
+    """Return the horizontal scale: linear, from zero to the highest rate, and beyond that so far that `room` pixels are
+    left for the names of the lines. `form` is the size of the picture.
     """
     bare = linear(rates[-1])
     high = rates[-1] / (1 - room / form.width)

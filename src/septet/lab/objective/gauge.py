@@ -23,28 +23,34 @@ from septet.lab.proc import machine_times
 from septet.lab.verdicts import CLIENT_SHARE_MAX, FOREIGN_SHARE_MAX, STEAL_SHARE_MAX
 
 CONNECTIONS, CONNECTIONS_MAX = 50, 1000
-"""Least and most connections of a gauge (a run at one rate) if --users is not given."""
+"""Without --users the number of connections of a gauge (a run at one rate) follows the rate, but is not below the first
+nor above the second of these numbers.
+"""
 DURATION_MAX_S = 30.0
 TIMEOUT_MIN_S, TIMEOUT_TIMES = 1.0, 10.0
 """If no time-out is given, a request may take TIMEOUT_TIMES times the highest latency limit, but at least TIMEOUT_MIN_S
 seconds.
 """
 BUSY_SHARE = 0.02
-"""If at least this share of the requests found no free connection, there may have been too few connections."""
+"""A run that missed the objective may have had too few connections if more than this share of its requests found no
+free one. If so, the miss does not count against the server.
+"""
 LATE_SHARE = 0.2
-"""A miss is not held against the server if the load generator sent requests late: by more than this share of the
-objective's lowest latency limit, at the 99th percentile.
+"""A run that missed the objective does not count against the server if the load generator sent requests too late: if
+their delay, at the 99th percentile, is more than this share of the objective's lowest latency limit.
 """
 BEHIND_SHARE, BEHIND_REQUESTS = 0.03, 4.0
-"""A rate is not held if a queue grows: if more than this share of the requests that were due, and more than this number
-of them, were not answered within the measured window.
+"""A rate counts as too high for the server if requests pile up: if the number of requests that were due in the measured
+window, but not answered in it, is more than this share of those that were due, and more than this number.
 """
 SLOW_KINDS = ("time-out", "no free connection")
-"""Kinds of errors that a busy machine can cause. Errors of other kinds are always held against the server."""
+"""Kinds of errors that a busy machine can cause, so that they do not count against the server if it was busy. Errors of
+other kinds always count against the server.
+"""
 LOOK_S = 0.25
 LOOKS = 4
-"""Before a gauge (a run at one rate), the CPU use of the machine is measured up to this many times, until it is low:
-the server may still work on requests of the run before.
+"""Before a gauge (a run at one rate), the CPU use of the machine is measured up to this many times, until it is low.
+The server may still work on requests of the run before, which should not be taken for other programs.
 """
 
 Carry = Callable[[Plan], dict[str, Any]]
@@ -58,11 +64,15 @@ class Gauge:
     rate: float
     outcome: Outcome
     reason: str
-    """What was missed and why, in a few words; "" if the objective was held."""
+    """Which conditions of the objective the run missed and, if it is known, why, in a few words; "" if it met the
+    objective.
+    """
     carried: float
-    """Answers per second."""
+    """Right answers per second in the measured window."""
     figures: dict[str, float | None]
-    """p50, p99 and each figure of the objective: latencies in µs, errors as a share of all requests."""
+    """The run's figures by name: "p50", "p99", the share of errors, and every other figure that the objective limits.
+    Latencies are in µs, errors a share of all requests; None: there was no answer.
+    """
     answers: int
     users: int
     seconds: float
@@ -81,8 +91,9 @@ class Gauge:
 class Gauger:
     """Runs gauges (runs at one rate) against one server.
 
-    `plan`: the plan of a run, whose rate is replaced. `carry` carries out such a plan. `users`, `duration_s`: None lets
-    each gauge choose its own. `timeout_is_given`: the plan's time-out is kept and not adapted to the objective.
+    `plan`: the plan of a run, whose rate is replaced. `carry` carries out such a plan. `users` (connections) and
+    `duration_s` hold for every gauge; None: they are chosen for each rate. `timeout_is_given`: True if the plan's
+    time-out is kept; else it is adapted to the objective.
     """
 
     def __init__(
@@ -98,9 +109,10 @@ class Gauger:
         self._users, self._duration_s, self._timeout_is_given = users, duration_s, timeout_is_given
 
     def plan(self, rate: float) -> Plan:
-        """Return the plan of a run at this rate. Unless `users` is given, there are as many connections as would all be
-        busy (by Little's law) if each answer took the objective's lowest latency limit, within CONNECTIONS and
-        CONNECTIONS_MAX. The run is long enough for its percentiles to be stable.
+        """Return the plan of a run at this rate. Unless `users` was given, the number of connections lies between
+        CONNECTIONS and CONNECTIONS_MAX: within these bounds it is the number that would all be busy (by Little's law)
+        if each answer took as long as the objective's lowest latency limit. Unless a duration was given, the run is
+        long enough for its percentiles to be stable.
         """
         users, duration_s = self._users, self._duration_s
         if users is None:
@@ -113,14 +125,18 @@ class Gauger:
         return replace(self._plan, rate=rate, users=users, duration_s=round(duration_s, 2), timeout_s=self._timeout_s())
 
     def _timeout_s(self) -> float:
-        """Return the time-out of a request: well beyond the latency limit, after which waiting shows nothing new."""
+        """Return the time-out of a request in seconds: well above the objective's highest latency limit, because to
+        wait longer would show nothing new. A time-out that was given is kept.
+        """
         longest_us = max((term.limit for term in self._objective.latency_terms), default=None)
         if longest_us is None or self._timeout_is_given:
             return self._plan.timeout_s
         return min(self._plan.timeout_s, max(TIMEOUT_MIN_S, TIMEOUT_TIMES * longest_us / 1e6))
 
     def gauge(self, rate: float) -> Gauge:
-        """Run the load generator at this rate and return the result."""
+        """Run the load generator at `rate` requests per second, after a look at what other programs use of the CPUs,
+        and return the result.
+        """
         plan = self.plan(rate)
         others = look()
         stolen, begun = machine_times()[1], time.monotonic()
@@ -130,8 +146,8 @@ class Gauger:
 
 
 def look() -> float:
-    """Return the share of all CPUs that is in use while no request is sent. It is measured again, up to LOOKS times,
-    while it is high; the smallest share counts.
+    """Return the share of all CPUs, from 0 to 1, that is in use while no request is sent. A high share is measured
+    again, up to LOOKS times in all, and the smallest one is returned.
     """
     least = 1.0
     for _ in range(LOOKS):
@@ -142,8 +158,9 @@ def look() -> float:
 
 
 def judged(plan: Plan, load: dict[str, Any], objective: Objective, others: float, steal: float) -> Gauge:
-    """Return the result of a run at one rate, whose figures are `load`. `others`, `steal`: shares of all CPUs that
-    other programs used and the hypervisor took, as in `Gauge`.
+    """Return the result of a run of the load generator at one rate, whose figures are `load`: whether it met the
+    objective, and if not, whether that counts against the server. `others` and `steal` are the shares of all CPUs that
+    other programs used and that the hypervisor took.
     """
     assert plan.rate is not None, "a gauge is an open loop"
     names = dict.fromkeys(["p50", "p99", *(term.figure for term in objective.terms), ERRORS])
@@ -171,8 +188,9 @@ def judged(plan: Plan, load: dict[str, Any], objective: Objective, others: float
 
 
 def _explained(found: Gauge, plan: Plan, load: dict[str, Any], objective: Objective) -> tuple[Outcome, str]:
-    """Return the outcome of a miss, and the reason why it is not held against the server, if there is one. Errors other
-    than SLOW_KINDS, such as wrong answers, are always held against it if they are more than the objective allows.
+    """Return what a run that missed the objective says about the server, and a reason: why the miss does not count
+    against the server, or which errors do; "" if there is no more to say. Errors of kinds other than SLOW_KINDS, such
+    as wrong answers, always count against it if they are more than the objective allows.
     """
     wrong = sum(count for kind, count in load["errors"].items() if kind not in SLOW_KINDS)
     if not Term(ERRORS, objective.errors_max, inclusive=True).is_met(wrong / max(1, wrong + load["answers"])):

@@ -23,7 +23,7 @@ SAME = {"avg": "mean", "med": "p50"}
 """Names that k6 has for figures, and the names of the same figures here."""
 FORM = "such as p99<50ms,errors<0.1%, of p50 ... p99.99, mean, max and errors"
 BEYOND_MIN = 10
-"""A percentile is reliable if at least this many requests took longer than it."""
+"""A percentile is reliable if at least this many requests took longer than the percentile's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Conditions that must all be met. Requests that fail have no latency; they count as errors."""
+    """Conditions, such as p99<50ms, that the figures of a run must all meet. Requests that fail have no latency; they
+    count as errors.
+    """
 
     terms: tuple[Term, ...]
 
@@ -67,7 +69,7 @@ class Objective:
 
     @property
     def least_us(self) -> float | None:
-        """The lowest limit of a latency in µs; None if no latency is limited."""
+        """The lowest of the limits on latencies, in µs; None if the objective limits no latency."""
         return min((term.limit for term in self.latency_terms), default=None)
 
     @property
@@ -77,8 +79,8 @@ class Objective:
 
     @property
     def requests_needed(self) -> int:
-        """The least number of requests that a run needs: with them, BEYOND_MIN are beyond each percentile, and a single
-        error does not decide.
+        """The least number of requests for which a run can be trusted: at least BEYOND_MIN of them take longer than
+        each percentile that the objective limits, and a single error does not decide.
         """
         beyond = [1 - term.percent / 100 for term in self.terms if term.percent is not None and term.percent < 100]
         errors = [term.limit for term in self.terms if term.figure == ERRORS and term.limit > 0]
@@ -97,9 +99,10 @@ class Objective:
 
 
 def read(text: str) -> Objective:
-    """Parse an objective as the command line gives it. Without a condition on errors, errors<=0.1% is added.
+    """Parse an objective as the command line gives it. If it has no condition on errors, the condition errors<=0.1% is
+    added.
 
-    Raises UsageError.
+    Raises UsageError for a text that is not an objective.
     """
     terms = []
     for part in text.split(","):
@@ -135,7 +138,9 @@ def _term(found: re.Match[str], part: str) -> Term:
 
 
 def figure(load: Mapping[str, Any], name: str) -> float | None:
-    """Return a figure of a run by its name in a Term; None if there was no answer."""
+    """Return the figure of a run that has this name in an objective (as in `Term.figure`): latencies in µs, errors as a
+    share of all requests. None if there was no answer.
+    """
     if name == ERRORS:
         errors = sum(load["errors"].values()) + load["unanswered"]
         return errors / (errors + load["answers"]) if errors + load["answers"] else None

@@ -21,13 +21,17 @@ from enum import Enum
 from septet.lab.objective.interval import interval
 
 WITHIN = 0.05
-"""The search ends when the lowest missed rate exceeds the highest held rate by at most this share (0.05: 5 %)."""
+"""The search ends when the lowest rate at which the objective was missed exceeds the highest rate at which it was held
+by at most this share (0.05: 5 %).
+"""
 WITHIN_LIMITED = 0.25
-"""Takes the place of WITHIN (how near to each other the two rates must be for the search to end) if the load generator
-was the limit at the upper one: its exact limit is not worth many runs.
+"""Takes the place of WITHIN (how near the two rates must be to each other for the search to end) if the load generator,
+not the server, was the limit at the higher rate. The exact limit of the load generator is not worth many runs.
 """
 MOST = 5
-"""Largest number of gauges (runs) at one rate, not counting disturbed ones that FORGIVEN allows."""
+"""Largest number of gauges (runs) at one rate. Gauges that do not count, because other programs disturbed them, are not
+included (see FORGIVEN).
+"""
 GAUGES_MAX = 40
 FORGIVEN = 1
 """Number of gauges (runs) at one rate that do not count because other programs disturbed them. Further ones count as
@@ -46,7 +50,7 @@ class Outcome(Enum):
     LIMITED = "client-limited"
     """The load generator could not send more, so nothing is known about the server."""
     DISTURBED = "disturbed"
-    """The objective was missed while other programs had the CPUs."""
+    """The objective was missed while other programs used the CPUs, so that the server may not be the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,17 @@ class Found:
     was none.
     """
     interval: tuple[float, float | None]
-    """The 95 % interval of the rate up to which the objective is held; see `interval`."""
+    """The 95 % interval of the highest rate at which the objective is held, in requests per second (see the module
+    `septet.lab.objective.interval`). The upper end is None if it is not known.
+    """
     limited: bool
-    """True if the load generator ended the search, so that `low` is a lower bound."""
+    """True if the search ended because the load generator, not the server, was the limit, or before any rate was
+    missed. The server may then hold the objective at rates above `low`.
+    """
     in_doubt: bool
-    """True if `high` was missed only while other programs had the CPUs."""
+    """True if the objective was missed at the rate `high` only in runs during which other programs used the CPUs, so
+    that the server might hold it there.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +83,8 @@ class Votes:
 
     held: int
     missed: int
-    """Number of gauges (runs) at this rate that count as misses, including those that other programs disturbed, beyond
-    FORGIVEN.
+    """Number of gauges (runs) at this rate that count as misses. Those that other programs disturbed count, too, except
+    for the first FORGIVEN of them.
     """
     limited: int
     disturbed: int
@@ -103,7 +113,9 @@ class Votes:
 
 
 class Search:
-    """The search for the highest rate, in requests per second. It begins at `start` and never goes below `floor`."""
+    """The search for the highest rate at which an objective is held, in requests per second. It begins at the rate
+    `start`, and never tries one below `floor`.
+    """
 
     def __init__(self, start: float, floor: float = 1.0) -> None:
         self._start = max(start, floor)
@@ -114,7 +126,9 @@ class Search:
         self._outcomes.append((rate, outcome))
 
     def next_rate(self) -> float | None:
-        """Return the rate of the next gauge (run at one rate); None: the search has ended."""
+        """Return the rate at which the server is to be loaded next, in requests per second. None: the search has ended,
+        and `result` has its result.
+        """
         if not self._outcomes:
             return self._start
         if len(self._outcomes) >= GAUGES_MAX:
@@ -164,8 +178,8 @@ class Search:
         return max(held, default=0.0)
 
     def _lower(self, high: float) -> float | None:
-        """Return a rate below `high` to try next, as long as none was held; None if `high` is the lowest
-        rate allowed.
+        """Return a rate below `high` to try next. Called as long as there is no rate at which the objective was held.
+        None if `high` is the lowest rate that the search may try.
         """
         if high <= self._floor:
             return None

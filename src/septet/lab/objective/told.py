@@ -55,7 +55,7 @@ def _figure(name: str, value: float | None) -> str:
 
 
 def verdict(objective: Objective, found: Found, gauges: Sequence[Gauge]) -> str:
-    """Return the sentence with the result of a search."""
+    """Return a sentence with the result of the search for the highest rate at which the objective is held."""
     if not found.low:
         return f"{objective.text} is not held, even at {min(gauge.rate for gauge in gauges):,.0f} requests/s"
     if found.in_doubt:
@@ -85,7 +85,9 @@ def remarks(found: Found, gauges: Sequence[Gauge]) -> list[str]:
 
 
 def machine(gauges: Sequence[Gauge]) -> list[str]:
-    """Return a list of one sentence, which says how much of the CPUs other programs used."""
+    """Return a list of one sentence, which says how much of the CPUs other programs and the hypervisor used before and
+    during the runs.
+    """
     shares = [gauge.others_share for gauge in gauges]
     disturbed = sum(gauge.is_disturbed for gauge in gauges)
     if not disturbed:

@@ -33,16 +33,18 @@ from septet.lab.summary import Summary
 BAR = 22
 """Height of a bar in pixels, including the space to the next one."""
 GUTTER = 26
-"""Space between two columns in pixels."""
+"""Space between two columns of small pictures, in pixels."""
 ROOM = 0.36
-"""Share of a small picture's width that is left free for the number to the right of the longest bar."""
+"""Share of a small picture's width that is left free to the right of the longest bar, for the figure that is written at
+its end.
+"""
 
 
 def section(cells: Sequence[Summary], users: int) -> Section:
-    """Return the section of the report that compares all contenders at one number of users, in the order of `cells`,
-    their summaries.
+    """Return the section of the report that compares all contenders (servers or process models) side by side at one
+    number of users. `cells` are their summaries; bars are in the same order.
 
-    A contender that failed there has the word "failed" in place of a bar.
+    A contender whose runs at this number of users all failed has the word "failed" in place of a bar.
     """
     here = [cell for cell in cells if cell.users == users]
     metrics = [metric for metric in BARS if any(metric.estimate(cell.figures) for cell in here)]
@@ -136,8 +138,8 @@ def _row(metric: Metric, cell: Summary) -> Row:
 
 
 def _data(cells: Sequence[Summary], metrics: Sequence[Metric]) -> Data:
-    """Return the figures of the section as rows below their headings: all contenders by the first metric, then by the
-    next one, and so on.
+    """Return the figures of the section as rows below a row of headings: first a row for each contender (server or
+    process model) with its figure of the first metric, then those of the next metric, and so on.
     """
     titled = [(metric.chart.title, metric) for metric in metrics if metric.chart is not None]
     rows = [[title, metric.unit, *row] for title, metric in titled for row in data(metric, cells)[1:]]

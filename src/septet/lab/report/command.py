@@ -51,8 +51,8 @@ def report(source: Path, users: int | None, out: Path | None) -> int:
 
 
 def pages_of(source: Path) -> tuple[list[Page], Path]:
-    """Return the measured pages (one or two) whose results `source`, a results.json or a directory, has; and the
-    directory that may hold a trace.
+    """Return the pages of the application that were measured (one, or the two of `--profile two-pages`), with their
+    results from `source`, a results.json or its directory. The path is that of the directory that may have a trace.
 
     Raises Failed if there are no results.
     """

@@ -1,8 +1,8 @@
 """Draws lines over an axis: one for each contender (a process model or server in one setting), with its name at the
-end. Points whose verdict is not "valid" are hollow.
+end. A point is hollow if its verdict is not "valid", so that its figure is not to be relied on.
 
-A run that failed gives no point on the line, and never one at zero: it gives a mark in a strip below the axis. The axis
-is longer than the lines, so that names fit at their ends, and stay in the picture when it is zoomed.
+Where all runs failed there is no point on the line, not even one at zero, but a mark in a strip below the axis. The
+axis is longer than the lines, so that names fit at their ends, and stay in the picture when it is zoomed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ ROOM_MAX = 0.5
 MANY_POINTS = 60
 STRIP_LINE = 20
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-"""Shapes of the points: the first line of a process model has the first shape, its line in another setting the second,
-and so on.
+"""Shapes of the points. A process model may have several lines, one for each setting of its options: the first has the
+first shape, the second the second one, and so on.
 """
 
 
@@ -48,31 +48,33 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The points and the axes of a picture."""
+    """What a picture of lines over an axis shows: its points, its two axes and its texts."""
 
     points: Sequence[Point]
     x: Callable[[Form, float], Scale]
-    """A function that makes the horizontal scale for a form (size of the picture), with so many pixels at its right end
-    kept for names.
+    """A function that makes the horizontal scale from the size of the picture (a Form) and the number of pixels to be
+    kept for names at its right end.
     """
     y: Scale
     x_title: str
     y_title: str
     headings: Sequence[str]
-    """The headings of the tooltips, one for each of `Point.words`."""
+    """The headings of a point's tooltip: the names of its texts `Point.words`, in the same order."""
     y_format: str = ",.10~g"
     x_format: str = ",d"
     x_words: str | None = None
-    """A Vega expression that writes the numbers at the horizontal axis; None: `x_format` does."""
+    """A Vega expression that makes the texts of the numbers at the horizontal axis. None: the numbers are formatted by
+    `x_format`.
+    """
     with_points: bool = True
-    """True: points are drawn at the measured numbers of users. False: lines alone."""
+    """True if each measured value has a point on its line; False if lines alone are drawn."""
     faint: Sequence[Point] = field(default_factory=tuple)
-    """Points of lines to be drawn faintly in addition, without names."""
+    """Points of further lines, which are drawn faintly and without names, for comparison."""
 
 
 def draw(curves: Curves, form: Form) -> Specification:
-    """Draw the lines with their tooltips in the size of `form`, and below them, if something failed, a strip with marks
-    for it.
+    """Draw the lines in the size of `form`, with tooltips. If runs failed, a strip below the lines has a mark for each
+    point that is missing for that reason.
     """
     paper = Paper()
     labels = list(dict.fromkeys(point.label for point in curves.points))
@@ -87,7 +89,9 @@ def draw(curves: Curves, form: Form) -> Specification:
 
 
 def _looks(points: Sequence[Point]) -> dict[str, Row]:
-    """Return the look of each line: colour and dash by the model, the shape of points by the setting of the model."""
+    """Return the look of each line, by its label: colour and dash are those of the process model, and the shape of its
+    points tells apart lines of one model with different settings.
+    """
     models: dict[str, dict[str, None]] = {}
     for point in points:
         models.setdefault(point.model, {})[point.label] = None
@@ -146,7 +150,9 @@ def _lines(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Fo
 
 
 def _height(rows: list[Row], form: Form) -> int:
-    """Return the height of the picture in pixels: that of the form, or more if the names need it."""
+    """Return the height of the picture in pixels: that of the form, or more if the names at the ends of the lines need
+    more room.
+    """
     return max(form.height, round(len({row["label"] for row in rows}) * form.letters * 1.35))
 
 
@@ -191,7 +197,9 @@ def _altair(scale: Scale) -> alt.Scale:
 
 
 def _points(paper: Paper, rows: list[Row], x: Part, y: Part) -> Part:
-    """Return the points: filled where the verdict is "valid", else hollow (a caveat below the picture says why)."""
+    """Return the points: filled where the verdict on the runs is "valid", else hollow. A caveat below the picture says
+    why.
+    """
     marks = paper.chart(rows).mark_point(
         size=50 if len(rows) < MANY_POINTS else 32, opacity=1, strokeWidth=1.8, clip=True, aria=False
     )
@@ -207,8 +215,8 @@ def _hotspots(paper: Paper, rows: list[Row], headings: Sequence[str], x: Part, y
 
 
 def _zoom() -> Part:
-    """Return a parameter that lets a browser zoom with Ctrl and the wheel, which is also how browsers report a pinch.
-    The wheel alone scrolls the page.
+    """Return a parameter of Vega-Lite that lets a reader zoom in a browser by the wheel with Ctrl, which is also how
+    browsers report a pinch. The wheel alone scrolls the page.
     """
     return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.ctrlKey]")
 
@@ -242,7 +250,7 @@ def _places(curves: Curves, rows: list[Row], scale: Scale, form: Form) -> list[R
     """Return a row for each line's name, with the position of the name on the axes (`beside` on the horizontal, `place`
     on the vertical one). Names that would overlap are moved apart.
 
-    Names may overlap even where their lines end at different numbers of users.
+    This concerns all names whose places overlap, not only those of lines that end at the same place.
     """
     ends: dict[str, Row] = {}
     for row in rows:
@@ -260,7 +268,9 @@ def _places(curves: Curves, rows: list[Row], scale: Scale, form: Form) -> list[R
 
 
 def _neighbours(ends: list[Row], scale: Scale, form: Form) -> list[list[Row]]:
-    """Divide the ends of lines into groups whose names overlap horizontally."""
+    """Divide lines into groups, by the places at which they end: names at the ends of lines of one group overlap
+    horizontally, so they must be moved apart vertically.
+    """
     groups: list[list[Row]] = []
     reach = 0.0
     for row in sorted(ends, key=lambda row: row["x"]):

@@ -1,7 +1,8 @@
 """Draws the distribution of latencies at one number of users, in the way of Gil Tene's HdrHistogram.
 
 Horizontally 90 %, 99 %, 99.9 %, ... are at equal distances, so that the wait of one request in ten thousand is as
-visible as the median. Repeats are merged by adding their buckets; a line ends at the single longest request.
+visible as the median. All runs of a server or process model at that number of users are merged, by adding the buckets
+of their histograms. Each line ends at its longest request.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ HEADINGS = ("line", "percentile", "latency", "requests beyond it")
 STEPS_PER_DECADE = 24
 PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
 FIRST = 10 / 9
-"""Where the axis begins: at the 10th percentile. A position x means "one in x requests took longer", so the 10th
-percentile is at 1 / (1 - 0.1).
+"""Position at which the horizontal axis begins. A position x means "one in x requests took longer", so this is the 10th
+percentile: 1 / (1 - 0.1).
 """
 _NAMES = "format(100 - 100 / datum.value, '.6~g') + ' %'"
 
@@ -68,8 +69,8 @@ def _data(points: Sequence[Point]) -> Data:
 
 
 def _points(cell: Summary) -> Iterator[Point]:
-    """Yield the points of a contender's line at equal distances on the axis, from the 10th percentile to the longest
-    request.
+    """Yield the points of the line of `cell` (a server or process model at one number of users), from the 10th
+    percentile to the longest request. They are at equal distances on the axis.
     """
     count = cell.latencies.count
     steps = range(math.ceil(math.log10(count) * STEPS_PER_DECADE) + 1)

@@ -26,7 +26,9 @@ FONT = "Roboto, Helvetica, Arial, sans-serif"
 CAPTION_CHARACTERS = 130
 SHADE_CLASS = "septet-chart"
 HOTSPOT = "septet-hotspot"
-"""The description of the invisible marks that show tooltips, by which `still` finds them."""
+"""The description of the invisible marks over points that show tooltips. `still` looks for it to remove these marks
+from pictures that are not shown in a browser.
+"""
 
 Part = Any  # a chart or a channel: altair's own types change between its versions
 Row = dict[str, Any]
@@ -42,13 +44,13 @@ class Form:
     width: int
     height: int
     letters: int
-    """Size of the font."""
+    """Size of the letters, in pixels."""
     character: float
-    """The mean width of a character in names and numbers."""
+    """The mean width of a character in names and numbers, in pixels."""
     columns: int
     """Number of small pictures side by side."""
     cross: int
-    """The font size of the cross that marks a failed run."""
+    """The size in pixels of the cross that marks a point where all runs failed."""
 
 
 WIDE = Form("wide", 860, 430, 13, 7.2, 2, 15)
@@ -81,7 +83,7 @@ class Paper:
 def finished(paper: Paper, parts: Sequence[Part], form: Form, shared: bool = True, spacing: int = 14) -> Specification:
     """Join the parts to one picture, one below the other, `spacing` pixels apart.
 
-    `shared`: they have a common horizontal scale.
+    `shared`: True if the parts have a common horizontal scale.
     """
     picture = (
         alt.vconcat(*parts, spacing=spacing)
@@ -125,14 +127,16 @@ def framed(picture: Specification, frame: Frame) -> Specification:
 
 
 def colour(channel: Any = alt.Color, field: str = "colour") -> Part:
-    """Return an altair channel, by default the colour of marks, that takes colours from this field of the data as they
-    are.
+    """Return an altair channel (by default the colour of marks) whose colours are the values of this field of the data,
+    such as "#27297F", without a scale or a legend.
     """
     return channel(f"{field}:N", scale=None, legend=None)
 
 
 def svg(picture: Specification) -> str:
-    """Return the picture as SVG that follows the reader's choice of light or dark, where the viewer supports it."""
+    """Return the picture as SVG. It is drawn in light or dark colours, whichever the reader prefers, if the program
+    that shows it supports that.
+    """
     return _shaded(_plain(picture))
 
 
@@ -152,7 +156,9 @@ def png(svg: str, scale: float) -> bytes:
 
 
 def dark_rules(scope: str) -> str:
-    """Return a style sheet with the dark colours for all within `scope` (a selector)."""
+    """Return a style sheet that replaces the light colours by the dark ones in all elements within `scope`, which is a
+    CSS selector.
+    """
     shades = {**DARK, **{style.colour: style.dark for style in (*STYLES.values(), *OTHERS, *PARTS.values())}}
     return "".join(
         f"{scope} [{what}='{light}']{{{what}:{dark}}}" for light, dark in shades.items() for what in ("fill", "stroke")
@@ -210,7 +216,9 @@ Table = Sequence[Sequence[str]]
 
 
 Data = Sequence[Sequence[str | float | None]]
-"""The figures of a picture as values, not rounded; the first row has the headings, with units. None: not known."""
+"""The figures of a picture as rows of values, not rounded. The first row has the headings, with units. A value is None
+if it is not known.
+"""
 
 
 def as_csv(data: Data) -> str:
@@ -238,7 +246,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Pictures of one subject, of which the page shows one at a time, and the table of their figures."""
+    """A part of the report: pictures of one subject, of which the page shows one at a time, and a table of their
+    figures.
+    """
 
     title: str
     remark: str

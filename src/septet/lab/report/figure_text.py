@@ -24,8 +24,9 @@ def with_interval(found: Estimate) -> str:
 
 
 def text(metric: Metric, cell: Summary | None) -> str:
-    """Return the value of a metric in a cell (a contender at one number of users) as text, with DOUBT_MARK where its
-    verdict is not "valid". "failed" if all runs of the cell failed, "-" if the value is not known.
+    """Return the value of a metric in a cell (a server or process model at one number of users) as text. DOUBT_MARK
+    follows if the verdict on the cell's runs is not "valid". It is "failed" if all runs failed, and "-" if the value is
+    not known.
     """
     if cell is None:
         return "-"  # not measured: the run was interrupted before

@@ -2,8 +2,8 @@
 at which numbers of users.
 
 A contender is said to be ahead of another only when the interval of their ratio, computed from runs of the same round,
-says so (see `septet.lab.pairs`); that takes two or three rounds. Their order may be certain although the figures
-themselves are noisy, which has a sentence of its own. Servers that answered with errors are not ranked. A server for
+says so (see `septet.lab.pairs`); that takes two or three rounds. The order may be certain although the figures
+themselves are noisy; a sentence of its own says so. Servers that answered with errors are not ranked. A server for
 which the load generator was the limit may be faster than measured: its figure is "at least", and no other is said to be
 ahead of it.
 """
@@ -27,14 +27,15 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import RANKED, foreign_share
 
 MOST_OF_THEM = 0.75
-"""`focus` considers a number of users only if enough contenders have served it: at least this share of the largest
-number of contenders that have served the same number of users.
+"""`focus` considers a number of users only if enough contenders (servers or process models) have served it. Enough is
+this share of the largest number of contenders that any number of users has.
 """
 
 
 def focus(cells: Sequence[Summary]) -> int:
-    """Return the number of users at which the report shows the contenders: the largest that most of them have served,
-    because they differ most there."""
+    """Return the number of users at which the report compares contenders (servers or process models) side by side. It
+    is the largest number that most of them have served, because they differ most when there are many users.
+    """
     served = _served(cells)
     if not served:
         return max(cell.users for cell in cells)
@@ -43,8 +44,8 @@ def focus(cells: Sequence[Summary]) -> int:
 
 
 def landmarks(cells: Sequence[Summary]) -> list[int]:
-    """Return the numbers of users that get sentences on all metrics: `focus`, and the largest number that at least two
-    contenders served (if there is none, the largest that one served).
+    """Return the numbers of users about which the report has sentences on all metrics: `focus`, and the largest number
+    that at least two contenders (servers or process models) served, or, if there is none, the largest that one served.
     """
     served = _served(cells)
     several = [users for users, contenders in served.items() if contenders > 1]
@@ -56,24 +57,32 @@ def _served(cells: Sequence[Summary]) -> Counter[int]:
 
 
 RUNS_MIN = 3
-"""Least number of runs from which the interval of a figure can be computed (see `statistics.estimate`)."""
+"""Least number of runs of a server or process model for which its figures have a confidence interval (see
+`statistics.estimate`).
+"""
 OTHERS_SHARE_TOLD = 0.05
-"""If other programs have used at least this share of all CPUs, a sentence says so."""
+"""If other programs used at least this share of all CPUs in the median run, a sentence of the report says so."""
 GROWTH = 1.25
-"""A rate has stopped growing if no larger number of users raises it by more than this factor."""
+"""A rate counts as no longer growing from the first number of users on at which it, times this factor, is at least as
+high as the highest rate at any number of users.
+"""
 FALL = 1.5
-"""A rate has fallen if, at some number of users, it was more than this many times the rate at the largest number."""
+"""A rate counts as fallen if its highest value, at any number of users, is more than this many times its value at the
+largest number of users.
+"""
 CLIFF = 0.6
-"""A sentence reports a rate that falls below this share of the rate at the next smaller number of users."""
+"""A sentence of the report tells of a fall if the requests per second drop below this share from one measured number of
+users to the next larger one, their intervals included.
+"""
 NAMED_MAX = 3
-"""A sentence names all contenders behind the best one if they are at most this many; else only the first and the last
-of them.
+"""A sentence names all contenders (servers or process models) behind the best one if there are at most this many of
+them; else it names only the first and the last of them.
 """
 
 
 EVENED = "{leader} would serve {value} requests/s if it had its CPUs alone (evened)"
-"""Replaces the leader's text in SENTENCES if its rate is evened: computed from CPU time, as if no other program had
-used the CPUs.
+"""The text about the best contender (server or process model) in place of that in SENTENCES, if its rate is evened:
+computed from CPU time, as if no other program had used the CPUs.
 """
 SENTENCES: tuple[tuple[Metric, str, str], ...] = (
     (RATE, "{leader} served {least}{value} requests/s", "{ratio} {label}"),
@@ -81,13 +90,15 @@ SENTENCES: tuple[tuple[Metric, str, str], ...] = (
     (CPU, "a request cost {leader} {value} µs of CPU time", "{label} {ratio} that"),
     (MEMORY, "{leader} took {value} MB", "{label} {ratio} that"),
 )
-"""The metrics by which sentences rank contenders: (metric, text about the leader, text about each contender
-behind it).
+"""The sentences that rank contenders (servers or process models), one for each of these metrics: (metric, text about
+the best one, text about each that is behind it).
 """
 
 
 def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
-    """Return the findings as sentences, the most important first. `cells` are the summaries of the results."""
+    """Return the findings of the report (who is ahead, and by how much) as sentences, the most important first. `cells`
+    are the summaries of the results, one for each server or process model at each number of users.
+    """
     if not cells:
         return ["Nothing has been measured yet."]
     said = [sentence for sentence in (others_share(results), _end(results, cells)) if sentence]
@@ -110,7 +121,9 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
 
 
 def others_share(results: Results) -> str | None:
-    """Return a sentence about the CPU time that other programs used; None if it was little, or is not known."""
+    """Return a sentence about the share of the CPUs that other programs used during the runs. None if that was less
+    than OTHERS_SHARE_TOLD in the median run, or is not known.
+    """
     cpus = results["machine"].get("cpus") or 1
     shares = [share for record in results["runs"] if (share := foreign_share(record, cpus)) is not None]
     if not shares or median(shares) < OTHERS_SHARE_TOLD:
@@ -121,8 +134,8 @@ def others_share(results: Results) -> str | None:
 
 
 def _end(results: Results, cells: Sequence[Summary]) -> str | None:
-    """Return a sentence that says why a `bench --for TIME` ended: all was decided, or its time was up. None for other
-    experiments.
+    """Return a sentence that says why `bench --for TIME` ended: the order of all neighbours in the ranking was settled,
+    or the time was up. None for other experiments.
     """
     if results.get("ended") is None:
         return None
@@ -134,8 +147,9 @@ def _end(results: Results, cells: Sequence[Summary]) -> str | None:
 
 
 def _computed(results: Results) -> frozenset[Cell]:
-    """Return the cells (a contender at one number of users) that were limited by CPU time. Their evened rates are
-    computed from CPU time; those of other cells are the measured rates.
+    """Return the cells (a server or process model at one number of users) that were limited by CPU time. If a ranking
+    uses evened rates (corrected for other programs on the machine), theirs are computed from CPU time; those of other
+    cells are the measured ones.
     """
     measured = [record for record in evened(results) if record["verdict"] != "failed"]
     return frozenset(run_of(record).cell for record in measured if record["evened"]["cpu_limited"])
@@ -148,10 +162,12 @@ def _at(
     bases: Mapping[str, Metric],
     computed: frozenset[Cell],
 ) -> list[str]:
-    """Return the sentences about one number of users; `cells` are the summaries of that number.
+    """Return the findings of the report about one number of users, as sentences; `cells` are the summaries of that
+    number, one for each contender (server or process model).
 
     `found` has the ranking by each metric of SENTENCES, and `bases` the metric from which it was computed, both by the
-    metric's key. `computed` are the cells whose rates are computed from CPU time.
+    metric's key. `computed` are the cells (contenders at one number of users) whose evened rates are computed from CPU
+    time.
     """
     where = f"At {users:,} users"
     said = []
@@ -176,8 +192,8 @@ def _at(
 
 
 def _order(found: Standings, where: str) -> str | None:
-    """Return a sentence that begins with `where` and lists all contenders in groups whose order is certain; None for
-    two contenders, or if all are in one group.
+    """Return a sentence that begins with `where`, such as "At 100 users", and lists all contenders (servers or process
+    models) in groups whose order is certain. None if there are only two contenders, or if all are in one group.
     """
     tiers = found.tiers
     if len(found.order) < 3 or len(tiers) < 2:
@@ -197,10 +213,12 @@ def _tier(found: Standings, tier: Sequence[str]) -> str:
 def _ranking(
     metric: Metric, cells: Sequence[Summary], found: Standings, where: str, opening: str, other: str
 ) -> str | None:
-    """Return a sentence that says which contender is best, by how much, and which cannot be distinguished from it. It
-    begins with `where`; `opening` and `other` are the texts about the leader and about those behind it, from SENTENCES.
+    """Return a sentence that says which contender (server or process model) is best in `metric`, by how much, and which
+    ones cannot be told from it. It begins with `where`, such as "At 100 users". `opening` and `other`, from SENTENCES,
+    are the texts about the best one and about those behind it.
 
-    None when no contender has the figure, or too few rounds were measured.
+    None if no contender has the figure. If too few rounds were measured, the sentence only lists the rates; for other
+    metrics there is none.
     """
     known = {cell.label: cell for cell in cells if cell.label in found.order}
     if not known:
@@ -224,8 +242,8 @@ def _ranking(
 
 
 def _too_few(found: Standings, cells: Sequence[Summary]) -> bool:
-    """True if too few rounds were measured: no ratio of two contenders has an interval, or, if there is one contender,
-    its figure has none.
+    """True if too few rounds were measured to rank contenders (servers or process models): no ratio of two of them has
+    a confidence interval, or, if there is only one contender, its figure has none.
     """
     if not found.pairs:
         return max(cell.runs for cell in cells) < RUNS_MIN
@@ -233,8 +251,8 @@ def _too_few(found: Standings, cells: Sequence[Summary]) -> bool:
 
 
 def _level(leader: str, level: Sequence[Pair]) -> list[str]:
-    """Return sentences about the contenders that are not certainly behind the leader. `level` has their comparisons
-    with it.
+    """Return sentences that name the contenders (servers or process models) which are not certainly behind the best
+    one, `leader`: those that equal it, and those not yet told from it. `level` has their comparisons with the leader.
     """
     said = []
     for outcome, one, several in (
@@ -283,8 +301,9 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
 
 
 def _named(behind: list[Pair]) -> list[tuple[Pair, str]]:
-    """Return the comparisons with the leader to be named in a sentence: all, or, of more than NAMED_MAX, the first and
-    the last. Each comes with a text to add to the name: " (next)", " (last)" or "".
+    """Return the comparisons with the best contender that a sentence names: all of `behind` if these are at most
+    NAMED_MAX, else the first and the last. Each comes with a text that follows the name: "" if all are named, else
+    "(next)" or "(last)" after a space.
     """
     if len(behind) <= NAMED_MAX:
         return [(each, "") for each in behind]
@@ -292,8 +311,8 @@ def _named(behind: list[Pair]) -> list[tuple[Pair, str]]:
 
 
 def _ratio(pair: Pair, limited: bool) -> str:
-    """Return the interval of a ratio as text, such as "1.2 to 1.5 times"; "at least 1.2 times" where it has no upper
-    end, or where the leader was limited by the load generator (`limited`).
+    """Return the interval of a ratio of two figures as text, such as "1.2 to 1.5 times". It is "at least 1.2 times" if
+    the interval has no upper end, or if the load generator was the limit of the better one (`limited`).
     """
     _, low, high = pair.ratio
     assert low is not None, "it was decided by its interval"
@@ -320,8 +339,8 @@ def _rounded(value: float) -> str:
 
 
 def _down_the_columns(cells: Sequence[Summary], by: Metric) -> list[str]:
-    """Return a list of one sentence that says how the rate of each contender changes with more users; empty if that is
-    not known of any. `by` is the metric of the rate.
+    """Return a list of one sentence that says how the rate of each contender (server or process model) changes with
+    more users. It is empty if no contender has a rate at every number of users. `by` is the metric of the rate.
     """
     axis = sorted({cell.users for cell in cells})
     turns: dict[str, list[str]] = {}
@@ -335,8 +354,8 @@ def _down_the_columns(cells: Sequence[Summary], by: Metric) -> list[str]:
 
 
 def _turn(told: Sequence[tuple[int, float]]) -> str:
-    """Return in words how a rate changes with the number of users: grows, stops growing, or falls. `told` has pairs of
-    a number of users and the rate there, in order.
+    """Return in words how a rate changes with the number of users: it grows, stops growing, or falls. `told` has pairs
+    (number of users, requests per second), with the smallest number of users first.
     """
     rates = [rate for _, rate in told]
     most = max(rates)
@@ -351,7 +370,9 @@ def _turn(told: Sequence[tuple[int, float]]) -> str:
 
 
 def _cliffs(cells: Sequence[Summary]) -> list[str]:
-    """Return a sentence for each contender whose rate falls suddenly with more users: about its largest fall."""
+    """Return a sentence about each contender (server or process model) whose requests per second fall suddenly (below
+    CLIFF) from one number of users to the next; it tells of the largest such fall.
+    """
     said = []
     for line in _lines(cells):
         told = [(cell, found) for cell in line if cell.verdict in RANKED and (found := RATE.estimate(cell.figures))]
@@ -370,8 +391,9 @@ def _cliffs(cells: Sequence[Summary]) -> list[str]:
 
 
 def _broken(cells: Sequence[Summary], verdict: str, words: str) -> list[str]:
-    """Return a list of one sentence: `words`, and then the contenders that have this verdict at some numbers of users,
-    with these numbers. Empty if none has.
+    """Return a list of one sentence: the text `words`, and then each contender (server or process model) whose runs
+    have this verdict at some number of users, with those numbers of users. The list is empty if there is no such
+    contender.
     """
     found = []
     axis = sorted({cell.users for cell in cells})

@@ -3,8 +3,8 @@
 A panel has a bar for each contender (process model or server), the best first. Beside each name is its rank, as exactly
 as it is certain: "2-4" for three contenders whose order is not certain. Bars show the figures that the ranking uses
 (see `septet.lab.ranking`): if other programs disturbed the machine, these are evened figures, corrected for that (see
-`septet.lab.evening`). Titles are chosen by RULES, the most instructive first, and only from pairs whose order is
-certain.
+`septet.lab.evening`). The title of a panel is the first of RULES that applies, and they begin with the most instructive
+one; only pairs of contenders whose order is certain give a title.
 """
 
 from __future__ import annotations
@@ -44,13 +44,19 @@ from septet.lab.summary import Summary
 NAME = "glance"
 TITLE = "At a glance"
 PANELS_MAX = 3
-"""Most panels for one page: at the first, the middle and the last number of users."""
+"""Most panels of the picture for one measured page. A panel shows one number of users: with more than this many, only
+the first, the middle and the last are shown.
+"""
 BAR = 21
 GUTTER = 30
 ROOM = 0.46
-"""Share of a panel's width that is kept for the number beyond the longest bar."""
+"""Share of the width of a panel (the bars for one number of users) that is kept free to the right of the longest bar,
+for the number at its end.
+"""
 TIMES_MIN = 1.25
-"""A rule gives a panel its title only if its first contender is at least this many times as good as the second."""
+"""One of RULES gives a panel its title only if the contender that it names first is at least this many times as good as
+the one that it names second.
+"""
 
 RULES = (
     ("prethreaded", "threaded", "A thread for each client costs {times} times a pool's"),
@@ -60,17 +66,23 @@ RULES = (
     ("epoll", "iterative", "epoll with its threads serves {times} times what one client at a time does"),
     ("epoll", "forking", "epoll serves {times} times what a process for each client does"),
 )
-"""Titles for panels: (contender, another contender, title if it is certain that the first is ahead of the second)."""
+"""Titles for the panels of the picture, each of which compares contenders (servers or process models) at one number of
+users: (contender, another contender, title if it is certain that the first is ahead of the second).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of an application that was measured: its results, and their summaries."""
+    """One measured page of an application: the results of the experiment in which users requested it, and the summaries
+    of its runs.
+    """
 
     results: Results
     cells: Sequence[Summary]
     title: str = ""
-    """What the page does, shown if there are several pages."""
+    """What the application does to answer a request for the page, in a phrase, such as "A page that computes". It is
+    shown if the report is about several pages.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +92,13 @@ class _Panel:
     metric: Metric
     found: Standings
     cells: Sequence[Summary]
-    """The summaries of the contenders, in the order of their bars."""
+    """The summaries of the contenders (servers or process models) in the order of their bars, the best first."""
 
 
 def section(pages: Sequence[Page]) -> Section:
-    """Return the first section of the report, with the picture of this module, for all measured pages."""
+    """Return the first section of the report: the picture that compares the requests per second of all contenders
+    (servers or process models) at up to three numbers of users, for each of `pages`.
+    """
     rows = [_panels(page) for page in pages]
     panels = [panel for row in rows for panel in row]
     evened = any(panel.metric is EVEN_RATE for panel in panels)
@@ -127,8 +141,9 @@ def _some(users: Sequence[int]) -> list[int]:
 
 
 def _finding(found: Standings, used: set[str]) -> str:
-    """Return the title of a panel: that of the first of RULES that applies, else which contender is furthest ahead of
-    which. `used` has the rules that other panels of the page use already; the new one is added.
+    """Return the title of a panel, the bars for one number of users: the first of RULES that applies, else a sentence
+    about the largest certain ratio of two contenders. `used` has the rules that other panels of the page use already;
+    they are not used again, and the new one is added to it.
     """
     for ahead, behind, words in RULES:
         pair = found.pairs.get(frozenset((ahead, behind)))
@@ -157,11 +172,11 @@ def _times(ratio: float) -> str:
 
 
 def rank(found: Standings, label: str) -> str:
-    """Return a contender's rank as text, as exactly as it is certain: "2", or "2-4", or "2=4" if those within this
-    range are equal; "-" if it is not ranked.
+    """Return the rank of the contender (server or process model) `label` as text, as exactly as it is certain: "2", or
+    "2-4", or "2=4" if those within this range are equal; "-" if it is not ranked.
 
-    The range goes from one more than the number of contenders certainly ahead, to the number of those not certainly
-    behind, itself included.
+    The range begins at one more than the number of contenders that are certainly ahead of it. It ends at the number of
+    all contenders less those that are certainly behind it.
     """
     if label not in found.order:
         return "-"
@@ -175,7 +190,9 @@ def rank(found: Standings, label: str) -> str:
 
 
 def _draw(rows: Sequence[Sequence[_Panel]], form: Form) -> Specification:
-    """Draw the panels: in the wide form a row for each page, in the narrow form one panel below the other."""
+    """Draw the panels, each of which has the bars for one number of users. In the wide form a measured page has a row
+    of panels, in the narrow form all panels are below each other.
+    """
     paper = Paper()
     panels = [panel for row in rows for panel in row]
     columns = max(map(len, rows)) if form is WIDE else 1
@@ -246,8 +263,8 @@ def _row(panel: _Panel, cell: Summary) -> Row:
 
 
 def _data(panels: Sequence[_Panel]) -> Data:
-    """Return the figures of the picture: headings, and a row for each bar. The metric's key in the row says whether the
-    figure is measured or evened (corrected for other programs on the machine).
+    """Return the figures of the picture: a row of headings, and a row for each bar. The row has the key of the metric,
+    which says whether the figure is a measured rate or an evened one (corrected for other programs on the machine).
     """
     found: list[list[str | float | None]] = [["panel", "finding", "line", "rank", "metric", "figure", "verdict"]]
     for panel in panels:
@@ -260,7 +277,9 @@ def _data(panels: Sequence[_Panel]) -> Data:
 
 
 def _table(panels: Sequence[_Panel]) -> Table:
-    """Return a table with a row for each contender, and for each panel its rank and figure."""
+    """Return a table with a row for each contender (server or process model) and a column for each panel (number of
+    users), with the contender's rank and figure there.
+    """
     labels = list(dict.fromkeys(cell.label for panel in panels for cell in panel.cells))
     head = ["requests/s", *(panel.subtitle for panel in panels)]
     lines = []

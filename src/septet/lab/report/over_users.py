@@ -1,4 +1,5 @@
-"""Draws each metric over the number of users, in up to three pictures: all, up to 1,000, above 1,000.
+"""Draws each metric over the number of users, in up to three pictures: all numbers of users, those up to 1,000, those
+above 1,000.
 
 The pictures are divided like those of the older experiment that `--profile seed` repeats (see `lab.profiles`).
 """
@@ -20,15 +21,20 @@ from septet.lab.results import Results
 from septet.lab.summary import Summary
 
 SEED_EDGE = 1000
-"""The number of users at which the pictures are divided, as in the experiment that `--profile seed` repeats."""
+"""The number of users at which charts over users are divided: beside the chart with all, there may be one with up to so
+many users and one with more. The experiment that `--profile seed` repeats divided its charts so.
+"""
 ENOUGH = 3
-"""A picture of the smaller or of the larger numbers of users alone is made if there are at least this many of them."""
+"""Besides the chart with all numbers of users, one with only the smaller or only the larger ones (see SEED_EDGE) is
+made if there are at least this many of these numbers.
+"""
 HEADINGS = ("line", "users", "figure", "interval", "verdict")
 
 
 def sections(cells: Sequence[Summary], results: Results) -> list[Section]:
-    """Return a section of the report for each metric of which at least one cell (a contender at one number of users)
-    has a figure; for errors only if there were some.
+    """Return a section of the report for each metric of which at least one cell (a server or process model at one
+    number of users) has a figure. A metric whose chart is `only_above_0`, such as errors, has a section only if a
+    figure is above 0.
     """
     known = [metric for metric in CHARTS if any(_worth_drawing(metric, cell) for cell in cells)]
     seed = results["experiment"]["profile"] == "seed"
@@ -89,8 +95,8 @@ def _picture(
 
 
 def data(metric: Metric, cells: Sequence[Summary]) -> Data:
-    """Return the headings, and a row for each cell: the median of its runs in the metric's unit, its interval, and its
-    verdict.
+    """Return a row of headings, and a row for each cell (a server or process model at one number of users): the median
+    of its runs in the metric's unit, the ends of its interval, and the verdict whether it can be relied on.
     """
     unit = f" ({metric.unit})" if metric.unit else ""
     rows: list[list[str | float | None]] = [
@@ -125,8 +131,8 @@ def _point(metric: Metric, cell: Summary) -> Point:
 
 
 def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
-    """Return the rates measured by the older experiment that `--profile seed` repeats, for the models that are drawn,
-    within the range of `users`.
+    """Return points with the rates that were measured in the older experiment which `--profile seed` repeats: for the
+    process models that have `points`, and for numbers of users from the first to the last of `users`.
     """
     models = dict.fromkeys(point.model for point in points)
     return [
@@ -139,7 +145,9 @@ def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
 
 
 def table(metric: Metric, cells: Sequence[Summary]) -> Table:
-    """Return the table of one metric: a row for each contender, a column for each number of users."""
+    """Return the table of one metric: a row for each contender (server or process model), a column for each number of
+    users.
+    """
     found = {(cell.label, cell.users): cell for cell in cells}
     users = sorted({cell.users for cell in cells})
     labels = dict.fromkeys(cell.label for cell in cells)

@@ -37,16 +37,18 @@ from septet.lab.verdicts import DOUBT_MARK
 
 _HERE = Path(__file__).parent
 _VEGA = "window.vegaEmbed = vegaEmbed;"
-"""JavaScript that makes Vega's function available to the script of the page."""
+"""JavaScript that makes the function which draws pictures, `vegaEmbed`, available to the script of report.html."""
 
 
 Drawn = dict[str, dict[str, Specification]]
-"""The pictures as data of Vega-Lite, by the name of the picture and then of its form ("wide" or "narrow")."""
+"""The drawn pictures, as data of Vega-Lite: for each name of a picture a mapping from the name of the form (size),
+"wide" or "narrow", to the picture.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pictured:
-    """A picture as SVG, both wide and narrow, for the template of the page."""
+    """A picture as the template of report.html takes it: as SVG in both sizes, wide and narrow, with its texts."""
 
     name: str
     short: str
@@ -54,16 +56,17 @@ class _Pictured:
     wide: Markup
     narrow: Markup
     csv: str
-    """The figures as CSV, as a data: URL."""
+    """The figures that the picture shows, as CSV in a data: URL."""
 
 
 def page(
     pages: Sequence[Page], sections: Sequence[Section], drawn: Drawn, traces: Traces | None, users: int | None = None
 ) -> str:
-    """Return report.html as text. `pages` are the measured pages of applications, at least one.
+    """Return report.html as text. `pages` are the pages of an application that were measured, at least one, with their
+    results.
 
-    `drawn` are the pictures of the sections, `traces` what `septet trace` recorded (None: nothing), `users` the number
-    of users at which contenders are compared (None: `findings.focus`).
+    `drawn` are the pictures of the sections, `traces` what `septet trace` recorded (None: nothing). `users` is the
+    number of users at which servers or process models are compared side by side (None: that of `findings.focus`).
     """
     results = pages[0].results
     script = _read("page.js")
@@ -122,7 +125,7 @@ def _svg(name: str, form: str, drawn: Drawn) -> Markup:
 
 
 def specifications(sections: Sequence[Section]) -> Drawn:
-    """Draw all pictures of the sections, wide and narrow."""
+    """Draw all pictures of the sections, each in two sizes: wide, and narrow for phones."""
     return {
         picture.name: {form.name: picture.draw(form) for form in (WIDE, NARROW)}
         for section in sections
@@ -168,8 +171,8 @@ def _value(name: str, value: object) -> str:
 
 
 def _commands(results: Results) -> dict[str, Any]:
-    """Return the commands that the page shows: for each contender those of one run, at the largest number of users for
-    which commands were recorded.
+    """Return the commands that the page shows: for each contender (server or process model) those that started its
+    server and loaded it in one run. That run is at the largest number of users for which commands were recorded.
     """
     told = [run for run in results["runs"] if run.get("command")]
     if not told:
@@ -194,7 +197,7 @@ TRADE_MARKS = re.compile(r"\((R|TM)\)")
 
 
 def title(results: Results) -> str:
-    """Return the title of the page."""
+    """Return the title of report.html: the application, and the servers or process models that were compared."""
     experiment = results["experiment"]
     contenders = [*experiment["models"], *(other["name"] for other in experiment["others"])]
     pythons = [each["name"] for each in experiment.get("pythons", ())]
@@ -213,12 +216,16 @@ def _joint_title(pages: Sequence[Page]) -> str:
 
 
 def captions(pages: Sequence[Page]) -> list[str]:
-    """Return lines that say what was measured on each page, and on which machine."""
+    """Return the lines below the title of report.html: what was measured on each of `pages`, and on which machine.
+    Equal lines appear once.
+    """
     return list(dict.fromkeys(line for each in pages for line in caption(each.results)))
 
 
 def caption(results: Results) -> list[str]:
-    """Return lines that say what was measured, and on which machine."""
+    """Return the lines below the title of a report or picture: what was measured in this experiment, and on which
+    machine.
+    """
     experiment, machine = results["experiment"], results["machine"]
     runs = _runs(results)
     server, client = experiment["pinned"]
@@ -256,7 +263,9 @@ PICTURES = {ZOOM: "some milliseconds, as they were", OVERVIEW: "all that was rec
 
 @dataclass(frozen=True, slots=True)
 class TracePicture:
-    """A picture of a trace: its description, and a data: URL, because an image cannot run scripts in the page."""
+    """A picture of a trace in report.html: its description, and a data: URL with the image. It is shown as an image
+    because an image cannot run scripts in the page.
+    """
 
     shows: str
     source: str
@@ -264,7 +273,7 @@ class TracePicture:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """The part of the page that shows the output of `septet trace`."""
+    """The part of report.html that shows what `septet trace` has recorded."""
 
     pictures: Sequence[TracePicture]
     remarks: Sequence[str]
@@ -272,7 +281,9 @@ class Traces:
 
 
 def read_traces(directory: Path) -> Traces | None:
-    """Read the trace in `directory`/trace; None if there is none, or it cannot be read."""
+    """Read what `septet trace` recorded from the directory trace/ in `directory`. None if that does not exist, or
+    cannot be read.
+    """
     place = directory / DIRECTORY
     try:
         told = json.loads((place / FIGURES).read_text())
@@ -294,8 +305,8 @@ def _data_url(kind: str, data: bytes) -> str:
 
 
 def _remarks(told: dict[str, Any]) -> list[str]:
-    """Return sentences that say how the trace was recorded (for each model, if not all alike), and how many records
-    were lost. `told` is the content of trace.json.
+    """Return sentences that say how the trace was recorded (for each process model, if they differ), and how many
+    records of events were lost. `told` is the content of trace.json.
     """
     said: dict[str, list[str]] = {}
     for each in told["models"]:
@@ -310,8 +321,8 @@ def _remarks(told: dict[str, Any]) -> list[str]:
 
 
 def _table(told: dict[str, Any]) -> Table:
-    """Return the table of the shares of time that threads spent in each state, for all models; it has every state that
-    one of them has. `told` is the content of trace.json.
+    """Return the table of the shares of time that threads spent in each state, for all process models. It has a column
+    for every state in which threads of any model were. `told` is the content of trace.json.
     """
     shares = [share for each in told["models"] for share in each["shares"]]
     heads = list(dict.fromkeys(head for share in shares for head in share))

@@ -1,4 +1,6 @@
-"""Writes the report: the page, the picture of the rates beside it, and every other picture below charts/."""
+"""Writes the report: report.html, the picture of the requests per second beside it, and all other pictures in the
+directory charts/.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from septet.lab.summary import Summary
 PAGE = "report.html"
 CHARTS = "charts"
 FIRST = "requests-per-second"
-"""The name of the picture that stands beside the report, and not below `charts`."""
+"""The name of the picture that is written beside report.html if the report is about one measured page. All other
+pictures are written to the directory `charts`.
+"""
 
 
 def save(
@@ -31,10 +35,12 @@ def save(
     users: int | None = None,
     trace: Path | None = None,
 ) -> list[Path]:
-    """Draw all pictures and the page into `directory`; returns the paths that a user may open, the page first.
+    """Draw all pictures and report.html into `directory`. Returns the paths that are shown to the user: first
+    report.html, then the first picture and the directory of the others.
 
-    `cells` are the summaries of the results, of at least one run. `users` is the number at which contenders are shown
-    side by side (None: `findings.focus`), `trace` the directory that may hold a trace/ (None: `directory`).
+    `cells` are the summaries of the results, of at least one run. `users` is the number of users at which servers or
+    process models are shown side by side (None: that of `findings.focus`). `trace` is the directory whose trace/ is
+    shown, too, if it exists (None: `directory`).
     """
     return save_pages([Page(results, cells)], directory, users, trace)
 
@@ -42,8 +48,11 @@ def save(
 def save_pages(
     pages: Sequence[Page], directory: Path, users: int | None = None, trace: Path | None = None
 ) -> list[Path]:
-    """Draw the results of one or more pages, measured one after the other, into one report. For `directory`, `users`,
-    `trace` and what is returned see `save`.
+    """Draw the results of one or more pages, measured one after the other, into one report in `directory`. Returns the
+    paths that are shown to the user: first report.html, then the first picture and the directory of the others.
+
+    `users` is the number of users at which servers or process models are shown side by side (None: that of
+    `findings.focus`). `trace` is the directory whose trace/ is shown, too, if it exists (None: `directory`).
     """
     found = [glance.section(pages), *(section for page in pages for section in _sections(page, users, len(pages) > 1))]
     first = FIRST if len(pages) == 1 else glance.NAME
@@ -64,8 +73,8 @@ def save_pages(
 
 
 def sections(results: Results, cells: Sequence[Summary], users: int | None = None) -> list[Section]:
-    """Return the sections of the report about one measured page, in their order there. `users` is the number at which
-    contenders are shown side by side (None: `findings.focus`).
+    """Return the sections of the report about one measured page of the application, in their order there. `users` is
+    the number of users at which servers or process models are shown side by side (None: that of `findings.focus`).
     """
     over = over_users.sections(cells, results)
     at = focus(cells) if users is None else users
@@ -76,8 +85,9 @@ def sections(results: Results, cells: Sequence[Summary], users: int | None = Non
 
 
 def _sections(page: Page, users: int | None, several: bool) -> list[Section]:
-    """Return the sections of the report about one page. If there are `several` pages, the page's short name is put
-    before the titles of its sections and the names of its pictures, so that these differ.
+    """Return the sections of the report about one measured page of the application. If there are `several` pages, the
+    page's short name is put before the titles of its sections and the names of its pictures, so that these differ.
+    `users` is the number of users at which servers or process models are shown side by side.
     """
     found = sections(page.results, page.cells, users)
     if not several:
@@ -94,8 +104,8 @@ def _sections(page: Page, users: int | None, several: bool) -> list[Section]:
 
 
 def _ranked(results: Results, cells: Sequence[Summary], users: int) -> list[Summary]:
-    """Return the cells at this number of users, the fastest contender first, as comparisons in pairs rank them; those
-    that are not ranked follow.
+    """Return the summaries of the contenders (servers or process models) at this number of users. They are ordered as
+    comparisons in pairs rank their requests per second, the fastest first; those that are not ranked follow.
     """
     order = rankings(results, cells).get(users, Standings(())).order
     here = [cell for cell in cells if cell.users == users]

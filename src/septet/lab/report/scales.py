@@ -1,7 +1,7 @@
 """Scales: the ends of an axis, whether it is logarithmic, and its ticks.
 
-They are chosen here and not by the plotting library, because labels are placed by the same scale, and because wide and
-narrow pictures need different ticks on the same axis.
+They are chosen here and not by the plotting library, because the names beside lines are placed by the same scale, and
+because pictures for wide and narrow screens need different ticks on the same axis.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 FAR_APART = 8
-"""An axis is logarithmic if the largest value is at least this many times the smallest: on a linear one small values
-would look equal."""
+"""An axis is logarithmic if the largest value is at least this many times the smallest one: on a linear axis the small
+values would look equal.
+"""
 STEPS = (1, 2, 2.5, 5, 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """An axis from `low` to `high` with a number at each of `ticks`."""
+    """The scale of an axis of a chart: it goes from `low` to `high`, and has a number at each of `ticks`."""
 
     low: float
     high: float
@@ -26,12 +27,14 @@ class Scale:
     logarithmic: bool = False
 
     def share(self, value: float) -> float:
-        """Return the position of a value on the axis, 0 at `low` and 1 at `high`."""
+        """Return where a value is on the axis, as a share of its length: 0 at `low` and 1 at `high`."""
         low, high, at = (self._bent(each) for each in (self.low, self.high, value))
         return (at - low) / (high - low)
 
     def value(self, share: float) -> float:
-        """Return the value at a position on the axis; the inverse of `share`."""
+        """Return the value at a position on the axis, where 0 is at `low` and 1 at `high`. This is the inverse of
+        `share`.
+        """
         low, high = self._bent(self.low), self._bent(self.high)
         at = low + share * (high - low)
         return math.exp(at) if self.logarithmic else at
@@ -63,8 +66,9 @@ def linear(most: float) -> Scale:
 
 
 def _decades(low: float, high: float) -> tuple[float, ...]:
-    """Return the ticks of a logarithmic axis: 1, 2 and 5 times each power of ten; the powers alone when they are
-    many."""
+    """Return the ticks of a logarithmic axis from `low` to `high`: 1, 2 and 5 times each power of ten, or, if these are
+    too many, the powers alone.
+    """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1,) if len(powers) > 5 else (1, 2, 5)
     found = (digit * 10.0**power for power in powers for digit in digits)
@@ -72,7 +76,9 @@ def _decades(low: float, high: float) -> tuple[float, ...]:
 
 
 def users_scale(users: Sequence[int], width: float, room: float, character: float) -> Scale:
-    """Return a logarithmic scale for numbers of users, with `room` pixels at the right for the names of lines."""
+    """Return a logarithmic scale for numbers of users, with `room` pixels at the right for the names of lines. `width`
+    is that of the axis and `character` that of a digit, both in pixels.
+    """
     if len(users) == 1:
         return Scale(users[0] / 2, users[0] * 4, (float(users[0]),), logarithmic=True)
     least, most = users[0], users[-1]
@@ -84,8 +90,8 @@ def users_scale(users: Sequence[int], width: float, room: float, character: floa
 
 
 def _readable(users: Sequence[int], scale: Scale, width: float, character: float) -> tuple[float, ...]:
-    """Return the numbers of users to write at the axis, so that they do not overlap: both ends first, then round
-    numbers.
+    """Return those of the numbers of users that are written at the axis. Numbers that would overlap others are left
+    out: the two ends have precedence, then round numbers.
 
     `width` is that of the axis, `character` that of a digit, both in pixels.
     """

@@ -1,4 +1,5 @@
-"""Where the time of a request goes: a small picture for each number of users, with a stacked bar for each model.
+"""Draws where the time of a request goes: a small picture for each number of users, with a bar for each process model,
+divided into the parts of a request's time.
 
 Bars have equal lengths, because mean times differ a hundredfold between models; the time stands beside the bar.
 """
@@ -41,9 +42,13 @@ BAR = 21
 GUTTER = 30
 LEGEND_LINE = 21
 WAIT_MIN = 1 / 3
-"""Least share of a request's time for a wait to be the title of a picture."""
+"""A wait may be the title of a picture only if some process model's requests spend at least this share of their time in
+it.
+"""
 TOLD = (parts.GIL, parts.THREAD, parts.BUFFER, parts.WRITING, parts.LISTEN, parts.CPU)
-"""Waits from the most instructive to the least: titles prefer them in this order, and one that no picture has yet."""
+"""The parts of a request's time that may be the title of a picture, the most instructive first. Titles prefer a part
+that no other picture has yet as its title, and among these the first.
+"""
 REMARK = (
     "Mean times, since means add up. They were recorded after the last run, in a short run with the span log, which "
     "takes time itself: the table has the mean of the measured runs, too. Instants that the load generator and "
@@ -54,16 +59,22 @@ REMARK = (
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
-    """A request of one contender at one number of users, on the average."""
+    """The mean time of a request of one contender (server or process model) at one number of users, and its parts: a
+    bar of the picture.
+    """
 
     label: str
     users: int
     mean_ms: float | None
-    """None: it was not recorded, because the server failed."""
+    """Mean time of a request in ms, in the short run in which its parts were recorded. None: they were not recorded,
+    because the server failed.
+    """
     parts_ms: dict[str, float]
     requests: int
     measured_ms: float | None
-    """The mean in the measured runs; None: not known."""
+    """Mean time of a request in ms in the measured runs, before the run in which its parts were recorded; None: it is
+    not known.
+    """
 
     def share(self, part: str) -> float:
         return self.parts_ms[part] / self.mean_ms if self.mean_ms else 0.0
@@ -81,7 +92,9 @@ class _Panel:
 
 
 def section(results: Results, cells: Sequence[Summary]) -> Section | None:
-    """Return the section of the report; None if nothing was recorded, as in results of older versions."""
+    """Return the section of the report that shows where the time of requests goes. None if that was not recorded, as in
+    results of older versions.
+    """
     found = results.get("where")
     if not found or not found["cells"]:
         return None
@@ -118,7 +131,10 @@ def _panels(bars: Sequence[_Bar]) -> list[_Panel]:
 
 
 def _finding(bars: Iterable[_Bar], used: set[str]) -> str:
-    """Return the title of a picture, and add the wait that it tells of to `used`."""
+    """Return the title of the picture for one number of users: a sentence about the part of a request's time that is
+    the most instructive. `used` has the parts that other titles are about, which are avoided; the new one is added to
+    it.
+    """
     known = [bar for bar in bars if bar.mean_ms]
     for part in sorted(TOLD, key=lambda part: part in used):
         longest = max(known, key=lambda bar: bar.share(part), default=None)
@@ -135,7 +151,9 @@ def _finding(bars: Iterable[_Bar], used: set[str]) -> str:
 
 
 def _ms(value: float, beside: float | None = None) -> str:
-    """Return milliseconds as text, with as many decimals as the number beside it has."""
+    """Return a number of milliseconds as text. It has as many decimals as `beside`, the number written beside it, would
+    have; None: as many as befit its own size.
+    """
     size = value if beside is None else beside
     return f"{value:,.0f}" if size >= 99.5 else f"{value:.1f}" if size >= 0.95 else f"{value:.2f}"
 
@@ -252,7 +270,9 @@ def _segments(bar: _Bar) -> list[Row]:
 
 
 def _data(panels: Sequence[_Panel]) -> Data:
-    """Return a row for each part of each bar."""
+    """Return the figures of all pictures: a row of headings, and a row for each part of a request's time in each bar (a
+    process model or server at one number of users).
+    """
     found: list[list[str | float | None]] = [["line", "users", "part", "mean (ms)", "share", "requests"]]
     for panel in panels:
         for bar in panel.bars:
@@ -263,7 +283,9 @@ def _data(panels: Sequence[_Panel]) -> Data:
 
 
 def _table(panels: Sequence[_Panel]) -> Table:
-    """Return a row for each bar: its time, that in the measured runs, and each part, in ms."""
+    """Return a table with a row for each process model or server at each number of users: the mean time of a request,
+    that in the measured runs, and each of its parts, all in ms.
+    """
     head = ["ms", "in all", "in the runs", *(part.short for part in PARTS), "requests"]
     rows = []
     for panel in panels:

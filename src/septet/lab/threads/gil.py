@@ -20,18 +20,21 @@ from septet.lab.threads.tasks import Tasks
 
 THREADS_MAX = 64
 LOOKS_MIN = 50
-"""Least number of samples of threads that run, could run or wait for the GIL; with fewer the GIL's share is
-not known.
+"""Least number of samples from which the share of the GIL is computed. Only samples in which a thread runs, could run
+or waits for the GIL are counted; with fewer the share is not known.
 """
 BUSY = frozenset({State.RUNNING, State.RUNNABLE, State.GIL})
 ON_CPU = frozenset({State.RUNNING, State.RUNNABLE})
 WANTED_LOOKS_MIN = 5
-"""Least number of times that the threads were sampled; with fewer the number of wanted CPUs is not known."""
+"""Least number of times that all threads must have been sampled for the number of CPUs that the server wants to be
+known. A thread wants a CPU if it runs or could run.
+"""
 
 
 class GilWatch:
-    """Samples the threads of a server that listens at `port`, and computes how long they waited for the GIL and how
-    many of the server's `cpus` CPUs they wanted. `session` is the id of its processes' session.
+    """Samples the threads of a server that listens at `port`. Computes for what share of the time they waited for the
+    GIL, and how many of the server's `cpus` CPUs they wanted, which means that they ran or could run. The server's
+    processes are those of the session with the id `session`.
     """
 
     def __init__(self, session: int, port: int, cpus: int = 1) -> None:
@@ -55,14 +58,16 @@ class GilWatch:
         """Return the time for which threads waited for the GIL, as a share of the time in which they ran, could run or
         waited for the GIL.
 
-        None when it is not known: too few samples, too many threads, or no GIL.
+        None if it is not known: there are too few samples, too many threads to sample them, or Python has no GIL.
         """
         busy = self._seen.total()
         known = self._has_gil and not self._too_many and busy >= LOOKS_MIN
         return self._seen[State.GIL] / busy if known else None
 
     def cpus_wanted(self) -> float | None:
-        """Return how many of the server's CPUs its threads wanted on average; None if it is not known."""
+        """Return how many of the server's CPUs its threads wanted (ran on, or waited for) on average. None if there are
+        too few samples, or too many threads to sample them.
+        """
         return None if self._too_many or self._looks < WANTED_LOOKS_MIN else self._wanted / self._looks
 
     def close(self) -> None:

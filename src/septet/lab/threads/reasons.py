@@ -74,12 +74,17 @@ ABOUT = _by_number(_X86_64 if platform.machine() == "x86_64" else _GENERIC)
 
 _POLLFD = struct.Struct("<ihh")
 _POLLED_MAX = 64
-"""A poll(2) of more descriptors is taken for that of an event loop; its descriptors are not looked up."""
+"""A thread in poll(2) with more descriptors than this is taken for an event loop that waits for any event; its
+descriptors are not looked up.
+"""
 _FRESH_NS = 20_000_000
-"""Nanoseconds for which it is remembered what a system call with a certain first argument waits for."""
+"""Nanoseconds for which the answer to "what does a thread wait for that is in this system call with this first
+argument" is remembered, so that it need not be found again.
+"""
 _IDLE_POLL = 4
-"""A poll(2) of a client and a listener is taken for that of a worker that waits for its idle client if it has at most
-this many descriptors: the client, one or two listeners, and a wake-up descriptor. With more it is an event loop.
+"""A thread in poll(2) on a client and a listener is taken for a worker that waits for the next request of its client if
+it polls at most this many descriptors: the client, one or two listeners, and a wake-up descriptor. If it polls more, it
+is an event loop.
 """
 _INTERPRETER = re.compile(r"/(lib)?python[^/]*$")
 
@@ -98,23 +103,27 @@ Range = tuple[int, int]
 class Reasons:
     """Finds what threads of a server wait for; `ports` are those at which the server listens.
 
-    It also remembers which system call was made from which instruction address, because `afterwards` is told the
-    address but not the call's number.
+    It also remembers which system call was made from which instruction address, because `afterwards`, which is asked
+    about a thread that was blocked a moment ago, is told the address but not the call's number.
     """
 
     def __init__(self, ports: frozenset[int]) -> None:
         self._descriptors = Descriptors(ports)
         self._numbers: dict[int, int] = {}
-        """Numbers of system calls by the address after the instruction that made them."""
+        """The number of the system call that was made at each instruction address; the key is the address after the
+        instruction, to which the call returns.
+        """
         self._interpreters: dict[int, list[Range]] = {}
         self._seen: dict[tuple[int, int, int, int], State] = {}
         self._recent: dict[tuple[int, int, int], tuple[int, State | None]] = {}
         self._polls: dict[tuple[int, int], State] = {}
-        """The last state found for a poll(2), by process and number of descriptors."""
+        """The last state that was found for a thread in poll(2), by (pid, number of polled descriptors). It serves when
+        the array of descriptors cannot be read any more.
+        """
 
     def now(self, pid: int, number: int, call: Call) -> State:
-        """Return what a thread of process `pid` waits for that is blocked at present in system call `number`; OTHER
-        when it cannot be found out.
+        """Return what a thread of process `pid`, which is blocked in system call `number` now, waits for. `call` has
+        the arguments of the system call. Returns OTHER if this cannot be found out.
 
         The address of the call is remembered with its number, for `afterwards`: each function of glibc makes its system
         call from an address of its own. Only syscall(3) makes all calls from one address.
@@ -125,7 +134,8 @@ class Reasons:
         return state
 
     def afterwards(self, pid: int, call: Call) -> State | None:
-        """Return what a thread waited for that blocked in this call a moment ago; None when it is not known.
+        """Return what a thread of process `pid`, which was blocked in the system call `call` a moment ago, waited for;
+        None if it is not known.
 
         After so short a time a descriptor still refers to the same file. But the array of a poll(2) may be gone: most
         are on a stack, or freed. So for poll(2) a state that `now` found while the thread was blocked is preferred.
@@ -163,7 +173,8 @@ class Reasons:
 
     def _polled(self, pid: int, address: int, count: int) -> State | None:
         """Return the state of a thread in poll(2). It is found from the descriptors in the array of struct pollfd at
-        `address` in the memory of process `pid`; None when the array is gone.
+        `address` in the memory of process `pid`; None if the array cannot be read any more, or one of the descriptors
+        is not known.
         """
         if not 0 < count <= _POLLED_MAX:
             return State.EVENTS if count else State.SLEEP
@@ -199,8 +210,8 @@ class Reasons:
 
 
 def interpreter_ranges(maps: list[str]) -> list[Range]:
-    """Return (start, end) of the mappings with the interpreter's code and static variables, from the lines of
-    /proc/PID/maps.
+    """Return the address ranges (start, end) in which a process has the code and the static variables of its Python
+    interpreter. `maps` has the lines of its /proc/PID/maps.
 
     Variables that begin as zero (.bss) have no file: they are in the anonymous mapping that follows the last one of the
     interpreter's file.
@@ -216,7 +227,7 @@ def interpreter_ranges(maps: list[str]) -> list[Range]:
 
 
 def _memory(pid: int, address: int, size: int) -> bytes:
-    """Return `size` bytes at `address` of the process's memory; b"" if they cannot be read."""
+    """Return `size` bytes at `address` in the memory of process `pid`; b"" if they cannot be read."""
     try:
         descriptor = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         try:

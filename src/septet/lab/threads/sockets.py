@@ -30,10 +30,10 @@ _DIAG_REQUEST = struct.Struct("=BBBxI48s")  # struct inet_diag_req_v2, its ports
 _TCP_TIME_WAIT, _TCP_LISTEN = 6, 10
 _STATES = 0xFFF & ~(1 << _TCP_TIME_WAIT)
 _PAUSE = 9
-"""After a read of all sockets the next one waits for this many times as long as the read took."""
+"""After all sockets of a process were read, they are not read again for this many times as long as the reading took."""
 _FRESH_NS = 20_000_000
-"""Nanoseconds for which the kind of a descriptor is remembered; no longer, as its number may then belong to another
-file.
+"""Nanoseconds for which the kind of a descriptor is remembered. It is not remembered longer, because the process may
+have closed the descriptor, and its number may then belong to another file.
 """
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
@@ -47,7 +47,7 @@ class Kind(Enum):
     FILE = auto()
     PROCESS = auto()  # a pidfd
     INTERNAL = auto()
-    """eventfd, pipe, epoll and the like, within a process."""
+    """An eventfd, a pipe, an epoll descriptor and the like: things within a process."""
 
 
 _NAMED = {"anon_inode:[pidfd]": Kind.PROCESS}
@@ -65,7 +65,9 @@ class Descriptors:
         self._read_again_ns = 0
 
     def kind(self, pid: int, descriptor: int) -> Kind | None:
-        """Return the kind of a descriptor; None when it has been closed, or is a socket that has not been read yet."""
+        """Return the kind of a descriptor of process `pid`. None if it has been closed, or if it is a socket so new
+        that it is not in the list of sockets, which is read from time to time.
+        """
         now = time.monotonic_ns()
         at, kind = self._known.get((pid, descriptor), (0, None))
         if now - at > _FRESH_NS:
@@ -86,11 +88,11 @@ class Descriptors:
         return self._sockets.get(found[1])
 
     def _read(self, pid: int) -> None:
-        """Read all sockets of the process's network namespace, but not if these reads would take more than a tenth of
-        the time.
+        """Read the list of all sockets in the network namespace of process `pid`, and add their kinds to those that are
+        known. This is left out as often as necessary for all such reads to take no more than a tenth of the time.
 
-        A read takes up to 0.2 s when the kernel remembers many connections, and new ones come all the time. When each
-        new connection caused a read, it took ten minutes to record one second.
+        A read takes up to 0.2 s when the kernel remembers many connections, and new ones come all the time. With a read
+        for each new connection it took ten minutes to record one second of a server's work.
         """
         begun_ns = time.monotonic_ns()
         if begun_ns >= self._read_again_ns:
@@ -100,7 +102,9 @@ class Descriptors:
 
 
 def read_sockets(pid: int, ports: frozenset[int]) -> dict[str, Kind]:
-    """Return the kinds of the TCP and unix sockets in the process's network namespace, by inode."""
+    """Return the kinds (listener, client, or backend for all others) of the TCP and unix sockets in the network
+    namespace of process `pid`, by inode. `ports` are those on which the server listens.
+    """
     found = {}
     for inode, port, listening in _tcp_sockets(pid):
         found[inode] = (Kind.LISTENER if listening else Kind.CLIENT) if port in ports else Kind.BACKEND
@@ -130,7 +134,7 @@ def _network_of(pid: int) -> int | None:
 
 def _dumped(family: int) -> Iterator[tuple[str, int, bool]]:
     """Yield (inode, local port, True if it listens) of each TCP socket of this address family in our own network
-    namespace, by sock_diag(7), without those in TIME_WAIT. Raises OSError.
+    namespace, by sock_diag(7), without those in TIME_WAIT. Raises OSError if the kernel refuses.
 
     /proc/net/tcp has those in TIME_WAIT too, and takes several times as long after ten thousand short connections.
     """
@@ -157,7 +161,9 @@ def _dumped(family: int) -> Iterator[tuple[str, int, bool]]:
 
 
 def _lines(path: str) -> list[str]:
-    """Return the lines of a file without the first, which has the names of the columns."""
+    """Return the lines of a file in /proc without the first line, which has the names of the columns; [] if it cannot
+    be read.
+    """
     try:
         return Path(path).read_text(errors="replace").splitlines()[1:]
     except OSError:
@@ -174,7 +180,8 @@ _WAITS = {
 
 
 def waits(kinds: Iterable[Kind | None], several: State) -> State | None:
-    """Return the state of a thread that waits for descriptors of these kinds; None when no kind is known.
+    """Return the state of a thread that waits for descriptors of these kinds (a client, a backend, ...): what it waits
+    for. None if no kind is known.
 
     `several` is returned when the thread waits for more than one thing, or for INTERNAL descriptors alone.
     """

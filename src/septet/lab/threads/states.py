@@ -61,14 +61,20 @@ LABELS = {
 }
 
 IDLE = frozenset({State.CLIENT, State.ACCEPT, State.EVENTS, State.RING})
-"""States of a thread that waits because it has no request to work on."""
+"""States of an idle thread: it waits for its client, for a new one or for any event, because it has no request to work
+on.
+"""
 
 NEGLIGIBLE = IDLE | {State.RETURNING}
-"""States that are left out where a picture shows shares of the time only."""
+"""States that are left out of pictures that show only how the time is shared among states: those of idle threads, and
+of requests that are answered and on their way to the user.
+"""
 
 
 class Call(NamedTuple):
-    """The system call in which a thread blocked: the address after its instruction, and its first two arguments."""
+    """The system call in which a thread was blocked: `address` is that of the next instruction, and `first` and
+    `second` are the call's first two arguments.
+    """
 
     address: int
     first: int
@@ -76,9 +82,10 @@ class Call(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A state from `start` to `end`, in nanoseconds of CLOCK_MONOTONIC.
+    """An interval in which a thread or request was in one state: from `start` to `end`, in nanoseconds of
+    CLOCK_MONOTONIC.
 
-    `call` is the system call in which a blocked thread left its CPU, when the kernel recorded that; else None.
+    `call` is the system call in which a blocked thread gave up its CPU, if the kernel has recorded that; else None.
     """
 
     start: int

@@ -17,11 +17,13 @@ from septet.lab.threads.reasons import Reasons
 from septet.lab.threads.states import Call, Sample, State
 
 _PROCESSES_EVERY_NS = 200_000_000
-"""Nanoseconds between two searches for new processes, for which all of /proc is read; that takes milliseconds."""
+"""Nanoseconds between two searches for new processes of the server. They are not made more often, because each reads
+all of /proc, which takes milliseconds.
+"""
 _THREADS_EVERY_NS = 10_000_000
 _GLANCE_NS = 200_000
-"""A sample that takes longer than this, in nanoseconds, was interrupted. Its time is not certain then, and it is
-dropped.
+"""Nanoseconds. A sample that took longer was interrupted, so that the time at which the thread was in that state is not
+certain; it is dropped.
 """
 _NOT_IN_A_CALL = b"-1"
 """What /proc/PID/task/TID/syscall has for a thread that is blocked outside a system call, such as by a page fault."""
@@ -29,8 +31,8 @@ _NOT_IN_A_CALL = b"-1"
 
 @dataclass(slots=True)
 class _Task:
-    """A thread: the descriptors of its files in /proc (-1 for one that may not be read), and its CPU times when last
-    sampled.
+    """A thread: the descriptors of its files in /proc (-1 for one that may not be read), and the CPU times that it had
+    when it was last sampled.
     """
 
     pid: int
@@ -38,7 +40,9 @@ class _Task:
     syscall: int
     schedstat: int
     ran: int = 0
-    """Nanoseconds that the thread had spent on a CPU in its life when it was last looked at while running."""
+    """Nanoseconds that the thread had run on a CPU in its life, as of the last sample in which it was running or could
+    run.
+    """
     waited: int = 0
     """How many nanoseconds the thread had waited for a CPU since it began, as read by the last sample that found the
     thread running or ready to run.
