@@ -32,7 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--models", default="", help="of the contract's tests, only those for these models")
 
 
+BEGUN_FIRST = ("test_cpython.py", "test_report_pictures.py", "test_report_page.py")
+"""Files that take minutes. Each is run by one process: if they began last, the others would wait for it."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in BEGUN_FIRST)
     others = set(MODELS) - set(config.getoption("--models").split(","))
     if others == set(MODELS):
         return
