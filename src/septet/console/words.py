@@ -89,8 +89,19 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         messages = f"{sockets['messages_received']:,} messages in, {sockets['messages_sent']:,} out"
         yield "WebSockets", f"{sockets['open']:,} open, {sockets['accepted']:,} accepted, {messages}"
     for listener in status["listeners"]:
-        waiting = "" if "queue" not in listener else f": {listener['queue']} wait, {listener['drops']} dropped"
-        yield "listens at", listener["address"] + waiting
+        yield "listens at", listener["address"] + _waiting(listener, status.get("connections_dropped"))
+
+
+def _waiting(listener: dict[str, Any], everywhere: int | None) -> str:
+    """Return how many connections wait at a listener, and how many it has dropped. everywhere: how many the whole
+    network namespace has dropped, which is the most that a listener may have dropped whose own number is not known.
+    """
+    if "queue" not in listener:
+        return ""
+    dropped, most = listener["drops"], ""
+    if dropped is None:
+        dropped, most = everywhere, "at most " if everywhere else ""
+    return f": {listener['queue']} wait" + ("" if dropped is None else f", {most}{dropped:,} dropped")
 
 
 def _at_most(**bounds: float | None) -> str:
