@@ -43,7 +43,7 @@ from septet.pollers import READABLE, Poll
 from septet.processes import orders
 from septet.processes.attendant import Overseer
 from septet.processes.children import exit_now, fork, unblock_orders
-from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes
+from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes, replaced_has_ended
 from septet.processes.generation import Generation, Handed, Living, Plan, Report, failure_of, keep_text
 from septet.processes.orders import DRAIN, Stop
 from septet.processes.reload import FileWatcher, Watched
@@ -479,7 +479,7 @@ class Generations:
         lost = self._overseer.retire(generation.row)
         if generation in living.old:
             living.old.remove(generation)
-            log.info("%s has ended", generation)
+            replaced_has_ended(str(generation), self._deaths, generation.pid, status, lost, self._overseer.note)
             return
         if self._stop.ordered and generation.serves and os.WIFSIGNALED(status):
             orders.note_cut()
