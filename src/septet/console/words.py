@@ -161,8 +161,10 @@ def slow(status: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def events(status: dict[str, Any], most: int) -> Iterator[str]:
-    """Return a line for each of the last events, such as the end of a worker, with its local time."""
+def events(status: dict[str, Any], most: int = 0) -> Iterator[str]:
+    """Return a line for each of the last events, such as the end of a worker, with its local time. most: how many; 0:
+    all that are known.
+    """
     for event in status["events"][-most:]:
         yield printable(f"{clock(event['at'])}  {event['text']}")
 
