@@ -261,7 +261,7 @@ def test_top_without_a_terminal(model: str) -> None:
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
-        lacking("chromium")
+        lacking("Chromium", "chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield started
