@@ -47,8 +47,10 @@ class Overseer(Attendant, Protocol):
         afterwards.
         """
 
-    def order_begins(self, kind: str) -> None:
-        """Note that an order is carried out from now on; `order_ended` follows. kind: "reload" or "upgrade"."""
+    def order_begins(self, kind: str) -> bool:
+        """Note that an order is carried out from now on; `order_ended` follows. kind: "reload" or "upgrade". Returns
+        True if it was given at the control socket, and the server has sent itself the signal.
+        """
 
     def order_ended(self, text: str, failed: bool = False) -> None:
         """Note how an order has ended, or the start of a generation that no order has caused. text: the generation that

@@ -177,8 +177,9 @@ class Generations:
 
     def reload(self, why: str) -> None:
         """Start a new generation, with the configuration read anew. `why`: the cause, for the log."""
+        if self._overseer.order_begins("reload"):
+            why = "control reload"
         self._overseer.reloading(f"{why}: loads configuration and application")
-        self._overseer.order_begins("reload")
         try:
             plan = self._again()
         except SeptetError as error:
