@@ -100,6 +100,8 @@ def test_reload_says_how_it_has_ended(model: str) -> None:
             assert re.fullmatch(rf"generation {number} \(pid \d+\) serves\n", done.stdout)
             assert "the last reload failed" not in septet("status", where).stdout
         assert " control reload: generation 3 (pid " in server.stderr()
+        assert " control upgrade: generation 4 (pid " in server.stderr()
+        assert "USR2" not in server.stderr()
         os.kill(server.pid, signal.SIGHUP)
         wait_until(lambda: " HUP: generation 5 (pid " in server.stderr(), "a signal is logged as one")
         wait_until(lambda: server.status()["orders"]["last"]["text"].startswith("generation 5 "), "it serves")
