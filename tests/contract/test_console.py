@@ -246,11 +246,22 @@ def test_top_in_a_small_terminal(model: str) -> None:
         os.close(terminal)
 
 
+@engine_decides
+def test_top_without_a_terminal(model: str) -> None:
+    """In a file or a pipe there is nothing to draw on: the figures are printed once."""
+    with controlled(model, "--workers", "1") as server:
+        done = septet("top", str(server.directory / "control"))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("Septet ")
+        assert re.search(r"^  requests +0 a second, ", done.stdout, re.MULTILINE)
+        assert "\x1b" not in done.stdout
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
-        lacking("chromium")
+        lacking("Chromium", "chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield started

@@ -274,7 +274,7 @@ def test_process_is_replaced_after_its_requests(how: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("option", "why"),
     [
-        (("--max-worker-memory", "1M"), r"is replaced: it uses \d+ MB"),
+        (("--max-worker-memory", "1M"), r"is replaced: it uses \d+\.\d MB, and its limit is 1\.[01] MB \(--max-w"),
         (("--max-worker-age", "0.1"), "is replaced: it has reached its age"),
     ],
 )

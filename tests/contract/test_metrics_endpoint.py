@@ -13,7 +13,7 @@ from septet.interpreter import has_gil
 from support.client import Connection
 from support.marks import each_style, engine_decides
 from support.messages import render
-from support.models import INTERFACES, MODELS, WITH_WORKERS
+from support.models import EVENT_DRIVEN, INTERFACES, MODELS, WITH_WORKERS
 from support.processes import children
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -141,6 +141,21 @@ def test_health_and_readiness(model: str, workers: tuple[str, ...]) -> None:
             assert ask(server, "/readyz").body == b"draining\n"
             assert ask(server, "/healthz").status == 200
         assert server.wait() == 0
+
+
+@each_style
+def test_clients_that_are_served_are_not_dropped(model: str) -> None:
+    """A blocking model has the kernel hold clients back until they send; each of them is in the socket's own count."""
+    with serve(model, "wsgi", *ENDPOINT) as server:
+        for _ in range(5):
+            assert server.get("/").status == 200
+        found = status(server)
+        (listener,) = found["listeners"]
+        assert listener["drops"] == (0 if model in EVENT_DRIVEN else None)
+        counted = samples(server)
+        ours = {name: count for name, count in counted.items() if name.startswith("septet_listen_drops_total")}
+        assert list(ours.values()) == ([0.0] if model in EVENT_DRIVEN else [])
+        assert 0 <= found["connections_dropped"] <= counted["septet_namespace_listen_drops_total"]
 
 
 @engine_decides

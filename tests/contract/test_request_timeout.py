@@ -85,6 +85,11 @@ def test_loop_that_is_blocked(model: str) -> None:
             wait_until(lambda: "SEP101" in server.stderr(), "it is logged")
             assert "wait_for_release" in server.stderr()
             wait_until(lambda: "the event loop does not run" in server.stderr(), "it is logged")
+            request = r"GET /blocks of 127\.0\.0\.1, since \d\d:\d\d:\d\d \((\d\.\d) s\)"
+            assert re.search(rf"SEP104 [^\n]* stands still: {request} blocks it\n", server.stderr()), server.stderr()
+            taken = [re.search(rf"{code} [^\n]*{request}", server.stderr()) for code in ("SEP101", "SEP102")]
+            early, late_s = (float(found[1]) for found in taken if found)
+            assert late_s >= early + 1.9, "SEP102 comes two seconds later"
             wait_until(lambda: [each.pid for each in children(server.pid)] not in ([], [before.pid]), "it is replaced")
         wait_until(lambda: server.get("/").status == 200, "its replacement serves")
         release(server)

@@ -93,11 +93,18 @@ def test_reload_says_how_it_has_ended(model: str) -> None:
         assert "  the last reload failed at " in septet("status", where).stdout
         assert "this version is broken" in server.status()["events"][-1]["text"]
         version.write_text("two")
+        assert "HUP" not in server.stderr()
         for order, number in (("reload", 3), ("upgrade", 4)):
             done = septet("control", order, where)
             assert (done.returncode, done.stderr) == (0, "")
             assert re.fullmatch(rf"generation {number} \(pid \d+\) serves\n", done.stdout)
             assert "the last reload failed" not in septet("status", where).stdout
+        assert " control reload: generation 3 (pid " in server.stderr()
+        assert " control upgrade: generation 4 (pid " in server.stderr()
+        assert "USR2" not in server.stderr()
+        os.kill(server.pid, signal.SIGHUP)
+        wait_until(lambda: " HUP: generation 5 (pid " in server.stderr(), "a signal is logged as one")
+        wait_until(lambda: server.status()["orders"]["last"]["text"].startswith("generation 5 "), "it serves")
         version.write_text("slow")
         late = septet("control", "reload", where, "--timeout", "0.2")
         assert (late.returncode, late.stderr[:48]) == (1, "septet: the reload has not ended after 0.2 s (--")

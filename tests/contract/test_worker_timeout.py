@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from support.marks import each_style
+from contract.test_metrics_endpoint import ENDPOINT, status
+from support.marks import each_style, engine_decides
 from support.messages import render
 from support.processes import children
 from support.server import Server, serve
@@ -34,6 +35,24 @@ def test_loop_that_stands_still(model: str) -> None:
         assert found is not None, server.stderr()
         assert "in wait_for_release" in server.stderr()
         assert f"worker {before.pid} ended by our SIGABRT: --worker-timeout, it has stood still" in server.stderr()
+
+
+@engine_decides
+def test_replaced_worker_that_loses_requests(model: str) -> None:
+    """A worker whose loop is blocked is replaced (SEP102), and still stands still when it is to finish its requests."""
+    options = ("--workers", "1", "--request-timeout", "0.3", "--worker-timeout", "5", "--graceful-timeout", "60")
+    with serve(model, "asgi", *options, *ENDPOINT, app="support.app_late:asgi") as server:
+        (before,) = children(server.pid)
+        with server.connect() as connection:
+            connection.send(render("GET", "/blocks"))
+            drains = f"worker {before.pid} finishes its requests: its replacement is ready"
+            wait_until(lambda: drains in server.stderr(), "it is replaced")
+            ended = f"worker {before.pid} ended by our SIGABRT: --worker-timeout, it has stood still for "
+            wait_until(lambda: f"SEP112 {ended}" in server.stderr(), "the log says how it has ended")
+            line = server.stderr()[server.stderr().index(f"SEP112 {ended}") :].partition("\n")[0]
+            assert line.endswith("; 1 request was lost; another had taken its place before")
+        texts = [event["text"] for event in status(server)["events"]]
+        assert any(text.startswith(ended) and text.endswith("; 1 request was lost") for text in texts), texts
 
 
 @each_style

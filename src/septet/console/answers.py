@@ -127,7 +127,7 @@ class Answers:
             return Answer(409, TEXT, f"only a server with a supervisor (--supervisor) can {name}\n".encode())
         log.info("order by the control socket: %s, from %s", name, peer)
         if name in AWAITED and self._outcomes is not None:
-            fields = (*_FIELDS, (b"Septet-Order", b"%d" % self._outcomes.give()))
+            fields = (*_FIELDS, (b"Septet-Order", b"%d" % self._outcomes.give(name)))
         os.kill(os.getpid(), SIGNALS[name])
         return Answer(202, TEXT, b"given\n", fields)
 

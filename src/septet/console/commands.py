@@ -3,6 +3,7 @@ terminal.
 """
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -73,11 +74,15 @@ def top(where: str, interval: float) -> None:
     """Show how busy a running server is, again and again, until q or Ctrl-C.
 
     WHERE is the path of its control socket (--control), or HOST:PORT of its metrics (--metrics-bind); without it,
-    SEPTET_CONTROL.
+    SEPTET_CONTROL. Into a file or a pipe it prints what septet status prints, once.
     """
+    asked = Asked(where)
+    if not sys.stdout.isatty():
+        for line in lines(asked.status()):
+            click.echo(line)
+        return
     from septet.console.top import Top, keys, quits_within  # needs rich
 
-    asked = Asked(where)
     with keys(), Top(asked.status()) as shown:
         while not quits_within(interval):
             shown.show(_status_or_why_not(asked))

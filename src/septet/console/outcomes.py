@@ -23,17 +23,26 @@ class Outcomes:
         self._kind: str = state.get("kind", "")
         """The kind of the order that is being carried out, "reload" or "upgrade"; "" if there is none."""
         self._last: dict[str, Any] | None = state.get("last")
+        self._waiting: set[str] = set()
+        """The kinds of the orders that were given at the control socket and are not carried out yet."""
 
-    def give(self) -> int:
-        """Return the number of an order that is being given: one more than that of the order before."""
+    def give(self, kind: str) -> int:
+        """Return the number of an order that is being given at the control socket: one more than that of the order
+        before. kind: "reload" or "upgrade".
+        """
         self._given += 1
+        self._waiting.add(kind)
         return self._given
 
-    def begin(self, kind: str) -> None:
+    def begin(self, kind: str) -> bool:
         """Note that all orders given so far are carried out from now on: at the next `end` all of them have ended.
-        `kind`: "reload" or "upgrade".
+        `kind` is "reload" or "upgrade". Returns True if an order of this kind was given at the control socket, False
+        if only a signal was sent.
         """
+        was_given = kind in self._waiting
+        self._waiting.discard(kind)
         self._begun, self._kind = self._given, kind
+        return was_given
 
     def end(self, text: str, failed: bool) -> str:
         """Note that a new generation (a process that loads and serves the application) has started, or could not be

@@ -179,8 +179,8 @@ class Console:
     def reloading(self, text: str) -> None:
         self._manager.reloading(text)
 
-    def order_begins(self, kind: str) -> None:
-        self._outcomes.begin(kind)
+    def order_begins(self, kind: str) -> bool:
+        return self._outcomes.begin(kind)
 
     def order_ended(self, text: str, failed: bool = False) -> None:
         if event := self._outcomes.end(text, failed):

@@ -4,6 +4,7 @@ import os
 import select
 import sys
 import termios
+import textwrap
 import time
 import tty
 from collections import deque
@@ -26,8 +27,13 @@ WIDE = 112
 """Width of a terminal, in characters, from which there is room for all columns of the table of processes."""
 SHOWN_NARROW = ("process", "busy", "in flight", "answered", "CPU", "memory")
 """The columns that the table of processes has in a terminal narrower than WIDE characters."""
-EVENTS = 4
-"""Most events, such as the end of a worker, that are shown."""
+EVENT_LINES = 4
+"""Least lines that are kept for events, such as the end of a worker, where processes and slow requests would take all.
+"""
+AFTER_TIME = 10
+"""The column, from 0, at which the text of an event begins, after its time."""
+MOST_LINES = 3
+"""Most lines of one event, or of the failure of the last reload."""
 
 
 def sparkline(values: "deque[float]", least: float) -> str:
@@ -99,25 +105,27 @@ class Top:
 
     def picture(self, status: dict[str, Any]) -> Group:
         """Return the whole screen. If not all lines below the table of processes fit, slow requests are left out first,
-        and events next.
+        and events next. Where there is more room, more events are shown.
         """
+        width = self._console.width
         lines = [_line(words.headline(status), "bold")]
         if failed := words.problem(status):
-            lines.append(_line(failed, "bold red"))
+            lines += [_line(line, "bold red") for line in _wrapped(failed, width, 2)]
         figures = self._figures(status)
-        events = list(words.events(status, EVENTS))
+        events = [_wrapped(text, width, AFTER_TIME) for text in words.events(status)]
+        slow = list(words.slow(status))
         fixed = len(lines) + figures.row_count + 2  # the head of the table, and the last line
-        most = max(3, self._console.height - fixed - (len(events) + 1 if events else 0))
-        processes = _processes(status, self._console.width, most)
+        wanted = min(EVENT_LINES, sum(map(len, events)))
+        processes = _processes(status, width, max(3, self._console.height - fixed - (wanted + 1 if events else 0)))
         room = self._console.height - fixed - processes.row_count
         parts: list[Any] = [*lines, figures, processes]
         if events and room > 1:
-            shown = events[-(room - 1) :]
+            rest = room - 1 - (len(slow) + 1 if slow else 0)
+            shown = _newest(events, min(room - 1, max(EVENT_LINES, rest)), width)
             room -= len(shown) + 1
             parts += [_line("events", "bold"), *map(_line, shown)]
-        if status["slowest"] and room > 1:
-            slow = list(words.slow(status))[: room - 1]
-            parts += [_line("slowest of the last five minutes", "bold"), *map(_line, slow)]
+        if slow and room > 1:
+            parts += [_line("slowest of the last five minutes", "bold"), *map(_line, slow[: room - 1])]
         return Group(*parts, _line("q or Ctrl-C ends this display", "dim"))
 
     def _figures(self, status: dict[str, Any]) -> Table:
@@ -132,6 +140,30 @@ class Top:
             style = level(status["saturation"]) if name == "saturation" else ""
             table.add_row(Text(name, style="dim"), _line(value, style), _line(chart, "cyan"))
         return table
+
+
+def _wrapped(text: str, width: int, indent: int) -> list[str]:
+    """Return the lines of a text; all but the first are indented by `indent` spaces. If there are more than MOST_LINES,
+    those in the middle are left out: the end of a message says most.
+    """
+    lines = textwrap.wrap(text, max(20, width), subsequent_indent=" " * indent, break_on_hyphens=False)
+    return lines if len(lines) <= MOST_LINES else [_cut(lines[0], width), *lines[1 - MOST_LINES :]]
+
+
+def _cut(line: str, width: int) -> str:
+    return f"{line[: width - 2].rstrip()} …"
+
+
+def _newest(events: list[list[str]], most: int, width: int) -> list[str]:
+    """Return the lines of the newest events that fit into `most` lines, the newest event last. An event that fits only
+    in part has its first line alone.
+    """
+    shown: list[str] = []
+    for event in reversed(events):
+        left = most - len(shown)
+        if left > 0:
+            shown = (event if len(event) <= left else [_cut(event[0], width)]) + shown
+    return shown
 
 
 def _line(text: str, style: str = "") -> Text:

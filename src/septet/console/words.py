@@ -89,8 +89,19 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         messages = f"{sockets['messages_received']:,} messages in, {sockets['messages_sent']:,} out"
         yield "WebSockets", f"{sockets['open']:,} open, {sockets['accepted']:,} accepted, {messages}"
     for listener in status["listeners"]:
-        waiting = "" if "queue" not in listener else f": {listener['queue']} wait, {listener['drops']} dropped"
-        yield "listens at", listener["address"] + waiting
+        yield "listens at", listener["address"] + _waiting(listener, status.get("connections_dropped"))
+
+
+def _waiting(listener: dict[str, Any], everywhere: int | None) -> str:
+    """Return how many connections wait at a listener, and how many it has dropped. everywhere: how many the whole
+    network namespace has dropped, which is the most that a listener may have dropped whose own number is not known.
+    """
+    if "queue" not in listener:
+        return ""
+    dropped, most = listener["drops"], ""
+    if dropped is None:
+        dropped, most = everywhere, "at most " if everywhere else ""
+    return f": {listener['queue']} wait" + ("" if dropped is None else f", {most}{dropped:,} dropped")
 
 
 def _at_most(**bounds: float | None) -> str:
@@ -150,8 +161,10 @@ def slow(status: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def events(status: dict[str, Any], most: int) -> Iterator[str]:
-    """Return a line for each of the last events, such as the end of a worker, with its local time."""
+def events(status: dict[str, Any], most: int = 0) -> Iterator[str]:
+    """Return a line for each of the last events, such as the end of a worker, with its local time. most: how many; 0:
+    all that are known.
+    """
     for event in status["events"][-most:]:
         yield printable(f"{clock(event['at'])}  {event['text']}")
 

@@ -78,12 +78,18 @@ class _Collector:
         depth = GaugeMetricFamily("septet_listen_queue", "Connections that wait to be accepted.", labels=["address"])
         limit = GaugeMetricFamily("septet_listen_queue_limit", "Connections that may wait.", labels=["address"])
         drops = CounterMetricFamily("septet_listen_drops", "Connections dropped by the kernel.", labels=["address"])
+        everywhere = CounterMetricFamily(
+            "septet_namespace_listen_drops", "Connections dropped by all listeners of this network namespace."
+        )
         for name, sock in self._reader.listeners:
             if sock is not None and (queue := listen_queue(sock)):
                 depth.add_metric([name], queue.depth)
                 limit.add_metric([name], queue.limit)
-                drops.add_metric([name], queue.drops)
-        yield from (depth, limit, drops)
+                if queue.drops is not None:
+                    drops.add_metric([name], queue.drops)
+        if (dropped := self._reader.dropped()) is not None:
+            everywhere.add_metric([], dropped)
+        yield from (depth, limit, drops, everywhere)
 
     def _of_processes(self, snapshot: Snapshot) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily

@@ -25,8 +25,10 @@ class Queue(NamedTuple):
 
     depth: int
     limit: int
-    drops: int
-    """Number of connections that the kernel has dropped, because the queue was full or for another reason."""
+    drops: int | None
+    """Number of connections that the kernel has dropped, because the queue was full or for another reason. None if the
+    kernel's count for this socket has other things, too (TCP_DEFER_ACCEPT): see `connections_dropped`.
+    """
 
 
 def listen_queue(sock: socket.socket) -> Queue | None:
@@ -34,10 +36,25 @@ def listen_queue(sock: socket.socket) -> Queue | None:
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SACKED + 4)
         memory = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * (_DROPS + 1))
+        deferred = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
     except OSError:
         return None
-    drops = memory[4 * _DROPS :] if len(memory) > 4 * _DROPS else b""
-    return Queue(_number(info[_UNACKED : _UNACKED + 4]), _number(info[_SACKED:]), _number(drops))
+    drops = None if deferred else _number(memory[4 * _DROPS :]) if len(memory) > 4 * _DROPS else 0
+    return Queue(_number(info[_UNACKED : _UNACKED + 4]), _number(info[_SACKED:]), drops)
+
+
+def connections_dropped() -> int | None:
+    """Return how many connections the queues of all listening sockets in this network namespace have dropped since it
+    was made (ListenDrops in /proc/net/netstat). None if the kernel does not tell.
+
+    With TCP_DEFER_ACCEPT there is no such count for a single socket: the kernel discards the ACK that completes a
+    handshake and waits for the first data instead, and adds each such ACK to the drops of the socket.
+    """
+    with suppress(OSError, ValueError):
+        with open("/proc/self/net/netstat", "rb") as file:
+            names, values = file.readline().split(), file.readline().split()
+        return int(values[names.index(b"ListenDrops")])
+    return None
 
 
 def _number(data: bytes) -> int:

@@ -50,7 +50,7 @@ from septet.metrics.lanes import (
     WORKER,
     WORKER_RANGE,
 )
-from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_cpu_s
+from septet.metrics.proc import connections_dropped, listen_queue, proportional_bytes, usage, wanted_cpu_s
 from septet.metrics.table import Row, Snapshot, Table
 from septet.metrics.traffic_read import http2_status, tls_status, websocket_status
 
@@ -189,6 +189,7 @@ class Reader:
         """Returns how the last order to reload or to upgrade has ended (`console.outcomes`)."""
         self._facts: dict[str, Any] = {"model": "", "app": None}
         self._began_s = time.monotonic()
+        self._dropped_before = connections_dropped()
         self._seen: dict[int, _Seen] = {}
         self._shares: dict[int, Shares] = {}
         self._pss: dict[int, tuple[float, int | None]] = {}
@@ -210,7 +211,7 @@ class Reader:
         """
         addresses = [name for name, _ in self.listeners]
         known = {"addresses": addresses, "certificates": list(self.certificates), "facts": self._facts}
-        return {**known, "began_s": self._began_s}
+        return {**known, "began_s": self._began_s, "dropped_before": self._dropped_before}
 
     def adopt(self, state: dict[str, Any]) -> None:
         """Take over what the previous program in this process served (before an upgrade, ordered by the signal USR2),
@@ -221,6 +222,7 @@ class Reader:
         self.certificates = tuple(state["certificates"])
         self._facts |= state["facts"]
         self._began_s = state["began_s"]  # the clock of `monotonic` is that of the machine
+        self._dropped_before = state.get("dropped_before", self._dropped_before)
 
     def tick(self, now_s: float) -> None:
         """Take a sample of the whole table if the last one is SAMPLE_S old or older. now_s: `time.monotonic`."""
@@ -258,6 +260,13 @@ class Reader:
         """True if two samples of this process were taken, so that its shares are known."""
         return pid in self._shares
 
+    def dropped(self) -> int | None:
+        """Return how many connections the queues of this network namespace, those of other servers included, have
+        dropped since this server began. None if the kernel does not tell.
+        """
+        now = connections_dropped()
+        return None if now is None or self._dropped_before is None else max(0, now - self._dropped_before)
+
     def snapshot(self) -> Snapshot:
         return self._table.snapshot()
 
@@ -292,6 +301,7 @@ class Reader:
             "tls": tls_status(snapshot, self.certificates, time.time()),
             "http2": http2_status(snapshot),
             "websockets": websocket_status(snapshot),
+            "connections_dropped": self.dropped(),
             "listeners": [self._listener(name, sock) for name, sock in self.listeners],
             "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},
             "slowest": self._table.slowest(),

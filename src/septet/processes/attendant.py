@@ -48,9 +48,10 @@ class Overseer(Attendant, Protocol):
         operator.
         """
 
-    def order_begins(self, kind: str) -> None:
+    def order_begins(self, kind: str) -> bool:
         """Note for the console that an order of the operator is being carried out; `kind` is "reload" or "upgrade".
-        `order_ended` must be called afterwards.
+        `order_ended` must be called afterwards. Returns True if the order was given at the control socket, for which
+        the server has sent itself the signal.
         """
 
     def order_ended(self, text: str, failed: bool = False) -> None:

@@ -10,6 +10,7 @@ import faulthandler
 import logging
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -131,6 +132,27 @@ def how_it_ended(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"by signal {_signal(os.WTERMSIG(status))}"
     return f"with status {os.waitstatus_to_exitcode(status)}"
+
+
+def replaced_has_ended(
+    name: str, deaths: Deaths, pid: int, status: int, lost: int | None, note: Callable[[str], None]
+) -> None:
+    """Log that a process has ended which was told to finish its requests, because another has taken its place.
+
+    name: what the log calls it, such as "worker 123". status: its wait status. lost: how many requests it had in
+    flight; None: they were not counted. note: called with a sentence for the console's events if the process did not
+    end as it was told to, or if requests were lost.
+    """
+    if status:
+        text = f"ended {deaths.explain(pid, status).text}"
+        log.error("SEP112 %s %s; %sanother had taken its place before", name, text, how_many_lost(lost))
+    elif lost:
+        text = "has ended"
+        log.warning("%s has ended; %s", name, how_many_lost(lost).removesuffix("; "))
+    else:
+        log.info("%s has ended", name)
+        return
+    note(f"{name} {text}{'; ' + how_many_lost(lost).removesuffix('; ') if lost else ''}")
 
 
 def how_many_lost(count: int | None) -> str:

@@ -43,7 +43,7 @@ from septet.pollers import READABLE, Poll
 from septet.processes import orders
 from septet.processes.attendant import Overseer
 from septet.processes.children import exit_now, fork, unblock_orders
-from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes
+from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes, replaced_has_ended
 from septet.processes.generation import Generation, Handed, Living, Plan, Report, failure_of, keep_text
 from septet.processes.orders import DRAIN, Stop
 from septet.processes.reload import FileWatcher, Watched
@@ -125,6 +125,10 @@ class Generations:
         """Why this program starts its first generation, as text for the log: "USR2" if this process has executed it in
         place of another program, else "".
         """
+        self._upgrades_for = ""
+        """The signal or order for which this program is, or was last, to be replaced by another one, as text for the
+        log.
+        """
         self._status = 0
         """The exit status that `run` returns: that of the generation which served when the order to stop came, or, if
         none did, of the one that ended last. It is 0 if a signal ended that generation.
@@ -182,14 +186,15 @@ class Generations:
             if number == signal.SIGHUP:
                 self.reload(why)
             elif number == signal.SIGUSR2:
-                self._try_upgrade()
+                self._try_upgrade(why)
             elif number in (signal.SIGTTIN, signal.SIGTTOU) and self.living.current is not None:
                 self.living.current.signal(number)
 
     def reload(self, why: str) -> None:
         """Start a new generation, with the configuration read anew. `why` is the cause, for the log."""
+        if self._overseer.order_begins("reload"):
+            why = "control reload"
         self._overseer.reloading(f"{why}: loads configuration and application")
-        self._overseer.order_begins("reload")
         try:
             plan = self._again()
         except SeptetError as error:
@@ -202,13 +207,13 @@ class Generations:
 
     # Another program
 
-    def _try_upgrade(self) -> None:
-        log.info("USR2: the program that is to replace this one is tried in a child")
-        self._overseer.order_begins("upgrade")
+    def _try_upgrade(self, why: str) -> None:
+        self._upgrades_for = "control upgrade" if self._overseer.order_begins("upgrade") else why
+        log.info("%s: the program that is to replace this one is tried in a child", self._upgrades_for)
         try:
             self._trial = Trial.start(self._plan.startup_timeout)
         except OSError as error:
-            log.error("USR2: the program cannot be started, and this one goes on: %s", error.strerror)
+            log.error("%s: the program cannot be started, and this one goes on: %s", self._upgrades_for, error.strerror)
             self._overseer.order_ended(f"the program cannot be started: {error.strerror}", failed=True)
 
     def _trial_has_ended(self, trial: Trial, status: int) -> None:
@@ -216,11 +221,12 @@ class Generations:
         succeeded = trial.has_succeeded(status)
         trial.close()
         if not succeeded:
-            log.error("USR2: the program that was tried ended %s, and this one goes on", how_it_ended(status))
-            why = f"the new program ended {how_it_ended(status)} when it was tried, and says why on standard error"
+            ended = how_it_ended(status)
+            log.error("%s: the program that was tried ended %s, and this one goes on", self._upgrades_for, ended)
+            why = f"the new program ended {ended} when it was tried, and says why on standard error"
             self._overseer.order_ended(why, failed=True)
         elif self.living.current is None or self.living.next is not None:
-            self._orders.append((signal.SIGUSR2, "USR2"))  # not now: one that starts is not handed over
+            self._orders.append((signal.SIGUSR2, self._upgrades_for))  # not now: one that starts is not handed over
         else:
             self._upgrade()
 
@@ -231,15 +237,18 @@ class Generations:
             "generations": [each.handed_over(each is self.living.current) for each in living],
             "numbers": self._numbers,
             "overseer": self._overseer.hand_over(),
+            "why": self._upgrades_for,
         }
         self._stop_watching()
-        self._overseer.reloading("USR2: the program is replaced")
+        self._overseer.reloading(f"{self._upgrades_for}: the program is replaced")
         flush()
         try:
             execute(state)
         except OSError as error:
-            log.error("USR2: the program cannot be executed, and this one goes on: %s", error.strerror)
-            self._overseer.ready(f"USR2 failed: {error.strerror}")
+            log.error(
+                "%s: the program cannot be executed, and this one goes on: %s", self._upgrades_for, error.strerror
+            )
+            self._overseer.ready(f"{self._upgrades_for} failed: {error.strerror}")
             self._overseer.order_ended(f"the program cannot be executed: {error.strerror}", failed=True)
         self._listeners.keep()
         self._overseer.keep()
@@ -265,7 +274,7 @@ class Generations:
             else:
                 generation.ends_at = monotonic() + plan.graceful_timeout + 2 * KILL_MARGIN_S
                 self.living.old.append(generation)
-        self._first = "USR2"
+        self._first = state.get("why", "USR2")
 
     # One generation that serves
 
@@ -501,7 +510,7 @@ class Generations:
         lost = self._overseer.retire(generation.row)
         if generation in living.old:
             living.old.remove(generation)
-            log.info("%s has ended", generation)
+            replaced_has_ended(str(generation), self._deaths, generation.pid, status, lost, self._overseer.note)
             return
         if self._stop.ordered and generation.serves and os.WIFSIGNALED(status):
             orders.note_cut()

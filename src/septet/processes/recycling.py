@@ -77,7 +77,8 @@ class Life:
             self.sampled_at = now
             used = proportional_bytes(self.pid) or 0
             if used > self.memory:
-                return f"it uses {used >> 20} MB (--max-worker-memory)"
+                limit = f"{self.memory / (1 << 20):.1f} MB (--max-worker-memory, and at random up to {JITTER:.0%} more)"
+                return f"it uses {used / (1 << 20):.1f} MB, and its limit is {limit}"
         return ""
 
     @property

@@ -110,7 +110,10 @@ class _Late:
     """
 
     running: Running
-    described: str
+    request: Any
+    name: str
+    """The request and its client, as `_name` returns it."""
+    began_ns: int
     check_at: float
 
 
@@ -185,7 +188,7 @@ class RequestWatch:
             if since_ns and now_ns - since_ns >= self.timeout_s * 1e9:
                 self._begun.pop(exchange, None)
                 if not (exchange.answered or exchange.status == SWITCHED):
-                    self._end(exchange, now_ns - since_ns)
+                    self._end(exchange, since_ns)
         now = time.monotonic()
         for late in [late for late in self._late if now >= late.check_at]:
             self._late.remove(late)
@@ -199,10 +202,12 @@ class RequestWatch:
         """
         return int(getattr(exchange, "called_ns", began_ns)) if exchange.request.has_body else began_ns
 
-    def _end(self, exchange: Any, took_ns: int) -> None:
+    def _end(self, exchange: Any, began_ns: int) -> None:
         assert self._find is not None, "`start` comes first"
         running = self._find(exchange)
-        described = f"{_described(exchange, took_ns)}, in process {os.getpid()}"
+        late = _Late(running, exchange.request, _name(exchange), began_ns, time.monotonic() + GRACE_S)
+        described = f"{late.name}, {_since(began_ns)}, in process {os.getpid()}"
+        self._late.append(late)
         still = self._stands_still(running)
         stacks = "" if still else "\n" + self._stacks(running)  # before anything is ended
         self._count()
@@ -210,7 +215,7 @@ class RequestWatch:
         # Logged first: the process of a client of forking may end with the connection.
         log.error("SEP101 a request exceeds --request-timeout %g: %s; %s%s", self.timeout_s, described, outcome, stacks)
         running.end()
-        self._late.append(_Late(running, described, time.monotonic() + GRACE_S))
+        late.check_at = time.monotonic() + GRACE_S
 
     def _stacks(self, running: Running) -> str:
         """Return the stacks of all threads and tasks; of this request alone if the others were logged a moment ago."""
@@ -236,18 +241,26 @@ class RequestWatch:
         self._stalls[running.loop] = stall
         self._stall_told = False
         thread, request = running.holder() or (None, None)
-        now_ns = time.monotonic_ns()
         what = "no ASGI request runs on its thread, and the stacks say what does"
         if request is not None:
-            begun = [(each, now_ns - ns) for each, ns in list(self._begun.items()) if each.request is request]
-            described = _described(*begun[0]) if begun else f"{request.method} {request.target.decode('ascii')}"
-            what = f"{described} blocks it"
+            what = f"{self._described(request)} blocks it"
         stacks = dump(running.loop, thread, None, HOLDS_LOOP, everything=thread is None)
         log.error("SEP104 the event loop of process %d stands still: %s\n%s", os.getpid(), what, stacks)
         return True
 
+    def _described(self, request: Any) -> str:
+        """Return a request with its client and since when it runs; without these if it has ended for the watch."""
+        for late in self._late:
+            if late.request is request:
+                return f"{late.name}, {_since(late.began_ns)}"
+        for exchange, began_ns in list(self._begun.items()):
+            if exchange.request is request:
+                return f"{_name(exchange)}, {_since(began_ns)}"
+        return f"{request.method} {request.target.decode('ascii')}"
+
     def _is_stuck(self, late: _Late) -> None:
         thread = late.running.thread()
+        described = f"{late.name}, {_since(late.began_ns)}, in process {os.getpid()}"
         what = "the event loop does not run" if thread is None else f"its thread ({thread}) cannot be stopped"
         if self._retire is None:
             if thread is None and self._stall_told:
@@ -256,25 +269,29 @@ class RequestWatch:
             log.error(
                 "SEP103 %s: %s; there is no supervisor to replace this process, so the thread is lost until the "
                 "application returns",
-                late.described,
+                described,
                 what,
             )
         elif not self._retiring:
             self._retiring = True
             log.error(
                 "SEP102 %s: %s; process %d is replaced: it lets the others finish, and takes no new requests then",
-                late.described,
+                described,
                 what,
                 os.getpid(),
             )
             self._retire(TIMED_OUT)
 
 
-def _described(exchange: Any, took_ns: int) -> str:
+def _name(exchange: Any) -> str:
     request = exchange.request
     client = request.client or exchange.client
-    since = time.strftime("%H:%M:%S", time.localtime(time.time() - took_ns / 1e9))
     return (
-        f"{request.method} {request.target.decode('ascii')} of {client[0] if client else 'a client on a unix socket'}, "
-        f"since {since} ({took_ns / 1e9:.1f} s)"
+        f"{request.method} {request.target.decode('ascii')} of {client[0] if client else 'a client on a unix socket'}"
     )
+
+
+def _since(began_ns: int) -> str:
+    """Return since when, and for how long, something runs that began at this time of CLOCK_MONOTONIC."""
+    took_s = (time.monotonic_ns() - began_ns) / 1e9
+    return f"since {time.strftime('%H:%M:%S', time.localtime(time.time() - took_s))} ({took_s:.1f} s)"

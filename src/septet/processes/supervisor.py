@@ -23,7 +23,7 @@ from septet.pollers import READABLE, Poll
 from septet.processes import orders
 from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
-from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes
+from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes, replaced_has_ended
 from septet.processes.in_flight import SLOTS, InFlight
 from septet.processes.orders import DRAIN, Stop, is_readable
 from septet.processes.recycling import ANSWERED, SPREAD, TIMED_OUT, Life, Recycling, RequestCount
@@ -468,7 +468,10 @@ class Supervisor(Generic[Served]):
         Raises Failed if the worker ended before it was ready and the server must end for that.
         """
         self._workers.remove(worker)
+        monitor = self._service.monitor
         lost = self._service.in_flight.vacate(worker.slot)
+        if monitor is None or monitor.requests is None:
+            lost = None  # requests are not counted
         if worker.readiness >= 0:
             if is_readable(worker.readiness):  # else a child of the worker still has the other end open
                 self._read_readiness(worker)
@@ -476,7 +479,7 @@ class Supervisor(Generic[Served]):
         if worker is self._retiring:
             self._retiring = None
         if worker.drains:
-            log.info("worker %d has ended", worker.pid)
+            replaced_has_ended(f"worker {worker.pid}", self._deaths, worker.pid, status, lost, self._tell)
             return
         if not worker.reported:
             how = self._deaths.explain(worker.pid, status).text
@@ -490,9 +493,7 @@ class Supervisor(Generic[Served]):
         if self._early_deaths:
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
-        monitor = self._service.monitor
-        counts = monitor is not None and monitor.requests is not None
-        how = f"{death.text}; {how_many_lost(lost if counts else None)}"
+        how = f"{death.text}; {how_many_lost(lost)}"
         log.error("SEP112 worker %d ended %sanother starts in %.1f s", worker.pid, how, delay)
 
     def _count_restart(self, reason: str, text: str) -> None:
