@@ -74,6 +74,9 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "queue wait", _at_most(p99=status["queue_wait"]["p99_s"])
     yield "GIL wait", _at_most(p99=status["gil_wait"]["p99_s"])
     yield "saturation", meter(status["saturation"])
+    if still := [each for each in status["processes"] if each["stands_still_s"] is not None]:
+        named = (f"{each['kind']} {each['pid']} for {age(each['stands_still_s'])}" for each in still)
+        yield "stand still", ", ".join(named)
     workers = status["workers"]
     if workers is not None and workers["min"] < workers["max"]:
         yield "workers", f"{workers['current']}, by --workers {workers['min']}-{workers['max']}"
@@ -116,12 +119,18 @@ def in_flight(process: dict[str, Any]) -> str:
     return f"{min(count, capacity)} of {capacity}" + (f", {count - capacity} wait" if count > capacity else "")
 
 
+def busy(process: dict[str, Any]) -> str:
+    """Return the busy share of a process as a bar, or for how long the process has stood still, if it does."""
+    still_s = process["stands_still_s"]
+    return meter(process["saturation"]) if still_s is None else f"stands still {age(still_s)}"
+
+
 def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Return a row for each process, with the columns of COLUMNS."""
     for each in status["processes"]:
         yield (
             f"{each['kind']} {each['pid']}",
-            meter(each["saturation"]),
+            busy(each),
             in_flight(each),
             f"{each['answered']:,}",
             f"{each['connections']:,}",

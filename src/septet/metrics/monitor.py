@@ -36,7 +36,6 @@ from septet.metrics.lanes import (
     bucket,
 )
 from septet.metrics.observer import RequestMetrics, request_metrics
-from septet.metrics.proc import usage
 from septet.metrics.table import Table
 from septet.metrics.traffic import TrafficMetrics, traffic_metrics
 
@@ -66,10 +65,6 @@ class Monitor:
         """In the supervisor: which workers have ended, and why, the newest last."""
         self.tell: Callable[[str], object] = self.note
         """The function that is called with a sentence about each event, such as that a worker was replaced."""
-        self._cpu: dict[int, float] = {}
-        """In the supervisor: the CPU seconds of each worker, by pid, when it was last seen to have shown that it is not
-        stuck.
-        """
         self.on_beat: Callable[[], None] | None = None
         """A function to call whenever this process shows that it is not stuck or looks after its workers, at least
         every `on_beat_s` seconds; None: there is nothing to call.
@@ -100,25 +95,6 @@ class Monitor:
         """
         return [row.lanes[PID] for row in self.table.snapshot().rows if row.lanes[KIND] == WORKER]
 
-    def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
-        """Return (pid, text) for the processes of this kind, an index in `lanes.KINDS`, that have not shown for this
-        many seconds that they are not stuck; the text says whether each computed or waited meanwhile. Called in the
-        supervisor.
-        """
-        now_ns = monotonic_ns()
-        found = []
-        for row in self.table.snapshot().rows:
-            lanes, pid = row.lanes, row.lanes[PID]
-            if lanes[KIND] != kind or not lanes[BEAT_NS] or now_ns - lanes[BEAT_NS] < timeout_s * 1e9:
-                self._cpu.pop(pid, None)
-                used = usage(pid) if lanes[KIND] == kind and lanes[BEAT_NS] else None
-                if used is not None:
-                    self._cpu[pid] = used.cpu_s
-                continue
-            still_s = (now_ns - lanes[BEAT_NS]) / 1e9
-            found.append((pid, f"it has stood still for {still_s:.1f} s{self._what_it_did(pid, still_s)}"))
-        return found
-
     def serves(self, within_s: float) -> bool:
         """True if a process that serves clients has shown within this many seconds that it is not stuck. A process that
         has never shown it counts as well: it has just started, or only forks for its clients. Called in the supervisor.
@@ -126,14 +102,6 @@ class Monitor:
         now_ns = monotonic_ns()
         beats = [row.lanes[BEAT_NS] for row in self.table.snapshot().rows if row.lanes[KIND] in (SERVER, WORKER)]
         return any(not beat or now_ns - beat < within_s * 1e9 for beat in beats)
-
-    def _what_it_did(self, pid: int, still_s: float) -> str:
-        used = usage(pid)
-        if used is None or pid not in self._cpu:
-            return ""
-        cpu_s = used.cpu_s - self._cpu[pid]
-        verdict = "it computes" if cpu_s > still_s / 2 else "it waits"
-        return f", in which it has used {cpu_s:.1f} s of CPU time: {verdict}"
 
     def restarted(self, reason: str, text: str = "") -> None:
         """Count that a worker is replaced. `reason`: one of `lanes.REASONS`. `text`: the sentence that `tell` is called
@@ -230,6 +198,7 @@ class Monitor:
         finally:
             over.set()
             thread.join()
+            self.table.row[BEAT_NS] = 0  # what follows, the application's end, is not watched
 
     def _beat_until(self, over: Event) -> None:
         pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread

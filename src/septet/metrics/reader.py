@@ -51,6 +51,7 @@ from septet.metrics.lanes import (
     WORKER_RANGE,
 )
 from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_cpu_s
+from septet.metrics.standstill import stands_still_s
 from septet.metrics.table import Row, Snapshot, Table
 from septet.metrics.traffic_read import http2_status, tls_status, websocket_status
 
@@ -162,7 +163,8 @@ class Shares:
     """The number of CPUs that the process's threads used on average; more than 1 if several run at the same time."""
     saturation: float = 0.0
     """How busy the process was, the largest of: the share of its capacity (requests at the same time) that was in use;
-    the mean busy share of its event loops; and, if it has neither, `cpu`. At most 1.
+    the mean busy share of its event loops; and, if it has neither, `cpu`. At most 1. 1 if it stands still, or, if it
+    has several loops, at least the share of one of them.
     """
     serves: bool = True
     """True if the process serves clients; False for a supervisor, and for a process that loads the application and only
@@ -170,6 +172,8 @@ class Shares:
     """
     loops: tuple[float, ...] = ()
     """For each event loop that runs the application in its own thread: the share of the time for which it was busy."""
+    stands_still: bool = False
+    """True if the process, or one of its event loops, has not shown for `standstill.STILL_S` that it is not stuck."""
 
 
 class Reader:
@@ -345,7 +349,7 @@ class Reader:
     def _process(self, row: Row) -> dict[str, Any]:
         lanes = row.lanes
         pid, now_ns = lanes[PID], time.monotonic_ns()
-        shares, used = self.shares(pid), usage(pid)
+        shares, used, still_s = self.shares(pid), usage(pid), stands_still_s(lanes, now_ns)
         return {
             "pid": pid,
             "kind": KINDS[lanes[KIND]],
@@ -361,6 +365,7 @@ class Reader:
             "loops": [round(share, 3) for share in shares.loops] if len(shares.loops) > 1 else None,
             "loop_lag_s": lanes[LAG_NS] / 1e9 if lanes[LOOP_THREAD] else None,
             "beat_age_s": round((now_ns - lanes[BEAT_NS]) / 1e9, 2) if lanes[BEAT_NS] else None,
+            "stands_still_s": round(still_s, 1) if still_s is not None else None,
         }
 
     def _proportional(self, pid: int) -> int | None:
@@ -420,4 +425,6 @@ def _shares(before: _Seen, now: _Seen, row: Row) -> Shares:
             busy.append(in_flight(row.lanes) / capacity)
     elif not loops:
         busy.append(cpu)
-    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] not in IDLE_KINDS, loops)
+    if still := stands_still_s(row.lanes, int(now.at_s * 1e9)) is not None:
+        busy.append(1 / max(1, len(loops)))  # a beat is as old as that of the loop whose last beat is the oldest
+    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] not in IDLE_KINDS, loops, still)

@@ -2,6 +2,7 @@
 interfaces that `septet.console` implements.
 """
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
 
@@ -77,9 +78,9 @@ class Overseer(Attendant, Protocol):
     def unanswered(self) -> int | None:
         """Return how many requests were not answered since the server began; None if they are not counted."""
 
-    def standing_still(self) -> list[tuple[int, str]]:
-        """Return the generations that have shown no activity for `--worker-timeout`: the pid of each, and in words what
-        its process did meanwhile.
+    def standing_still(self, pids: Collection[int]) -> list[tuple[int, str]]:
+        """Log which of the generations with these pids stand still. Returns those that have shown no activity for
+        `--worker-timeout`: the pid of each, and in words what its process did meanwhile.
         """
 
     def has_ended(self, reason: str, text: str) -> None:
