@@ -27,6 +27,9 @@ from septet.metrics.lanes import (
     MOST_OTHER_LOOPS,
     OTHER_LOOPS,
     PID,
+    POOL_BUSY_NS,
+    POOL_REQUESTS,
+    POOL_THREADS,
     REASONS,
     RESTARTS,
     SERVER,
@@ -53,6 +56,17 @@ class Presented(Protocol):
         """When each certificate expires, in seconds since 1970, in the order of the options."""
 
 
+class Pool(Protocol):
+    """What the monitor needs to know of the threads beside an event loop that run WSGI applications."""
+
+    @property
+    def limit(self) -> int:
+        """Most threads."""
+
+    def requests(self) -> int:
+        """Return how many requests run in a thread, or wait for one."""
+
+
 class Monitor:
     """The table of metrics, and what a process writes about itself into its row. Made before the processes are forked,
     so that all of them share the table.
@@ -77,6 +91,8 @@ class Monitor:
         """When each event loop of this process has last shown, by its timer, that it is not stuck; in nanoseconds of
         CLOCK_MONOTONIC.
         """
+        self._pools: dict[AbstractEventLoop, Pool] = {}
+        """The threads beside each event loop of this process that run WSGI applications."""
         self._beating = Lock()
         """Held while `_beats` is changed: the process may have several event loops, each in a thread of its own."""
 
@@ -118,12 +134,18 @@ class Monitor:
         """Record how many requests this process can run at the same time; 0: there is no bound."""
         self.table.row[CAPACITY] = capacity
 
-    def beat_on(self, loop: AbstractEventLoop, runs_application: bool, number: int = 0) -> None:
+    def beat_on(
+        self, loop: AbstractEventLoop, runs_application: bool, number: int = 0, pool: Pool | None = None
+    ) -> None:
         """Show regularly, by a timer of this loop, that the loop is not stuck; the process counts as not stuck if none
         of its loops is. Called in the thread that runs the loop. `runs_application`: True if the application runs in
         this thread only; then the process is as busy as this thread. `number`: which of the process's loops it is, from
-        0.
+        0. `pool`: the threads beside the loop that run WSGI applications; None: there are none.
         """
+        if pool is not None:
+            with self._beating:
+                self._pools[loop] = pool
+                self.table.row[POOL_THREADS] = sum(each.limit for each in self._pools.values())
         if runs_application and number <= MOST_OTHER_LOOPS:
             self.table.row[OTHER_LOOPS + number - 1 if number else LOOP_THREAD] = get_native_id()
         if self.requests is not None and number == 0 and has_gil():
@@ -136,8 +158,11 @@ class Monitor:
             self.on_beat()
         lag_ns = max(0, int((loop.time() - due) * 1e9))
         with self._beating:
-            self._beats[loop] = monotonic_ns()
-            row = self.table.row
+            now_ns, row = monotonic_ns(), self.table.row
+            if pool := self._pools.get(loop):
+                row[POOL_BUSY_NS] += min(pool.limit, pool.requests()) * (now_ns - self._beats.get(loop, now_ns))
+                row[POOL_REQUESTS] = sum(each.requests() for each in self._pools.values())
+            self._beats[loop] = now_ns
             row[BEAT_NS] = min(self._beats.values())
             row[LAG_NS] = lag_ns
             row[LAG + bucket(lag_ns)] += 1

@@ -40,6 +40,9 @@ from septet.metrics.lanes import (
     MOST_OTHER_LOOPS,
     OTHER_LOOPS,
     PID,
+    POOL_BUSY_NS,
+    POOL_REQUESTS,
+    POOL_THREADS,
     QUEUE_WAIT,
     QUEUE_WAIT_NS,
     REASONS,
@@ -153,6 +156,8 @@ class _Seen:
     served_s: float
     """The sum of the durations of the requests that the process has answered, in seconds."""
     answered: int
+    pool_busy_s: float
+    """For how many seconds threads of the pool beside the event loops were busy, summed over the threads."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -163,8 +168,9 @@ class Shares:
     """The number of CPUs that the process's threads used on average; more than 1 if several run at the same time."""
     saturation: float = 0.0
     """How busy the process was, the largest of: the share of its capacity (requests at the same time) that was in use;
-    the mean busy share of its event loops; and, if it has neither, `cpu`. At most 1. 1 if it stands still, or, if it
-    has several loops, at least the share of one of them.
+    the mean busy share of its event loops; that of the threads beside them that run WSGI applications; and, if it has
+    none of them, `cpu`. At most 1. 1 if it stands still, or, if it has several loops, at least the share of one of
+    them.
     """
     serves: bool = True
     """True if the process serves clients; False for a supervisor, and for a process that loads the application and only
@@ -249,7 +255,8 @@ class Reader:
         used = usage(pid)
         loops_s = tuple(wanted_cpu_s(pid, thread) for thread in loop_threads(row.lanes))
         served_s = row.lanes[DURATION_NS] / 1e9
-        return _Seen(now_s, used.cpu_s if used else 0.0, loops_s, served_s, answered(row.lanes))
+        cpu_s, pool_busy_s = used.cpu_s if used else 0.0, row.lanes[POOL_BUSY_NS] / 1e9
+        return _Seen(now_s, cpu_s, loops_s, served_s, answered(row.lanes), pool_busy_s)
 
     def shares(self, pid: int) -> Shares:
         """Return how busy this process was between the last two samples."""
@@ -355,6 +362,7 @@ class Reader:
             "kind": KINDS[lanes[KIND]],
             "uptime_s": round((now_ns - lanes[STARTED_NS]) / 1e9, 1),
             "capacity": lanes[CAPACITY] or None,
+            "pool": {"threads": lanes[POOL_THREADS], "requests": lanes[POOL_REQUESTS]} if lanes[POOL_THREADS] else None,
             "in_flight": in_flight(lanes),
             "answered": answered(lanes),
             "connections": lanes[ACCEPTED] - lanes[CLOSED],
@@ -419,6 +427,8 @@ def _shares(before: _Seen, now: _Seen, row: Row) -> Shares:
     )
     if loops:
         busy.append(sum(loops) / len(loops))
+    if threads := row.lanes[POOL_THREADS]:
+        busy.append((now.pool_busy_s - before.pool_busy_s) / took_s / threads)
     if capacity := row.lanes[CAPACITY]:
         busy.append((now.served_s - before.served_s) / took_s / capacity)
         if now.answered == before.answered:  # requests that run longer are not in the sum of durations yet
