@@ -63,7 +63,10 @@ def test_worker_that_stands_still_looks_so(model: str, stopped: bool) -> None:
         assert re.search(rf"stand still +worker {worker.pid} for \d+ s\n", told), told
         assert re.search(rf"worker {worker.pid} +stands still \d+ s ", told), told
         wait_until(lambda: "SEP105" in server.stderr(), "the log says so")
-        assert re.search(rf"WARNING.* SEP105 worker {worker.pid} stands still: ", server.stderr())
+        found = re.search(rf"WARNING.* SEP105 worker {worker.pid} stands still for \d\.\d s(.*)", server.stderr())
+        assert found is not None, server.stderr()
+        expected = ": it is stopped (by SIGSTOP or" if stopped else ", in which it has used 0."
+        assert found[1].startswith(expected), found[1]
         wait_until(lambda: any("stands still" in each["text"] for each in status(server)["events"]), "an event, too")
         if stopped:
             os.kill(worker.pid, signal.SIGCONT)
@@ -82,6 +85,6 @@ def test_generation_that_stands_still_looks_so(model: str) -> None:
         (pid,) = [each["pid"] for each in status(server)["processes"] if each["kind"] == "server"]
         os.kill(pid, signal.SIGSTOP)
         wait_until(lambda: looks_still(server, pid), "the status says so")
-        wait_until(lambda: f"SEP105 server {pid} stands still: " in server.stderr(), "the log says so")
+        wait_until(lambda: f"SEP105 server {pid} stands still for " in server.stderr(), "the log says so")
         os.kill(pid, signal.SIGCONT)
         assert server.get("/").status == 200

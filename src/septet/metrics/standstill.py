@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import monotonic_ns
 
+from septet.metrics.activity import Activity
 from septet.metrics.lanes import BEAT_NS, KIND, KINDS, PID
-from septet.metrics.proc import usage
 from septet.metrics.table import Table
 
 log = logging.getLogger("septet")
@@ -39,11 +39,16 @@ class _Seen:
     """What was known of a process when it was last seen to have made a beat since the look before."""
 
     beat_ns: int
-    cpu_s: float | None
+    before: Activity | None
+    """What it had done by then."""
     told: bool = False
     """True if the log says that the process stands still."""
     still_s: float = 0.0
     """For how many seconds the process had stood still at the last look."""
+
+    def activity(self, pid: int) -> str:
+        """Return what the process `pid` has done since, as `Activity.since` does."""
+        return self.before.since(pid) if self.before is not None else ""
 
 
 class StandstillWatch:
@@ -59,7 +64,7 @@ class StandstillWatch:
 
     def look(self, pids: Collection[int], timeout_s: float) -> list[tuple[int, str]]:
         """Look at the processes with these pids. Returns (pid, text) for those that have stood still for `timeout_s`
-        seconds, if that is not 0; the text says whether each computed or waited meanwhile.
+        seconds, if that is not 0; the text says what each did meanwhile.
         """
         now_ns = monotonic_ns()
         absent = now_ns - self._looked_ns > ABSENCE_S * 1e9
@@ -75,34 +80,24 @@ class StandstillWatch:
             seen = self._seen.get(pid)
             if absent or seen is None or seen.beat_ns != beat_ns:
                 self._goes_on(pid, seen)
-                used = usage(pid)
-                self._seen[pid] = _Seen(beat_ns, used.cpu_s if used else None)
+                self._seen[pid] = _Seen(beat_ns, Activity.of(pid))
                 continue
             seen.still_s = (now_ns - beat_ns) / 1e9
             if seen.still_s >= STILL_S and not seen.told:
                 seen.told = True
                 self._log(pid, seen)
             if timeout_s and seen.still_s >= timeout_s:
-                found.append(
-                    (pid, f"it has stood still for {seen.still_s:.1f} s, in which {self._activity(pid, seen)}")
-                )
+                found.append((pid, f"it has stood still for {seen.still_s:.1f} s{seen.activity(pid)}"))
         return found
 
     def _log(self, pid: int, seen: _Seen) -> None:
         text = f"{KINDS[self._kind]} {pid} stands still"
-        log.warning("SEP105 %s: for %.1f s, in which %s", text, seen.still_s, self._activity(pid, seen))
-        self._tell(f"{text}: {self._activity(pid, seen)}")
+        activity = seen.activity(pid)
+        log.warning("SEP105 %s for %.1f s%s", text, seen.still_s, activity)
+        self._tell(f"{text} for {seen.still_s:.1f} s{activity}")
 
     def _goes_on(self, pid: int, seen: _Seen | None) -> None:
         if seen is not None and seen.told:
             text = f"{KINDS[self._kind]} {pid} goes on: it has stood still for about {seen.still_s:.0f} s"
             log.info("%s", text)
             self._tell(text)
-
-    def _activity(self, pid: int, seen: _Seen) -> str:
-        used = usage(pid)
-        if used is None or seen.cpu_s is None:
-            return "it has done what is not known"
-        cpu_s = used.cpu_s - seen.cpu_s
-        verdict = "it computes" if cpu_s > seen.still_s / 2 else "it waits"
-        return f"it has used {cpu_s:.1f} s of CPU time: {verdict}"
