@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from contract.test_metrics_endpoint import ENDPOINT, status
+from contract.test_metrics_endpoint import ENDPOINT, samples, status
 from support.messages import render
 from support.models import LOOPS
 from support.processes import children
@@ -28,6 +28,7 @@ def test_threads_that_are_all_taken_are_saturation(model: str) -> None:
             return bool(found["pool"] == {"threads": 2, "requests": 5} and found["saturation"] >= 0.9)
 
         wait_until(is_full, "all threads are taken")
+        assert status(server)["thread_wait"]["waiting"] == samples(server)["septet_requests_waiting"] == 3
         assert server.get("/api/").status == 200
         wait_until(lambda: len(children(server.pid)) == 2, "another worker is started")
         assert "SEP131" in server.stderr()

@@ -32,7 +32,17 @@ from septet.metrics.lanes import (
     TIMED_OUT,
 )
 from septet.metrics.proc import listen_queue, usage
-from septet.metrics.reader import Histogram, Reader, answers, connections, durations, histogram, in_flight, workers
+from septet.metrics.reader import (
+    Histogram,
+    Reader,
+    answers,
+    connections,
+    durations,
+    histogram,
+    in_flight,
+    waiting,
+    workers,
+)
 from septet.metrics.standstill import stands_still_s
 from septet.metrics.table import Snapshot
 from septet.metrics.traffic_exposition import of_http2, of_tls, of_websockets
@@ -139,6 +149,7 @@ def _of_requests(snapshot: Snapshot) -> Iterator[Any]:
     yield requests
     running = sum(in_flight(row.lanes) for row in snapshot.rows)
     yield GaugeMetricFamily("septet_requests_in_flight", "Requests that are being answered.", running)
+    yield GaugeMetricFamily("septet_requests_waiting", "Requests that wait for a thread.", waiting(snapshot) or 0)
     for name, help, count in (
         ("aborted", "Requests whose connection ended before their answer did.", total[ABORTED] - total[LOST]),
         ("lost", "Requests that were in flight when their process ended.", total[LOST]),

@@ -1,11 +1,13 @@
 """Computes figures of the whole server and of each process from the table of metrics, as plain values.
 
-Shares and rates refer to the last interval between two samples. Samples are taken once a second, when `tick` is called,
-and not when a client asks, so that two clients do not disturb each other's figures.
+Shares and rates refer to the last interval between two samples; quantiles and means to the last WINDOW_S. Samples are
+taken once a second, when `tick` is called, and not when a client asks, so that two clients do not disturb each other's
+figures.
 """
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -59,6 +61,13 @@ from septet.metrics.table import Row, Snapshot, Table
 from septet.metrics.traffic_read import http2_status, tls_status, websocket_status
 
 SAMPLE_S = 1.0
+
+WINDOW_S = 60.0
+"""Seconds to which quantiles and means refer: those of more than a few seconds ago say nothing of what is slow now, and
+those of less are of few requests.
+"""
+STEP_S = 5.0
+"""Seconds between two sums that are kept for the window, which is therefore up to this much longer."""
 
 PSS_S = 10.0
 """Seconds for which a process's memory (PSS) that was read is used again, because reading it is slow."""
@@ -145,6 +154,17 @@ def in_flight(lanes: memoryview) -> int:
     return max(0, lanes[BEGUN] - lanes[ABORTED] - answered(lanes))
 
 
+@dataclass(slots=True, frozen=True)
+class _Sums:
+    """The sums of all processes at one instant."""
+
+    at_s: float
+    total: memoryview
+    """The counters of the table of metrics, at the indices of `lanes`."""
+    waited_s: float
+    """For how long requests had waited for a thread, in seconds, summed over the requests."""
+
+
 @dataclass(slots=True)
 class _Seen:
     """The figures of a process in one sample of the metrics table."""
@@ -205,6 +225,12 @@ class Reader:
         """When the PSS of a process was read (seconds of `time.monotonic`), and its bytes, by pid."""
         self._last: tuple[float, Snapshot] | None = None
         self._before: tuple[float, Snapshot] | None = None
+        self._waited_s = 0.0
+        """For how long requests have waited for a thread, in seconds, summed over the requests."""
+        self._sums: deque[_Sums] = deque([_Sums(self._began_s, self.snapshot().total, 0.0)])
+        """The sums at the beginning of each step of the window, the oldest first. At the start that is the present
+        state, since a table that was taken over (USR2) has older counts.
+        """
 
     def describe(self, listeners: Sequence[Listening], certificates: Sequence[str] = (), **facts: Any) -> None:
         """Set what is served from now on. listeners: the addresses that are shown, with their queues. certificates: the
@@ -234,6 +260,9 @@ class Reader:
         if self._last is not None and now_s - self._last[0] < SAMPLE_S:
             return
         snapshot = self._table.snapshot()
+        if self._last is not None:
+            self._waited_s += (waiting(snapshot) or 0) * (now_s - self._last[0])
+        self._move_window(now_s, snapshot)
         self._before, self._last = self._last, (now_s, snapshot)
         seen = {row.lanes[PID]: self._look_at(row, now_s) for row in self.described(snapshot)}
         self._shares = {
@@ -242,6 +271,12 @@ class Reader:
             if pid in self._seen
         }
         self._seen = seen
+
+    def _move_window(self, now_s: float, snapshot: Snapshot) -> None:
+        if now_s - self._sums[-1].at_s >= STEP_S:
+            self._sums.append(_Sums(now_s, snapshot.total, self._waited_s))
+        while len(self._sums) > 1 and now_s - self._sums[1].at_s >= WINDOW_S:
+            self._sums.popleft()
 
     def described(self, snapshot: Snapshot) -> list[Row]:
         """Return the rows of the processes whose details are shown: at most DESCRIBED, without those that live for one
@@ -290,9 +325,11 @@ class Reader:
             "uptime_s": round(time.monotonic() - self._began_s, 1),
             "saturation": round(self.saturation(), 3),
             "requests": self._requests(snapshot),
+            "window_s": WINDOW_S,
             "durations": self._lately(snapshot, durations),
             "workers": workers(snapshot),
             "queue_wait": self._lately(snapshot, lambda lanes: histogram(lanes, QUEUE_WAIT, QUEUE_WAIT_NS)),
+            "thread_wait": self._thread_wait(snapshot),
             "loop_lag": self._lately(snapshot, lambda lanes: histogram(lanes, LAG, LAG_SUM_NS)),
             "gil_wait": self._lately(snapshot, lambda lanes: histogram(lanes, GIL_WAIT, GIL_WAIT_NS)),
             "connections": {"accepted": total[ACCEPTED], "open": connections(snapshot)},
@@ -334,18 +371,28 @@ class Reader:
         return (answered(now.total) - answered(before.total)) / (now_s - then_s)
 
     def _lately(self, snapshot: Snapshot, read: Callable[[memoryview], Histogram]) -> dict[str, Any]:
-        """Return count and mean of a histogram since the server began, with quantiles of the last interval between
-        samples if it had any samples of this kind, else since the beginning. read: makes the histogram from a row of
+        """Return count, mean and quantiles of the samples of the last WINDOW_S. read: makes the histogram from a row of
         the metrics table.
         """
-        whole = read(snapshot.total)
-        late = whole.less(read(self._before[1].total)) if self._before is not None else whole
-        shown = late if late.count else whole
+        late = read(snapshot.total).less(read(self._sums[0].total))
         return {
-            "count": whole.count,
-            "mean_s": whole.sum_s / whole.count if whole.count else None,
-            **{f"p{int(share * 100)}_s": shown.quantile(share) for share in (0.5, 0.9, 0.99)},
+            "count": late.count,
+            "mean_s": late.sum_s / late.count if late.count else None,
+            **{f"p{int(share * 100)}_s": late.quantile(share) for share in (0.5, 0.9, 0.99)},
         }
+
+    def _thread_wait(self, snapshot: Snapshot) -> dict[str, Any] | None:
+        """Return how many requests wait for a thread, and for how long one did on average in the last WINDOW_S, by
+        Little's law: the mean number that waits, divided by the number of answers per second. None if no process has
+        threads for requests.
+        """
+        count = waiting(snapshot)
+        if count is None:
+            return None
+        oldest = self._sums[0]
+        late = answered(self._last[1].total) - answered(oldest.total) if self._last is not None else 0
+        mean_s = round((self._waited_s - oldest.waited_s) / late, 4) if late else None
+        return {"waiting": count, "mean_s": mean_s}
 
     def _listener(self, name: str, sock: Any) -> dict[str, Any]:
         queue = None if sock is None else listen_queue(sock)
@@ -409,6 +456,23 @@ def loop_threads(lanes: memoryview) -> list[int]:
 
 def row_of(snapshot: Snapshot, pid: int) -> Row:
     return next(row for row in snapshot.rows if row.lanes[PID] == pid)
+
+
+def waiting(snapshot: Snapshot) -> int | None:
+    """Return the number of requests that have arrived and wait for a thread; None if no process has threads for
+    requests.
+    """
+    found = [count for row in snapshot.rows if (count := waiting_in(row.lanes)) is not None]
+    return sum(found) if found else None
+
+
+def waiting_in(lanes: memoryview) -> int | None:
+    """Return how many requests wait for a thread of a process; None if it has no threads for requests. `lanes`: its row
+    of the metrics table.
+    """
+    if threads := lanes[POOL_THREADS]:
+        return int(max(0, lanes[POOL_REQUESTS] - threads))
+    return max(0, in_flight(lanes) - lanes[CAPACITY]) if lanes[CAPACITY] else None
 
 
 def connections(snapshot: Snapshot) -> int:
