@@ -58,6 +58,8 @@ def test_worker_that_stands_still_looks_so(model: str, stopped: bool) -> None:
             stack.enter_context(server.connect()).send(render("GET", "/blocks"))
         wait_until(lambda: looks_still(server, worker.pid), "the status says so")
         assert status(server)["saturation"] == 1
+        lag_s = process(server, worker.pid)["loop_lag_s"]
+        assert lag_s is None or lag_s >= 2
         command = [sys.executable, "-m", "septet", "status", address(server)]
         told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
         assert re.search(rf"stand still +worker {worker.pid} for \d+ s\n", told), told

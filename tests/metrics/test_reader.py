@@ -3,8 +3,9 @@
 from time import monotonic
 
 from septet.metrics.lanes import ANSWERS, BEGUN, CAPACITY, DURATION, DURATION_NS, bucket
-from septet.metrics.reader import WINDOW_S, Reader
+from septet.metrics.reader import Reader
 from septet.metrics.table import Table
+from septet.metrics.window import WINDOW_S
 
 SLOW_NS = 2_000_000_000
 

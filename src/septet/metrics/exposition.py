@@ -11,6 +11,7 @@ from time import monotonic_ns
 from typing import Any
 
 from septet import __version__
+from septet.metrics.histogram import Histogram, durations, histogram
 from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
@@ -32,17 +33,7 @@ from septet.metrics.lanes import (
     TIMED_OUT,
 )
 from septet.metrics.proc import listen_queue, usage
-from septet.metrics.reader import (
-    Histogram,
-    Reader,
-    answers,
-    connections,
-    durations,
-    histogram,
-    in_flight,
-    waiting,
-    workers,
-)
+from septet.metrics.reader import Reader, answers, connections, in_flight, waiting, workers
 from septet.metrics.standstill import stands_still_s
 from septet.metrics.table import Snapshot
 from septet.metrics.traffic_exposition import of_http2, of_tls, of_websockets

@@ -7,12 +7,12 @@ figures.
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from septet import __version__
+from septet.metrics.histogram import Histogram, durations, histogram
 from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
@@ -20,13 +20,10 @@ from septet.metrics.lanes import (
     ANSWERS_END,
     BEAT_NS,
     BEGUN,
-    BOUNDS_S,
-    BUCKETS,
     CAPACITY,
     CHILD,
     CLASSES,
     CLOSED,
-    DURATION,
     DURATION_NS,
     GIL_WAIT,
     GIL_WAIT_NS,
@@ -59,15 +56,9 @@ from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_
 from septet.metrics.standstill import stands_still_s
 from septet.metrics.table import Row, Snapshot, Table
 from septet.metrics.traffic_read import http2_status, tls_status, websocket_status
+from septet.metrics.window import WINDOW_S, Sums, Window
 
 SAMPLE_S = 1.0
-
-WINDOW_S = 60.0
-"""Seconds to which quantiles and means refer: those of more than a few seconds ago say nothing of what is slow now, and
-those of less are of few requests.
-"""
-STEP_S = 5.0
-"""Seconds between two sums that are kept for the window, which is therefore up to this much longer."""
 
 PSS_S = 10.0
 """Seconds for which a process's memory (PSS) that was read is used again, because reading it is slow."""
@@ -80,54 +71,6 @@ class Listening(Protocol):
     """What the reader needs to know of a `net.listener.Listener`."""
 
     sock: Any
-
-
-@dataclass(slots=True, frozen=True)
-class Histogram:
-    """Numbers of samples by bucket (not cumulative), and the sum of the samples in seconds. The buckets end at
-    BOUNDS_S; one more has all longer samples.
-    """
-
-    @classmethod
-    def of(cls, counts: Sequence[int], sum_s: float) -> "Histogram":
-        """Make a histogram. `counts`: the number of samples in each of the BUCKETS buckets of the metrics table."""
-        shown = len(BOUNDS_S)
-        return cls((*counts[:shown], sum(counts[shown:])), sum_s)
-
-    counts: tuple[int, ...]
-    sum_s: float
-
-    @property
-    def count(self) -> int:
-        return sum(self.counts)
-
-    def quantile(self, share: float) -> float | None:
-        """Return the upper bound, in seconds, of the bucket that contains this quantile. None if there are no samples,
-        or if it is the last bucket, which has no bound.
-        """
-        wanted, seen = share * self.count, 0
-        bound: float
-        for bound, count in zip(BOUNDS_S, self.counts, strict=False):
-            seen += count
-            if seen and seen >= wanted:
-                return bound
-        return None
-
-    def less(self, earlier: "Histogram") -> "Histogram":
-        """Return the histogram of the samples that came after `earlier`, an older state of this one."""
-        counts = tuple(now - before for now, before in zip(self.counts, earlier.counts, strict=True))
-        return Histogram(counts, self.sum_s - earlier.sum_s)
-
-
-def histogram(lanes: memoryview, first: int, sum_lane: int) -> Histogram:
-    return Histogram.of(lanes[first : first + BUCKETS].tolist(), lanes[sum_lane] / 1e9)
-
-
-def durations(lanes: memoryview) -> Histogram:
-    """Return the histogram of the durations of all answered requests; while a process was busy, of a sample of them.
-    `lanes`: a row of the metrics table, or a sum of rows.
-    """
-    return histogram(lanes, DURATION, DURATION_NS)
 
 
 def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
@@ -152,17 +95,6 @@ def in_flight(lanes: memoryview) -> int:
     is copied while its process writes to it, so it may be inconsistent.
     """
     return max(0, lanes[BEGUN] - lanes[ABORTED] - answered(lanes))
-
-
-@dataclass(slots=True, frozen=True)
-class _Sums:
-    """The sums of all processes at one instant."""
-
-    at_s: float
-    total: memoryview
-    """The counters of the table of metrics, at the indices of `lanes`."""
-    waited_s: float
-    """For how long requests had waited for a thread, in seconds, summed over the requests."""
 
 
 @dataclass(slots=True)
@@ -227,9 +159,9 @@ class Reader:
         self._before: tuple[float, Snapshot] | None = None
         self._waited_s = 0.0
         """For how long requests have waited for a thread, in seconds, summed over the requests."""
-        self._sums: deque[_Sums] = deque([_Sums(self._began_s, self.snapshot().total, 0.0)])
-        """The sums at the beginning of each step of the window, the oldest first. At the start that is the present
-        state, since a table that was taken over (USR2) has older counts.
+        self._window = Window(Sums(self._began_s, self.snapshot().total, 0.0))
+        """The sums of the last minute. They begin with the present state, since a table that was taken over (USR2) has
+        older counts.
         """
 
     def describe(self, listeners: Sequence[Listening], certificates: Sequence[str] = (), **facts: Any) -> None:
@@ -262,7 +194,7 @@ class Reader:
         snapshot = self._table.snapshot()
         if self._last is not None:
             self._waited_s += (waiting(snapshot) or 0) * (now_s - self._last[0])
-        self._move_window(now_s, snapshot)
+        self._window.add(Sums(now_s, snapshot.total, self._waited_s))
         self._before, self._last = self._last, (now_s, snapshot)
         seen = {row.lanes[PID]: self._look_at(row, now_s) for row in self.described(snapshot)}
         self._shares = {
@@ -271,12 +203,6 @@ class Reader:
             if pid in self._seen
         }
         self._seen = seen
-
-    def _move_window(self, now_s: float, snapshot: Snapshot) -> None:
-        if now_s - self._sums[-1].at_s >= STEP_S:
-            self._sums.append(_Sums(now_s, snapshot.total, self._waited_s))
-        while len(self._sums) > 1 and now_s - self._sums[1].at_s >= WINDOW_S:
-            self._sums.popleft()
 
     def described(self, snapshot: Snapshot) -> list[Row]:
         """Return the rows of the processes whose details are shown: at most DESCRIBED, without those that live for one
@@ -374,7 +300,7 @@ class Reader:
         """Return count, mean and quantiles of the samples of the last WINDOW_S. read: makes the histogram from a row of
         the metrics table.
         """
-        late = read(snapshot.total).less(read(self._sums[0].total))
+        late = read(snapshot.total).less(read(self._window.beginning.total))
         return {
             "count": late.count,
             "mean_s": late.sum_s / late.count if late.count else None,
@@ -389,7 +315,7 @@ class Reader:
         count = waiting(snapshot)
         if count is None:
             return None
-        oldest = self._sums[0]
+        oldest = self._window.beginning
         late = answered(self._last[1].total) - answered(oldest.total) if self._last is not None else 0
         mean_s = round((self._waited_s - oldest.waited_s) / late, 4) if late else None
         return {"waiting": count, "mean_s": mean_s}
@@ -418,7 +344,7 @@ class Reader:
             "resident_bytes": used.resident_bytes if used else 0,
             "proportional_bytes": self._proportional(pid),
             "loops": [round(share, 3) for share in shares.loops] if len(shares.loops) > 1 else None,
-            "loop_lag_s": lanes[LAG_NS] / 1e9 if lanes[LOOP_THREAD] else None,
+            "loop_lag_s": max(lanes[LAG_NS] / 1e9, round(still_s or 0.0, 1)) if lanes[LOOP_THREAD] else None,
             "beat_age_s": round((now_ns - lanes[BEAT_NS]) / 1e9, 2) if lanes[BEAT_NS] else None,
             "stands_still_s": round(still_s, 1) if still_s is not None else None,
         }
