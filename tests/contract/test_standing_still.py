@@ -80,6 +80,18 @@ def test_worker_that_stands_still_looks_so(model: str, stopped: bool) -> None:
 
 
 @each_style
+def test_process_without_a_supervisor_says_it_itself(model: str) -> None:
+    app = "support.app_late:asgi"
+    with serve(model, "asgi", "--no-supervisor", *ENDPOINT, app=app) as server, server.connect() as connection:
+        assert server.get("/").status == 200
+        connection.send(render("GET", "/blocks"))
+        wait_until(lambda: looks_still(server, server.pid), "the status says so")
+        wait_until(lambda: f"SEP105 server {server.pid} stands still for " in server.stderr(), "the log says so")
+        (server.directory / "released").touch()
+        assert connection.read_response().status == 200
+
+
+@each_style
 def test_generation_that_stands_still_looks_so(model: str) -> None:
     """Where the generation is itself the server."""
     with serve(model, "wsgi", "--supervisor", *ENDPOINT) as server:

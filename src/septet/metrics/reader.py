@@ -149,6 +149,8 @@ class Reader:
         """What has happened to processes lately, the newest last."""
         self.orders: Callable[[], dict[str, Any]] = dict
         """Returns how the last order to reload or to upgrade has ended (`console.outcomes`)."""
+        self.on_sample: Callable[[], object] | None = None
+        """Called after each sample, if it is set."""
         self._facts: dict[str, Any] = {"model": "", "app": None}
         self._began_s = time.monotonic()
         self._seen: dict[int, _Seen] = {}
@@ -203,6 +205,8 @@ class Reader:
             if pid in self._seen
         }
         self._seen = seen
+        if self.on_sample is not None:
+            self.on_sample()
 
     def described(self, snapshot: Snapshot) -> list[Row]:
         """Return the rows of the processes whose details are shown: at most DESCRIBED, without those that live for one
