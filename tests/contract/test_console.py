@@ -203,9 +203,12 @@ def test_top(model: str) -> None:
         found = json.loads(septet("status", "--json", where).stdout)
     found["durations"] |= {"p50_s": 0.008, "p99_s": 0.008}
     found["queue_wait"] |= {"p99_s": None}
-    assert {("durations", "median and p99 at most 8 ms"), ("queue wait", "-")} <= set(figures(found))
+    assert {("durations", "median and p99 at most 8 ms in the last minute"), ("queue wait", "-")} <= set(figures(found))
+    assert "thread wait" not in dict(figures(found))
+    found["thread_wait"] = {"waiting": 7, "mean_s": 0.62}
+    assert ("thread wait", "7 wait for a thread, 620 ms on average in the last minute") in figures(found)
     found["durations"] |= {"p50_s": 0.004}
-    assert ("durations", "median at most 4 ms, p99 at most 8 ms") in figures(found)
+    assert ("durations", "median at most 4 ms, p99 at most 8 ms in the last minute") in figures(found)
     found["slowest"] = [{"ms": 12.0, "status": 200, "method": "GET", "target": "/\x1b[2J", "at": 0}]
     found["processes"][-1] |= {"in_flight": 11, "capacity": 4}
     screen = Console(width=110, record=True, file=io.StringIO())

@@ -47,7 +47,9 @@ def attended(config: Config, service: Service, supervised: bool) -> Iterator[Ser
     if service.monitor is None or not (config.metrics_bind or config.control):
         yield service
         return
+    from septet.metrics.lanes import SERVER
     from septet.metrics.reader import Reader
+    from septet.metrics.standstill import StandstillWatch
 
     stop = service.stop
     with ExitStack() as stack:
@@ -59,6 +61,8 @@ def attended(config: Config, service: Service, supervised: bool) -> Iterator[Ser
         endpoint = endpoint_at(config, public, private, stop, reader)
         stack.callback(endpoint.close)
         if not supervised:
+            watch = StandstillWatch(service.monitor.table, SERVER, service.monitor.note)
+            reader.on_sample = lambda: watch.look((os.getpid(),), 0)
             stack.enter_context(endpoint.serving_in_thread())
         yield replace(service, endpoint=endpoint)
 

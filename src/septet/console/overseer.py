@@ -8,7 +8,7 @@ again at 0. At USR2 it is handed over to the program that replaces this one.
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from septet.console.outcomes import Outcomes
 from septet.errors import Failed
 from septet.metrics.lanes import GENERATION, KIND, LAYOUT, SERVER
 from septet.metrics.monitor import Monitor
+from septet.metrics.standstill import StandstillWatch
 from septet.metrics.table import Table
 from septet.net.handover import ListenerSet
 from septet.net.listener import Listener
@@ -87,8 +88,10 @@ class Console:
             self._adopt(state)
         else:
             self.monitor = monitor_for(config, watched=self._manager.watchdog_s > 0)
+        self._standstill: StandstillWatch | None = None
         if self.monitor is not None:
             self.monitor.supervise()
+            self._standstill = StandstillWatch(self.monitor.table, SERVER, self.note)
         try:
             self._open(stop, serves)
         except Failed as error:
@@ -230,10 +233,8 @@ class Console:
         counts = self.monitor is not None and self.monitor.requests is not None
         return self.monitor.table.aborted() if self.monitor is not None and counts else None
 
-    def standing_still(self) -> list[tuple[int, str]]:
-        if self.monitor is None or not self._worker_timeout:
-            return []
-        return self.monitor.standing_still(self._worker_timeout, SERVER)
+    def standing_still(self, pids: Collection[int]) -> list[tuple[int, str]]:
+        return self._standstill.look(pids, self._worker_timeout) if self._standstill is not None else []
 
     def has_ended(self, reason: str, text: str) -> None:
         if self.monitor is not None:

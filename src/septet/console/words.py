@@ -70,10 +70,18 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "requests",
         f"{number(requests['per_s'])} a second, {requests['in_flight']} in flight, {requests['answered']:,} answered",
     )
-    yield "durations", _at_most(median=durations["p50_s"], p99=durations["p99_s"])
-    yield "queue wait", _at_most(p99=status["queue_wait"]["p99_s"])
-    yield "GIL wait", _at_most(p99=status["gil_wait"]["p99_s"])
+    of = f" in the last {'minute' if status['window_s'] == 60 else age(status['window_s'])}"
+    yield "durations", _at_most(of, median=durations["p50_s"], p99=durations["p99_s"])
+    yield "queue wait", _at_most(of, p99=status["queue_wait"]["p99_s"])
+    wait = status["thread_wait"]
+    if wait is not None and (wait["waiting"] or wait["mean_s"]):
+        mean = "" if wait["mean_s"] is None else f", {seconds(wait['mean_s'])} on average{of}"
+        yield "thread wait", f"{wait['waiting']:,} {'waits' if wait['waiting'] == 1 else 'wait'} for a thread{mean}"
+    yield "GIL wait", _at_most(of, p99=status["gil_wait"]["p99_s"])
     yield "saturation", meter(status["saturation"])
+    if still := [each for each in status["processes"] if each["stands_still_s"] is not None]:
+        named = (f"{each['kind']} {each['pid']} for {age(each['stands_still_s'])}" for each in still)
+        yield "stand still", ", ".join(named)
     workers = status["workers"]
     if workers is not None and workers["min"] < workers["max"]:
         yield "workers", f"{workers['current']}, by --workers {workers['min']}-{workers['max']}"
@@ -104,14 +112,14 @@ def _waiting(listener: dict[str, Any], everywhere: int | None) -> str:
     return f": {listener['queue']} wait" + ("" if dropped is None else f", {most}{dropped:,} dropped")
 
 
-def _at_most(**bounds: float | None) -> str:
+def _at_most(of: str, **bounds: float | None) -> str:
     """Return quantiles as text, such as "median at most 2 ms, p99 at most 8 ms". bounds: upper bound of each in
-    seconds, by name; None if it is not known. "-" if none is known.
+    seconds, by name; None if it is not known. "-" if none is known. of: names their window, and follows them.
     """
     known = {name: bound for name, bound in bounds.items() if bound is not None}
     if len(known) > 1 and len(set(known.values())) == 1:
-        return f"{' and '.join(known)} at most {seconds(min(known.values()))}"
-    return ", ".join(f"{name} at most {seconds(bound)}" for name, bound in known.items()) or "-"
+        return f"{' and '.join(known)} at most {seconds(min(known.values()))}{of}"
+    return ", ".join(f"{name} at most {seconds(bound)}" for name, bound in known.items()) + of if known else "-"
 
 
 _UNANSWERED = {"timed out": "timed_out", "lost": "lost", "aborted": "aborted"}
@@ -123,8 +131,16 @@ def in_flight(process: dict[str, Any]) -> str:
     """Return how many requests a process has in flight, and of how many at most: "3 of 4", or "4 of 4, 7 wait"."""
     count, capacity = process["in_flight"], process["capacity"]
     if not capacity:
-        return str(count)
+        pool = process["pool"]
+        late = pool["requests"] - pool["threads"] if pool else 0
+        return f"{count}, {late} wait" if late > 0 else str(count)
     return f"{min(count, capacity)} of {capacity}" + (f", {count - capacity} wait" if count > capacity else "")
+
+
+def busy(process: dict[str, Any]) -> str:
+    """Return the busy share of a process as a bar, or for how long the process has stood still, if it does."""
+    still_s = process["stands_still_s"]
+    return meter(process["saturation"]) if still_s is None else f"stands still {age(still_s)}"
 
 
 def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -132,7 +148,7 @@ def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for each in status["processes"]:
         yield (
             f"{each['kind']} {each['pid']}",
-            meter(each["saturation"]),
+            busy(each),
             in_flight(each),
             f"{each['answered']:,}",
             f"{each['connections']:,}",

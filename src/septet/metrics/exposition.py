@@ -7,9 +7,11 @@ library's own multiprocess mode has them. Names follow https://prometheus.io/doc
 from collections.abc import Iterator
 from importlib.util import find_spec
 from math import inf
+from time import monotonic_ns
 from typing import Any
 
 from septet import __version__
+from septet.metrics.histogram import Histogram, durations, histogram
 from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
@@ -31,7 +33,8 @@ from septet.metrics.lanes import (
     TIMED_OUT,
 )
 from septet.metrics.proc import listen_queue, usage
-from septet.metrics.reader import Histogram, Reader, answers, connections, durations, histogram, in_flight, workers
+from septet.metrics.reader import Reader, answers, connections, in_flight, waiting, workers
+from septet.metrics.standstill import stands_still_s
 from septet.metrics.table import Snapshot
 from septet.metrics.traffic_exposition import of_http2, of_tls, of_websockets
 
@@ -106,6 +109,12 @@ class _Collector:
         for index, kind in enumerate(KINDS):
             processes.add_metric([kind], sum(row.lanes[KIND] == index for row in snapshot.rows))
         yield processes
+        now_ns = monotonic_ns()
+        yield GaugeMetricFamily(
+            "septet_processes_standing_still",
+            "Processes whose event loop, or all of whose threads, have not run for two seconds.",
+            sum(stands_still_s(row.lanes, now_ns) is not None for row in snapshot.rows),
+        )
         found = workers(snapshot) or {"current": 0, "min": 0, "max": 0}
         yield GaugeMetricFamily("septet_workers", "Worker processes.", found["current"])
         yield GaugeMetricFamily("septet_workers_min", "The least that --workers allows.", found["min"])
@@ -137,6 +146,7 @@ def _of_requests(snapshot: Snapshot) -> Iterator[Any]:
     yield requests
     running = sum(in_flight(row.lanes) for row in snapshot.rows)
     yield GaugeMetricFamily("septet_requests_in_flight", "Requests that are being answered.", running)
+    yield GaugeMetricFamily("septet_requests_waiting", "Requests that wait for a thread.", waiting(snapshot) or 0)
     for name, help, count in (
         ("aborted", "Requests whose connection ended before their answer did.", total[ABORTED] - total[LOST]),
         ("lost", "Requests that were in flight when their process ended.", total[LOST]),

@@ -51,7 +51,7 @@ IDLE_KINDS = (SUPERVISOR, GENERATION)
 application) whose workers serve. A generation that serves clients itself is of another kind.
 """
 
-LAYOUT = 4
+LAYOUT = 5
 """The version of this layout of the metrics table, to be increased by each change of its columns. At an upgrade (USR2)
 the table is handed over only to a program with the same layout.
 """
@@ -79,6 +79,11 @@ CLASSES = 6
 """Number of columns of the metrics table for the classes of a status: 1xx to 5xx; class 0 is not used."""
 DURATION_NS = 23
 """Column of the metrics table with the sum of the durations in DURATION, in nanoseconds."""
+
+POOL_BUSY_NS = 24
+"""Column of the metrics table: for how long threads of the pool (see POOL_THREADS) were busy, in nanoseconds, summed
+over the threads. An estimate from samples, one for each beat.
+"""
 
 REASONS = ("exit", "crash", "signal", "out of memory", "worker timeout", "request timeout", "recycled", "reload")
 """Reasons for which a worker is replaced."""
@@ -190,8 +195,16 @@ OTHER_LOOPS = 496
 """The first of MOST_OTHER_LOOPS columns of the metrics table with the kernel's ids of threads that run other event
 loops of the process, as the column LOOP_THREAD has that of the first; 0: there is none.
 """
-MOST_OTHER_LOOPS = 16
+MOST_OTHER_LOOPS = 14
 """Number of columns of the metrics table from OTHER_LOOPS on; further event loops of a process are not recorded."""
+POOL_THREADS = 510
+"""Column of the metrics table: how many threads may run WSGI applications beside the event loops of the process, on
+which ASGI applications run (`--mount` of both kinds); 0: there is no such pool.
+"""
+POOL_REQUESTS = 511
+"""Column of the metrics table: how many requests were running in the pool's threads or waiting for one of them at the
+last beat.
+"""
 ROW_LANES = 512
 ROW_BYTES = ROW_LANES * 8
 """Size of a row of the metrics table in bytes: one page of memory."""

@@ -27,6 +27,9 @@ from septet.metrics.lanes import (
     MOST_OTHER_LOOPS,
     OTHER_LOOPS,
     PID,
+    POOL_BUSY_NS,
+    POOL_REQUESTS,
+    POOL_THREADS,
     REASONS,
     RESTARTS,
     SERVER,
@@ -36,7 +39,6 @@ from septet.metrics.lanes import (
     bucket,
 )
 from septet.metrics.observer import RequestMetrics, request_metrics
-from septet.metrics.proc import usage
 from septet.metrics.table import Table
 from septet.metrics.traffic import TrafficMetrics, traffic_metrics
 
@@ -54,6 +56,17 @@ class Presented(Protocol):
         """When each certificate expires, in seconds since 1970, in the order of the options."""
 
 
+class Pool(Protocol):
+    """What the monitor needs to know of the threads beside an event loop that run WSGI applications."""
+
+    @property
+    def limit(self) -> int:
+        """Most threads."""
+
+    def requests(self) -> int:
+        """Return how many requests run in a thread, or wait for one."""
+
+
 class Monitor:
     """The table of metrics, and what a process writes about itself into its row. Made before the processes are forked,
     so that all of them share the table.
@@ -68,10 +81,6 @@ class Monitor:
         """
         self.tell: Callable[[str], object] = self.note
         """The function that is called with a sentence about each event, such as that a worker was replaced."""
-        self._cpu: dict[int, float] = {}
-        """In the supervisor: the CPU seconds of each worker, by pid, as they were when `standing_still` last found that
-        the worker was not stuck.
-        """
         self.on_beat: Callable[[], None] | None = None
         """A function that is called whenever this process shows that it is not stuck, or looks after its workers, and
         at least every `on_beat_s` seconds. It tells the service manager's watchdog that the server works. None: nothing
@@ -85,6 +94,8 @@ class Monitor:
         """When each event loop of this process has last shown, by its timer, that it is not stuck; in nanoseconds of
         CLOCK_MONOTONIC.
         """
+        self._pools: dict[AbstractEventLoop, Pool] = {}
+        """The threads beside each event loop of this process that run WSGI applications."""
         self._beating = Lock()
         """Held while `_beats` is changed: the process may have several event loops, each in a thread of its own."""
 
@@ -103,25 +114,6 @@ class Monitor:
         """
         return [row.lanes[PID] for row in self.table.snapshot().rows if row.lanes[KIND] == WORKER]
 
-    def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
-        """Return (pid, text) for the processes of this kind, an index in `lanes.KINDS`, that have not shown for this
-        many seconds that they are not stuck; the text says whether each computed or waited meanwhile. Called in the
-        supervisor.
-        """
-        now_ns = monotonic_ns()
-        found = []
-        for row in self.table.snapshot().rows:
-            lanes, pid = row.lanes, row.lanes[PID]
-            if lanes[KIND] != kind or not lanes[BEAT_NS] or now_ns - lanes[BEAT_NS] < timeout_s * 1e9:
-                self._cpu.pop(pid, None)
-                used = usage(pid) if lanes[KIND] == kind and lanes[BEAT_NS] else None
-                if used is not None:
-                    self._cpu[pid] = used.cpu_s
-                continue
-            still_s = (now_ns - lanes[BEAT_NS]) / 1e9
-            found.append((pid, f"it has stood still for {still_s:.1f} s{self._what_it_did(pid, still_s)}"))
-        return found
-
     def serves(self, within_s: float) -> bool:
         """True if a process that serves clients has shown within this many seconds that it is not stuck. A process that
         has never shown it counts as well: it has just started, or only forks for its clients. Called in the supervisor.
@@ -129,14 +121,6 @@ class Monitor:
         now_ns = monotonic_ns()
         beats = [row.lanes[BEAT_NS] for row in self.table.snapshot().rows if row.lanes[KIND] in (SERVER, WORKER)]
         return any(not beat or now_ns - beat < within_s * 1e9 for beat in beats)
-
-    def _what_it_did(self, pid: int, still_s: float) -> str:
-        used = usage(pid)
-        if used is None or pid not in self._cpu:
-            return ""
-        cpu_s = used.cpu_s - self._cpu[pid]
-        verdict = "it computes" if cpu_s > still_s / 2 else "it waits"
-        return f", in which it has used {cpu_s:.1f} s of CPU time: {verdict}"
 
     def restarted(self, reason: str, text: str = "") -> None:
         """Count that a worker is replaced. `reason`: one of `lanes.REASONS`. `text`: the sentence that `tell` is called
@@ -153,12 +137,18 @@ class Monitor:
         """Record how many requests this process can run at the same time; 0: there is no bound."""
         self.table.row[CAPACITY] = capacity
 
-    def beat_on(self, loop: AbstractEventLoop, runs_application: bool, number: int = 0) -> None:
+    def beat_on(
+        self, loop: AbstractEventLoop, runs_application: bool, number: int = 0, pool: Pool | None = None
+    ) -> None:
         """Show regularly, by a timer of this loop, that the loop is not stuck; the process counts as not stuck if none
         of its loops is. Called in the thread that runs the loop. `runs_application`: True if the application runs in
         this thread only; then the process is as busy as this thread. `number`: which of the process's loops it is, from
-        0.
+        0. `pool`: the threads beside the loop that run WSGI applications; None: there are none.
         """
+        if pool is not None:
+            with self._beating:
+                self._pools[loop] = pool
+                self.table.row[POOL_THREADS] = sum(each.limit for each in self._pools.values())
         if runs_application and number <= MOST_OTHER_LOOPS:
             self.table.row[OTHER_LOOPS + number - 1 if number else LOOP_THREAD] = get_native_id()
         if self.requests is not None and number == 0 and has_gil():
@@ -171,8 +161,11 @@ class Monitor:
             self.on_beat()
         lag_ns = max(0, int((loop.time() - due) * 1e9))
         with self._beating:
-            self._beats[loop] = monotonic_ns()
-            row = self.table.row
+            now_ns, row = monotonic_ns(), self.table.row
+            if pool := self._pools.get(loop):
+                row[POOL_BUSY_NS] += min(pool.limit, pool.requests()) * (now_ns - self._beats.get(loop, now_ns))
+                row[POOL_REQUESTS] = sum(each.requests() for each in self._pools.values())
+            self._beats[loop] = now_ns
             row[BEAT_NS] = min(self._beats.values())
             row[LAG_NS] = lag_ns
             row[LAG + bucket(lag_ns)] += 1
@@ -233,6 +226,7 @@ class Monitor:
         finally:
             over.set()
             thread.join()
+            self.table.row[BEAT_NS] = 0  # what follows, the application's end, is not watched
 
     def _beat_until(self, over: Event) -> None:
         pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread

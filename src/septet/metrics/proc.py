@@ -78,6 +78,16 @@ def usage(pid: int) -> Usage | None:
     return Usage((int(fields[11]) + int(fields[12])) / _TICKS_PER_S, int(fields[21]) * _PAGE)
 
 
+def is_stopped(pid: int) -> bool:
+    """True if a process is stopped by a signal such as SIGSTOP, or by a debugger (states T and t in proc_pid_stat(5));
+    False as well if there is no such process.
+    """
+    with suppress(OSError):
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] in (b"T", b"t")
+    return False
+
+
 def wanted_cpu_s(pid: int, thread: int) -> float | None:
     """Return the seconds for which a thread of a process has run, or was ready to run while others had the CPU
     (proc_pid_schedstat(5)). None if the kernel does not tell.

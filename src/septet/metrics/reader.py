@@ -1,7 +1,8 @@
 """Computes figures of the whole server and of each process from the table of metrics, as plain values.
 
-Shares and rates refer to the last interval between two samples. Samples are taken once a second, when `tick` is called,
-and not when a client asks, so that two clients do not disturb each other's figures.
+Shares and rates refer to the last interval between two samples; quantiles and means to the last WINDOW_S. Samples are
+taken once a second, when `tick` is called, and not when a client asks, so that two clients do not disturb each other's
+figures.
 """
 
 import os
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from septet import __version__
+from septet.metrics.histogram import Histogram, durations, histogram
 from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
@@ -18,13 +20,10 @@ from septet.metrics.lanes import (
     ANSWERS_END,
     BEAT_NS,
     BEGUN,
-    BOUNDS_S,
-    BUCKETS,
     CAPACITY,
     CHILD,
     CLASSES,
     CLOSED,
-    DURATION,
     DURATION_NS,
     GIL_WAIT,
     GIL_WAIT_NS,
@@ -40,6 +39,9 @@ from septet.metrics.lanes import (
     MOST_OTHER_LOOPS,
     OTHER_LOOPS,
     PID,
+    POOL_BUSY_NS,
+    POOL_REQUESTS,
+    POOL_THREADS,
     QUEUE_WAIT,
     QUEUE_WAIT_NS,
     REASONS,
@@ -51,8 +53,10 @@ from septet.metrics.lanes import (
     WORKER_RANGE,
 )
 from septet.metrics.proc import connections_dropped, listen_queue, proportional_bytes, usage, wanted_cpu_s
+from septet.metrics.standstill import stands_still_s
 from septet.metrics.table import Row, Snapshot, Table
 from septet.metrics.traffic_read import http2_status, tls_status, websocket_status
+from septet.metrics.window import WINDOW_S, Sums, Window
 
 SAMPLE_S = 1.0
 
@@ -67,54 +71,6 @@ class Listening(Protocol):
     """What the reader needs to know of a `net.listener.Listener`."""
 
     sock: Any
-
-
-@dataclass(slots=True, frozen=True)
-class Histogram:
-    """Numbers of samples by bucket (not cumulative), and the sum of the samples in seconds. The buckets end at
-    BOUNDS_S; one more has all longer samples.
-    """
-
-    @classmethod
-    def of(cls, counts: Sequence[int], sum_s: float) -> "Histogram":
-        """Make a histogram. `counts`: the number of samples in each of the BUCKETS buckets of the metrics table."""
-        shown = len(BOUNDS_S)
-        return cls((*counts[:shown], sum(counts[shown:])), sum_s)
-
-    counts: tuple[int, ...]
-    sum_s: float
-
-    @property
-    def count(self) -> int:
-        return sum(self.counts)
-
-    def quantile(self, share: float) -> float | None:
-        """Return the upper bound, in seconds, of the bucket that contains this quantile. None if there are no samples,
-        or if it is the last bucket, which has no bound.
-        """
-        wanted, seen = share * self.count, 0
-        bound: float
-        for bound, count in zip(BOUNDS_S, self.counts, strict=False):
-            seen += count
-            if seen and seen >= wanted:
-                return bound
-        return None
-
-    def less(self, earlier: "Histogram") -> "Histogram":
-        """Return the histogram of the samples that came after `earlier`, an older state of this one."""
-        counts = tuple(now - before for now, before in zip(self.counts, earlier.counts, strict=True))
-        return Histogram(counts, self.sum_s - earlier.sum_s)
-
-
-def histogram(lanes: memoryview, first: int, sum_lane: int) -> Histogram:
-    return Histogram.of(lanes[first : first + BUCKETS].tolist(), lanes[sum_lane] / 1e9)
-
-
-def durations(lanes: memoryview) -> Histogram:
-    """Return the histogram of the durations of all answered requests. While a process was busy, only a sample of its
-    requests was measured, each of which counts for several. `lanes`: a row of the metrics table, or a sum of rows.
-    """
-    return histogram(lanes, DURATION, DURATION_NS)
 
 
 def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
@@ -152,6 +108,8 @@ class _Seen:
     served_s: float
     """The sum of the durations of the requests that the process has answered, in seconds."""
     answered: int
+    pool_busy_s: float
+    """For how many seconds threads of the pool beside the event loops were busy, summed over the threads."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -162,7 +120,9 @@ class Shares:
     """The number of CPUs that the process's threads used on average; more than 1 if several run at the same time."""
     saturation: float = 0.0
     """How busy the process was, the largest of: the share of its capacity (requests at the same time) that was in use;
-    the mean busy share of its event loops; and, if it has neither, `cpu`. At most 1.
+    the mean busy share of its event loops; that of the threads beside them that run WSGI applications; and, if it has
+    none of them, `cpu`. At most 1. 1 if it stands still, or, if it has several loops, at least the share of one of
+    them.
     """
     serves: bool = True
     """True if the process serves clients; False for a supervisor, and for a process that loads the application and only
@@ -170,6 +130,8 @@ class Shares:
     """
     loops: tuple[float, ...] = ()
     """For each event loop that runs the application in its own thread: the share of the time for which it was busy."""
+    stands_still: bool = False
+    """True if the process, or one of its event loops, has not shown for `standstill.STILL_S` that it is not stuck."""
 
 
 class Reader:
@@ -187,6 +149,8 @@ class Reader:
         """What has happened to processes lately, the newest last."""
         self.orders: Callable[[], dict[str, Any]] = dict
         """Returns how the last order to reload or to upgrade has ended (`console.outcomes`)."""
+        self.on_sample: Callable[[], object] | None = None
+        """Called after each sample, if it is set."""
         self._facts: dict[str, Any] = {"model": "", "app": None}
         self._began_s = time.monotonic()
         self._dropped_before = connections_dropped()
@@ -196,6 +160,12 @@ class Reader:
         """When the PSS of a process was read (seconds of `time.monotonic`), and its bytes, by pid."""
         self._last: tuple[float, Snapshot] | None = None
         self._before: tuple[float, Snapshot] | None = None
+        self._waited_s = 0.0
+        """For how long requests have waited for a thread, in seconds, summed over the requests."""
+        self._window = Window(Sums(self._began_s, self.snapshot().total, 0.0))
+        """The sums of the last minute. They begin with the present state, since a table that was taken over (USR2) has
+        older counts.
+        """
 
     def describe(self, listeners: Sequence[Listening], certificates: Sequence[str] = (), **facts: Any) -> None:
         """Set what is served from now on. listeners: the addresses that are shown, with their queues. certificates: the
@@ -229,6 +199,9 @@ class Reader:
         if self._last is not None and now_s - self._last[0] < SAMPLE_S:
             return
         snapshot = self._table.snapshot()
+        if self._last is not None:
+            self._waited_s += (waiting(snapshot) or 0) * (now_s - self._last[0])
+        self._window.add(Sums(now_s, snapshot.total, self._waited_s))
         self._before, self._last = self._last, (now_s, snapshot)
         seen = {row.lanes[PID]: self._look_at(row, now_s) for row in self.described(snapshot)}
         self._shares = {
@@ -237,6 +210,8 @@ class Reader:
             if pid in self._seen
         }
         self._seen = seen
+        if self.on_sample is not None:
+            self.on_sample()
 
     def described(self, snapshot: Snapshot) -> list[Row]:
         """Return the rows of the processes whose details are shown: at most DESCRIBED, without those that live for one
@@ -250,7 +225,8 @@ class Reader:
         used = usage(pid)
         loops_s = tuple(wanted_cpu_s(pid, thread) for thread in loop_threads(row.lanes))
         served_s = row.lanes[DURATION_NS] / 1e9
-        return _Seen(now_s, used.cpu_s if used else 0.0, loops_s, served_s, answered(row.lanes))
+        cpu_s, pool_busy_s = used.cpu_s if used else 0.0, row.lanes[POOL_BUSY_NS] / 1e9
+        return _Seen(now_s, cpu_s, loops_s, served_s, answered(row.lanes), pool_busy_s)
 
     def shares(self, pid: int) -> Shares:
         """Return how busy this process was between the last two samples."""
@@ -291,9 +267,11 @@ class Reader:
             "uptime_s": round(time.monotonic() - self._began_s, 1),
             "saturation": round(self.saturation(), 3),
             "requests": self._requests(snapshot),
+            "window_s": WINDOW_S,
             "durations": self._lately(snapshot, durations),
             "workers": workers(snapshot),
             "queue_wait": self._lately(snapshot, lambda lanes: histogram(lanes, QUEUE_WAIT, QUEUE_WAIT_NS)),
+            "thread_wait": self._thread_wait(snapshot),
             "loop_lag": self._lately(snapshot, lambda lanes: histogram(lanes, LAG, LAG_SUM_NS)),
             "gil_wait": self._lately(snapshot, lambda lanes: histogram(lanes, GIL_WAIT, GIL_WAIT_NS)),
             "connections": {"accepted": total[ACCEPTED], "open": connections(snapshot)},
@@ -336,18 +314,28 @@ class Reader:
         return (answered(now.total) - answered(before.total)) / (now_s - then_s)
 
     def _lately(self, snapshot: Snapshot, read: Callable[[memoryview], Histogram]) -> dict[str, Any]:
-        """Return count and mean of a histogram since the server began, with quantiles of the last interval between
-        samples if it had any samples of this kind, else since the beginning. read: makes the histogram from a row of
+        """Return count, mean and quantiles of the samples of the last WINDOW_S. read: makes the histogram from a row of
         the metrics table.
         """
-        whole = read(snapshot.total)
-        late = whole.less(read(self._before[1].total)) if self._before is not None else whole
-        shown = late if late.count else whole
+        late = read(snapshot.total).less(read(self._window.beginning.total))
         return {
-            "count": whole.count,
-            "mean_s": whole.sum_s / whole.count if whole.count else None,
-            **{f"p{int(share * 100)}_s": shown.quantile(share) for share in (0.5, 0.9, 0.99)},
+            "count": late.count,
+            "mean_s": late.sum_s / late.count if late.count else None,
+            **{f"p{int(share * 100)}_s": late.quantile(share) for share in (0.5, 0.9, 0.99)},
         }
+
+    def _thread_wait(self, snapshot: Snapshot) -> dict[str, Any] | None:
+        """Return how many requests wait for a thread, and for how long one did on average in the last WINDOW_S, by
+        Little's law: the mean number that waits, divided by the number of answers per second. None if no process has
+        threads for requests.
+        """
+        count = waiting(snapshot)
+        if count is None:
+            return None
+        oldest = self._window.beginning
+        late = answered(self._last[1].total) - answered(oldest.total) if self._last is not None else 0
+        mean_s = round((self._waited_s - oldest.waited_s) / late, 4) if late else None
+        return {"waiting": count, "mean_s": mean_s}
 
     def _listener(self, name: str, sock: Any) -> dict[str, Any]:
         queue = None if sock is None else listen_queue(sock)
@@ -358,12 +346,13 @@ class Reader:
     def _process(self, row: Row) -> dict[str, Any]:
         lanes = row.lanes
         pid, now_ns = lanes[PID], time.monotonic_ns()
-        shares, used = self.shares(pid), usage(pid)
+        shares, used, still_s = self.shares(pid), usage(pid), stands_still_s(lanes, now_ns)
         return {
             "pid": pid,
             "kind": KINDS[lanes[KIND]],
             "uptime_s": round((now_ns - lanes[STARTED_NS]) / 1e9, 1),
             "capacity": lanes[CAPACITY] or None,
+            "pool": {"threads": lanes[POOL_THREADS], "requests": lanes[POOL_REQUESTS]} if lanes[POOL_THREADS] else None,
             "in_flight": in_flight(lanes),
             "answered": answered(lanes),
             "connections": lanes[ACCEPTED] - lanes[CLOSED],
@@ -372,8 +361,9 @@ class Reader:
             "resident_bytes": used.resident_bytes if used else 0,
             "proportional_bytes": self._proportional(pid),
             "loops": [round(share, 3) for share in shares.loops] if len(shares.loops) > 1 else None,
-            "loop_lag_s": lanes[LAG_NS] / 1e9 if lanes[LOOP_THREAD] else None,
+            "loop_lag_s": max(lanes[LAG_NS] / 1e9, round(still_s or 0.0, 1)) if lanes[LOOP_THREAD] else None,
             "beat_age_s": round((now_ns - lanes[BEAT_NS]) / 1e9, 2) if lanes[BEAT_NS] else None,
+            "stands_still_s": round(still_s, 1) if still_s is not None else None,
         }
 
     def _proportional(self, pid: int) -> int | None:
@@ -411,6 +401,23 @@ def row_of(snapshot: Snapshot, pid: int) -> Row:
     return next(row for row in snapshot.rows if row.lanes[PID] == pid)
 
 
+def waiting(snapshot: Snapshot) -> int | None:
+    """Return the number of requests that have arrived and wait for a thread; None if no process has threads for
+    requests.
+    """
+    found = [count for row in snapshot.rows if (count := waiting_in(row.lanes)) is not None]
+    return sum(found) if found else None
+
+
+def waiting_in(lanes: memoryview) -> int | None:
+    """Return how many requests wait for a thread of a process; None if it has no threads for requests. `lanes`: its row
+    of the metrics table.
+    """
+    if threads := lanes[POOL_THREADS]:
+        return int(max(0, lanes[POOL_REQUESTS] - threads))
+    return max(0, in_flight(lanes) - lanes[CAPACITY]) if lanes[CAPACITY] else None
+
+
 def connections(snapshot: Snapshot) -> int:
     """Return the number of open connections."""
     return sum(max(0, row.lanes[ACCEPTED] - row.lanes[CLOSED]) for row in snapshot.rows)
@@ -427,10 +434,14 @@ def _shares(before: _Seen, now: _Seen, row: Row) -> Shares:
     )
     if loops:
         busy.append(sum(loops) / len(loops))
+    if threads := row.lanes[POOL_THREADS]:
+        busy.append((now.pool_busy_s - before.pool_busy_s) / took_s / threads)
     if capacity := row.lanes[CAPACITY]:
         busy.append((now.served_s - before.served_s) / took_s / capacity)
         if now.answered == before.answered:  # requests that run longer are not in the sum of durations yet
             busy.append(in_flight(row.lanes) / capacity)
     elif not loops:
         busy.append(cpu)
-    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] not in IDLE_KINDS, loops)
+    if still := stands_still_s(row.lanes, int(now.at_s * 1e9)) is not None:
+        busy.append(1 / max(1, len(loops)))  # a beat is as old as that of the loop whose last beat is the oldest
+    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] not in IDLE_KINDS, loops, still)

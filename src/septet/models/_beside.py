@@ -65,7 +65,8 @@ class Beside(Asynchronous):
         self._stop = service.stop
         self._done = done
         self._exhaustion = service.exhaustion
-        self._limit = service.threads or default_threads()
+        self.limit = service.threads or default_threads()
+        """Most threads of the pool."""
         self._loop_thread = get_ident()
         self._jobs: SimpleQueue[Item | None] = SimpleQueue()
         """The queue of requests for the threads to answer. A thread that takes None from it ends."""
@@ -77,6 +78,10 @@ class Beside(Asynchronous):
     @property
     def busy(self) -> bool:  # type: ignore[override]
         return bool(self._pending or self.due)
+
+    def requests(self) -> int:
+        """Return how many requests run in a thread, or wait for one."""
+        return len(self._pending) + len(self.due)
 
     def leads(self) -> bool:
         return get_ident() == self._loop_thread
@@ -98,7 +103,7 @@ class Beside(Asynchronous):
             item = self.due.popleft()
             try:
                 self._pending.add(item)
-                if self._threads < min(self._limit, len(self._pending)):
+                if self._threads < min(self.limit, len(self._pending)):
                     self._start()
                 self._jobs.put(item)
             except BaseException:  # a signal handler of the application's may raise anywhere

@@ -180,7 +180,8 @@ class Reactor:
                 loop.call_later(service.metrics.interval_s, self._log_metrics, service.metrics)
         if service.monitor:
             service.monitor.describe(self.runner.capacity * service.loops)
-            service.monitor.beat_on(loop, isinstance(self.runner, Asynchronous), self.peers.index(self))
+            pool = self.runner if isinstance(self.runner, Beside) else None
+            service.monitor.beat_on(loop, isinstance(self.runner, Asynchronous), self.peers.index(self), pool)
         if service.request_watch is not None and first:
             service.request_watch.start(self._running, service.retire, service.count_timed_out)
 

@@ -2,6 +2,7 @@
 interfaces that `septet.console` implements.
 """
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
 
@@ -87,9 +88,10 @@ class Overseer(Attendant, Protocol):
         are not counted.
         """
 
-    def standing_still(self) -> list[tuple[int, str]]:
-        """Return the generations, the processes that load and serve the application, that have shown no activity for
-        `--worker-timeout`: for each its pid, and in words what the process did meanwhile.
+    def standing_still(self, pids: Collection[int]) -> list[tuple[int, str]]:
+        """Log which of the generations (the processes that load and serve the application) with these pids stand still.
+        Returns those that have shown no activity for `--worker-timeout`: for each its pid, and in words what the
+        process did meanwhile.
         """
 
     def has_ended(self, reason: str, text: str) -> None:

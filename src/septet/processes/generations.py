@@ -366,9 +366,8 @@ class Generations:
         self._stop.drain_and_check()
         self._overseer.turn()
         self._overseer.beat(self._is_alive())
-        for pid, why in self._overseer.standing_still():
-            if any(generation.pid == pid for generation in self.living.all()):
-                self._deaths.end(pid, why)
+        for pid, why in self._overseer.standing_still([generation.pid for generation in living.all()]):
+            self._deaths.end(pid, why)
         self._read_reports(reporting)
         if self._watcher is not None and self._watcher.pipe in reporting:
             self._see_changes(self._watcher)

@@ -202,9 +202,10 @@ class WorkerScaling:
         """Return the number of workers that is wanted now. `serving`: pids of the workers, all ready."""
         now = monotonic()
         self._reader.tick(now)
-        known = {pid: self._reader.shares(pid).saturation for pid in serving if self._reader.has_share(pid)}
-        self.overloaded = self._balance.overloaded(known, now) if known else 0
-        shares = known.values()
+        known = {pid: self._reader.shares(pid) for pid in serving if self._reader.has_share(pid)}
+        moving = {pid: each.saturation for pid, each in known.items() if not each.stands_still}  # else it is no load
+        self.overloaded = self._balance.overloaded(moving, now) if moving else 0
+        shares = [each.saturation for each in known.values()]
         if not shares:
             return len(serving)
         waiting = any(queue.depth for sock in self._listeners if (queue := listen_queue(sock)))

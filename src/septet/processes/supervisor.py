@@ -18,7 +18,9 @@ from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 
 from septet import forked
 from septet.errors import Failed, Refused
+from septet.metrics.lanes import WORKER
 from septet.metrics.monitor import Monitor
+from septet.metrics.standstill import StandstillWatch
 from septet.pollers import READABLE, Poll
 from septet.processes import orders
 from septet.processes.attendant import TURN_S, Attendant
@@ -160,6 +162,7 @@ class Supervisor(Generic[Served]):
         self._most = most
         self._scaling: WorkerScaling | None = None
         monitor = service.monitor
+        self._standstill = StandstillWatch(monitor.table, WORKER, self._tell) if monitor is not None else None
         if monitor is not None:
             monitor.workers_between(count, most)
             if most > count:
@@ -383,7 +386,7 @@ class Supervisor(Generic[Served]):
     def _wait(self, timeout: float | None) -> None:
         endpoint = self._service.endpoint
         monitor = self._service.monitor
-        often = endpoint is not None or self._service.worker_timeout or self._scaling is not None
+        often = endpoint is not None or monitor is not None
         most = TURN_S if often else CHECK_WORKERS_S
         most = min(most, monitor.on_beat_s) if monitor is not None else most
         longest = most if timeout is None else max(0.0, min(timeout, most))
@@ -401,14 +404,14 @@ class Supervisor(Generic[Served]):
         self._reap()
 
     def _check_beats(self) -> None:
-        """End workers that have made no progress for `--worker-timeout`: send them the signal ABRT, at which they write
-        the stacks of their threads to standard error, and KILL if that does not end them.
+        """Log which workers stand still, and end those that have made no progress for `--worker-timeout`: send them the
+        signal ABRT, at which they write the stacks of their threads to standard error, and KILL if that does not end
+        them.
         """
-        service = self._service
-        if service.worker_timeout and service.monitor is not None:
-            for pid, why in service.monitor.standing_still(service.worker_timeout):
-                if any(worker.pid == pid for worker in self._workers):
-                    self._deaths.end(pid, why)
+        if self._standstill is not None:
+            pids = [worker.pid for worker in self._workers]
+            for pid, why in self._standstill.look(pids, self._service.worker_timeout):
+                self._deaths.end(pid, why)
 
     def _reap(self) -> None:
         for worker in list(self._workers):
