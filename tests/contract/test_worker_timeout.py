@@ -100,3 +100,15 @@ def test_death_is_explained(model: str, number: signal.Signals, words: str) -> N
         assert f"worker {before.pid} ended {words}" in server.stderr()
         if number == signal.SIGSEGV:
             assert "Current thread" in server.stderr()
+
+
+def test_child_that_crashes_writes_to_standard_error() -> None:
+    """A child of forking has no parent that reads the file of the process which has forked it."""
+    with serve("forking", "wsgi", "--supervisor") as server, server.connect() as connection:
+        connection.send(render("GET", "/"))
+        assert connection.read_response().status == 200
+        (generation,) = children(server.pid)
+        (child,) = children(generation.pid)
+        os.kill(child.pid, signal.SIGSEGV)
+        wait_until(lambda: "Fatal Python error: Segmentation fault" in server.stderr(), "its stacks are shown")
+        assert "SEP112" not in server.stderr()
