@@ -112,6 +112,21 @@ def test_reload_says_how_it_has_ended(model: str) -> None:
 
 
 @engine_decides
+def test_crash_of_a_process_that_the_program_before_has_started(model: str) -> None:
+    """Its file for the stacks is handed over."""
+    with Controlled(model, "wsgi") as server:
+        first = server.generation()
+        (server.directory / "version").write_text("slow")
+        server.order("upgrade")
+        wait_until(lambda: " control upgrade: generation 2 (pid " in server.stderr(), "another program runs")
+        os.kill(first, signal.SIGSEGV)
+        line = rf"SEP112 generation 1 \(pid {first}\) ended by signal SIGSEGV: it crashed; .*; its stacks:\nFatal"
+        wait_until(lambda: re.search(line, server.stderr()), "the log has its stacks")
+        (server.directory / "version").write_text("two")
+        wait_until(lambda: server.status()["state"] == "ready", "the next one serves")
+
+
+@engine_decides
 def test_program_that_is_replaced_is_described(model: str) -> None:
     """At once, not only when the next generation serves; and its age is that of the process."""
     with Controlled(model, "wsgi") as server:

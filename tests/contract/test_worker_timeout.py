@@ -34,7 +34,12 @@ def test_loop_that_stands_still(model: str) -> None:
         )
         assert found is not None, server.stderr()
         assert "in wait_for_release" in server.stderr()
-        assert f"worker {before.pid} ended by our SIGABRT: --worker-timeout, it has stood still" in server.stderr()
+        ended = f"SEP112 worker {before.pid} ended by our SIGABRT: --worker-timeout, it has stood still"
+        assert ended in server.stderr()
+        record = server.stderr()[server.stderr().index(ended) :]
+        assert re.search(r"; its stacks:\nFatal Python error: Aborted\n", record)
+        assert "in wait_for_release" in record
+        assert "cli.py" not in server.stderr()
 
 
 @engine_decides
@@ -50,7 +55,7 @@ def test_replaced_worker_that_loses_requests(model: str) -> None:
             ended = f"worker {before.pid} ended by our SIGABRT: --worker-timeout, it has stood still for "
             wait_until(lambda: f"SEP112 {ended}" in server.stderr(), "the log says how it has ended")
             line = server.stderr()[server.stderr().index(f"SEP112 {ended}") :].partition("\n")[0]
-            assert line.endswith("; 1 request was lost; another had taken its place before")
+            assert line.endswith("; 1 request was lost; another had taken its place before; its stacks:")
         texts = [event["text"] for event in status(server)["events"]]
         assert any(text.startswith(ended) and text.endswith("; 1 request was lost") for text in texts), texts
 
@@ -80,7 +85,7 @@ def test_busy_is_not_still(model: str) -> None:
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (signal.SIGSEGV, "by signal SIGSEGV: it crashed, and has written its stacks to standard error"),
+        (signal.SIGSEGV, "by signal SIGSEGV: it crashed; "),
         (signal.SIGKILL, "by signal SIGKILL (not from us, nor from the kernel's out-of-memory killer)"),
         (signal.SIGVTALRM, "by signal SIGVTALRM, which we did not send"),
         (signal.SIGTERM, "with status 0 (it was told to stop, and not by us)"),
@@ -95,3 +100,15 @@ def test_death_is_explained(model: str, number: signal.Signals, words: str) -> N
         assert f"worker {before.pid} ended {words}" in server.stderr()
         if number == signal.SIGSEGV:
             assert "Current thread" in server.stderr()
+
+
+def test_child_that_crashes_writes_to_standard_error() -> None:
+    """A child of forking has no parent that reads the file of the process which has forked it."""
+    with serve("forking", "wsgi", "--supervisor") as server, server.connect() as connection:
+        connection.send(render("GET", "/"))
+        assert connection.read_response().status == 200
+        (generation,) = children(server.pid)
+        (child,) = children(generation.pid)
+        os.kill(child.pid, signal.SIGSEGV)
+        wait_until(lambda: "Fatal Python error: Segmentation fault" in server.stderr(), "its stacks are shown")
+        assert "SEP112" not in server.stderr()

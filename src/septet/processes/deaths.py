@@ -3,10 +3,9 @@
 The exit status says how the worker ended. SIGKILL may come from our own time limit, from the kernel's out-of-memory
 killer, or from another process. The kernel counts the processes that its out-of-memory killer ends (memory.events of
 the control group, oom_kill in /proc/vmstat), so a count that has risen since it was last read shows that killer. A
-worker that crashes, or that is ended by ABRT, first writes the stacks of its threads to standard error (faulthandler).
+worker that crashes, or that is ended by ABRT, first writes the stacks of its threads to a file (`crashes`).
 """
 
-import faulthandler
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from septet.cgroups import CGROUP, groups, read
+from septet.processes import crashes
 
 log = logging.getLogger("septet")
 
@@ -37,15 +37,8 @@ class Death(NamedTuple):
     """Why the worker ended, as the metrics name it: one of `metrics.lanes.REASONS`, such as "crash" or "out of
     memory".
     """
-
-
-def log_crashes() -> None:
-    """Have this process write the stacks of its threads to standard error when it crashes or is sent ABRT. Called in a
-    worker.
-    """
-    with suppress(OSError, ValueError):
-        if not faulthandler.is_enabled():  # else the application, or PYTHONFAULTHANDLER, has chosen where to write
-            faulthandler.enable(2)
+    stacks: str = ""
+    """What is to be added to the record that says so: the stacks of its threads, if it has written them; else ""."""
 
 
 class Deaths:
@@ -61,6 +54,36 @@ class Deaths:
         """The workers to which ABRT was sent, by pid. For each: the reason, and the time from which on it is sent KILL
         if it still runs, in seconds on the clock of `monotonic`.
         """
+        self._files: dict[int, int] = {}
+        """For each process that runs: the descriptor of the file to which it writes its stacks when it crashes."""
+
+    def watch(self, pid: int, file: int) -> None:
+        """Keep the file of a process that was forked: a descriptor of `crashes.new_file`, or -1."""
+        self._files[pid] = file
+
+    def file_of(self, pid: int) -> int:
+        """Return the descriptor of the file to which a process writes its stacks; -1 if it has none."""
+        return self._files.get(pid, -1)
+
+    def close_in_child(self) -> None:
+        """Close the files of the other processes. Called in a child that was forked."""
+        for file in self._files.values():
+            if file >= 0:
+                os.close(file)
+        self._files.clear()
+
+    def forget(self, name: str, pid: int) -> None:
+        """Log the stacks of a process that has ended, if it has written them and nothing else is to be said of its end.
+        name: what the log calls it.
+        """
+        self._ended.pop(pid, None)
+        if stacks := self._stacks(pid):
+            log.error("%s has crashed%s", name, stacks)
+
+    def _stacks(self, pid: int) -> str:
+        file = self._files.pop(pid, -1)
+        stacks = crashes.read(file) if file >= 0 else ""
+        return f"; its stacks:\n{stacks}" if stacks else ""
 
     def end(self, pid: int, why: str) -> None:
         """End a worker that does not respond: send ABRT to it. This is called again and again while the worker runs;
@@ -80,18 +103,16 @@ class Deaths:
 
     def explain(self, pid: int, status: int) -> Death:
         """Return how and why a process has ended. `status`: its wait status, as waitpid(2) gives it."""
-        ours = self._ended.pop(pid, None)
+        ours, stacks = self._ended.pop(pid, None), self._stacks(pid)
         if ours is not None:
-            return Death(f"by our {_name(status)}: --worker-timeout, {ours[0]}", "worker timeout")
+            return Death(f"by our {_name(status)}: --worker-timeout, {ours[0]}", "worker timeout", stacks)
         if not os.WIFSIGNALED(status):
             code = os.waitstatus_to_exitcode(status)
             hint = " (it was told to stop, and not by us)" if code == 0 else ""
             return Death(f"with status {code}{hint}", "exit")
         number = os.WTERMSIG(status)
         if number in CRASHES:
-            return Death(
-                f"by signal {_name(status)}: it crashed, and has written its stacks to standard error", "crash"
-            )
+            return Death(f"by signal {_name(status)}: it crashed", "crash", stacks)
         if number == signal.SIGKILL:
             return self._killed()
         return Death(f"by signal {_name(status)}, which we did not send", "signal")
@@ -143,9 +164,12 @@ def replaced_has_ended(
     flight; None: they were not counted. note: called with a sentence for the console's events if the process did not
     end as it was told to, or if requests were lost.
     """
+    if not status:
+        deaths.forget(name, pid)
     if status:
-        text = f"ended {deaths.explain(pid, status).text}"
-        log.error("SEP112 %s %s; %sanother had taken its place before", name, text, how_many_lost(lost))
+        death = deaths.explain(pid, status)
+        text = f"ended {death.text}"
+        log.error("SEP112 %s %s; %sanother had taken its place before%s", name, text, how_many_lost(lost), death.stacks)
     elif lost:
         text = "has ended"
         log.warning("%s has ended; %s", name, how_many_lost(lost).removesuffix("; "))

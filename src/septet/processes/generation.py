@@ -162,14 +162,21 @@ class Generation:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def handed_over(self, current: bool) -> dict[str, Any]:
+    def handed_over(self, current: bool, crashes: int) -> dict[str, Any]:
         """Return what a program that this process executes in its place must know of the generation to be its
-        supervisor, as values for JSON. The pipe on which the generation reports stays open in that program.
-        `current` is True if it is the generation that serves.
+        supervisor, as values for JSON. The pipe on which the generation reports stays open in that program. `current`
+        is True if it is the generation that serves. `crashes` is the descriptor of the file to which it writes its
+        stacks when it crashes, or -1; it stays open, too.
         """
-        os.set_inheritable(self.pipe, True)
-        known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "current": current}
+        for descriptor in filter(lambda each: each >= 0, (self.pipe, crashes)):
+            os.set_inheritable(descriptor, True)
+        known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "crashes": crashes, "current": current}
         return {**known, "graceful_timeout": self.plan.graceful_timeout, "row": self.row}
+
+    def keep(self, crashes: int) -> None:
+        """Undo `handed_over`, in the program that executed no other one, or in the next one. `crashes`: as above."""
+        for descriptor in filter(lambda each: each >= 0, (self.pipe, crashes)):
+            os.set_inheritable(descriptor, False)
 
 
 def keep_text(text: str) -> None:

@@ -40,10 +40,10 @@ from typing import Any, NoReturn
 from septet import forked
 from septet.errors import Failed, SeptetError
 from septet.pollers import READABLE, Poll
-from septet.processes import orders
+from septet.processes import crashes, orders
 from septet.processes.attendant import Overseer
 from septet.processes.children import exit_now, fork, unblock_orders
-from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes, replaced_has_ended
+from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, replaced_has_ended
 from septet.processes.generation import Generation, Handed, Living, Plan, Report, failure_of, keep_text
 from septet.processes.orders import DRAIN, Stop
 from septet.processes.reload import FileWatcher, Watched
@@ -234,7 +234,9 @@ class Generations:
         living = [each for each in self.living.all() if each.pipe >= 0]
         state = {
             "listeners": self._listeners.hand_over(),
-            "generations": [each.handed_over(each is self.living.current) for each in living],
+            "generations": [
+                each.handed_over(each is self.living.current, self._deaths.file_of(each.pid)) for each in living
+            ],
             "numbers": self._numbers,
             "overseer": self._overseer.hand_over(),
             "why": self._upgrades_for,
@@ -253,7 +255,7 @@ class Generations:
         self._listeners.keep()
         self._overseer.keep()
         for each in living:
-            os.set_inheritable(each.pipe, False)
+            each.keep(self._deaths.file_of(each.pid))
         self._start_watching()
 
     def adopt(self, state: dict[str, Any]) -> None:
@@ -267,7 +269,9 @@ class Generations:
             life = plan.recycling.begin(each["pid"])
             row = each.get("row", 0)
             generation = Generation(each["number"], each["pid"], each["pipe"], plan, monotonic(), life, row)
-            os.set_inheritable(generation.pipe, False)
+            file = each.get("crashes", -1)
+            generation.keep(file)
+            self._deaths.watch(generation.pid, file)
             self._poller.add(generation.pipe, READABLE)
             if each["current"]:
                 self.living.current = generation
@@ -321,23 +325,26 @@ class Generations:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reading, False)
         self._numbers += 1
-        row = 0
+        row, file = 0, crashes.new_file()
         try:
             row = self._overseer.allot()
-            pid = fork(partial(self._work, plan, reading, writing, row))
+            pid = fork(partial(self._work, plan, reading, writing, row, file))
         except OSError:
             os.close(reading)
+            if file >= 0:
+                os.close(file)
             self._overseer.retire(row)
             raise
         finally:
             os.close(writing)
+        self._deaths.watch(pid, file)
         self._poller.add(reading, READABLE)
         return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row, reason)
 
-    def _work(self, plan: Plan, reading: int, writing: int, row: int) -> int:
+    def _work(self, plan: Plan, reading: int, writing: int, row: int, file: int) -> int:
         """Called in the child process that is to be a generation: run it until it ends, and return its exit status.
         `reading` and `writing` are the ends of its pipe to the supervisor, `row` is its row in the table of
-        metrics.
+        metrics, `file` a descriptor to which it writes its stacks when it crashes.
         """
         for inherited in (reading, *(each.pipe for each in self.living.all() if each.pipe >= 0)):
             os.close(inherited)
@@ -348,7 +355,8 @@ class Generations:
         self._senders.close_in_child()
         self._overseer.close_in_child()
         self._overseer.occupy(row)
-        log_crashes()
+        self._deaths.close_in_child()
+        crashes.write_to(file)
         unblock_orders()
         return plan.run(Report(writing))
 
@@ -517,6 +525,7 @@ class Generations:
             self._status = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 0
         if generation is living.next:
             living.next = None
+            self._deaths.forget(str(generation), generation.pid)
             if not generation.failed:
                 ended = f"the application's process ended {how_it_ended(status)} before it was ready"
                 self._cannot_start(generation, Failed(ended))
@@ -530,7 +539,9 @@ class Generations:
             death = self._deaths.explain(generation.pid, status)
             self._overseer.has_ended(death.reason, f"{generation} ended {death.text}")
             how = f"{death.text}; {how_many_lost(lost)}"
-            log.error("SEP112 %s ended %sanother starts in %.1f s", generation, how, seconds)
+            log.error("SEP112 %s ended %sanother starts in %.1f s%s", generation, how, seconds, death.stacks)
+        else:
+            self._deaths.forget(str(generation), generation.pid)
 
     def _delay(self, generation: Generation) -> None:
         early = monotonic() - generation.started_at < EARLY_DEATH_S

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -96,14 +96,9 @@ class _Stack:
         self.kind, self.name = kind, name
         self._frames = [(frame, frame.f_lineno) for frame in frames]
         files = [frame.f_code.co_filename for frame, _ in self._frames]
-        self._inner = next((index for index, file in enumerate(files) if file.startswith(_SEPTET)), None)
-        """Index of the outermost frame of Septet; the frames before it are of the program that started the server.
-        None: no frame is of Septet.
-        """
-        after = range(self._inner or 0, len(files))
-        self._first = next((index for index in after if _is_applications(files[index])), None)
+        self._first = application_begins(files)
         """Index of the application's outermost frame; None if there is none."""
-        self._last_file = files[-1] if files else ""
+        self._is_spare = is_spare(files)
         self._waits_for_end = any(
             file.endswith(_LIFESPAN) and each.f_code.co_name == "_receive"
             for (each, _), file in zip(self._frames, files, strict=True)
@@ -116,12 +111,28 @@ class _Stack:
         """
         if self._first is not None:
             return self._waits_for_end
-        return self._inner is not None or self._last_file.endswith(_EXECUTOR) or not self._frames
+        return self._is_spare
 
     def text(self, everything: bool = False) -> str:
         start = 0 if everything or self._first is None else self._first
         summary = traceback.StackSummary.extract(iter(self._frames[start:]))
         return "".join(summary.format()).rstrip("\n")
+
+
+def application_begins(files: Sequence[str]) -> int | None:
+    """Return the index of the application's outermost frame in a stack; None if there is none. The frames before
+    Septet's outermost one are the program that has started the server. files: the file of each frame, the outermost
+    frame first.
+    """
+    inner = next((index for index, file in enumerate(files) if file.startswith(_SEPTET)), 0)
+    return next((index for index in range(inner, len(files)) if _is_applications(files[index])), None)
+
+
+def is_spare(files: Sequence[str]) -> bool:
+    """True if a thread in which the application is not is one of the server, or one of an executor that has nothing to
+    do. files: as for `application_begins`.
+    """
+    return not files or files[-1].endswith(_EXECUTOR) or any(file.startswith(_SEPTET) for file in files)
 
 
 def _is_applications(file: str) -> bool:

@@ -22,10 +22,10 @@ from septet.metrics.lanes import WORKER
 from septet.metrics.monitor import Monitor
 from septet.metrics.standstill import StandstillWatch
 from septet.pollers import READABLE, Poll
-from septet.processes import orders
+from septet.processes import crashes, orders
 from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
-from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, log_crashes, replaced_has_ended
+from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, replaced_has_ended
 from septet.processes.in_flight import SLOTS, InFlight
 from septet.processes.orders import DRAIN, Stop, is_readable
 from septet.processes.recycling import ANSWERED, SPREAD, TIMED_OUT, Life, Recycling, RequestCount
@@ -269,6 +269,7 @@ class Supervisor(Generic[Served]):
         for worker in self._serving[self._wanted :]:
             self._drain(worker, workers_are_wanted(self._count))
         while len(self._serving) < self._wanted and monotonic() >= self._next_start_at:
+            count = self._count  # an order may change it while the worker is forked
             try:
                 worker = self._fork_worker()
             except OSError as error:
@@ -279,8 +280,8 @@ class Supervisor(Generic[Served]):
                 return
             self._workers.append(worker)
             self._poller.add(worker.readiness, READABLE)
-            if self._count > self._logged_count:
-                log.info("worker %d has started: %s", worker.pid, workers_are_wanted(self._count))
+            if count > self._logged_count:
+                log.info("worker %d has started: %s", worker.pid, workers_are_wanted(count))
             else:
                 log.debug("worker %d has started", worker.pid)
         if len(self._serving) == self._wanted:
@@ -333,14 +334,19 @@ class Supervisor(Generic[Served]):
             slot = self._service.in_flight.allot()
             self._asking[slot] = 0
             undo.callback(self._service.in_flight.vacate, slot)
-            pid = fork(partial(self._work, reading, writing, slot))
+            file = crashes.new_file()
+            if file >= 0:
+                undo.callback(os.close, file)
+            pid = fork(partial(self._work, reading, writing, slot, file))
             undo.pop_all()
+        self._deaths.watch(pid, file)
         os.close(writing)
         return Worker(pid, reading, slot, monotonic(), self._service.recycling.begin(pid))
 
-    def _work(self, reading: int, writing: int, slot: int) -> int:
+    def _work(self, reading: int, writing: int, slot: int, file: int) -> int:
         """Run a worker from its start to its end, in the child process, and return its exit status. reading, writing:
         the ends of the pipe on which the worker reports to the supervisor that it is ready, or why it cannot start.
+        file: a descriptor to which it writes its stacks when it crashes.
         """
         for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
@@ -350,7 +356,8 @@ class Supervisor(Generic[Served]):
         if self._service.endpoint is not None:
             self._service.endpoint.close_in_child()
         self._service.in_flight.occupy(slot)
-        log_crashes()
+        self._deaths.close_in_child()
+        crashes.write_to(file)
         if self._service.counted is not None:
             self._service.counted.begin(partial(self._ask_for_replacement, slot, os.getppid()))
         stop = Stop()
@@ -484,12 +491,14 @@ class Supervisor(Generic[Served]):
         if worker.drains:
             replaced_has_ended(f"worker {worker.pid}", self._deaths, worker.pid, status, lost, self._tell)
             return
+        death = self._deaths.explain(worker.pid, status)
         if not worker.reported:
-            how = self._deaths.explain(worker.pid, status).text
-            self._cannot_start(worker, f"a worker ended {how} before it was ready")
+            if death.stacks:
+                log.error("worker %d ended %s%s", worker.pid, death.text, death.stacks)
+                death = death._replace(stacks="")
+            self._cannot_start(worker, f"a worker ended {death.text} before it was ready")
         if self._service.stop.ordered:
             return
-        death = self._deaths.explain(worker.pid, status)
         self._count_restart(death.reason, f"worker {worker.pid} ended {death.text}")
         self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
         delay = 0.0
@@ -497,7 +506,7 @@ class Supervisor(Generic[Served]):
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
         how = f"{death.text}; {how_many_lost(lost)}"
-        log.error("SEP112 worker %d ended %sanother starts in %.1f s", worker.pid, how, delay)
+        log.error("SEP112 worker %d ended %sanother starts in %.1f s%s", worker.pid, how, delay, death.stacks)
 
     def _count_restart(self, reason: str, text: str) -> None:
         if self._service.monitor is not None:
@@ -523,6 +532,7 @@ class Supervisor(Generic[Served]):
                 pid, status = os.waitpid(worker.pid, os.WNOHANG)
                 if pid:
                     self._workers.remove(worker)
+                    self._deaths.forget(f"worker {pid}", pid)
                     if status and not self._served:
                         self._not_started = how_it_ended(status)
                     if os.WIFSIGNALED(status):
