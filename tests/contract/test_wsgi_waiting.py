@@ -73,7 +73,7 @@ def await_at_gate(server: Server, gate: str, count: int) -> None:
 # Answers that wait in the application
 
 
-@these(*(one for one in CONFIGURATIONS if not one.one_at_a_time and one.model != "preforked"))
+@these(*(one for one in CONFIGURATIONS if not one.one_at_a_time and one.model not in ("preforked", "interpreters")))
 @pytest.mark.parametrize("more", ["", "&bare"], ids=["between parts", "in the first next"])
 def test_an_answer_that_waits_does_not_stop_others(server: Server, token: str, more: str) -> None:
     """Three of them wait, and a quick one is answered; also one on a connection that was there before."""
