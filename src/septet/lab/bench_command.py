@@ -25,7 +25,7 @@ from septet.lab.client import Load
 from septet.lab.cluster import cluster_spec
 from septet.lab.drill.drill import NAMES
 from septet.lab.experiment import Experiment, Run
-from septet.lab.known_models import choose_models, model_names, unsupported_options
+from septet.lab.known_models import choose_models, model_names, possible_models, unsupported_options
 from septet.lab.server import LOOPBACK
 from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK, FOREIGN_SHARE_MAX
@@ -327,7 +327,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     others = contenders.read(options["servers"], frozenset(name for name, _ in sweeps)) if options["servers"] else ()
     if others and not app.is_callable:
         raise UsageError(f"--servers: other servers cannot be told to serve {app.name!r}, which are files")
-    models = choose_models(options["models"], model_names())
+    models = choose_models(options["models"], model_names()) if options["models"] is not None else possible_models()
     out, host = options["out"] or output.dated("bench"), cluster_spec.host(options["host"])
     if options["tls"] and (others or options["trace"]):
         raise UsageError(f"--tls: it does not go with {'--servers' if others else '--trace'}")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import click
+
 from septet.errors import Failed, UsageError
 
 ANSWER_TIMEOUT_S = 30.0
@@ -15,6 +17,17 @@ ANSWER_TIMEOUT_S = 30.0
 def model_names() -> tuple[str, ...]:
     """Return the models of `septet serve`, as `septet models` lists them."""
     return tuple(_asked("models", "--names").split())
+
+
+def possible_models() -> tuple[str, ...]:
+    """Return the models of `septet serve` that this machine and this Python can run. Those that they cannot run are
+    named on standard error, with the reason.
+    """
+    models = json.loads(_asked("models", "--json"))
+    for each in models:
+        if each["obstacle"]:
+            click.echo(f"left out: {each['name']}: {each['obstacle']}", err=True)
+    return tuple(each["name"] for each in models if not each["obstacle"])
 
 
 def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:

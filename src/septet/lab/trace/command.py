@@ -11,7 +11,7 @@ import click
 from septet.errors import Failed, UsageError
 from septet.lab import arguments, interrupts, output
 from septet.lab.experiment import GUESTBOOK_PATH
-from septet.lab.known_models import choose_models, model_names
+from septet.lab.known_models import choose_models, model_names, possible_models
 
 MODELS = "iterative,threaded,epoll"
 WAYS = ("auto", "switches", "samples", "spans")
@@ -77,7 +77,7 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
         way=options["way"],
         serve_options=words,
     )
-    chosen = choose_models(models, model_names())
+    chosen = choose_models(models, model_names()) if models is not None else possible_models()
     directory = output.make(out or output.dated("trace"))
     interrupts.term_as_interrupt()
     traces: list[Trace] = []
