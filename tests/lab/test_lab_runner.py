@@ -18,6 +18,7 @@ from septet.lab.runner import Round, plan_for, run_cell
 from septet.lab.server import PORTS, free_port
 from septet.lab.summary import summaries
 from support import scripted_server
+from support.models import MODELS, refusal
 
 UNDISTURBED = ("valid", "noisy")  # which of them depends on what else this machine does
 STAND_IN = Path(scripted_server.__file__).with_name("stand_in_server.py")
@@ -194,6 +195,14 @@ def test_out_that_cannot_be_written(experiment: Experiment, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(Failed, match="--out"):
         measure_all(replace(experiment, out=tmp_path / "file" / "below"))
+
+
+def test_models_that_can_run_here(capfd: pytest.CaptureFixture[str]) -> None:
+    """They are measured unless others are asked for."""
+    refused = [model for model in MODELS if refusal(model)]
+    assert known_models.possible_models() == tuple(model for model in MODELS if model not in refused)
+    told = capfd.readouterr().err
+    assert [line.split(": ")[:2] for line in told.splitlines()] == [["left out", model] for model in refused]
 
 
 def test_choice_of_models() -> None:
