@@ -32,4 +32,4 @@ def test_out_of_memory_in_the_control_group(deaths: Deaths, group: Path) -> None
 
 
 def test_exit(deaths: Deaths) -> None:
-    assert deaths.explain(1, EXITED_3) == ("with status 3", "exit")
+    assert deaths.explain(1, EXITED_3) == ("with status 3", "exit", "")

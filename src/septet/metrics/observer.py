@@ -86,8 +86,10 @@ class _Answers:
         into the deque, the count is too low for an instant, and 0 is returned then.
         """
         count = self._given - len(self.marks)
-        new = max(0, count - self._counted)
-        self._counted += new
+        new = count - self._counted
+        if new <= 0:
+            return 0
+        self._counted += new  # no call since `_counted` was read, so that no other thread has counted the same
         return new
 
 
@@ -171,7 +173,8 @@ class RequestMetrics:
         known = method if method in METHODS else "other"
         kind = self._kinds.get((known, status))
         if kind is None:
-            kind = self._kinds[known, status] = _Answers(ANSWERS + METHODS.index(known) * CLASSES + status // 100)
+            new = _Answers(ANSWERS + METHODS.index(known) * CLASSES + status // 100)
+            kind = self._kinds.setdefault((known, status), new)  # another thread may have been first
             self._answers.setdefault(known, {})[status] = kind.marks
         try:
             kind.marks.pop()
@@ -185,7 +188,8 @@ class RequestMetrics:
         row = self._table.row
         self._slow.refresh()
         for kind in list(self._kinds.values()):
-            row[kind.lane] += kind.take()
+            taken = kind.take()
+            row[kind.lane] += taken  # a call in this statement would let another thread's addition be lost
         begun = sum(row[ANSWERS:ANSWERS_END]) + row[ABORTED] + len(self._in_flight) + len(self._measured)
         row[BEGUN] = max(row[BEGUN], begun)
 
