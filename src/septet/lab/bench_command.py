@@ -25,7 +25,7 @@ from septet.lab.client import Load
 from septet.lab.cluster import cluster_spec
 from septet.lab.drill.drill import NAMES
 from septet.lab.experiment import Experiment, Run
-from septet.lab.known_models import choose_models, model_names, possible_models, unsupported_options
+from septet.lab.known_models import choose_models, model_names, possible_models, tell_left_out, unsupported_options
 from septet.lab.server import LOOPBACK
 from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK, FOREIGN_SHARE_MAX
@@ -259,6 +259,8 @@ def _measure(
     from septet.lab.redis import redis
     from septet.lab.rounds import until_decided
 
+    if first and _is_default("models"):
+        tell_left_out()
     with contextlib.ExitStack() as stack:
         load, look = _load(experiment, recorded, stack)
         if experiment.profile is not None and profiles.profile(experiment.profile).redis:

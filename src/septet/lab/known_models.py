@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import click
 
@@ -20,14 +22,24 @@ def model_names() -> tuple[str, ...]:
 
 
 def possible_models() -> tuple[str, ...]:
-    """Return the models of `septet serve` that this machine and this Python can run. Those that they cannot run are
-    named on standard error, with the reason.
+    """Return the models of `septet serve` that this machine and this Python can run."""
+    return tuple(each["name"] for each in _described() if not each["obstacle"])
+
+
+@cache
+def tell_left_out() -> None:
+    """Write on standard error which models cannot run here, each with the reason; nothing if all can. Only the first
+    call in a process writes.
     """
-    models = json.loads(_asked("models", "--json"))
-    for each in models:
+    for each in _described():
         if each["obstacle"]:
             click.echo(f"left out: {each['name']}: {each['obstacle']}", err=True)
-    return tuple(each["name"] for each in models if not each["obstacle"])
+
+
+def _described() -> list[dict[str, Any]]:
+    """Return what `septet models --json` says."""
+    found: list[dict[str, Any]] = json.loads(_asked("models", "--json"))
+    return found
 
 
 def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -43,7 +55,7 @@ def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]
 
 def size_options(models: Sequence[str]) -> dict[str, frozenset[str]]:
     """Return which of the options "workers" and "threads" each of these models takes, by model."""
-    takes = {each["name"]: frozenset(each["takes"]) for each in json.loads(_asked("models", "--json"))}
+    takes = {each["name"]: frozenset(each["takes"]) for each in _described()}
     return {model: takes[model] for model in models}
 
 
@@ -53,7 +65,7 @@ def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str
     Models differ only in the options for their size, "workers" and "threads" (`septet models --json` lists which each
     model takes). Raises UsageError for an option that none of the models takes.
     """
-    takes = {each["name"]: set(each["takes"]) for each in json.loads(_asked("models", "--json"))}
+    takes = {each["name"]: set(each["takes"]) for each in _described()}
     sizes = set[str]().union(*takes.values())
     for name in swept:
         if name in sizes and not any(name in takes[model] for model in models):

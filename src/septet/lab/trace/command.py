@@ -11,7 +11,7 @@ import click
 from septet.errors import Failed, UsageError
 from septet.lab import arguments, interrupts, output
 from septet.lab.experiment import GUESTBOOK_PATH
-from septet.lab.known_models import choose_models, model_names, possible_models
+from septet.lab.known_models import choose_models, model_names, possible_models, tell_left_out
 
 MODELS = "iterative,threaded,epoll"
 WAYS = ("auto", "switches", "samples", "spans")
@@ -79,6 +79,8 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
     )
     chosen = choose_models(models, model_names()) if models is not None else possible_models()
     directory = output.make(out or output.dated("trace"))
+    if models is None:
+        tell_left_out()
     interrupts.term_as_interrupt()
     traces: list[Trace] = []
     failures: dict[str, list[str]] = {}
