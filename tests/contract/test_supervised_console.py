@@ -123,6 +123,9 @@ def test_crash_of_a_process_that_the_program_before_has_started(model: str) -> N
         line = rf"SEP112 generation 1 \(pid {first}\) ended by signal SIGSEGV: it crashed; .*; its stacks:\nFatal"
         wait_until(lambda: re.search(line, server.stderr()), "the log has its stacks")
         (server.directory / "version").write_text("two")
+        second = re.search(r"generation 2 \(pid (\d+)\)", server.stderr())
+        assert second is not None
+        os.kill(int(second[1]), signal.SIGKILL)  # it would load for a minute
         wait_until(lambda: server.status()["state"] == "ready", "the next one serves")
 
 
