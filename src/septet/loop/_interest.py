@@ -79,6 +79,7 @@ class Interest(selectors.BaseSelector):
         try:
             self._add(fd, mask)
         except BaseException:
+            self._poller.remove(fd)  # the exception may have come when it was added already
             del self.watchers[fd]
             raise
 

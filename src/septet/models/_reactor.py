@@ -210,12 +210,19 @@ class Reactor:
 
     def watch_listener(self, listener: Listener, mask: int) -> None:
         descriptor = listener.fileno()
-        if descriptor >= 0:  # else another loop of this process has closed it, at the order to stop
+        if descriptor < 0:  # another loop of this process has closed it, at the order to stop
+            return
+        self._watched[listener] = descriptor  # first: whatever interrupts the rest, `stop_accepting` undoes it
+        try:
             self.loop.watch(descriptor, mask, partial(self._accept, listener))
-            self._watched[listener] = descriptor
+        except OSError:
+            del self._watched[listener]
+            raise
 
     def stop_accepting(self, listener: Listener) -> None:
-        self.loop.unwatch(self._watched.pop(listener, -1))
+        if listener in self._watched:
+            self.loop.unwatch(self._watched[listener])
+            self._watched.pop(listener, None)  # last: if an exception has come before, it can be done again
 
     def _accept(self, listener: Listener, mask: int) -> None:
         """Accept the clients that wait at a listener, `_accepts_per_event` of them at most. Called by the loop when
