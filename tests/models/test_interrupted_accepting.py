@@ -3,11 +3,8 @@
 Another thread may raise one in the loop's thread at any call (PyThreadState_SetAsyncExc). Here a profile function does.
 """
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -20,28 +17,7 @@ from septet.service import Service
 from septet.settings.config import Config
 from support import apps_wsgi
 from support.models import io_uring_refusal
-
-
-class Struck(BaseException):
-    pass
-
-
-def struck_at(number: int, do: Callable[[], object]) -> bool:
-    """Call `do`, and raise Struck in it at its `number`-th call or return. False if it has fewer."""
-    events = count()
-
-    def strike(frame: FrameType, event: str, argument: Any) -> None:
-        if frame.f_code is not struck_at.__code__ and next(events) == number:
-            raise Struck
-
-    sys.setprofile(strike)
-    try:
-        do()
-    except Struck:
-        return True
-    finally:
-        sys.setprofile(None)
-    return False
+from support.struck import struck_at
 
 
 @pytest.fixture(params=["poll", "epoll", "io_uring"])

@@ -40,13 +40,17 @@ def _strike_late(thread: int, kind: type[BaseException]) -> None:
 
 def _struck_at_random(times: int) -> None:
     """Every thread but the main one, which no application interrupts, and the one that is the event loop of all; once
-    it has begun: before that, nobody can know of it."""
+    it has begun: before that, nobody can know of it.
+
+    None is struck while a thread starts another one. Up to Python 3.11 the new thread then has the identifier of the
+    one that starts it, gets the exception in its place, dies, and `Thread.start` waits for ever.
+    """
     safe = (threading.main_thread(), threading.current_thread())
     lots = random.Random(17)
     for _ in range(times):
         living = [one for one in threading.enumerate() if one not in safe and one.name != "septet-loop"]
         threads = [thread.ident for thread in living if thread.is_alive() and thread.ident]
-        if threads:
+        if threads and not threading._limbo:  # type: ignore[attr-defined]
             strike(lots.choice(threads), lots.choice(list(KINDS.values())))
         time.sleep(lots.uniform(0.0005, 0.015))
     journal.write("struck")

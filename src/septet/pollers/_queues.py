@@ -54,11 +54,13 @@ class Fence:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._lock.acquire()
 
     def __call__(self) -> None:
-        self._lock.release()
-        self._lock.acquire()
+        try:
+            self._lock.release()
+        except RuntimeError:  # it is not held: the first call, or an exception has come between the two calls of it
+            pass
+        self._lock.acquire(False)
 
 
 class Queues:
