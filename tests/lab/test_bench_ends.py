@@ -37,11 +37,14 @@ def test_bench_for_a_time(tmp_path: Path, app: str) -> None:
 
 
 def test_figures_are_complete_when_what_follows_is_interrupted(tmp_path: Path, app: str) -> None:
+    """It is interrupted while it starts the first server that records, which takes a minute."""
+    with (tmp_path / f"{app.removesuffix(':app')}.py").open("a") as file:
+        file.write("import sys, time\nif '--span-log' in sys.argv:\n    time.sleep(60)\n")
     words = ["--models", "epoll,poll,threaded", "--users", "1", "--repeats", "1", "--duration", "0.2", "--out", "out"]
     path = tmp_path / "out" / "results.json"
     command = [sys.executable, "-m", "septet", "bench", app, *words]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: path.exists() and '"finished": "' in path.read_text(), "the runs are over")
+        wait_until(lambda: path.exists() and '"finished": "' in path.read_text(), "the runs are over", 120)
         wait_until(lambda: serving(app), "a server is recorded")
         process.send_signal(signal.SIGINT)
         output, complaints = process.communicate(timeout=PATIENCE_S)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 #: s; generous because test machines are slow, bounded because a hang must become a failure.
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 
 _PAUSE_S = 0.005
 
