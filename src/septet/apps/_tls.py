@@ -87,9 +87,18 @@ def _of_client(info: TlsInfo) -> dict[str, str]:
 
 def extension(info: TlsInfo) -> dict[str, Any]:
     """Return a new dictionary for `scope["extensions"]["tls"]` (https://asgi.readthedocs.io/en/latest/specs/tls.html)."""
+    known: dict[str, Any] | None = info.derived.get("asgi")
+    if known is None:
+        known = info.derived["asgi"] = _extension(info)
+    new = known.copy()
+    new["client_cert_chain"] = list(info.client_chain)  # applications may change it
+    return new
+
+
+def _extension(info: TlsInfo) -> dict[str, Any]:
     return {
         "server_cert": info.server_certificate or None,
-        "client_cert_chain": list(info.client_chain),
+        "client_cert_chain": [],
         "client_cert_name": distinguished_name(info.client_certificate.get("subject", ())) or None,
         "client_cert_error": None,
         "tls_version": _VERSIONS.get(info.version),

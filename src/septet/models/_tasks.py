@@ -114,15 +114,15 @@ class _Spare:
         context equals `context`, and the task was not named or cancelled, has no callbacks, and is not referred to (as
         a key of a dict, for instance).
         """
-        task = self.task
+        task: Any = self.task
         return (
             self.context == context
             # Equal values may be different objects, which may change later.
             and (not context or all(map(is_, self.context.values(), context.values())))
             and task.get_name() == self._name
             and not task.cancelling()
-            and not cast(Any, task)._must_cancel  # before Python 3.13 it outlives `uncancel`
-            and not cast(Any, task)._callbacks
+            and not task._must_cancel  # before Python 3.13 it outlives `uncancel`
+            and not task._callbacks
             and getrefcount(self.task) - 1 == self._references
             and getweakrefcount(task) == 0
         )

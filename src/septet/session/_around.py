@@ -19,9 +19,8 @@ class Inner(ServerProtocol, Protocol):
     def peer(self) -> str:
         """The client's address, as lists of trusted proxies name it: its IP address, or "unix:" on a unix socket."""
 
-    @property
     def ends(self) -> bool:
-        """True if the present output is the last, and the connection is closed when it has been sent."""
+        """Return True if the present output is the last, and the connection is closed when it has been sent."""
 
     def introduce(self, header: Header) -> None:
         """Set the client's and the server's address to those in `header`, the PROXY header that came before TLS."""

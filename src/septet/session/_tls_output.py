@@ -47,7 +47,7 @@ class TlsOutput(Around):
 
     _rules: Rules
 
-    _tls: ssl.SSLObject | None
+    _tls: Any
     _outgoing: Any
     _own: Phase | None
     _record: bytes | memoryview
@@ -72,63 +72,58 @@ class TlsOutput(Around):
 
     @property
     def output(self) -> bytes | memoryview:
-        if not self._record:
-            if self._own is None:
-                self._fill_record()
-            elif self._outgoing is not None:
+        if self._record:
+            return self._record
+        if self._own is not None:
+            if self._outgoing is not None:
                 self._record = self._outgoing.read()
+            return self._record
+        plain = self._inner.output
+        if self._tls is None:
+            self._record = plain
+            self._record_bytes = self._plain_bytes = len(plain)
+            self._reported = 0
+        elif plain:
+            self._encrypt(plain)
+        else:
+            if self._inner.phase.want is CLOSE and not self._inner.lost and not self._notified:
+                self._notify()
+            self._record = self._outgoing.read()
         return self._record
 
     @property
     def file(self) -> FileRegion | None:
         return None if self._of_file else self._inner.file
 
-    def _fill_record(self) -> None:
-        inner, outgoing = self._inner, self._outgoing
-        plain = inner.output
-        if self._tls is None:
-            self._record = plain
-            self._set_plain(len(plain))
-        elif plain:
-            self._encrypt(plain)
-        else:
-            if inner.phase.want is CLOSE and not inner.lost and not self._notified:
-                self._notify()
-            self._record = outgoing.read()
-
     def _encrypt(self, plain: bytes | memoryview) -> None:
         """Encrypt the beginning of `plain`, and append it to the output after TLS's own messages."""
-        tls, outgoing = self._tls, self._outgoing
-        assert tls is not None, "there is a handshake before any output"
+        write, outgoing = self._tls.write, self._outgoing
         try:
             if len(plain) <= PIECE_BYTES:
-                tls.write(plain)
-                if self._inner.ends:
+                write(plain)
+                if self._inner.ends():
                     self._notify()  # close_notify goes out with the end of the answer
-                self._record = outgoing.read()
-                self._set_plain(len(plain))
-                return
-            view = memoryview(plain)[:SEND_BYTES]
-            records = []
-            for begin in range(0, len(view), PIECE_BYTES):
-                tls.write(view[begin : begin + PIECE_BYTES])
-                records.append(outgoing.read())
-            self._record = b"".join(records)
-            self._set_plain(len(view))
+                record = outgoing.read()
+            else:
+                plain = memoryview(plain)[:SEND_BYTES]
+                records = []
+                for begin in range(0, len(plain), PIECE_BYTES):
+                    write(plain[begin : begin + PIECE_BYTES])
+                    records.append(outgoing.read())
+                record = b"".join(records)
         except ssl.SSLError as error:  # the client has sent an alert
             self._fail(error)
-
-    def _set_plain(self, count: int) -> None:
-        self._record_bytes = len(self._record)
-        self._plain_bytes = count
+            return
+        self._record = record
+        self._record_bytes = len(record)
+        self._plain_bytes = len(plain)
         self._reported = 0
 
     def _notify(self) -> None:
         """Have OpenSSL make our close_notify, which goes to the end of the output."""
         self._notified = True
-        assert self._tls is not None, "there is a handshake before"
         try:
-            self._tls.unwrap()
+            self._tls.shutdown()
         except ssl.SSLError:  # the client's has not come, which is not waited for
             pass
 
@@ -146,6 +141,8 @@ class TlsOutput(Around):
             want = self._inner.wrote(left)
             if self._notified:
                 return self._end(OVER) if want is CLOSE else self.lose()
+            if want is READ and self._outgoing is not None and not self._outgoing.pending:
+                return READ
             return self.phase.want if want is CLOSE or want is READ else want
         if self._own is REPLY:
             self._own = HANDSHAKE

@@ -101,10 +101,12 @@ class Session(Http1Exchange):
     def yields(self) -> bool:
         return self.request.upgrade is None
 
-    @property
     def ends(self) -> bool:
-        """True if the present output is the last, and the connection is closed when it has been sent."""
-        return self.phase is ANSWER and self.http.answered and self.closes and self.file is None and self.later is None
+        """Return True if the present output is the last, and the connection is closed when it has been sent."""
+        http = self.http
+        if http.keep_alive and not http.stopping:  # this is `closes`, which is asked of each answer over TLS
+            return False
+        return self.phase is ANSWER and http.answered and self.file is None and self.later is None
 
     def receive(self, data: bytes) -> Want:
         phase = self.phase

@@ -109,7 +109,6 @@ class Http2Session(Http2Input, Http2Output):
         """
         return self._served >= SERVED_BEFORE_OTHERS
 
-    @property
     def ends(self) -> bool:
         return self._closing and not (self._senders or self.file)
 

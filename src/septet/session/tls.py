@@ -41,7 +41,7 @@ the most that it ever held, so both are fed in pieces.
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -94,9 +94,11 @@ class Tls(TlsOutput):
         self._inner = inner
         self._wrap = wrap
         self._rules = rules
-        self._tls: ssl.SSLObject | None = None
-        """OpenSSL's object for this connection. None before the first bytes, and once the inner protocol's bytes pass
-        unchanged: after close_notify, or in the answer to a client that does not speak TLS.
+        self._tls: Any = None
+        """OpenSSL's object for this connection: in the handshake an `ssl.SSLObject`, and then the object in C that this
+        one wraps, which has `read` and `write` too, and takes a call in Python less for each. None before the first
+        bytes, and once the inner protocol's bytes pass unchanged: after close_notify, or in the answer to a client that
+        does not speak TLS.
         """
         self._incoming: Any = None
         self._outgoing: Any = None
@@ -155,9 +157,37 @@ class Tls(TlsOutput):
     # What comes in
 
     def receive(self, data: bytes) -> Want:
+        if self._own is not None or self._tls is None:
+            return self._receive_otherwise(data)
+        if not data:
+            return self._end_of_stream()
+        if self._input_ended:
+            return self.phase.want
+        incoming, read, receive = self._incoming, self._tls.read, self._inner.receive
+        want = READ
+        try:
+            for piece in (data,) if len(data) <= PIECE_BYTES else _pieces(data):
+                incoming.write(piece)
+                try:
+                    while not self._input_ended:
+                        plain = read(RECORD_BYTES)
+                        self._input_ended = not plain  # close_notify
+                        want = receive(plain)
+                        if not incoming.pending:  # else there may be another record, or a part of one
+                            break
+                except ssl.SSLWantReadError:
+                    pass
+        except ssl.SSLError as error:
+            return self._fail(error)
+        if self._outgoing.pending > OWN_BYTES:
+            return self.lose()
+        return self.phase.want if want is READ or want is CLOSE else want
+
+    def _receive_otherwise(self, data: bytes) -> Want:
+        """Receive what has no part of the inner protocol in it: bytes of the handshake, those that come while TLS ends,
+        and those of a client that does not speak TLS.
+        """
         own = self._own
-        if own is None and self._tls is not None:
-            return self._decrypt(data)
         if own is None or own is OVER:
             self._inner.receive(data)  # is only counted, and discarded
             return self.phase.want
@@ -167,34 +197,6 @@ class Tls(TlsOutput):
         if own is CLOSING:
             return WRITE
         return self._shake_hands(data)
-
-    def _decrypt(self, data: bytes) -> Want:
-        if not data:
-            return self._end_of_stream()
-        if self._input_ended:
-            return self.phase.want
-        incoming = self._incoming
-        assert self._tls is not None, "the caller has looked"
-        read, receive = self._tls.read, self._inner.receive
-        want = READ
-        try:
-            for begin in range(0, len(data), PIECE_BYTES):
-                incoming.write(data[begin : begin + PIECE_BYTES] if len(data) > PIECE_BYTES else data)
-                try:
-                    while not self._input_ended:
-                        plain = read(RECORD_BYTES)
-                        self._input_ended = not plain  # close_notify
-                        want = receive(plain)
-                        if not incoming.pending:
-                            break
-                except ssl.SSLWantReadError:
-                    pass
-        except ssl.SSLError as error:
-            return self._fail(error)
-        pending = self._outgoing.pending
-        if pending > OWN_BYTES:
-            return self.lose()
-        return self.phase.want if want is READ or want is CLOSE else want
 
     def _end_of_stream(self) -> Want:
         if self._input_ended:
@@ -226,9 +228,9 @@ class Tls(TlsOutput):
         if self._rules.http2 is not None:
             self._choose_version(self._tls.selected_alpn_protocol())
         self._inner.tls = info_of(self._tls)
-        if self._incoming.pending:
-            return self._decrypt_rest()
-        return self.phase.want
+        self._tls = self._tls._sslobj
+        rest = self._incoming.read()  # usually the first request
+        return self.receive(rest) if rest else self.phase.want
 
     def _choose_version(self, protocol: str | None) -> None:
         """Act on the client's choice by ALPN (`protocol`; None if it made none): for "h2", replace the inner protocol
@@ -271,13 +273,6 @@ class Tls(TlsOutput):
         self._own = None
         self._inner.refuse(fault)
         return False
-
-    def _decrypt_rest(self) -> Want:
-        """Decrypt what came with the end of the handshake, usually the first request. Returns what the connection wants
-        next.
-        """
-        rest = self._incoming.read()
-        return self._decrypt(rest)
 
     def _fail(self, error: ssl.SSLError) -> Want:
         """End the connection, because the client breaks the protocol or its certificate is refused: send OpenSSL's
@@ -358,6 +353,11 @@ class Tls(TlsOutput):
         self._tls = self._incoming = self._outgoing = None
         self._record = b""
         self._inner.close()
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """Return `data` in pieces of PIECE_BYTES."""
+    return (data[begin : begin + PIECE_BYTES] for begin in range(0, len(data), PIECE_BYTES))
 
 
 @cache
