@@ -9,7 +9,7 @@ So in such a child, before any of its own code runs, everything that is register
 give way to the defaults, and Python's wake-up descriptor is reset. If the child comes back from the application into
 the server's code, it ends there, as a program does at its last line: see `exit_child`.
 
-A process that the server itself forks (`server_forks`) goes on as the server and is left alone. Programs that the
+A process that the server itself forks (`fork`) goes on as the server and is left alone. Programs that the
 application executes are not concerned: our descriptors are close-on-exec, and handlers do not survive execve(2).
 """
 
@@ -19,8 +19,7 @@ import os
 import signal
 import sys
 from _signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from socket import SHUT_RDWR, socket
 from threading import get_ident
 from traceback import print_exception
@@ -124,13 +123,12 @@ def _do_nothing(number: int, frame: FrameType | None) -> None:
     """
 
 
-@contextmanager
-def server_forks() -> Iterator[None]:
-    """Context manager: a process that this thread forks inside is the server's own, and keeps its descriptors."""
+def fork() -> int:
+    """Fork a process of the server's own, which keeps its descriptors, and return what `os.fork` returns."""
     global _our_fork
     _our_fork = get_ident()
     try:
-        yield
+        return os.fork()
     finally:
         _our_fork = None
 

@@ -135,7 +135,10 @@ class AsyncRedisStore:
 
 
 def _pool_options() -> dict[str, Any]:
-    return {
+    # What the client would tell the server of itself, its version, it reads from the metadata of its package: for each
+    # connection, and in the model forking each connection has a process, to which that costs 1,700 pages of memory.
+    silent = {"driver_info": None} if hasattr(redis, "driver_info") else {}
+    return silent | {
         "max_connections": CONNECTIONS_PER_PROCESS,
         "timeout": REDIS_TIMEOUT_S,
         "socket_timeout": REDIS_TIMEOUT_S,
