@@ -97,8 +97,7 @@ class Server:
     def __init__(self, app: str, environment: dict[str, str], options: list[str], cpu: int) -> None:
         self._path = "/guestbook" if app == GUESTBOOK else "/"
         reading, writing = os.pipe()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+        self.port = self.free_port()
         bind = ["--bind", f"127.0.0.1:{self.port}", "--log-level", "warning"]
         command = [sys.executable, __file__, "--serve", str(writing), app, *bind, *options]
         self._process = subprocess.Popen(
@@ -107,9 +106,15 @@ class Server:
             pass_fds=[writing],
             preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
         )
+        self.pid = self._process.pid
         os.close(writing)
         self._figures = os.fdopen(reading)
         self._wait_until_it_listens()
+
+    @staticmethod
+    def free_port() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            return int(free.getsockname()[1])
 
     def _wait_until_it_listens(self) -> None:
         deadline = time.monotonic() + PATIENCE_S

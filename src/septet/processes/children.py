@@ -1,6 +1,5 @@
 """Child processes that do not outlive their parent, and are reaped when they end."""
 
-import _signal  # type: ignore[import-not-found]  # see `forked`
 import _thread
 import atexit
 import ctypes
@@ -10,10 +9,18 @@ import signal
 import sys
 import threading
 import time
-from _signal import SIG_DFL
+from _signal import (  # type: ignore[import-not-found]  # see `forked`
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_UNBLOCK,
+    pthread_sigmask,
+    set_wakeup_fd,
+)
+from _signal import signal as set_handler
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from os import getppid
 from types import FrameType
 from typing import NoReturn
 
@@ -60,7 +67,7 @@ def fork(run: Callable[[], int]) -> int:
     flush()
     parent = os.getpid()
     # Until its own handlers are set, the child would handle an order by its parent's, and HUP and USR1 by the default.
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
+    pthread_sigmask(SIG_BLOCK, _BLOCKED)
     try:
         child = forked.fork()
         if not child:
@@ -71,7 +78,7 @@ def fork(run: Callable[[], int]) -> int:
         raise
     finally:
         if os.getpid() == parent:
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _BLOCKED)
+            pthread_sigmask(SIG_UNBLOCK, _BLOCKED)
     return child or exit_now(_status_of(run))
 
 
@@ -79,22 +86,22 @@ def unblock_orders() -> None:
     """Let TERM, INT, QUIT and DRAIN arrive, which `fork` has blocked. To be called in the child, after it has set its
     handlers.
     """
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _ORDERS)
+    pthread_sigmask(SIG_UNBLOCK, _ORDERS)
 
 
 def _prepare_child(parent: int) -> None:
     """Set up a forked child: it dies with `parent`, and its signals no longer have the parent's handlers."""
     prctl(PR_SET_PDEATHSIG, 9)  # SIGKILL; `signal` has enums, which cost each child some pages
-    if os.getppid() != parent:  # the parent had died before the call of prctl(2)
+    if getppid() != parent:  # the parent had died before the call of prctl(2)
         os._exit(1)
-    _signal.set_wakeup_fd(-1)
+    set_wakeup_fd(-1)
     # A handler and not SIG_IGN, which a program that the application executes would inherit.
     forked.set_signal_handler(_SIGINT, _ignore)
     for number in _RESET:
-        _signal.signal(number, SIG_DFL)
+        set_handler(number, SIG_DFL)
     forked.reset_signal_handler(_SIGQUIT)
     orders.handle_signals_in_child()
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _UNBLOCKED)
+    pthread_sigmask(SIG_UNBLOCK, _UNBLOCKED)
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:  # else it would wait at our exit for children of our parent
         multiprocessing._children.clear()
@@ -208,7 +215,7 @@ class ChildProcesses:
         self._in_flight = in_flight
         self._stop = stop
         self._slots: dict[int, int] = {}
-        """The slot of shared memory in which a child counts its requests, by the child's process id."""
+        """The slot of shared memory in which a child counts its requests, by the child's process id; 0: none."""
         orders.pass_on_reopening = self._reopen
         forked.set_signal_handler(signal.SIGCHLD, self._reap)
 
@@ -216,16 +223,17 @@ class ChildProcesses:
         """Fork a child that calls `run` and exits with the status that it returns. Raises OSError if the system gives
         no process, or if no slot is free in the shared memory in which the child is to count its requests.
         """
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGCHLD_ALONE)  # `_reap` must not run before the slot is noted
+        pthread_sigmask(SIG_BLOCK, _SIGCHLD_ALONE)  # `_reap` must not run before the slot is noted
         try:
-            slot = self._in_flight.allot()
+            slot = self._in_flight.allot() if self._in_flight.counts else 0
             try:
                 self._slots[fork(partial(self._work, slot, run))] = slot
             except OSError:
-                self._in_flight.vacate(slot)
+                if slot:
+                    self._in_flight.vacate(slot)
                 raise
         finally:
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _SIGCHLD_ALONE)
+            pthread_sigmask(SIG_UNBLOCK, _SIGCHLD_ALONE)
 
     def _reopen(self) -> None:
         for child in list(self._slots):
@@ -233,10 +241,11 @@ class ChildProcesses:
                 os.kill(child, signal.SIGUSR1)
 
     def _work(self, slot: int, run: Callable[[], int]) -> int:
-        """What the child does from its start to its end: count its requests in slot `slot` of shared memory, call
-        `run`, and run the exit handlers. Returns the exit status.
+        """What the child does from its start to its end: count its requests in slot `slot` of shared memory (0: count
+        none), call `run`, and run the exit handlers. Returns the exit status.
         """
-        self._in_flight.occupy(slot, CHILD)
+        if slot:
+            self._in_flight.occupy(slot, CHILD)
         _clear_exit_handlers()
         status = run()
         run_exit_handlers(status)
@@ -265,7 +274,7 @@ class ChildProcesses:
         except ChildProcessError:  # the application has waited for it
             pass
         slot = self._slots.pop(child, None)
-        if slot is not None:  # else the signal handler has interrupted this call, and has reaped the child
+        if slot:  # None: the signal handler has interrupted this call, and has reaped the child
             self._in_flight.vacate(slot)
 
     def wait(self) -> None:

@@ -136,6 +136,7 @@ class Stop:
         self._exit_after_s: float | None = None
         self._time_is_up_logged = False
         self._closed = False
+        self._handlers: tuple[object, ...] = ()
         forked.register(self)
 
     def fileno(self) -> int:
@@ -289,10 +290,15 @@ class Stop:
                 on_second()
             self.order()
 
+        def end(number: int, frame: FrameType | None) -> None:
+            on_second()
+
         forked.set_signal_handler(signal.SIGTERM, handle)
         forked.set_signal_handler(signal.SIGINT, handle)
         if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
-            forked.set_signal_handler(signal.SIGQUIT, lambda number, frame: on_second())
+            forked.set_signal_handler(signal.SIGQUIT, end)
+        # A child sets its own handlers: if these ended then, that would write to some 15 pages of each child.
+        self._handlers = handle, end
         log_unused_signals(self.order)
 
     def on_term(self) -> None:
