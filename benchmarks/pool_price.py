@@ -34,7 +34,7 @@ from fork_price import Server as ForkServer
 from procfs import TICKS_PER_S, tree
 
 GUESTBOOK = "septet.examples.guestbook:wsgi"
-PATIENCE_S = 30.0
+PATIENCE_S, PAGE_S = 30.0, 10.0
 POOLS = ("preforked:3", "preforked:20", "preforked:100", "prethreaded:20", "prethreaded:100")
 
 
@@ -96,10 +96,17 @@ class Pool:
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             try:
-                return socket.create_connection(("127.0.0.1", self._port)).close()
+                return self.connect().close()
             except ConnectionRefusedError:
                 time.sleep(0.1)
         raise SystemExit("the server did not start")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._port), PAGE_S)
 
     def visit(self, pages: int, users: int) -> float:
         """Let the users ask for so many pages together, and return how many they got in a second."""
