@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from pictures import elsewhere, flow, layers, leaders, models, phases, scaling, strictness
+from pictures import elsewhere, flow, layers, leaders, models, phases, price, scaling, strictness
 from pictures.drawing import Drawing
 from septet.lab import metrics
 from septet.settings.other_servers import SERVERS
@@ -16,6 +16,7 @@ PICTURES: dict[str, Callable[[], Drawing]] = {
     "phases": phases.draw,
     "layers": layers.draw,
     "scaling": scaling.draw,
+    "forking-price": price.draw,
 }
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -24,6 +25,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "differences": strictness.differences,
     "metrics": metrics.reference,
     **{f"from-{server}": partial(elsewhere.options, server) for server in SERVERS},
+    "forking-pages": price.table,
     "modules-models": partial(layers.modules, "models", "_"),
     "modules-processes": partial(layers.modules, "processes", "[a-z]"),
 }

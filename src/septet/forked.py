@@ -9,18 +9,25 @@ So in such a child, before any of its own code runs, everything that is register
 give way to the defaults, and Python's wake-up descriptor is reset. If the child comes back from the application into
 the server's code, it ends there, as a program does at its last line: see `exit_child`.
 
-A process that the server itself forks (`server_forks`) goes on as the server and is left alone. Programs that the
+A process that the server itself forks (`fork`) goes on as the server and is left alone. Programs that the
 application executes are not concerned: our descriptors are close-on-exec, and handlers do not survive execve(2).
 """
 
-# `signal` makes enums of its arguments and results, which costs each child some memory pages.
-import _signal  # type: ignore[import-not-found]
+# `signal` makes enums of its arguments and results, and a look at an attribute of a module, in code that runs for its
+# first time, counts references to its name: both cost each child of the model forking some pages of memory.
 import os
 import signal
 import sys
-from _signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from _signal import (  # type: ignore[import-not-found]
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_SETMASK,
+    getsignal,
+    pthread_sigmask,
+    set_wakeup_fd,
+)
+from _signal import signal as set_handler
+from collections.abc import Callable
 from socket import SHUT_RDWR, socket
 from threading import get_ident
 from traceback import print_exception
@@ -86,7 +93,7 @@ def register(thing: ClosedInChild) -> None:
 def set_signal_handler(number: int, handler: Handler) -> None:
     """Set a signal handler that is reset in children that the application forks. For the main thread."""
     _handlers[number] = handler
-    _signal.signal(number, handler)
+    set_handler(number, handler)
 
 
 def is_ours(number: int, handler: object) -> bool:
@@ -99,8 +106,8 @@ def reset_signal_handler(number: int) -> None:
     application has set a handler of its own since, that is left alone.
     """
     handler = _handlers.pop(number, None)
-    if handler is not None and _signal.getsignal(number) is handler:
-        _signal.signal(number, SIG_DFL)
+    if handler is not None and getsignal(number) is handler:
+        set_handler(number, SIG_DFL)
 
 
 def silence_application_signals() -> None:
@@ -124,13 +131,12 @@ def _do_nothing(number: int, frame: FrameType | None) -> None:
     """
 
 
-@contextmanager
-def server_forks() -> Iterator[None]:
-    """Context manager: a process that this thread forks inside is the server's own, and keeps its descriptors."""
+def fork() -> int:
+    """Fork a process of the server's own, which keeps its descriptors, and return what `os.fork` returns."""
     global _our_fork
     _our_fork = get_ident()
     try:
-        yield
+        return os.fork()
     finally:
         _our_fork = None
 
@@ -174,14 +180,14 @@ def _before() -> None:
     copied = copied or _our_fork != get_ident()
     # A signal for the child must not arrive before `_in_child` has reset the handlers.
     if _handlers:
-        _masks[get_ident()] = _signal.pthread_sigmask(SIG_BLOCK, _handlers)
+        _masks[get_ident()] = pthread_sigmask(SIG_BLOCK, _handlers)
 
 
 def _after() -> None:
     """Called after any fork, in the parent and at the end of `_in_child`: restore the signal mask."""
     mask = _masks.pop(get_ident(), None)
     if mask is not None:
-        _signal.pthread_sigmask(SIG_SETMASK, mask)
+        pthread_sigmask(SIG_SETMASK, mask)
 
 
 def _in_child() -> None:
@@ -191,10 +197,10 @@ def _in_child() -> None:
     if _our_fork != get_ident():
         by_application = by_application or _is_server or bool(_handlers)
         if _handlers:
-            _signal.set_wakeup_fd(-1)
+            set_wakeup_fd(-1)
         for number, handler in _handlers.items():
-            if _signal.getsignal(number) is handler:  # else the application has set one of its own
-                _signal.signal(number, SIG_DFL)
+            if getsignal(number) is handler:  # else the application has set one of its own
+                set_handler(number, SIG_DFL)
         for thing in list(_registered):
             thing.close_in_child()
         _registered.clear()

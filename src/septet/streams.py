@@ -207,5 +207,7 @@ def secure() -> None:
 def flush() -> None:
     """Write what the standard streams have buffered, if possible."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # the stream is full; closed; removed by the application
+        try:  # `suppress` would cost each fork of the model forking some pages
             stream.flush()
+        except (OSError, ValueError, AttributeError):  # the stream is full; closed; removed by the application
+            pass

@@ -59,8 +59,7 @@ def test_forked_processes_that_end_or_are_killed(table: Table) -> None:
     rows = {}
     for index in range(CHILDREN):
         number = table.allot()
-        with forked.server_forks():
-            child = os.fork()
+        child = forked.fork()
         if not child:
             table.occupy(number, WORKER)
             table.row[SENT] += 1
@@ -173,8 +172,7 @@ def test_rows_of_interpreters_stay_while_their_process_runs_and_go_with_it(table
     assert len(table.snapshot().rows) == 1
     number = table.allot()
     reading, writing = os.pipe()
-    with forked.server_forks():
-        child = os.fork()
+    child = forked.fork()
     if not child:
         table.occupy(number, WORKER)
         own = interpreter(table)

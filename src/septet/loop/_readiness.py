@@ -12,7 +12,7 @@ import signal
 import socket
 from asyncio import constants, selector_events, sslproto
 from collections.abc import Callable, MutableMapping
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from ssl import SSLContext
 from typing import Any, TypeVarTuple, cast
 from weakref import WeakSet
@@ -70,6 +70,7 @@ class ReadinessLoop(SocketCalls):
         self._pid = os.getpid()
         super().__init__(Interest(poller, self._ensure_self_pipe))
         _loops.add(self)
+        _close_in_children()
 
     # -- the three verbs
 
@@ -353,4 +354,7 @@ def _close_in_child() -> None:
         loop.close_in_child()
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+@cache
+def _close_in_children() -> None:
+    """Have children close their copies of loops. Registered with the first loop: what is registered costs each fork."""
+    os.register_at_fork(after_in_child=_close_in_child)

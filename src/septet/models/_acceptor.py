@@ -159,7 +159,7 @@ class Acceptor:
         listener = self._listeners[descriptor]
         try:
             sock, address = listener.accept()
-            client = Client(self, sock, self.service.accepted(listener, sock, address), self._deferred_s[descriptor])
+            client = self.client_of(descriptor, sock, address)
         except (BlockingIOError, ConnectionError):
             return  # another thread has accepted the client, or the client has left
         except (OSError, MemoryError) as error:
@@ -169,6 +169,11 @@ class Acceptor:
         if self.is_free:
             self._waiting_threads.accept(self)
         yield client
+
+    def client_of(self, descriptor: int, sock: socket, address: tuple[str, int] | None) -> Client:
+        """Return the client that was accepted at the listener of this descriptor, with a new session."""
+        session = self.service.accepted(self._listeners[descriptor], sock, address)
+        return Client(self, sock, session, self._deferred_s[descriptor])
 
     def pause(self, why: str) -> None:
         """Log `why`, and sleep for ACCEPT_PAUSE_S: a resource is exhausted, and other threads may give some of it

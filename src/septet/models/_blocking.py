@@ -16,7 +16,7 @@ from functools import partial
 from socket import socket
 from threading import current_thread, main_thread
 from time import monotonic
-from typing import cast
+from typing import Any
 
 from septet import forked
 from septet.apps._channel import HALF_CLOSED_S
@@ -278,6 +278,10 @@ def serve(client: Client, asgi_thread: AsgiThread | None) -> None:
     """
     acceptor = client.acceptor
     try:
+        if (
+            acceptor.metrics is None and acceptor.service.monitor is None
+        ):  # entering nothing costs a forked child 8 pages
+            return _serve(client, dispatcher(acceptor.service, client, asgi_thread))
         with (
             acceptor.metrics.connection() if acceptor.metrics else nullcontext(),
             acceptor.service.monitor.connection() if acceptor.service.monitor else nullcontext(),
@@ -433,7 +437,8 @@ def dispatcher(service: Service, client: Client, asgi_thread: AsgiThread | None)
             return asgi_thread.answer(target, client.sock, client.session)
         if not isinstance(target, Wsgi):
             return answer_without_waiting(target, exchange)
-        new_context().run(answer, target, exchange, cast(_ClientWait, exchange.delivery))
+        delivery: Any = exchange.delivery  # the `_ClientWait` of this client
+        new_context().run(answer, target, exchange, delivery)
         return client.session.phase.want
 
     return dispatch

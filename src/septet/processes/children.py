@@ -1,6 +1,5 @@
 """Child processes that do not outlive their parent, and are reaped when they end."""
 
-import _signal  # type: ignore[import-not-found]  # see `forked`
 import _thread
 import atexit
 import ctypes
@@ -10,9 +9,18 @@ import signal
 import sys
 import threading
 import time
+from _signal import (  # type: ignore[import-not-found]  # see `forked`
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_UNBLOCK,
+    pthread_sigmask,
+    set_wakeup_fd,
+)
+from _signal import signal as set_handler
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from os import getppid
 from types import FrameType
 from typing import NoReturn
 
@@ -20,12 +28,21 @@ from septet import forked
 from septet.metrics.lanes import CHILD
 from septet.processes import orders
 from septet.processes.in_flight import InFlight
-from septet.processes.orders import DRAIN, HANDLED_SIGNALS, Stop, log_unused_signals_in_child
+from septet.processes.orders import DRAIN, HANDLED_SIGNALS, Stop
 from septet.streams import flush
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, DRAIN)
+
+# Plain numbers, for the enums of `signal` cost each child some pages.
+_SIGINT, _SIGQUIT = int(signal.SIGINT), int(signal.SIGQUIT)
+_BLOCKED = tuple(map(int, (*ORDERS, *HANDLED_SIGNALS)))
+_RESET = tuple(map(int, (signal.SIGTERM, DRAIN, signal.SIGCHLD)))
+_UNBLOCKED = tuple(map(int, (signal.SIGCHLD, *HANDLED_SIGNALS)))
+_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
+_SIGCHLD_ALONE = (int(signal.SIGCHLD),)
+_ORDERS = tuple(map(int, ORDERS))
 
 THREADS_S = 0.5
 """Seconds that non-daemon threads of the application may go on at the end of the server, before the process exits."""
@@ -35,7 +52,7 @@ CHECK_CHILDREN_S = 0.5
 process if the application has set a wake-up descriptor of its own (signal.set_wakeup_fd).
 """
 
-prctl = ctypes.CDLL(None, use_errno=True).prctl
+prctl = ctypes.CDLL(None).prctl  # without `use_errno`, which costs each call a look into a dictionary of the thread
 
 log = logging.getLogger("septet")
 
@@ -50,10 +67,9 @@ def fork(run: Callable[[], int]) -> int:
     flush()
     parent = os.getpid()
     # Until its own handlers are set, the child would handle an order by its parent's, and HUP and USR1 by the default.
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, (*ORDERS, *HANDLED_SIGNALS))
+    pthread_sigmask(SIG_BLOCK, _BLOCKED)
     try:
-        with forked.server_forks():
-            child = os.fork()
+        child = forked.fork()
         if not child:
             _prepare_child(parent)
     except BaseException:
@@ -62,7 +78,7 @@ def fork(run: Callable[[], int]) -> int:
         raise
     finally:
         if os.getpid() == parent:
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (*ORDERS, *HANDLED_SIGNALS))
+            pthread_sigmask(SIG_UNBLOCK, _BLOCKED)
     return child or exit_now(_status_of(run))
 
 
@@ -70,24 +86,22 @@ def unblock_orders() -> None:
     """Let TERM, INT, QUIT and DRAIN arrive, which `fork` has blocked. To be called in the child, after it has set its
     handlers.
     """
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ORDERS)
+    pthread_sigmask(SIG_UNBLOCK, _ORDERS)
 
 
 def _prepare_child(parent: int) -> None:
     """Set up a forked child: it dies with `parent`, and its signals no longer have the parent's handlers."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # the parent had died before the call of prctl(2)
+    prctl(PR_SET_PDEATHSIG, 9)  # SIGKILL; `signal` has enums, which cost each child some pages
+    if getppid() != parent:  # the parent had died before the call of prctl(2)
         os._exit(1)
-    _signal.set_wakeup_fd(-1)
+    set_wakeup_fd(-1)
     # A handler and not SIG_IGN, which a program that the application executes would inherit.
-    forked.set_signal_handler(signal.SIGINT, _ignore)
-    for number in (signal.SIGTERM, DRAIN, signal.SIGCHLD):
-        _signal.signal(number, _signal.SIG_DFL)
-    for number in (signal.SIGQUIT, *HANDLED_SIGNALS):  # they would act for the parent
-        forked.reset_signal_handler(number)
-    orders.forget_parent()
-    log_unused_signals_in_child()
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (signal.SIGCHLD, *HANDLED_SIGNALS))
+    forked.set_signal_handler(_SIGINT, _ignore)
+    for number in _RESET:
+        set_handler(number, SIG_DFL)
+    forked.reset_signal_handler(_SIGQUIT)
+    orders.handle_signals_in_child()
+    pthread_sigmask(SIG_UNBLOCK, _UNBLOCKED)
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:  # else it would wait at our exit for children of our parent
         multiprocessing._children.clear()
@@ -201,7 +215,7 @@ class ChildProcesses:
         self._in_flight = in_flight
         self._stop = stop
         self._slots: dict[int, int] = {}
-        """The slot of shared memory in which a child counts its requests, by the child's process id."""
+        """The slot of shared memory in which a child counts its requests, by the child's process id; 0: none."""
         orders.pass_on_reopening = self._reopen
         forked.set_signal_handler(signal.SIGCHLD, self._reap)
 
@@ -209,16 +223,17 @@ class ChildProcesses:
         """Fork a child that calls `run` and exits with the status that it returns. Raises OSError if the system gives
         no process, or if no slot is free in the shared memory in which the child is to count its requests.
         """
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, (signal.SIGCHLD,))  # `_reap` must not run before the slot is noted
+        pthread_sigmask(SIG_BLOCK, _SIGCHLD_ALONE)  # `_reap` must not run before the slot is noted
         try:
-            slot = self._in_flight.allot()
+            slot = self._in_flight.allot() if self._in_flight.counts else 0
             try:
                 self._slots[fork(partial(self._work, slot, run))] = slot
             except OSError:
-                self._in_flight.vacate(slot)
+                if slot:
+                    self._in_flight.vacate(slot)
                 raise
         finally:
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (signal.SIGCHLD,))
+            pthread_sigmask(SIG_UNBLOCK, _SIGCHLD_ALONE)
 
     def _reopen(self) -> None:
         for child in list(self._slots):
@@ -226,10 +241,11 @@ class ChildProcesses:
                 os.kill(child, signal.SIGUSR1)
 
     def _work(self, slot: int, run: Callable[[], int]) -> int:
-        """What the child does from its start to its end: count its requests in slot `slot` of shared memory, call
-        `run`, and run the exit handlers. Returns the exit status.
+        """What the child does from its start to its end: count its requests in slot `slot` of shared memory (0: count
+        none), call `run`, and run the exit handlers. Returns the exit status.
         """
-        self._in_flight.occupy(slot, CHILD)
+        if slot:
+            self._in_flight.occupy(slot, CHILD)
         _clear_exit_handlers()
         status = run()
         run_exit_handlers(status)
@@ -239,21 +255,26 @@ class ChildProcesses:
         """Handler of SIGCHLD: take the exit status of each child that has ended, and free the slot of shared memory in
         which it counted its requests.
         """
-        with suppress(ChildProcessError):
-            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if ended.si_pid not in self._slots:
+        try:
+            while ended := os.waitid(os.P_ALL, 0, _ENDED):
+                child = ended.si_pid
+                if child not in self._slots:
                     # A child of the application. While it is not reaped, waitid may report it again, and not ours.
                     for child in list(self._slots):
                         self._reap_one(child)
                     return
-                self._reap_one(ended.si_pid)
+                self._reap_one(child)
+        except ChildProcessError:  # there are no children
+            pass
 
     def _reap_one(self, child: int) -> None:
-        with suppress(ChildProcessError):  # the application has waited for it
+        try:
             if not os.waitpid(child, os.WNOHANG)[0]:
                 return
+        except ChildProcessError:  # the application has waited for it
+            pass
         slot = self._slots.pop(child, None)
-        if slot is not None:  # else the signal handler has interrupted this call, and has reaped the child
+        if slot:  # None: the signal handler has interrupted this call, and has reaped the child
             self._in_flight.vacate(slot)
 
     def wait(self) -> None:

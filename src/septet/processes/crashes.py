@@ -13,6 +13,7 @@ import faulthandler
 import os
 import re
 from contextlib import suppress
+from functools import cache
 from weakref import ref
 
 from septet.processes.stacks import MOST_CHARACTERS, application_begins, is_spare
@@ -61,6 +62,7 @@ def write_to(descriptor: int) -> None:
         file = _File(descriptor if descriptor >= 0 else STANDARD_ERROR)
         faulthandler.enable(file)
         _given = ref(file)
+        _write_elsewhere_in_children()
 
 
 def _in_child() -> None:
@@ -72,7 +74,9 @@ def _in_child() -> None:
             os.close(file.fileno())
 
 
-os.register_at_fork(after_in_child=_in_child)
+@cache
+def _write_elsewhere_in_children() -> None:
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def read(descriptor: int) -> str:

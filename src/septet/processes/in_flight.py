@@ -341,6 +341,13 @@ class InFlight:
                 raise
         return slot
 
+    @property
+    def counts(self) -> bool:
+        """True if requests are counted here, for `--limit-concurrency` or for metrics: then a process that serves needs
+        a slot.
+        """
+        return bool(self._limit) or self._table is not None
+
     def _take_slot(self) -> int:
         if self._free:
             return heappop(self._free)  # the lowest, so that sums are short

@@ -48,6 +48,8 @@ DRAIN = signal.SIGRTMIN + 4
 they have, because a successor serves. Lower real-time signals are used by some C libraries and runtimes.
 """
 
+_SIGTERM, _DRAIN = int(signal.SIGTERM), int(DRAIN)  # plain numbers: enums cost each child of forking some pages
+
 log = logging.getLogger("septet")
 
 _cut = mmap(-1, 1)
@@ -134,6 +136,7 @@ class Stop:
         self._exit_after_s: float | None = None
         self._time_is_up_logged = False
         self._closed = False
+        self._handlers: tuple[object, ...] = ()
         forked.register(self)
 
     def fileno(self) -> int:
@@ -287,10 +290,15 @@ class Stop:
                 on_second()
             self.order()
 
+        def end(number: int, frame: FrameType | None) -> None:
+            on_second()
+
         forked.set_signal_handler(signal.SIGTERM, handle)
         forked.set_signal_handler(signal.SIGINT, handle)
         if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
-            forked.set_signal_handler(signal.SIGQUIT, lambda number, frame: on_second())
+            forked.set_signal_handler(signal.SIGQUIT, end)
+        # A child sets its own handlers: if these ended then, that would write to some 15 pages of each child.
+        self._handlers = handle, end
         log_unused_signals(self.order)
 
     def on_term(self) -> None:
@@ -298,8 +306,14 @@ class Stop:
         because another process has taken over). A second TERM does not end the process at once, because its supervisor
         decides about killing it. To be called in the main thread.
         """
-        forked.set_signal_handler(signal.SIGTERM, lambda number, frame: self.order())
-        forked.set_signal_handler(DRAIN, lambda number, frame: self.order(drain=True))
+        forked.set_signal_handler(_SIGTERM, self._on_term)
+        forked.set_signal_handler(_DRAIN, self._on_drain)
+
+    def _on_term(self, number: int, frame: FrameType | None) -> None:
+        self.order()
+
+    def _on_drain(self, number: int, frame: FrameType | None) -> None:
+        self.order(drain=True)
 
     def exit_after(self, graceful_timeout: float) -> None:
         """Have this process exit if it still runs `graceful_timeout` + CUT_MARGIN_S seconds after the order to stop;
@@ -387,6 +401,8 @@ HANDLED_SIGNALS = (*UNUSED_SIGNALS, signal.SIGUSR1)
 to drain (another process has taken over).
 """
 
+_HANDLED = tuple(map(int, HANDLED_SIGNALS))  # plain numbers: enums cost each child of forking some pages
+
 time_is_up = "the time for a graceful stop is up (--graceful-timeout)"
 """The reason that is logged when connections are closed before their requests are answered, because the
 graceful time-out has passed in this process or in one that it forks.
@@ -406,30 +422,35 @@ to this.
 def log_unused_signals(hung_up: Callable[[], object]) -> None:
     """Set handlers that log signals which mean nothing to this process (HUP, USR2 and others). Called in the main
     thread of the server, after the application was loaded; processes that it forks call
-    `log_unused_signals_in_child`. If HUP comes because the terminal is gone, `hung_up` is called instead.
+    `handle_signals_in_child`. If HUP comes because the terminal is gone, `hung_up` is called instead.
     """
     global _hung_up
     _hung_up = hung_up if os.isatty(2) else None
-    log_unused_signals_in_child()
+    _log_unused_signals()
 
 
-def log_unused_signals_in_child() -> None:
-    """Set handlers that log signals which mean nothing to this process (HUP, USR2 and others). Called in a process
-    that the server has forked; there a HUP because the terminal is gone needs no handler, for the parent process
-    gets it, too, and stops its children.
-    """
-    for number in HANDLED_SIGNALS:
+def _log_unused_signals() -> None:
+    for number in _HANDLED:
         if _signal.getsignal(number) == _signal.SIG_DFL:
             forked.set_signal_handler(number, _handle)
 
 
-def forget_parent() -> None:
-    """Called in a process that the server has forked: forget the functions that the parent process had set to be
-    called at signals, because the child must neither pass USR1 to the parent's other children nor stop the parent's
-    server at HUP.
+def handle_signals_in_child() -> None:
+    """Called in a process that the server has forked: set handlers that log signals which mean nothing to this process
+    (HUP, USR2 and others), in place of the parent's, and forget the functions that the parent had set to be called at
+    signals. The child must neither pass USR1 to the parent's other children nor stop the parent's server at HUP: if the
+    terminal is gone, the parent gets that signal, too, and stops its children.
     """
     global pass_on_reopening, _hung_up
     pass_on_reopening = _hung_up = None
+    for number in _HANDLED:
+        if not forked.is_ours(number, _handle):
+            break
+    else:  # the parent has the same handlers, as that of forking
+        return
+    for number in _HANDLED:
+        forked.reset_signal_handler(number)
+    _log_unused_signals()
 
 
 def terminal_is_gone() -> bool:

@@ -20,6 +20,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
@@ -47,6 +48,12 @@ LATEST = "SELECT name, text, time_s FROM remarks ORDER BY id DESC LIMIT ?"
 ADD = "INSERT INTO remarks (name, text, time_s) VALUES (?, ?, ?)"
 FORGET = "DELETE FROM remarks WHERE id <= (SELECT max(id) FROM remarks) - ?"
 NEW_EDITION = "UPDATE book SET edition = edition + 1"
+
+
+# SQLite and Python's module set themselves up at the first connection: here, before a server forks, and not in each
+# child.
+with closing(sqlite3.connect(":memory:")) as _first:
+    _first.execute("SELECT 1").fetchall()
 
 
 class SqliteStore:
