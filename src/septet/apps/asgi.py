@@ -26,7 +26,7 @@ Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Messa
 
 EXTENDED = ("http.response.early_hint", "http.response.trailers")
 """ASGI extensions that an application is offered only if the client understands interim answers and trailers
-(`Exchange.extended`).
+(`Exchange.extended`): in HTTP/1.0 it does not.
 """
 
 
@@ -57,7 +57,7 @@ class Asgi:
             scope = template.copy()
         scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
         nothing: dict[str, Any] = {}  # no extension has parameters, so one dictionary serves all
-        offered = self.extensions if exchange.extended else self._without_extended
+        offered = self.extensions if request.version != "1.0" else self._without_extended
         scope["extensions"] = dict.fromkeys(offered, nothing)
         if exchange.tls is not None:
             scope["extensions"]["tls"] = tls.extension(exchange.tls)
