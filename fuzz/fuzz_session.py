@@ -31,7 +31,7 @@ def test_one_input(data: bytes) -> None:
 def gain_experience() -> None:
     """Heads that differ in a value: from then on their other lines, and their names, are looked up."""
     for number in range(64):
-        parse_request(b"GET / HTTP/1.1\r\nHost: a.test\r\nA: %d\r\nCookie: %d" % (number, number))
+        parse_request([b"GET / HTTP/1.1", b"Host: a.test", b"A: %d" % number, b"Cookie: %d" % number])
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_heads_are_parsed_as_alone() -> None:
 
     def parse(number: int) -> None:
         for turn in range(ROUNDS):
-            request = parse_request(head(number, turn), 100)
+            request = parse_request(head(number, turn).split(b"\r\n"), 100)
             fields = dict(request.fields)
             assert request.path == b"/%d" % (turn % 7)
             assert fields[b"cookie"] == b"session=%d-%d" % (number, turn)

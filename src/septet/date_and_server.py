@@ -24,17 +24,18 @@ def date_and_server_fields(server: str, dated: bool = True) -> Callable[[bool, b
     server behind another one that adds it. RFC 9110 sections 6.6.1 and 10.2.4.
     """
     server_line = f"Server: {server}\r\n".encode("ascii") if server else b""
-    until = 0
+    since = until = 0.0
     date_line = b""
     both = b""
 
     def date_and_server(date: bool, named: bool) -> bytes:
-        nonlocal until, date_line, both
+        nonlocal since, until, date_line, both
         now = time()
-        if not until - 1 <= now < until:
+        if not since <= now < until:
             date_line = b"" if not dated else f"Date: {http_date(now)}\r\n".encode("ascii")
             both = date_line + server_line
-            until = int(now) + 1
+            since = float(int(now))
+            until = since + 1.0
         if date and named:
             return both
         return (date_line if date else b"") + (server_line if named else b"")

@@ -59,17 +59,14 @@ class Request:
     """
     scheme: str = "http"
     """The scheme that the client used: "https" also if a trusted proxy has ended TLS."""
-    client: tuple[str, int] | None = None
-    """Address and port (0: not known) of the client, if a trusted proxy has sent the request on its behalf."""
     upgrade: bytes | None = None
     """The value of Upgrade: the protocol to which the client would like to switch (RFC 9110 section 7.8)."""
-    derived: dict[Any, Any] = field(default_factory=dict)
+    client: tuple[str, int] | None = None
+    """Address and port (0: not known) of the client, if a trusted proxy has sent the request on its behalf."""
+    derived: dict[Any, Any] | None = None
     """Cache: what an application interface or a filter has computed from the head of this request alone, under a key
-    that it chooses. Requests with the same head are one object, and so share it.
-    """
-    kept: bool = False
-    """True if this object serves later requests with the same head, too, so that it is worth caching values in
-    `derived`. If False, the object and its `derived` are used for this request only.
+    that it chooses. Requests with the same head are one object, and so share it. None: this object is used for this
+    request only, so nothing is worth caching.
     """
 
     def with_trusted(self, fields: Fields, scheme: str, client: tuple[str, int] | None) -> "Request":
@@ -90,8 +87,8 @@ class Request:
             self.ordinary,
             (),
             scheme,
+            self.upgrade,
             client,
-            upgrade=self.upgrade,
         )
 
 

@@ -130,7 +130,7 @@ def cpu_seconds(run: Callable[[], object]) -> float:
 
 def try_to_parse(block: bytes) -> None:
     try:
-        parse_request(block)
+        parse_request(block.split(b"\r\n"))
     except ProtocolError:
         pass
 

@@ -26,7 +26,7 @@ Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Messa
 
 EXTENDED = ("http.response.early_hint", "http.response.trailers")
 """ASGI extensions that an application is offered only if the client understands interim answers and trailers
-(`Exchange.extended`).
+(`Exchange.extended`): in HTTP/1.0 it does not.
 """
 
 
@@ -50,16 +50,14 @@ class Asgi:
     def scope(self, exchange: Exchange) -> Scope:
         """Make the scope of a request. The application may change everything in it without effect on other requests."""
         request = exchange.request
-        template = request.derived.get(self)
-        if template is not None:
-            scope: Scope = template.copy()
+        if request.derived is None:
+            scope: Scope = self._from_head(request)
         else:
-            scope = self._from_head(request)
-            if request.kept:
-                request.derived[self] = scope.copy()
+            template = request.derived.get(self) or request.derived.setdefault(self, self._from_head(request))
+            scope = template.copy()
         scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
         nothing: dict[str, Any] = {}  # no extension has parameters, so one dictionary serves all
-        offered = self.extensions if exchange.extended else self._without_extended
+        offered = self.extensions if request.version != "1.0" else self._without_extended
         scope["extensions"] = dict.fromkeys(offered, nothing)
         if exchange.tls is not None:
             scope["extensions"]["tls"] = tls.extension(exchange.tls)

@@ -95,6 +95,8 @@ class MountedSite(Site):
         """Return the directory or application that answers this request. The result is cached in `request.derived`,
         which requests with the same head share.
         """
+        if request.derived is None:
+            return self._at(request.path)
         found: SyncApplication | Asgi | None = request.derived.get(self)
         if found is None:
             found = request.derived[self] = self._at(request.path)

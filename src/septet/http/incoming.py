@@ -150,15 +150,19 @@ class Incoming:
         """
         if self._inbox:
             return None
-        # A lone head that is in the cache needs no search for its end.
         end = len(data) if data[-4:] == END_OF_HEAD else data.find(END_OF_HEAD) + 4
-        request = self._known.get(data[:end])
+        head = data[:end]
+        request = self._known.get(head)
         if request is None:
-            end = data.find(END_OF_HEAD, 0, end) + 4
-            if end < 4 or data[:2] == CRLF:
+            lines = head.split(CRLF)
+            if end < 4 or not lines[0]:
                 return None
+            count = lines.index(b"")  # the empty line that ends the head; to search the bytes for it takes longer
+            if count < len(lines) - 2:
+                end = data.find(END_OF_HEAD) + 4
+            del lines[count:]
             try:
-                request = self._read_head(data[:end])
+                request = self._read_head(data[:end], lines)
             except ProtocolError:
                 self.begin_invalid()
                 raise
@@ -257,19 +261,20 @@ class Incoming:
             self._unfinished = None
         head = inbox[:end]
         self._inbox = inbox[end:]
-        return self._known.get(head) or self._read_head(head)
+        return self._known.get(head) or self._read_head(head, head[:-4].split(CRLF))
 
-    def _read_head(self, head: bytes) -> Request:
-        """Parse a complete head that is not in the cache, check the limits, and cache it. Raises ProtocolError."""
+    def _read_head(self, head: bytes, lines: list[bytes]) -> Request:
+        """Parse a complete head that is not in the cache, check the limits, and cache it. `lines`: its lines. Raises
+        ProtocolError."""
         limits = self._limits
         size = len(head) - 4
         if size > limits.header_block:
             self._check_size(head, size)
-        request = parse_request(head[:-4], limits.header_count, self._scheme)
+        request = parse_request(lines, limits.header_count, self._scheme)
         if size > limits.request_line:
             self._check_size(head, 0)
-        if len(head) <= REMEMBERED_HEAD:
-            request.kept = self._known.add(head, request)
+        if len(head) <= REMEMBERED_HEAD and self._known.add(head, request):
+            request.derived = {}
         return request
 
     def _expect_body(self, request: Request) -> None:

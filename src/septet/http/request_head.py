@@ -9,6 +9,7 @@ from septet.http.sections import (
     expects_continue,
     framing,
     join_repeated,
+    known_hosts,
     read_fields,
     set_apart,
     with_one_length,
@@ -17,14 +18,13 @@ from septet.http.sections import (
 NO_LIMIT = 2**63
 
 
-def parse_request(block: bytes, most_fields: int = NO_LIMIT, scheme: str = "http") -> Request:
-    """Return the request whose head is `block`: request line and field lines, without the empty line that ends them.
-    `scheme` is the connection's.
+def parse_request(lines: list[bytes], most_fields: int = NO_LIMIT, scheme: str = "http") -> Request:
+    """Return the request whose head `lines` are: request line, which is removed, and field lines, without their CRLF
+    and without the empty line that ends them. `scheme` is the connection's.
 
     Raises ProtocolError: 400, 417, 501 or 505, and 431 for more than `most_fields` field lines, before it parses them,
     because parsing costs a hundred times what sending them costs. The caller checks the other limits.
     """
-    lines = block.split(b"\r\n")
     method, target, version, path, query = read_request_line(lines.pop(0))
     if len(lines) > most_fields:
         raise ProtocolError(431, f"the request has more than {most_fields} header fields")
@@ -37,11 +37,12 @@ def parse_request(block: bytes, most_fields: int = NO_LIMIT, scheme: str = "http
     if len(named) < len(fields):
         named = join_repeated(fields)
     host = named.get(b"host")
-    check_host(host, version)
+    if host not in known_hosts:
+        check_host(host, version)
     length, chunked = 0, False
     if b"content-length" in named or b"transfer-encoding" in named:
         length, chunked = framing(version, named)
-        if not chunked and (len(named) < len(fields) or named[b"content-length"].find(b",") >= 0):
+        if not chunked and named[b"content-length"].find(b",") >= 0:
             fields = with_one_length(fields, length)
     connection = named.get(b"connection")
     keep_alive = version == "1.1" if connection is None else allows_keep_alive(version, connection)
@@ -64,7 +65,7 @@ def parse_request(block: bytes, most_fields: int = NO_LIMIT, scheme: str = "http
         keep_alive and version == "1.1" and method != "HEAD",
         untrusted_fields,
         scheme,
-        upgrade=named.get(b"upgrade"),
+        named.get(b"upgrade"),
     )
 
 

@@ -4,7 +4,6 @@ Every section is read anew, line by line. A line that many requests have in the 
 is parsed once. Nothing else is taken over from one request to the next.
 """
 
-from functools import lru_cache
 from itertools import filterfalse
 from operator import itemgetter
 from typing import Any
@@ -102,22 +101,19 @@ class _Names(BoundedCache[bytes, tuple[bytes, bool, bool]]):
 
 _names = _Names(REMEMBERED)
 
-_READ_BY_US = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
-
 
 def join_repeated(fields: Fields) -> dict[bytes, bytes]:
     """Return the values of header fields by name. If a field that the server reads itself came more than once, its
-    values are joined by commas (RFC 9110 section 5.3), with two exceptions: two Host fields raise ProtocolError(400),
-    and several equal Content-Length fields count as one. Of other fields that came more than once, the last value is
-    returned.
+    values are joined by commas (RFC 9110 section 5.3), but two Host fields raise ProtocolError(400). Of other fields
+    that came more than once, the last value is returned.
     """
     named = dict(fields)
-    for name in _READ_BY_US:
+    for name in (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"):
         values = [value for other, value in fields if other == name]
         if len(values) > 1:
             if name == b"host":
                 raise ProtocolError(400, "a request has exactly one Host field")
-            named[name] = values[0] if name == b"content-length" and len(set(values)) == 1 else b",".join(values)
+            named[name] = b",".join(values)
     return named
 
 
@@ -146,13 +142,14 @@ def check_host(host: bytes | None, version: str) -> None:
         if version == "1.1":
             raise ProtocolError(400, "a request has exactly one Host field")
         return
-    if not (_is_known_host(host) if len(host) <= REMEMBERED_BYTES else is_host(host)):
+    if not is_host(host):
         raise ProtocolError(400, "the Host field is not a host with an optional port")
+    if len(host) <= REMEMBERED_BYTES:
+        known_hosts.add(host, None)
 
 
-@lru_cache(256)
-def _is_known_host(host: bytes) -> bool:
-    return is_host(host) is not None
+known_hosts: BoundedCache[bytes | None, None] = BoundedCache(REMEMBERED)
+"""Values of Host that `check_host` has found valid."""
 
 
 def framing(version: str, named: dict[bytes, bytes]) -> tuple[int, bool]:
@@ -214,8 +211,6 @@ def with_one_length(fields: Fields, length: int) -> Fields:
     """Return `fields` with a single Content-Length, of this `length`, at the position of the first (RFC 9110 section
     8.6)."""
     values = [value for name, value in fields if name == b"content-length"]
-    if len(values) == 1 and b"," not in values[0]:
-        return fields
     place = fields.index((b"content-length", values[0]))
     others = (field for field in fields[place:] if field[0] != b"content-length")
     return (*fields[:place], (b"content-length", b"%d" % length), *others)

@@ -46,7 +46,7 @@ class Malformed(Exception):
 
 def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels: bool) -> Request:
     """Return the request that these fields, pseudo-fields among them, describe. Later requests with equal fields may
-    get the same object from a cache (see `Request.kept`).
+    get the same object from a cache (see `Request.derived`).
 
     `ended`: the request has no body. `scheme`: "http" or "https", the scheme that the request gets; the client's
     `:scheme` is only checked. `tunnels`: WebSockets are offered (RFC 8441). Raises Malformed for a request that breaks
@@ -62,8 +62,8 @@ def request_of(fields: Fields, ended: bool, scheme: str, limits: Limits, tunnels
     if size > limits.header_block:
         raise ProtocolError(431, f"the header fields are larger than {limits.header_block} bytes")
     request = _Reader(fields).request(ended, scheme, limits, tunnels)
-    if size <= REMEMBERED_HEAD:
-        request.kept = known.add((limits, ended, tunnels, fields), request)
+    if size <= REMEMBERED_HEAD and known.add((limits, ended, tunnels, fields), request):
+        request.derived = {}
     return request
 
 

@@ -43,15 +43,17 @@ class UntrustedFieldFilter:
         """Return `request` as the application is to see it. `peer`: the peer's address, "unix:", or "" if unknown.
         Raises ProtocolError(400) for malformed fields of a trusted proxy.
 
-        The result is kept in the request object, because requests with the same head share one object.
+        The result is kept in a request object that later requests with the same head share.
         """
         trusted = self._trusts(peer)
         if not trusted and self._underscores == "drop":
             return request  # none is kept
+        if request.derived is None:
+            return self._filter(request, trusted)
         with_trusted: Request | None = request.derived.get((self, trusted))
         if with_trusted is None:
             with_trusted = request.derived[self, trusted] = self._filter(request, trusted)
-            with_trusted.kept = request.kept
+            with_trusted.derived = with_trusted.derived or {}
         return with_trusted
 
     def _filter(self, request: Request, trusted: bool) -> Request:

@@ -60,12 +60,13 @@ class Static:
 
     def __call__(self, exchange: Exchange) -> Response:
         request = exchange.request
-        wanted = request.derived.get(self)
+        wanted = request.derived.get(self) if request.derived is not None else None
         if wanted is None:
             wanted = self._read(request)
             if not isinstance(wanted, FileRequest):
                 return wanted
-            request.derived[self] = wanted
+            if request.derived is not None:
+                request.derived[self] = wanted
         for _ in range(ATTEMPTS):
             try:
                 resource = self._files.find(wanted.name)
