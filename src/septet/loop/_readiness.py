@@ -17,7 +17,7 @@ from ssl import SSLContext
 from typing import Any, TypeVarTuple, cast
 from weakref import WeakSet
 
-from septet.loop._connection import StreamConnection, set_nodelay
+from septet.loop._connection import StreamConnection, TransportsByDescriptor, set_nodelay
 from septet.loop._interest import Interest, Watcher
 from septet.loop._metrics import Metrics
 from septet.loop._pipe import ReadPipeTransport
@@ -45,6 +45,10 @@ class DatagramTransport(selector_events._SelectorDatagramTransport):  # type: ig
             self.max_size = RECEIVE_SIZE
         super().__init__(loop, sock, *args, **kwargs)
 
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        self._loop._transports.pop(self._sock_fd, None)
+        super()._call_connection_lost(exc)
+
 
 class ReadinessLoop(SocketCalls):
     """An asyncio event loop over a poller, with `watch`, `rewatch` and `unwatch` beside asyncio's interface.
@@ -69,6 +73,7 @@ class ReadinessLoop(SocketCalls):
         self._poller = poller
         self._pid = os.getpid()
         super().__init__(Interest(poller, self._ensure_self_pipe))
+        self._transports = TransportsByDescriptor()
         _loops.add(self)
 
     # -- the three verbs
