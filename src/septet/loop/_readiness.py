@@ -20,7 +20,7 @@ from weakref import WeakSet
 from septet.loop._connection import StreamConnection, TransportsByDescriptor, set_nodelay
 from septet.loop._interest import Interest, Watcher
 from septet.loop._metrics import Metrics
-from septet.loop._pipe import ReadPipeTransport
+from septet.loop._pipe import ReadPipeTransport, WritePipeTransport
 from septet.loop._serving import Factory, StreamAcceptor
 from septet.loop._socket_calls import SocketCalls
 from septet.loop._stream import RECEIVE_SIZE, StreamTransport
@@ -128,10 +128,10 @@ class ReadinessLoop(SocketCalls):
         for fd, mask in event_list:
             if changed and fd in changed:
                 continue
-            callback = watchers.get(fd)
-            if callback is None:
+            if fd not in watchers:
                 self._run_handles(fd, mask)
                 continue
+            callback = watchers[fd]
             try:
                 if debug:
                     self._timed(partial(callback, mask), callback)
@@ -211,6 +211,9 @@ class ReadinessLoop(SocketCalls):
 
     def _make_read_pipe_transport(self, *args: Any, **kwargs: Any) -> ReadPipeTransport:
         return ReadPipeTransport(self, *args, **kwargs)
+
+    def _make_write_pipe_transport(self, *args: Any, **kwargs: Any) -> WritePipeTransport:
+        return WritePipeTransport(self, *args, **kwargs)
 
     def _start_serving(
         self,
