@@ -295,6 +295,32 @@ def test_timers_run_in_order_of_time_and_then_of_setting(loop: ReadinessLoop) ->
     assert order == [1, 3, 2, 5, 0, 4]
 
 
+def test_the_name_of_the_socket_is_asked_when_it_is_wanted(run: Run) -> None:
+    """It is known in connection_lost, and afterwards if it was asked for before."""
+    names: list[Any] = []
+
+    class Asking(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+            transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            names.append(self.transport.get_extra_info("sockname"))
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Asking, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*address)
+        assert writer.get_extra_info("sockname") == writer.get_extra_info("socket").getsockname()
+        assert await reader.read() == b""
+        assert names == [address]
+        writer.close()
+        server.close()
+
+    run(main())
+
+
 def test_cancelled_timers_do_not_pile_up(loop: ReadinessLoop) -> None:
     """Time-outs are set for a minute and cancelled at once, very often."""
     kept = loop.call_later(60, print)

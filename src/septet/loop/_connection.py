@@ -14,12 +14,16 @@ from collections import deque
 from collections.abc import Callable, MutableMapping
 from contextvars import Context, copy_context
 from typing import Any, Protocol, TypeVarTuple, cast
+from weakref import ref
 
 Ts = TypeVarTuple("Ts")
 
 log = logging.getLogger("asyncio")
 
 Buffer = bytes | bytearray | memoryview
+
+SERVER_COUNTS_TRANSPORTS = sys.version_info >= (3, 13)
+"""True if `_attach` and `_detach` of asyncio's Server take the transport; before, they take nothing."""
 
 
 class TransportLoop(Protocol):
@@ -65,6 +69,33 @@ def set_nodelay(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
             pass  # a stream socket of another protocol, such as SCTP
+
+
+class TransportsByDescriptor(dict[int, Any]):
+    """Transports by descriptor, to which it holds weak references only: what asyncio has as a WeakValueDictionary,
+    whose entries take three times as long to make.
+
+    A transport removes its entry when its connection has ended. One that is collected before leaves an entry that is
+    found missing, until another transport has its descriptor.
+    """
+
+    __slots__ = ()
+
+    def __setitem__(self, fd: int, transport: Any) -> None:
+        super().__setitem__(fd, ref(transport))
+
+    def __getitem__(self, fd: int) -> Any:
+        transport = super().__getitem__(fd)()
+        if transport is None:
+            raise KeyError(fd)
+        return transport
+
+    def get(self, fd: int, default: Any = None) -> Any:
+        """As a dict's: the transport, or `default`."""
+        try:
+            return self[fd]
+        except KeyError:
+            return default
 
 
 class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's sendfile and TLS require
@@ -114,7 +145,13 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
     ) -> None:
         self._sock = None  # until the end of __init__: __del__ warns if a socket is left open
         super().__init__(extra, cast(asyncio.AbstractEventLoop, loop))
-        self._add_extra_info(sock)
+        extra = self._extra
+        extra["socket"] = trsock.TransportSocket(sock)
+        if "peername" not in extra:  # at once, because a socket whose peer has gone does not know it any more
+            try:
+                extra["peername"] = sock.getpeername()
+            except OSError:
+                extra["peername"] = None
         self._sock_fd = sock.fileno()
         self._mask = 0
         """The events (READABLE, WRITABLE) for which the loop watches the socket now; 0: it does not watch it."""
@@ -126,36 +163,46 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
         """
         self._paused = self._closing = self._eof = False
         self._conn_lost = 0
-        self._backlog: deque[Buffer] = deque()
+        self._backlog: deque[Buffer] | tuple[()] = ()
+        """A deque from the first time that the kernel does not accept all: an empty one takes 600 bytes."""
         self._backlog_size = 0
         self._empty_waiter: asyncio.Future[None] | None = None
         self._context = copy_context()
         self._run = self._context.run
-        self.set_protocol(protocol)
+        self._protocol: Any = protocol
+        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
         self._server = server
         if server is not None:
-            server._attach(*self._server_arguments)
+            if SERVER_COUNTS_TRANSPORTS:
+                server._attach(self)
+            else:
+                server._attach()
         loop._transports[self._sock_fd] = self
         self._sock = sock
 
-    def _add_extra_info(self, sock: socket.socket) -> None:
-        extra = self._extra
-        extra["socket"] = trsock.TransportSocket(sock)
-        for name, ask in (("sockname", sock.getsockname), ("peername", sock.getpeername)):
-            if name not in extra:
-                try:
-                    extra[name] = ask()
-                except OSError:
-                    extra[name] = None
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """As in asyncio, but "sockname" is asked of the kernel when it is first wanted; after `connection_lost` it is
+        None if it never was.
+        """
+        if name == "sockname" and name not in self._extra:
+            try:
+                self._extra[name] = None if self._sock is None else self._sock.getsockname()
+            except OSError:
+                self._extra[name] = None
+        return self._extra.get(name, default)
 
-    @property
-    def _server_arguments(self) -> tuple["StreamConnection", ...]:
-        """Arguments of Server._attach and _detach: since Python 3.13 they take the transport."""
-        return (self,) if sys.version_info >= (3, 13) else ()
+    def _detach_from_server(self) -> None:
+        server, self._server = self._server, None
+        if server is None:
+            return
+        if SERVER_COUNTS_TRANSPORTS:
+            server._detach(self)
+        else:
+            server._detach()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """As in asyncio: data that arrives from now on goes to `protocol`."""
-        self._protocol: Any = protocol
+        self._protocol = protocol
         self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -193,7 +240,7 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
     def _force_close(self, exc: BaseException | None) -> None:
         if self._conn_lost:
             return
-        self._backlog.clear()
+        self._backlog = ()
         self._backlog_size = 0
         self._closing = True
         self._reading = False
@@ -210,14 +257,13 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
             self._protocol.connection_lost(exc)
         finally:
             sock, self._sock = self._sock, None
+            self._loop._transports.pop(self._sock_fd, None)
             if sock is not None:
                 sock.close()
             self._protocol = None
             if self._empty_waiter is not None and not self._empty_waiter.done():
                 self._empty_waiter.set_exception(ConnectionError("StreamConnection is closed by peer"))
-            server, self._server = self._server, None
-            if server is not None:
-                server._detach(*self._server_arguments)
+            self._detach_from_server()
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         if isinstance(exc, SystemExit | KeyboardInterrupt):
@@ -248,5 +294,4 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
         if self._sock is not None:
             warnings.warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self)
             self._sock.close()
-            if self._server is not None:
-                self._server._detach(*self._server_arguments)
+            self._detach_from_server()

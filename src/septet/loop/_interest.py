@@ -74,10 +74,12 @@ class Interest(selectors.BaseSelector):
             RuntimeError: the descriptor is watched already.
             OSError: the poller refuses it.
         """
-        self._check_free(fd)
+        if fd in self.watchers or fd in self.keys:
+            self._check_free(fd)
         self.watchers[fd] = watcher  # first: whatever interrupts the rest, the two lists agree
+        self.changed.add(fd)
         try:
-            self._add(fd, mask)
+            self._poller.add(fd, mask)
         except BaseException:
             self._poller.remove(fd)  # the exception may have come when it was added already
             del self.watchers[fd]

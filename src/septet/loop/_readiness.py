@@ -17,10 +17,10 @@ from ssl import SSLContext
 from typing import Any, TypeVarTuple, cast
 from weakref import WeakSet
 
-from septet.loop._connection import StreamConnection, set_nodelay
+from septet.loop._connection import StreamConnection, TransportsByDescriptor, set_nodelay
 from septet.loop._interest import Interest, Watcher
 from septet.loop._metrics import Metrics
-from septet.loop._pipe import ReadPipeTransport
+from septet.loop._pipe import ReadPipeTransport, WritePipeTransport
 from septet.loop._serving import Factory, StreamAcceptor
 from septet.loop._socket_calls import SocketCalls
 from septet.loop._stream import RECEIVE_SIZE, StreamTransport
@@ -44,6 +44,10 @@ class DatagramTransport(selector_events._SelectorDatagramTransport):  # type: ig
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             self.max_size = RECEIVE_SIZE
         super().__init__(loop, sock, *args, **kwargs)
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        self._loop._transports.pop(self._sock_fd, None)
+        super()._call_connection_lost(exc)
 
 
 class ReadinessLoop(SocketCalls):
@@ -69,6 +73,7 @@ class ReadinessLoop(SocketCalls):
         self._poller = poller
         self._pid = os.getpid()
         super().__init__(Interest(poller, self._ensure_self_pipe))
+        self._transports = TransportsByDescriptor()
         _loops.add(self)
         _close_in_children()
 
@@ -124,10 +129,10 @@ class ReadinessLoop(SocketCalls):
         for fd, mask in event_list:
             if changed and fd in changed:
                 continue
-            callback = watchers.get(fd)
-            if callback is None:
+            if fd not in watchers:
                 self._run_handles(fd, mask)
                 continue
+            callback = watchers[fd]
             try:
                 if debug:
                     self._timed(partial(callback, mask), callback)
@@ -207,6 +212,9 @@ class ReadinessLoop(SocketCalls):
 
     def _make_read_pipe_transport(self, *args: Any, **kwargs: Any) -> ReadPipeTransport:
         return ReadPipeTransport(self, *args, **kwargs)
+
+    def _make_write_pipe_transport(self, *args: Any, **kwargs: Any) -> WritePipeTransport:
+        return WritePipeTransport(self, *args, **kwargs)
 
     def _start_serving(
         self,

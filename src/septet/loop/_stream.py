@@ -14,8 +14,10 @@ import asyncio
 import logging
 import socket
 from asyncio import constants, futures
+from collections import deque
 from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 from septet.loop._connection import Buffer, StreamConnection
 from septet.pollers import READABLE, WRITABLE
@@ -213,7 +215,10 @@ class StreamTransport(StreamConnection):
 
     def _add_to_backlog(self, data: Buffer) -> None:
         self._may_send = False
-        self._backlog.append(data)
+        backlog = self._backlog
+        if isinstance(backlog, tuple):
+            backlog = self._backlog = deque()
+        backlog.append(data)
         self._backlog_size += len(data)
         self._update_watch()
         if self._backlog_size > self._high_water:  # type: ignore[attr-defined]
@@ -243,7 +248,7 @@ class StreamTransport(StreamConnection):
             self._shut_down()
 
     def _drop_sent(self, sent: int) -> None:
-        backlog = self._backlog
+        backlog: Any = self._backlog  # a deque, because there was something to send
         self._backlog_size -= sent
         while sent:
             piece = backlog.popleft()

@@ -6,6 +6,7 @@ its head. Heads and tails only grow, modulo 2**32; an entry's slot is its positi
 `ring.py` explains the design.
 """
 
+import ctypes
 import errno
 import mmap
 import os
@@ -114,9 +115,9 @@ class Queues:
             self._words[sq[6] // 4 + i] = i
         # struct io_uring_getevents_arg {sigmask, sigmask_sz, pad, ts} and the __kernel_timespec that ts points to.
         self._arg = bytearray(40)
-        self._arg_at = abi.address(self._arg)
+        self._arg_at, self._arg_size = ctypes.c_void_p(abi.address(self._arg)), ctypes.c_size_t(24)
         self._arg_words = memoryview(self._arg).cast("q")
-        self._arg_words[2] = self._arg_at + 24
+        self._arg_words[2] = abi.address(self._arg) + 24
 
     def put(
         self,
@@ -157,12 +158,13 @@ class Queues:
             timeout_s = 0
         self._words[self._sq_tail_at] = self._sq_tail & 0xFFFF_FFFF
         if timeout_s is None:
-            code = abi.enter(self._fd, self._prepared, 1, abi.ENTER_GETEVENTS, 0, 0)
+            code = abi.enter(self._fd, self._prepared, 1, abi.ENTER_GETEVENTS)
         elif timeout_s <= 0:
-            code = abi.enter(self._fd, self._prepared, 0, abi.ENTER_GETEVENTS, 0, 0)
+            code = abi.enter(self._fd, self._prepared, 0, abi.ENTER_GETEVENTS)
         else:
             self._arg_words[3], self._arg_words[4] = abi.timespec(timeout_s)
-            code = abi.enter(self._fd, self._prepared, 1, abi.ENTER_GETEVENTS | abi.ENTER_EXT_ARG, self._arg_at, 24)
+            flags = abi.ENTER_GETEVENTS | abi.ENTER_EXT_ARG
+            code = abi.enter(self._fd, self._prepared, 1, flags, self._arg_at, self._arg_size)
         if code > 0:
             self._prepared -= code
         elif code == 0:

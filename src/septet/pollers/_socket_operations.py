@@ -43,6 +43,10 @@ class ProvidedBuffers:
         first = count * 16
         self._tails = memoryview(self._memory)[:16].cast("H")
         self._entries = [abi.BUF.pack(start + first + i * size, size, i) for i in range(count)]
+        self._numbers = [-1] * count
+        """The buffer in each entry of the ring. If buffers come back in the order in which they were taken, as they
+        nearly always do, each comes to the entry that has it already.
+        """
         self._offsets = [first + i * size for i in range(count)]
         registration = bytearray(abi.BUF_REG.pack(start, count, group, 0))
         abi.register(ring_fd, abi.REGISTER_PBUF_RING, abi.address(registration), 1)
@@ -56,8 +60,9 @@ class ProvidedBuffers:
         data = memory[start : start + length]
         # give_back(), inlined: this runs for every receive.
         tail = self._tail
-        at = (tail & self._mask) << 4
-        memory[at : at + 14] = self._entries[number]
+        slot = tail & self._mask
+        if self._numbers[slot] != number:
+            self._write_entry(slot, number)
         if self._fence is not None:
             self._fence()
         self._tail = tail + 1
@@ -66,12 +71,15 @@ class ProvidedBuffers:
 
     def give_back(self, number: int) -> None:
         """Give a buffer to the kernel: write the entry, then the tail that publishes it."""
-        at = (self._tail & self._mask) << 4
-        self._memory[at : at + 14] = self._entries[number]
+        self._write_entry(self._tail & self._mask, number)
         if self._fence is not None:
             self._fence()
         self._tail += 1
         self._tails[_TAIL] = self._tail & 0xFFFF
+
+    def _write_entry(self, slot: int, number: int) -> None:
+        self._memory[slot << 4 : (slot << 4) + 14] = self._entries[number]
+        self._numbers[slot] = number
 
     def close(self) -> None:
         """Unmap the memory. The ring must be closed already."""

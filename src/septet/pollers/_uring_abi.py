@@ -81,9 +81,17 @@ STATX = struct.Struct("<4xI8xIIIH2xQQQ8x" + "qI4x" * 4 + "IIII112x")
 """struct statx: blksize, nlink, uid, gid, mode, ino, size, blocks, then seconds and nanoseconds of atime, btime, ctime
 and mtime, then the major and minor numbers of rdev and dev. 256 bytes."""
 
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_syscall = _libc["syscall"]
 _syscall.argtypes = [ctypes.c_long] * 7
 _syscall.restype = ctypes.c_long
+
+_syscall_of_ints = _libc["syscall"]
+"""syscall(2) for arguments of the kernel's type `unsigned int`, and for ctypes objects; its result is an int. Without
+`argtypes` ctypes makes no object of each argument, and the call takes half as long. An argument of 64 bits must be a
+ctypes object: of an int, the lower 32 bits are passed, and what the upper ones are is not defined.
+"""
 
 
 def setup(entries: int, params: bytearray) -> int:
@@ -96,9 +104,18 @@ def setup(entries: int, params: bytearray) -> int:
     return fd if fd >= 0 else _fail()
 
 
-def enter(fd: int, to_submit: int, min_complete: int, flags: int, arg: int, arg_size: int) -> int:
-    """io_uring_enter(2): the number of submissions taken, or -errno. No exception, because a time-out is normal."""
-    submitted: int = _syscall(SYS_ENTER, fd, to_submit, min_complete, flags, arg, arg_size)
+def enter(
+    fd: int,
+    to_submit: int,
+    min_complete: int,
+    flags: int,
+    arg: ctypes.c_void_p | None = None,
+    arg_size: ctypes.c_size_t | None = None,
+) -> int:
+    """io_uring_enter(2): the number of submissions taken, or -errno. No exception, because a time-out is normal.
+    `arg` and `arg_size` are for ENTER_EXT_ARG.
+    """
+    submitted: int = _syscall_of_ints(SYS_ENTER, fd, to_submit, min_complete, flags, arg, arg_size)
     return submitted if submitted >= 0 else -ctypes.get_errno()
 
 

@@ -84,6 +84,8 @@ class RingPoll:
         the descriptors that are ready, with their events.
         """
         self.ring.call_back()
+        if not self._ready:
+            return []
         ready, self._ready = self._ready, []
         return [(request.fd, request.ready) for request in ready if request.live]
 
