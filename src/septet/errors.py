@@ -29,3 +29,14 @@ class Refused(Failed):
     """The application reports that it cannot start (ASGI lifespan). The exit status is 3, as in uvicorn."""
 
     exit_status = 3
+
+
+def described(error: BaseException) -> str:
+    """Return the class of an exception of the application, and its text if it has one. Never raises, although the
+    exception is an object of the application's, which may raise when it is asked for its text.
+    """
+    try:
+        name, text = type(error).__name__, str(error)
+    except BaseException:
+        return "an exception that cannot be shown"
+    return f"{name}: {text}" if text else name

@@ -80,6 +80,39 @@ def test_startup_that_raises(error: BaseException, reason: str, caplog: pytest.L
     assert "apps/_lifespan.py" not in caplog.text, "a traceback begins in the application"
 
 
+class Unspeakable(BaseException):
+    def __str__(self) -> str:
+        raise SystemExit("deliberate")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("error", [Unspeakable(), SystemExit(Unspeakable())], ids=["raised", "given to sys.exit"])
+def test_startup_that_raises_what_cannot_be_shown(error: BaseException) -> None:
+    with pytest.raises(Failed, match=r"did not start: (an exception that cannot be shown|it called sys\.exit)"):
+        live(lifespan_of(error))
+
+
+@pytest.mark.parametrize("message", [5, None, {}])
+def test_what_is_no_message_raises_in_the_application(message: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Failed, match=r"did not start: (TypeError|KeyError)"):
+        live(lifespan_of(message))
+    live(lifespan_of(COMPLETE, message))
+    assert "raised in its lifespan" in caplog.text
+
+
+def test_application_that_raises_when_it_has_started(caplog: pytest.LogCaptureFixture) -> None:
+    """At once, or a moment later: that is not its startup any more."""
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(COMPLETE)
+        raise RuntimeError("the cause")
+
+    live(Lifespan(Asgi(application)))  # type: ignore[arg-type]
+    assert "the cause" in caplog.text
+
+
 def test_end_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     live(lifespan_of(COMPLETE, {"type": "lifespan.shutdown.failed", "message": "not flushed"}))
     assert "not flushed" in caplog.text

@@ -20,6 +20,11 @@ def make(): return app
 def make_nothing(): return None
 def make_late(argument): return app
 def make_broken(): raise KeyError("the cause")
+class Own(BaseException): pass
+def make_ended(): raise Own("the cause")
+class Unspeakable(Exception):
+    def __str__(self): raise SystemExit("deliberate")
+def make_unspeakable(): raise Unspeakable
 """
 
 
@@ -30,6 +35,7 @@ def app_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "fixture_app.py": SOURCE,
         "fixture_broken.py": "1 / 0",
         "fixture_syntax.py": "def",
+        "fixture_ended.py": "raise GeneratorExit",
         "fixture_needs.py": "import fixture_that_is_not_there",
         "fixture_package/__init__.py": "",
         "fixture_package/part.py": SOURCE,
@@ -76,6 +82,9 @@ def test_wrong_name(app_dir: str, name: str, factory: bool, sentence: str) -> No
     [
         ("fixture_broken:app", False, "ZeroDivisionError: division by zero"),
         ("fixture_syntax:app", False, "SyntaxError"),
+        ("fixture_ended:app", False, "GeneratorExit"),
+        ("fixture_app:make_ended", True, "Own: the cause"),
+        ("fixture_app:make_unspeakable", True, "an exception that cannot be shown"),
         ("fixture_needs:app", False, "fixture_that_is_not_there"),
         ("fixture_app:make_broken", True, "KeyError: 'the cause'"),
         ("fixture_app:make_late", True, "TypeError: .*argument"),

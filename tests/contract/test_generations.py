@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import socket
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -306,6 +308,24 @@ def test_stop_at_once(how: tuple[signal.Signals, ...], token: str) -> None:
             server.send_signal(number)
             wait_until(lambda: not server.running or not _connects(server), "the signal is handled")
         assert server.wait() == 1
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["ours", "given"])
+def test_stop_while_another_program_is_tried(given: bool, token: str) -> None:
+    """The stop goes before: the program is not replaced, and the request in flight is answered."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        how: dict[str, Any] = {"bind": (f"fd://{sock.fileno()}",), "pass_fds": (sock.fileno(),)} if given else {}
+        with serve("epoll", "wsgi", "--supervisor", **how) as server, server.connect() as connection:
+            connection.send(render("GET", f"/gate?gate={token}"))
+            server.journal.wait_for(f"at gate {token}")
+            server.send_signal(signal.SIGUSR2)
+            wait_until(lambda: "is tried in a child" in server.stderr(), "it is tried")
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not server.running or len(children(server.pid)) == 1, "the trial is over")
+            server.journal.open_gate(token)
+            assert connection.read_response().status == 200
+            assert server.wait() == 0
+            assert "Traceback" not in server.stderr()
 
 
 def test_stop_while_one_worker_of_the_next_generation_serves() -> None:

@@ -136,6 +136,16 @@ def test_application_without_lifespan(model: str, app: str) -> None:
         assert not server.complaints()
 
 
+@each_style
+def test_application_that_cancels_all_tasks(model: str) -> None:
+    """The server's are not among them."""
+    with serve(model, "asgi", app=f"{APPS}:cancels_all_tasks") as server:
+        assert server.get("/").status == 204
+        server.stop()
+        assert server.journal.count("stopped") == 1
+        assert not server.complaints()
+
+
 @pytest.mark.parametrize("model", [model for model in MODELS if model != "forking"])
 def test_task_that_lives_as_long_as_the_server(model: str) -> None:
     """Started at start-up, on the loop of the requests; only one loop for all of them can do that."""

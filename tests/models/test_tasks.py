@@ -125,6 +125,50 @@ def test_cancellation_at_the_first_wait(stubborn: bool) -> None:
     assert tasks[0].cancelled() is not stubborn
 
 
+@pytest.mark.parametrize("waits_for", ["a turn", "a future", "a task", "itself"])
+def test_cancellation_before_the_first_wait(waits_for: str) -> None:
+    """The application cancels its own task, and is told so where it then waits; what it waits for is cancelled, too."""
+    seen: list[object] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append("the task, too")
+            raise
+
+    async def work() -> None:
+        own = asyncio.current_task()
+        assert own is not None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(waits()) if waits_for == "a task" else None
+        own.cancel("mine")
+        try:
+            if task is not None:
+                await task
+            elif waits_for == "a turn":
+                await asyncio.sleep(0)
+            else:
+                await (own if waits_for == "itself" else future)
+        except asyncio.CancelledError as error:
+            seen.append(("cancelled", error.args if waits_for == "a turn" else ("mine",)))
+            own.uncancel()
+        except RuntimeError:
+            seen.append("told that this cannot be")
+            own.uncancel()
+        await asyncio.sleep(0)
+        seen.append("went on")
+
+    def plain(starter: Starter) -> None:
+        asyncio.get_running_loop().create_task(work())
+
+    run(plain)
+    expected, seen = seen, []
+    assert "went on" in expected
+    run(lambda starter: starter.start(work()))
+    assert seen == expected
+
+
 async def sets_a_variable() -> None:
     variable.set("another's")
 
@@ -221,6 +265,34 @@ def test_equal_is_not_the_same() -> None:
     finally:
         basket.reset(token)
     assert seen == [False]
+
+
+class Incomparable:
+    """As an array is."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("deliberate: whether it is equal cannot be said")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_values_of_variables_are_not_compared() -> None:
+    array: ContextVar[Incomparable] = ContextVar("array")
+    started: list[object] = []
+
+    async def puts_its_own() -> None:
+        array.set(Incomparable())
+
+    def scene(starter: Starter) -> None:
+        started.append(starter.start(puts_its_own()))
+        started.append(starter.start(puts_its_own()))
+
+    token = array.set(Incomparable())
+    try:
+        run(scene)
+    finally:
+        array.reset(token)
+    assert len(started) == 2
 
 
 def test_task_factory_of_the_application_is_asked() -> None:

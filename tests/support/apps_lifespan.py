@@ -152,3 +152,29 @@ async def _answer_with_ticks(state: dict[str, Any], send: Send) -> None:
     async with asyncio.timeout(10):
         await state["ticks"].wait()
     await _answer(send)
+
+
+async def cancels_all_tasks(scope: Scope, receive: Receive, send: Send) -> None:
+    """Tidies up at its start and at its end, and leaves a task factory that makes none."""
+    if scope["type"] != "lifespan":
+        await _answer(send)
+        return
+    await receive()
+    _cancel_others()
+    await asyncio.sleep(0)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    _cancel_others()
+    asyncio.get_running_loop().set_task_factory(_make_none)
+    await asyncio.sleep(0)
+    journal.write("stopped")
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _cancel_others() -> None:
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+def _make_none(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
+    raise DeliberateError("deliberate: no tasks")

@@ -14,7 +14,7 @@ from septet import forked
 from septet.apps._messages import Message
 from septet.apps.asgi import Asgi
 from septet.apps.loading import exit_message
-from septet.errors import Failed, Refused
+from septet.errors import Failed, Refused, described
 
 log = logging.getLogger("septet")
 
@@ -93,7 +93,7 @@ class Lifespan:
             log.debug("%s has no lifespan: %r", self._asgi.name, error)
             return
         log.error("%s raised in its startup", self._asgi.name, exc_info=_without_our_frame(error))
-        raise Failed(f"{self._asgi.name} did not start: {_named(error)}")
+        raise Failed(f"{self._asgi.name} did not start: {described(error)}")
 
     async def shutdown(self) -> None:
         """Run the application's shutdown. A failure is only logged, because the server ends in any case."""
@@ -112,11 +112,17 @@ class Lifespan:
         self._event_received = True
         return event
 
+    async def _send(self, message: Message) -> None:
+        """The `send` of the application. What is no message raises there."""
+        if message["type"] == "lifespan.startup.complete":
+            self.supported = True  # now: what the application raises from here on is not its startup's
+        self._answers.put_nowait(message)
+
     async def _run(self) -> None:
         """Run the application in its task. Its exceptions, SystemExit included, are kept or logged, not raised."""
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._asgi.state}
         try:
-            await self._asgi.application(scope, self._receive, self._answers.put)
+            await self._asgi.application(scope, self._receive, self._send)
             if forked.by_application:
                 forked.exit_child()
         except BaseException as error:
@@ -128,10 +134,6 @@ class Lifespan:
                 log.error("%s raised in its lifespan", self._asgi.name, exc_info=_without_our_frame(error))
         finally:
             self._answers.put_nowait(None)
-
-
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _without_our_frame(error: BaseException) -> BaseException:

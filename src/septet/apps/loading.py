@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from traceback import TracebackException, walk_tb
 from typing import Any
 
-from septet.errors import Failed, SeptetError, UsageError
+from septet.errors import Failed, SeptetError, UsageError, described
 
 
 def load(name: str, app_dir: str, factory: bool, called: str = "") -> Any:
@@ -33,9 +33,10 @@ def load(name: str, app_dir: str, factory: bool, called: str = "") -> Any:
         raise
     except SystemExit as error:
         raise Failed(f"{called}: importing {module_name} failed: {exit_message(error)}") from error
-    except Exception as error:
-        what = f"importing {module_name} failed: {type(error).__name__}: {error}"
-        raise _failure(f"{called}: {what}", error) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _failure(f"{called}: importing {module_name} failed: {described(error)}", error) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise UsageError(f"{called}: {module_name} has no attribute {attribute!r}{_candidates(found)}")
@@ -52,15 +53,20 @@ def _call_factory(called: str, factory: Callable[[], Any]) -> Any:
         return factory()
     except SystemExit as error:
         raise Failed(f"{called}: the factory failed: {exit_message(error)}") from error
-    except Exception as error:
-        raise _failure(f"{called}: the factory failed: {type(error).__name__}: {error}", error) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _failure(f"{called}: the factory failed: {described(error)}", error) from error
 
 
 def exit_message(error: SystemExit) -> str:
     """Return the text that was given to sys.exit, or a sentence with the status that was given; then the file and line
     of the application or its libraries that called it, if known.
     """
-    what = error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
+    try:
+        what = error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
+    except BaseException:  # raised by an object of the application's
+        what = "it called sys.exit"
     calls = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     outside = [(file, line) for file, line in calls if not (_leads_to_application(file) or _is_standard(file))]
     return "{} ({}, line {})".format(what, *outside[-1]) if outside else what
@@ -71,11 +77,14 @@ def _is_standard(file: str) -> bool:
     return file.startswith(_STANDARD) and not file.startswith(_INSTALLED)
 
 
-def _failure(sentence: str, error: Exception) -> Failed:
+def _failure(sentence: str, error: BaseException) -> Failed:
     """Return a Failed whose text is `sentence`, with a traceback of `error` that shows the frames in the application
     and its libraries, and leaves out those of the server.
     """
-    whole = TracebackException.from_exception(error, compact=True)
+    try:
+        whole = TracebackException.from_exception(error, compact=True)
+    except BaseException:  # raised by the exception, which is an object of the application's
+        return Failed(sentence)
     chain = list(_chain(whole))
     for each in chain:
         each.stack[:] = [frame for frame in each.stack if not _leads_to_application(frame.filename)]

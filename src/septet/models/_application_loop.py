@@ -26,10 +26,13 @@ STOPPED = "the application stopped the event loop, which goes on"
 
 def run_through(loop: ReadinessLoop, work: Coroutine[Any, Any, None]) -> None:
     """Run the loop until `work` is done, even if other tasks or signal handlers raise meanwhile, or call `loop.stop()`.
+    The task of `work` is the server's: the application's task factory does not make it, and an application that
+    cancels `asyncio.all_tasks()` does not find it there.
 
     Raises what `work` raises, and OSError and the like if the loop itself cannot go on.
     """
-    task = loop.create_task(work)
+    task = asyncio.Task(work, loop=loop)
+    asyncio._unregister_task(task)
     while True:
         try:
             return loop.run_until_complete(task)

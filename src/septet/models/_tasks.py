@@ -103,7 +103,9 @@ class _Spare:
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self.context = context
         self._rest = _Rest()
-        self.task = asyncio.Task(_finish(self._rest), loop=loop, context=context)
+        work = _finish(self._rest)
+        work.send(None)
+        self.task = asyncio.Task(work, loop=loop, context=context)
         self._step = _take_back(cast(Any, loop)._ready, self.task)
         asyncio._unregister_task(self.task)
         self._name = self.task.get_name()
@@ -111,14 +113,12 @@ class _Spare:
 
     def is_as_new(self, context: Context) -> bool:
         """True if the application has not changed the spare task, so that it can be used for another request: its
-        context equals `context`, and the task was not named or cancelled, has no callbacks, and is not referred to (as
-        a key of a dict, for instance).
+        context has the values of `context`, and the task was not named or cancelled, has no callbacks, and is not
+        referred to (as a key of a dict, for instance).
         """
         task: Any = self.task
         return (
-            self.context == context
-            # Equal values may be different objects, which may change later.
-            and (not context or all(map(is_, self.context.values(), context.values())))
+            _has_same_values(self.context, context)
             and task.get_name() == self._name
             and not task.cancelling()
             and not task._must_cancel  # before Python 3.13 it outlives `uncancel`
@@ -145,6 +145,15 @@ class _Spare:
         return self.task
 
 
+def _has_same_values(context: Context, other: Context) -> bool:
+    """True if both contexts have the same variables with the same objects as values. Values are not compared, because
+    equal ones may change later, and the application's `__eq__` may raise, as that of arrays does.
+    """
+    return len(context) == len(other) and (
+        not other or (all(map(is_, context, other)) and all(map(is_, context.values(), other.values())))
+    )
+
+
 def _take_back(ready: Any, task: "asyncio.Task[None]") -> asyncio.Handle:
     """Remove the first step of `task` from `ready`, the loop's queue of callbacks, and return it. It is searched
     for from the end, where it is unless another thread has added a callback since.
@@ -158,13 +167,15 @@ def _take_back(ready: Any, task: "asyncio.Task[None]") -> asyncio.Handle:
 
 
 async def _finish(rest: "_Rest") -> None:
-    if rest.work is not None:
-        await rest
+    await rest
 
 
 class _Rest:
     """The rest of the coroutine `work`, which has made its first step and has yielded `awaited`. Awaiting this
-    object runs `work` to its end.
+    object runs `work` to its end; if there is no `work`, it does nothing.
+
+    It waits once before that: until the spare task is handed to asyncio. A coroutine that has not begun cannot catch
+    the exception by which a task begins that the application has cancelled in its first step.
     """
 
     __slots__ = ("awaited", "work")
@@ -174,9 +185,21 @@ class _Rest:
         self.awaited: Any = None
 
     def __await__(self) -> Generator[Any, Any, None]:
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            if self.work is None:
+                raise
+            # As asyncio has it: what the application waits for is cancelled, and tells the application so.
+            if not (asyncio.isfuture(self.awaited) and self.awaited.cancel()):
+                try:
+                    self.awaited = self.work.throw(error)
+                except StopIteration:
+                    return
         work, awaited = self.work, self.awaited
-        assert work is not None, "only a coroutine that was begun goes on"
         self.awaited = None
+        if work is None:
+            return
         while True:
             try:
                 yield awaited

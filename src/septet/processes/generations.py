@@ -220,6 +220,8 @@ class Generations:
         self._trial = None
         succeeded = trial.has_succeeded(status)
         trial.close()
+        if self._stop.ordered:
+            return
         if not succeeded:
             ended = how_it_ended(status)
             log.error("%s: the program that was tried ended %s, and this one goes on", self._upgrades_for, ended)
@@ -245,7 +247,7 @@ class Generations:
         self._overseer.reloading(f"{self._upgrades_for}: the program is replaced")
         flush()
         try:
-            execute(state)
+            execute(state, self._stop)
         except OSError as error:
             log.error(
                 "%s: the program cannot be executed, and this one goes on: %s", self._upgrades_for, error.strerror
@@ -581,6 +583,8 @@ class Generations:
         self._stopped = self.living.current
         self._stop_watching()
         self._listeners.shut()
+        if self._trial is not None:
+            self._trial.kill()
         for generation in self.living.all():
             if not generation.failed:  # else it ends by itself
                 generation.signal(signal.SIGTERM)

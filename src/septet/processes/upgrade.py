@@ -23,7 +23,7 @@ from time import monotonic
 from typing import Any
 
 from septet.processes.children import ORDERS
-from septet.processes.orders import HANDLED_SIGNALS
+from septet.processes.orders import HANDLED_SIGNALS, Stop
 
 HANDOVER = "_SEPTET_HANDOVER"
 """The environment variable with what the old program hands over, as JSON."""
@@ -79,8 +79,11 @@ class Trial:
 
     def kill_if_late(self) -> None:
         if monotonic() > self.until:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            self.kill()
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
 
 def is_trial() -> bool:
@@ -95,13 +98,15 @@ def report_success() -> None:
     os.write(int(os.environ[TRIAL]), _SAID)
 
 
-def execute(state: dict[str, Any]) -> None:
+def execute(state: dict[str, Any], stop: Stop) -> None:
     """Replace the program of this process by the one that its command line names, by execve(2), and hand `state` over
-    to it. Does not return; raises OSError if that fails. Descriptors that `state` names stay open in the new program.
+    to it. Returns only if the order to stop has come first; raises OSError if that fails. Descriptors that `state`
+    names stay open in the new program.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     try:
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, HANDOVER: json.dumps(state)})
+        if not stop.ordered:  # from here on, signals wait for the new program
+            os.execve(sys.executable, sys.orig_argv, {**os.environ, HANDOVER: json.dumps(state)})
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
 
