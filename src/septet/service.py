@@ -231,6 +231,13 @@ class Service:
         if self.monitor is not None:
             self.monitor.table.row[TIMED_OUT] += 1
 
+    def finds_threads(self, find: Callable[[], dict[Any, int]]) -> None:
+        """Have the metrics, if there are any, name the threads of requests that have been in flight for a while.
+        `find`: returns, for each exchange for which a thread runs a WSGI application, the kernel's id of that thread.
+        """
+        if self.monitor is not None and self.monitor.requests is not None:
+            self.monitor.requests.find_threads = find
+
     def close_listeners(self) -> None:
         """Close the listeners of this process. When all processes have done so, the kernel refuses new connections,
         which would otherwise wait in vain. May be called in a signal handler."""

@@ -28,13 +28,19 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     start_response("200 OK", [("Content-Type", "text/plain")])
     if path == "/streams":
         return stream()
-    return [b"fine"]
+    return breaking() if path == "/breaks" else [b"fine"]
 
 
 def stream() -> Iterator[bytes]:
     yield b"begun"
     wait_for_release()
     yield b"ended"
+
+
+def breaking() -> Iterator[bytes]:
+    yield b"begun"
+    wait_for_release()
+    raise ValueError("in the middle")
 
 
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
@@ -50,9 +56,11 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
     if path == "/blocks":
         wait_for_release()
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    if path == "/streams":
+    if path in ("/streams", "/breaks"):
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
         await wait_for_release_asynchronously()
+    if path == "/breaks":
+        raise ValueError("in the middle")
     await send({"type": "http.response.body", "body": b"fine"})
 
 

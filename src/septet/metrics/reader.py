@@ -67,6 +67,10 @@ DESCRIBED = 64
 """The largest number of processes whose details are read from /proc; the others are only included in sums."""
 
 
+MOST_RUNNING = 50
+"""The largest number of requests in flight that are described, the oldest of all processes."""
+
+
 class Listening(Protocol):
     """What the reader needs to know of a `net.listener.Listener`."""
 
@@ -282,6 +286,7 @@ class Reader:
             "connections_dropped": self.dropped(),
             "listeners": [self._listener(name, sock) for name, sock in self.listeners],
             "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},
+            "running": self._table.running()[:MOST_RUNNING],
             "slowest": self._table.slowest(),
             "events": list(self.events),
             "orders": self.orders(),

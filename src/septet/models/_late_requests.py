@@ -6,6 +6,8 @@ that runs a WSGI application cannot be stopped. Whatever the application gives a
 raising ClientGone, as if the client had left.
 """
 
+import os
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socket import SHUT_RDWR, SHUT_WR
@@ -16,7 +18,7 @@ from typing import Any
 from septet.apps.asgi import TOO_LATE, Cycle
 from septet.apps.asgi_websocket import WebSocketCycle
 from septet.models._answer import answer
-from septet.processes.stacks import frame_in, thread_in
+from septet.processes.stacks import frame_in, frames_in, thread_in
 from septet.protocol import WRITE
 
 
@@ -29,6 +31,19 @@ def thread_of(exchange: Any) -> int | None:
         return frame.f_locals.get("exchange") is exchange
 
     return thread_in(answer.__code__, is_it)
+
+
+def threads_that_answer() -> dict[Any, int]:
+    """Return, for each exchange for which a thread of this process is running a WSGI application, the kernel's id of
+    that thread.
+    """
+    native = {each.ident: each.native_id for each in threading.enumerate()}
+    native[threading.main_thread().ident] = os.getpid()  # Python keeps the number that the thread had before a fork
+    found = {}
+    for ident, frame in frames_in(answer.__code__):
+        if thread := native.get(ident):
+            found[frame.f_locals["exchange"]] = thread
+    return found
 
 
 def task_of(cycle: Any, tasks: Iterable[Any]) -> Any:
