@@ -95,6 +95,9 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     workers = status["workers"]
     if workers is not None and workers["min"] < workers["max"]:
         yield "workers", f"{workers['current']}, by --workers {workers['min']}-{workers['max']}"
+    if left := requests["threads_left_behind"]:
+        goes = "1 thread runs" if left == 1 else f"{left:,} threads run"
+        yield "left behind", f"{goes} for requests that --request-timeout has ended"
     others = (f"{requests[key]} {name}" for name, key in _UNANSWERED.items())
     yield "errors", ", ".join([f"{failed:,} answers 5xx", *others])
     yield "connections", f"{status['connections']['open']:,} open, {status['connections']['accepted']:,} accepted"
@@ -144,6 +147,7 @@ def in_flight(process: dict[str, Any]) -> str:
         pool = process["pool"]
         late = pool["requests"] - pool["threads"] if pool else 0
         return f"{count}, {late} wait" if late > 0 else str(count)
+    count = process["threads_taken"]
     return f"{min(count, capacity)} of {capacity}" + (f", {count - capacity} wait" if count > capacity else "")
 
 

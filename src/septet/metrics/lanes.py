@@ -191,9 +191,13 @@ SLOW = 256
 """The first of the columns of the metrics table with the text that describes the slowest requests of the process; see
 `septet.metrics.slow`.
 """
-LEFT_BEHIND = 494
+LEFT_BEHIND = 493
 """Column of the metrics table: how many threads of the process still run the application for a request whose client was
 answered 504, or cut off, because of --request-timeout.
+"""
+LEFT_SERVING = 494
+"""Column of the metrics table: how many of LEFT_BEHIND are threads of the server that serve clients otherwise; the
+others are the application's.
 """
 RUNNING = 495
 """Column of the metrics table: where in the row's second page the text is that describes the requests that the process
