@@ -16,7 +16,15 @@ HTML = (Path(septet.console.__file__).parent / "page.html").read_text()
 WIDTHS = (390, 1280)
 
 FIGURES = ("busy", "in flight", "answered", "connections", "CPU", "memory", "loop lag", "age")
-A_REQUEST = {"pid": 26727, "thread": 26801, "client": "192.0.2.7", "method": "GET", "target": "/<b>", "status": None}
+A_REQUEST = {
+    "pid": 26727,
+    "thread": 26801,
+    "client": "192.0.2.7",
+    "method": "GET",
+    "target": "/<b>",
+    "status": None,
+    "client_ended": False,
+}
 
 
 @pytest.fixture(scope="module", params=WIDTHS)

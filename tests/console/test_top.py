@@ -38,7 +38,15 @@ def test_more_events_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_requests_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """They come before events, and those before the slowest requests."""
     status = a_status()
-    request = {"pid": 7, "thread": None, "client": None, "method": "GET", "target": "/\x1b[2J", "status": 200}
+    request = {
+        "pid": 7,
+        "thread": None,
+        "client": None,
+        "method": "GET",
+        "target": "/\x1b[2J",
+        "status": 200,
+        "client_ended": False,
+    }
     status["running"] = [request | {"age_s": float(age_s)} for age_s in (90, 30, 9, 8, 7, 6, 0.5)]
     small = drawn(status, 80, 24, monkeypatch)
     assert len(small) <= 24

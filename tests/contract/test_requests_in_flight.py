@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,6 +18,7 @@ from support.models import IN_MAIN_INTERPRETER
 from support.processes import children
 from support.server import Server, serve
 from support.waiting import wait_until
+from support.websocket import raw_websocket
 
 ENDPOINT = ("--metrics-bind", "127.0.0.1:0")
 
@@ -77,6 +79,33 @@ def test_what_runs_is_shown_until_it_ends(model: str, interface: str) -> None:
         wait_until(lambda: not running(server), "it is not shown any more")
         assert ("/waits?x=1", 200, "answered") in outcomes(server)
         assert septet("status", "--requests", where(server)).stdout == "no request is in flight\n"
+
+
+@each_style
+def test_client_that_sends_no_more(model: str) -> None:
+    """It has left, or only waits for its answer; an ASGI application that does not ask for it goes on."""
+    with late(model, "asgi") as server, server.connect() as connection:
+        connection.send(render("GET", "/waits"))
+        wait_until(lambda: running(server), "it is shown")
+        assert not running(server)[0]["client_ended"]
+        connection.end_sending()
+        wait_until(lambda: running(server)[0]["client_ended"], "that is shown")
+        told = septet("status", "--requests", where(server)).stdout
+        assert told.endswith(": no answer yet, its client sends no more\n")
+        release(server)
+        assert connection.read_response().status == 200
+
+
+@each_style
+def test_websockets_are_not_listed(model: str) -> None:
+    with serve(model, "asgi", *ENDPOINT, app="support.app_websocket:app") as server:
+        with raw_websocket(server.address, "/echo?token=slow"):
+            wait_until(lambda: status(server)["websockets"]["open"] == 1, "it is open")
+            wait_until(lambda: status(server)["requests"]["in_flight"] == 1, "it is counted")
+            time.sleep(0.6)  # two looks of the thread that describes requests
+            assert not running(server)
+        wait_until(lambda: status(server)["websockets"]["open"] == 0, "it has ended")
+        assert not [each for each in status(server)["slowest"] if each["status"] == 101]
 
 
 @each_style

@@ -108,7 +108,7 @@ def test_oldest_without_an_answer_come_first_and_there_is_an_end_to_the_room() -
 def test_text_that_is_being_changed_is_ignored() -> None:
     table = Table.with_row()
     began_ns = time.monotonic_ns() - running.LEAST_NS
-    running.write(table.row, [[began_ns, "GET", "/", None, None, 0]])
+    running.write(table.row, [[began_ns, "GET", "/", None, None, 0, False]])
     assert [(each["pid"], each["target"]) for each in table.running()] == [(os.getpid(), "/")]
     for length in (7, (1 << 32) - 1):
         table.row[RUNNING] = table.row[RUNNING] >> 32 << 32 | length
@@ -120,7 +120,7 @@ def test_row_of_the_next_process_describes_nothing() -> None:
     number = table.allot()
     process = Table(os.dup(table.descriptor))
     process.occupy(number, WORKER)
-    running.write(process.row, [[time.monotonic_ns() - running.LEAST_NS, "GET", "/", None, None, 0]])
+    running.write(process.row, [[time.monotonic_ns() - running.LEAST_NS, "GET", "/", None, None, 0, False]])
     process.row[PID] = (1 << 22) + 1  # a process that has ended: no pid is that large
     table.retire(number)
     assert table.allot() == number

@@ -188,6 +188,7 @@ def running(status: dict[str, Any], least_s: float = LONG_S, most: int = 0) -> I
     for each in late[: most or None]:
         thread = f", thread {each['thread']}" if each["thread"] else ""
         state = f"{each['status']}, its answer has begun" if each["status"] else "no answer yet"
+        state += ", its client sends no more" if each["client_ended"] else ""
         who = f" of {each['client']}" if each["client"] else ""
         yield printable(
             f"{since(each['age_s']):>9}  {each['method']} {each['target']}{who}, "

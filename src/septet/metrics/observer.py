@@ -202,7 +202,7 @@ class RequestMetrics:
 
     def _keep_if_slow(self, exchange: ServerExchange, began_ns: int, took_ns: int, complete: bool) -> None:
         """Keep a request that has ended among the slowest, if it is one of them. `complete`: its answer was sent."""
-        if took_ns > self._slow.threshold_ns:
+        if took_ns > self._slow.threshold_ns and not running.is_websocket(exchange):
             outcome = outcome_of(exchange, complete)
             self._slow.keep(self._table.row, exchange, began_ns, took_ns, outcome)
 

@@ -29,24 +29,28 @@ _HALF = (ROW_LANES - FIRST_PAGE_LANES) * 4
 """Bytes of half a page."""
 _IN_SECOND_HALF = 1 << 32
 
-WEBSOCKET = 101
-"""The status of a request that has become a WebSocket, which is not described: it may last for days."""
-
 Request = dict[str, Any]
 """A request in flight: pid; began_ns (CLOCK_MONOTONIC) and age_s; method, target; client (its address; None: not known,
 or on a unix socket); thread (the kernel's id of the thread that runs a WSGI application for it; None: none does, or it
-is not known); status (that of its answer, if that has begun; else None).
+is not known); status (that of its answer, if that has begun; else None); client_ended (True if its client sends no
+more: it has left, or waits for the answer alone. Where a thread runs the application, the client is not looked at).
 """
+
+
+def is_websocket(exchange: Any) -> bool:
+    """True if a request has become a WebSocket, which may last for days."""
+    return bool(exchange.status == 101 or (exchange.request.method == "CONNECT" and exchange.status))
 
 
 def describe(exchange: Any, began_ns: int, thread: int | None) -> list[Any] | None:
     """Return the description of a request, as `write` takes it. None: it is over, or a WebSocket."""
     request, status = exchange.request, exchange.status
-    if not request.target or status == WEBSOCKET:
+    if not request.target or is_websocket(exchange):
         return None
     client = request.client or exchange.client
     target = request.target.decode("latin-1")[:LONGEST_TARGET]
-    return [began_ns, request.method[:10], target, client[0] if client else None, thread, status]
+    ended = bool(exchange.gone or exchange.half_closed)
+    return [began_ns, request.method[:10], target, client[0] if client else None, thread, status, ended]
 
 
 def write(row: memoryview, described: Iterable[list[Any]]) -> None:
@@ -94,8 +98,9 @@ def read(row: memoryview) -> list[Request]:
                 "client": client,
                 "thread": thread,
                 "status": status or None,
+                "client_ended": ended,
             }
-            for began_ns, method, target, client, thread, status in found
+            for began_ns, method, target, client, thread, status, ended in found
             if now_ns - began_ns >= LEAST_NS
         ]
     except (ValueError, TypeError):  # it was being changed
