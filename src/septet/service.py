@@ -21,7 +21,7 @@ from septet.date_and_server import date_and_server_fields
 from septet.exchange import Fields, Want
 from septet.http.incoming import Limits
 from septet.log_format import formatter
-from septet.metrics.lanes import TIMED_OUT
+from septet.metrics.lanes import LEFT_BEHIND, LEFT_SERVING, TIMED_OUT
 from septet.metrics.monitor import Monitor
 from septet.metrics.observer import unread_ms
 from septet.metrics.table import Table
@@ -230,6 +230,21 @@ class Service:
         """Count a request that has exceeded `--request-timeout`."""
         if self.monitor is not None:
             self.monitor.table.row[TIMED_OUT] += 1
+
+    def count_left_behind(self, count: int, serving: int) -> None:
+        """Record how many threads still run the application for requests that were ended by `--request-timeout`, and
+        how many of these are threads that serve clients otherwise.
+        """
+        if self.monitor is not None:
+            self.monitor.table.row[LEFT_BEHIND] = count
+            self.monitor.table.row[LEFT_SERVING] = serving
+
+    def finds_threads(self, find: Callable[[], dict[Any, int]]) -> None:
+        """Have the metrics, if there are any, name the threads of requests that have been in flight for a while.
+        `find`: returns, for each exchange for which a thread runs a WSGI application, the kernel's id of that thread.
+        """
+        if self.monitor is not None and self.monitor.requests is not None:
+            self.monitor.requests.find_threads = find
 
     def close_listeners(self) -> None:
         """Close the listeners of this process. When all processes have done so, the kernel refuses new connections,

@@ -35,6 +35,29 @@ def test_more_events_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sum(" ms  200  GET /" in line for line in shown) == 8
 
 
+def test_requests_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come before events, and those before the slowest requests."""
+    status = a_status()
+    request = {
+        "pid": 7,
+        "thread": None,
+        "client": None,
+        "method": "GET",
+        "target": "/\x1b[2J",
+        "status": 200,
+        "client_ended": False,
+    }
+    status["running"] = [request | {"age_s": float(age_s)} for age_s in (90, 30, 9, 8, 7, 6, 0.5)]
+    small = drawn(status, 80, 24, monkeypatch)
+    assert len(small) <= 24
+    head = next(index for index, line in enumerate(small) if line.startswith("in flight for 1 s and longer"))
+    assert small[head].endswith("(and 2 more)")
+    assert small[head + 1] == "  1.5 min  GET /\ufffd[2J, in process 7: 200, its answer has begun"
+    large = drawn(status, 120, 50, monkeypatch)
+    assert sum("in process 7" in line for line in large) == 6
+    assert sum(" ms  200  GET /" in line for line in large) == 8
+
+
 def test_failure_that_is_longer_than_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its beginning and its end are shown."""
     status = a_status()

@@ -1,12 +1,14 @@
 """`--request-timeout` means the same in every model, and says what the application was doing."""
 
 import json
+import os
 import re
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
-from support.client import Truncated
+from support.client import Connection, Truncated
 from support.marks import each_style
 from support.messages import render
 from support.models import IN_MAIN_INTERPRETER, WITH_WORKERS
@@ -152,8 +154,51 @@ def test_wsgi_application_that_runs_on_the_loop() -> None:
 
 @each_style
 def test_without_a_supervisor(model: str) -> None:
-    with late(model, "wsgi", "--threads", "2") as server:
+    with late(model, "wsgi", "--threads", "2", "--metrics-bind", "127.0.0.1:0") as server:
         assert server.get("/waits").status == 504
         wait_until(lambda: "SEP103" in server.stderr(), "it is logged")
         assert server.get("/").status == 200
+        named = re.search(r"SEP103 [^\n]*: its thread [^\n]* \((\d+)\) cannot be stopped", server.stderr())
+        assert named is not None, server.stderr()
+        assert named[1] in os.listdir(f"/proc/{server.pid}/task")
+        wait_until(lambda: left_behind(server) == 1, "it is counted")
+        (process,) = status_of(server)["processes"]
+        assert process["in_flight"] == 0
+        if process["capacity"]:
+            assert process["threads_taken"] == 1
+            wait_until(lambda: status_of(server)["saturation"] >= 0.5, "it looks as busy as it is")
         release(server)
+        wait_until(lambda: left_behind(server) == 0, "the thread is free again")
+
+
+def status_of(server: Server) -> dict[str, Any]:
+    found = re.search(r"metrics at http://127\.0\.0\.1:(\d+)", server.stderr())
+    assert found is not None
+    with Connection(("127.0.0.1", int(found[1]))) as connection:
+        return dict(json.loads(connection.request("GET", "/status.json").body))
+
+
+def left_behind(server: Server) -> int:
+    return int(status_of(server)["requests"]["threads_left_behind"])
+
+
+@pytest.mark.parametrize("library", ["asyncio", "anyio"])
+@each_style
+def test_thread_of_an_asgi_application_that_goes_on(model: str, library: str) -> None:
+    """Of a `def` endpoint, for example. It cannot be stopped, and is told and counted until it ends."""
+    with late(model, "asgi", "--metrics-bind", "127.0.0.1:0") as server:
+        assert server.get(f"/{library}").status == 504
+        wait_until(lambda: "SEP106" in server.stderr(), "it is logged")
+        named = re.search(
+            rf"SEP106 GET /{library} of 127\.0\.0\.1, since \S+ \(\d\.\d s\), in process \d+: its task was cancelled, "
+            r"but a thread goes on for it, and cannot be stopped: [^\n]+ \((\d+)\)\n",
+            server.stderr(),
+        )
+        assert named is not None, server.stderr()
+        assert named[1] in os.listdir(f"/proc/{server.pid}/task")
+        wait_until(lambda: left_behind(server) == 1, "it is counted")
+        assert server.get("/").status == 200
+        release(server)
+        wait_until(lambda: left_behind(server) == 0, "it has ended")
+        assert server.get(f"/{library}").status == 200
+        assert server.stderr().count("SEP106") == 1

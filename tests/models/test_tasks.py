@@ -60,6 +60,24 @@ def test_end_without_a_wait_needs_no_task() -> None:
     assert len(set(seen)) == 1
 
 
+@with_spare_tasks
+def test_mark_of_a_request_leaves_a_context_as_new() -> None:
+    """`apps.asgi.Cycle` marks the context of each request under `--request-timeout`."""
+    seen: list[int] = []
+
+    async def work() -> None:
+        token = variable.set("marked")
+        seen.append(id(asyncio.current_task()))
+        variable.reset(token)
+
+    def scene(starter: Starter) -> None:
+        for _ in range(3):
+            assert starter.start(work()) is None
+
+    run(scene)
+    assert len(set(seen)) == 1
+
+
 def tasks_of_the_test() -> set["asyncio.Task[object]"]:
     return {task for task in asyncio.all_tasks() if "all_done" in repr(task)}
 

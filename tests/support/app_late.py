@@ -28,13 +28,19 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     start_response("200 OK", [("Content-Type", "text/plain")])
     if path == "/streams":
         return stream()
-    return [b"fine"]
+    return breaking() if path == "/breaks" else [b"fine"]
 
 
 def stream() -> Iterator[bytes]:
     yield b"begun"
     wait_for_release()
     yield b"ended"
+
+
+def breaking() -> Iterator[bytes]:
+    yield b"begun"
+    wait_for_release()
+    raise ValueError("in the middle")
 
 
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
@@ -49,11 +55,23 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
         await wait_for_release_asynchronously()
     if path == "/blocks":
         wait_for_release()
+    if path == "/asyncio":
+        await asyncio.to_thread(wait_for_release)
+    if path == "/anyio":
+        await asyncio.create_task(in_a_thread_of_anyio())  # in a task of its own, as Starlette's middleware does
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    if path == "/streams":
+    if path in ("/streams", "/breaks"):
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
         await wait_for_release_asynchronously()
+    if path == "/breaks":
+        raise ValueError("in the middle")
     await send({"type": "http.response.body", "body": b"fine"})
+
+
+async def in_a_thread_of_anyio() -> None:
+    import anyio.to_thread
+
+    await anyio.to_thread.run_sync(wait_for_release)
 
 
 async def wait_for_release_asynchronously() -> None:

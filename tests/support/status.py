@@ -20,5 +20,6 @@ def a_status() -> dict[str, Any]:
     events = [{"at": 0, "text": f"worker {100 + number} ended by signal SIGKILL"} for number in range(11)]
     reader.events = [*events, {"at": 0, "text": f"the reload failed: {FAILURE}"}]
     reader.orders = lambda: {"last": {"failed": True, "kind": "reload", "at": 0, "text": FAILURE}}
-    slow = [{"ms": 12.0, "status": 200, "method": "GET", "target": f"/{number}", "at": 0} for number in range(8)]
+    answered = {"status": 200, "outcome": "answered", "method": "GET", "at": 0}
+    slow = [{"ms": 12.0, "target": f"/{number}"} | answered for number in range(8)]
     return reader.status() | {"slowest": slow}

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from septet import forked
 from septet.apps._messages import Message
 from septet.apps.asgi import Asgi
-from septet.apps.loading import exit_message
+from septet.apps.loading import application_line, exit_message
 from septet.errors import Failed, Refused, described
 
 log = logging.getLogger("septet")
@@ -93,7 +93,7 @@ class Lifespan:
             log.debug("%s has no lifespan: %r", self._asgi.name, error)
             return
         log.error("%s raised in its startup", self._asgi.name, exc_info=_without_our_frame(error))
-        raise Failed(f"{self._asgi.name} did not start: {described(error)}")
+        raise Failed(f"{self._asgi.name} did not start: {described(error)}{application_line(error)}")
 
     async def shutdown(self) -> None:
         """Run the application's shutdown. A failure is only logged, because the server ends in any case."""

@@ -4,9 +4,12 @@ A `Cycle` is one request and its answer. The model creates it and runs it as a t
 `send`, `_messages` checks the messages.
 """
 
+import itertools
 import logging
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -23,6 +26,14 @@ log = logging.getLogger("septet")
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+
+MARK: ContextVar[int] = ContextVar("septet_request")
+"""The number of the request (`Cycle.mark`) for which a task runs, where requests are marked (`Asgi.marks`). Libraries
+copy the context of a task to the threads in which they call functions for it (anyio.to_thread, asyncio.to_thread,
+asgiref), so the threads of a request can be told apart. It is a number so that a task that outlives its request does
+not keep more of it.
+"""
+_numbers = itertools.count(1)
 
 EXTENDED = ("http.response.early_hint", "http.response.trailers")
 """ASGI extensions that an application is offered only if the client understands interim answers and trailers
@@ -46,6 +57,10 @@ class Asgi:
         """The extensions that the application is offered, by their full names, such as `http.response.trailers`."""
         self._without_extended = self.extensions.difference(EXTENDED)
         self.state: dict[str, Any] = {}
+        self.marks = False
+        """True if each request's task is to be marked by `MARK`: for `--request-timeout`, which looks for threads that
+        go on after their request has ended.
+        """
 
     def scope(self, exchange: Exchange) -> Scope:
         """Make the scope of a request. The application may change everything in it without effect on other requests."""
@@ -110,9 +125,12 @@ def cycle_of_upgrade(asgi: Asgi, exchange: Exchange, carrier: Carrier) -> "Cycle
 
 
 class Cycle(Channel):
-    """One request and its answer: runs the application with `receive` and `send`."""
+    """One request and its answer: runs the application with `receive` and `send`.
 
-    __slots__ = ()
+    `mark`: the number by which the context of its task is marked; not set if the application's requests are not marked.
+    """
+
+    __slots__ = ("mark",)
 
     async def run(self, asgi: Asgi) -> None:
         """Run the application for this request to its end. If it raises, the exception is logged, and the answer is
@@ -120,6 +138,10 @@ class Cycle(Channel):
         """
         exchange = self._exchange
         self._extensions = asgi.extensions
+        token = None
+        if asgi.marks:
+            self.mark = next(_numbers)
+            token = MARK.set(self.mark)
         try:
             await asgi.application(asgi.scope(exchange), self.receive, self.send)
             if forked.by_application:
@@ -139,6 +161,9 @@ class Cycle(Channel):
         finally:  # also when what the application has raised raises while it is logged
             if not self.answered:
                 self.fail()
+            if token is not None:
+                with suppress(ValueError):  # a coroutine that is closed at the loop's end is not in its own context
+                    MARK.reset(token)  # the context is as new: see `models._tasks`
 
     def _described(self) -> str:
         return f"{self._request.method} {self._request.target.decode('ascii')}"

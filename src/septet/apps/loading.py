@@ -67,9 +67,25 @@ def exit_message(error: SystemExit) -> str:
         what = error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
     except BaseException:  # raised by an object of the application's
         what = "it called sys.exit"
-    calls = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
-    outside = [(file, line) for file, line in calls if not (_leads_to_application(file) or _is_standard(file))]
+    outside = _outside(error)
     return "{} ({}, line {})".format(what, *outside[-1]) if outside else what
+
+
+def application_line(error: BaseException) -> str:
+    """Return the application's innermost file and line in the traceback of `error`, as text such as " (FILE, line 12)";
+    if there is none, those of its libraries; "" if there are none of these either.
+    """
+    outside = _outside(error)
+    own = [(file, line) for file, line in outside if not file.startswith(_INSTALLED)] or outside
+    return " ({}, line {})".format(*own[-1]) if own else ""
+
+
+def _outside(error: BaseException) -> list[tuple[str, int]]:
+    """Return file and line of each frame in the traceback of `error` that is neither the server's nor of the standard
+    library.
+    """
+    calls = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    return [(file, line) for file, line in calls if not (_leads_to_application(file) or _is_standard(file))]
 
 
 def _is_standard(file: str) -> bool:

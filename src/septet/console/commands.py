@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from septet.console.ask import WHERE, Asked
-from septet.console.words import lines, printable
+from septet.console.words import lines, printable, requests_in_flight
 from septet.errors import Failed, UsageError
 from septet.settings.options import did_you_mean
 
@@ -37,11 +37,13 @@ _where = click.argument("where", metavar="WHERE", envvar="SEPTET_CONTROL", requi
     epilog="""\b
 Examples:
   septet status /run/shop.sock
+  septet status /run/shop.sock --requests
   septet status 127.0.0.1:9000 --json | jq .saturation""",
 )
 @_where
+@click.option("--requests", is_flag=True, help="Print only the requests in flight, the oldest first.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
-def status(where: str, as_json: bool) -> None:
+def status(where: str, requests: bool, as_json: bool) -> None:
     """Say how busy a running server is.
 
     WHERE is the path of its control socket (--control), or HOST:PORT of its metrics (--metrics-bind); without it,
@@ -49,9 +51,9 @@ def status(where: str, as_json: bool) -> None:
     """
     found = Asked(where).status()
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(found["running"] if requests else found, indent=1))
         return
-    for line in lines(found):
+    for line in requests_in_flight(found) if requests else lines(found):
         click.echo(line)
 
 

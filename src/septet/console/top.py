@@ -30,6 +30,8 @@ SHOWN_NARROW = ("process", "busy", "in flight", "answered", "CPU", "memory")
 EVENT_LINES = 4
 """Least lines that are kept for events, such as the end of a worker, where processes and slow requests would take all.
 """
+RUNNING_LINES = 4
+"""Least lines that are kept for requests that have been in flight for long."""
 AFTER_TIME = 10
 """The column, from 0, at which the text of an event begins, after its time."""
 MOST_LINES = 3
@@ -105,7 +107,7 @@ class Top:
 
     def picture(self, status: dict[str, Any]) -> Group:
         """Return the whole screen. If not all lines below the table of processes fit, slow requests are left out first,
-        and events next. Where there is more room, more events are shown.
+        events next, and requests in flight last. Where there is more room, more of them are shown.
         """
         width = self._console.width
         lines = [_line(words.headline(status), "bold")]
@@ -114,11 +116,19 @@ class Top:
         figures = self._figures(status)
         events = [_wrapped(text, width, AFTER_TIME) for text in words.events(status)]
         slow = list(words.slow(status))
+        late = list(words.running(status))
         fixed = len(lines) + figures.row_count + 2  # the head of the table, and the last line
         wanted = min(EVENT_LINES, sum(map(len, events)))
-        processes = _processes(status, width, max(3, self._console.height - fixed - (wanted + 1 if events else 0)))
+        others = (wanted + 1 if events else 0) + (min(RUNNING_LINES, len(late)) + 1 if late else 0)
+        processes = _processes(status, width, max(3, self._console.height - fixed - others))
         room = self._console.height - fixed - processes.row_count
         parts: list[Any] = [*lines, figures, processes]
+        if late and room > 1:
+            rest = room - 1 - sum(len(each) + 1 for each in (slow, events[-EVENT_LINES:]) if each)
+            shown = late[: min(room - 1, max(RUNNING_LINES, rest))]
+            room -= len(shown) + 1
+            more = f" (and {len(late) - len(shown)} more)" if len(late) > len(shown) else ""
+            parts += [_line(f"in flight for {words.LONG_S:g} s and longer{more}", "bold"), *map(_line, shown)]
         if events and room > 1:
             rest = room - 1 - (len(slow) + 1 if slow else 0)
             shown = _newest(events, min(room - 1, max(EVENT_LINES, rest)), width)

@@ -7,6 +7,11 @@ from typing import Any
 WIDTH = 10
 """Width, in characters, of the bar that shows a share from 0 to 1."""
 
+LONG_S = 1.0
+"""Seconds for which a request has been in flight before `septet status` and `septet top` show it."""
+MOST_RUNNING = 10
+"""The largest number of requests in flight that `septet status` shows without `--requests`."""
+
 
 def number(value: float) -> str:
     if value >= 10_000 or value == int(value):
@@ -32,6 +37,11 @@ def age(value: float) -> str:
         if value >= factor:
             return f"{number(round(value / factor, 1))} {unit}"
     return f"{value:.0f} s"
+
+
+def since(value: float) -> str:
+    """Return a duration in seconds as text: below a minute to a tenth of a second, else as `age` does."""
+    return seconds(value) if value < 60 else age(value)
 
 
 def meter(share: float | None) -> str:
@@ -85,6 +95,9 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     workers = status["workers"]
     if workers is not None and workers["min"] < workers["max"]:
         yield "workers", f"{workers['current']}, by --workers {workers['min']}-{workers['max']}"
+    if left := requests["threads_left_behind"]:
+        goes = "1 thread runs" if left == 1 else f"{left:,} threads run"
+        yield "left behind", f"{goes} for requests that --request-timeout has ended"
     others = (f"{requests[key]} {name}" for name, key in _UNANSWERED.items())
     yield "errors", ", ".join([f"{failed:,} answers 5xx", *others])
     yield "connections", f"{status['connections']['open']:,} open, {status['connections']['accepted']:,} accepted"
@@ -134,6 +147,7 @@ def in_flight(process: dict[str, Any]) -> str:
         pool = process["pool"]
         late = pool["requests"] - pool["threads"] if pool else 0
         return f"{count}, {late} wait" if late > 0 else str(count)
+    count = process["threads_taken"]
     return f"{min(count, capacity)} of {capacity}" + (f", {count - capacity} wait" if count > capacity else "")
 
 
@@ -166,6 +180,41 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def running(status: dict[str, Any], least_s: float = LONG_S, most: int = 0) -> Iterator[str]:
+    """Return a line for each request in flight that runs for `least_s` seconds or longer, the oldest first. most: how
+    many; 0: all that are known.
+    """
+    late = [each for each in status["running"] if each["age_s"] >= least_s]
+    for each in late[: most or None]:
+        thread = f", thread {each['thread']}" if each["thread"] else ""
+        state = f"{each['status']}, its answer has begun" if each["status"] else "no answer yet"
+        state += ", its client sends no more" if each["client_ended"] else ""
+        who = f" of {each['client']}" if each["client"] else ""
+        yield printable(
+            f"{since(each['age_s']):>9}  {each['method']} {each['target']}{who}, "
+            f"in process {each['pid']}{thread}: {state}"
+        )
+
+
+def requests_in_flight(status: dict[str, Any]) -> Iterator[str]:
+    """Return the lines that `septet status --requests` prints."""
+    known = list(running(status, 0.0))
+    count = status["requests"]["in_flight"]
+    yield from known
+    if (more := count - len(known)) > 0:
+        yield f"and {more} more: WebSockets, requests that have just begun, and those there is no room for"
+    elif not known:
+        yield "no request is in flight"
+
+
+def ended(record: dict[str, Any]) -> str:
+    """Return how a slow request has ended: its status, and, if it was not answered to its end, why not."""
+    status, outcome = record["status"], record["outcome"]
+    if outcome == "answered" or (outcome == "timed out" and status == 504):
+        return str(status)
+    return f"{status}, {outcome}" if status else str(outcome)
+
+
 def slow(status: dict[str, Any]) -> Iterator[str]:
     for each in status["slowest"]:
         phases = ""
@@ -173,7 +222,7 @@ def slow(status: dict[str, Any]) -> Iterator[str]:
             phases = f" (queue {each['queue_ms']} ms, application {each['app_ms']} ms, sending {each['send_ms']} ms)"
         at = clock(each["at"])
         yield printable(
-            f"{at}  {seconds(each['ms'] / 1000):>9}  {each['status']}  {each['method']} {each['target']}{phases}"
+            f"{at}  {seconds(each['ms'] / 1000):>9}  {ended(each)}  {each['method']} {each['target']}{phases}"
         )
 
 
@@ -194,6 +243,10 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"  {name:<12} {value}"
     yield ""
     yield from _table([COLUMNS, *rows(status)])
+    if late := list(running(status, most=MOST_RUNNING)):
+        yield ""
+        yield f"  in flight for {LONG_S:g} s and longer"
+        yield from (f"  {line}" for line in late)
     if status["slowest"]:
         yield ""
         yield "  slowest of the last five minutes"

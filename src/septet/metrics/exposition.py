@@ -33,7 +33,7 @@ from septet.metrics.lanes import (
     TIMED_OUT,
 )
 from septet.metrics.proc import listen_queue, usage
-from septet.metrics.reader import Reader, answers, connections, in_flight, waiting, workers
+from septet.metrics.reader import Reader, answers, connections, in_flight, left_behind, waiting, workers
 from septet.metrics.standstill import stands_still_s
 from septet.metrics.table import Snapshot
 from septet.metrics.traffic_exposition import of_http2, of_tls, of_websockets
@@ -147,6 +147,11 @@ def _of_requests(snapshot: Snapshot) -> Iterator[Any]:
     running = sum(in_flight(row.lanes) for row in snapshot.rows)
     yield GaugeMetricFamily("septet_requests_in_flight", "Requests that are being answered.", running)
     yield GaugeMetricFamily("septet_requests_waiting", "Requests that wait for a thread.", waiting(snapshot) or 0)
+    yield GaugeMetricFamily(
+        "septet_threads_left_behind",
+        "Threads that run for requests that were ended by --request-timeout.",
+        left_behind(snapshot),
+    )
     for name, help, count in (
         ("aborted", "Requests whose connection ended before their answer did.", total[ABORTED] - total[LOST]),
         ("lost", "Requests that were in flight when their process ended.", total[LOST]),

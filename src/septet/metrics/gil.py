@@ -10,6 +10,7 @@ thread that comes at that instant, and not the sum of all waits of a request.
 """
 
 from asyncio import AbstractEventLoop
+from collections.abc import Callable
 from contextlib import suppress
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread, get_native_id
@@ -47,10 +48,10 @@ class GilSampler:
         return False
 
 
-def sample_beside(loop: AbstractEventLoop, table: Table, every_s: float) -> None:
-    """Start a thread that measures the wait for the GIL every `every_s` seconds until this loop is closed. For a
-    process with an event loop: in a process without one, the thread that shows that the process is not stuck takes
-    these samples as well.
+def sample_beside(loop: AbstractEventLoop, table: Table, every_s: float, note: Callable[[], None]) -> None:
+    """Start a thread that measures the wait for the GIL, and calls `note`, every `every_s` seconds until this loop is
+    closed. For a process with an event loop: in a process without one, the thread that shows that the process is not
+    stuck does both as well.
     """
 
     def run() -> None:
@@ -58,6 +59,7 @@ def sample_beside(loop: AbstractEventLoop, table: Table, every_s: float) -> None
         sampler, never = GilSampler(table), Event()
         while not loop.is_closed():
             sampler.sample(never, every_s)
+            note()
 
     with suppress(RuntimeError):  # the system gives no thread: there are no samples
         Thread(target=run, name="septet-gil", daemon=True).start()

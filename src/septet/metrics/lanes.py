@@ -4,7 +4,7 @@ says something else.
 
 A column below COUNTERS describes the present state of the row's process and ends with it. The columns from COUNTERS to
 COUNTERS_END only grow, and are added up over all processes, those that have ended included. The columns after them hold
-text, and the last ones describe the present state again.
+text, then there are some that describe the present state again, and the row's second page holds text.
 """
 
 # Of the process that has the row.
@@ -51,7 +51,7 @@ IDLE_KINDS = (SUPERVISOR, GENERATION)
 application) whose workers serve. A generation that serves clients itself is of another kind.
 """
 
-LAYOUT = 5
+LAYOUT = 6
 """The version of this layout of the metrics table, to be increased by each change of its columns. At an upgrade (USR2)
 the table is handed over only to a program with the same layout.
 """
@@ -191,6 +191,18 @@ SLOW = 256
 """The first of the columns of the metrics table with the text that describes the slowest requests of the process; see
 `septet.metrics.slow`.
 """
+LEFT_BEHIND = 493
+"""Column of the metrics table: how many threads of the process still run the application for a request whose client was
+answered 504, or cut off, because of --request-timeout.
+"""
+LEFT_SERVING = 494
+"""Column of the metrics table: how many of LEFT_BEHIND are threads of the server that serve clients otherwise; the
+others are the application's.
+"""
+RUNNING = 495
+"""Column of the metrics table: where in the row's second page the text is that describes the requests that the process
+has in flight; see `septet.metrics.running`. 0: there is none.
+"""
 OTHER_LOOPS = 496
 """The first of MOST_OTHER_LOOPS columns of the metrics table with the kernel's ids of threads that run other event
 loops of the process, as the column LOOP_THREAD has that of the first; 0: there is none.
@@ -205,9 +217,11 @@ POOL_REQUESTS = 511
 """Column of the metrics table: how many requests were running in the pool's threads or waiting for one of them at the
 last beat.
 """
-ROW_LANES = 512
+FIRST_PAGE_LANES = 512
+"""Number of columns in the first page of a row of the metrics table. Its second page has nothing but text."""
+ROW_LANES = 1024
 ROW_BYTES = ROW_LANES * 8
-"""Size of a row of the metrics table in bytes: one page of memory."""
+"""Size of a row of the metrics table in bytes: two pages of memory. The kernel gives a page when it is written to."""
 
 
 def bucket(duration_ns: int) -> int:

@@ -11,7 +11,6 @@ from threading import Event, Lock, Thread, get_native_id
 from time import monotonic_ns, time
 from typing import Any, Protocol
 
-from septet.interpreter import has_gil
 from septet.metrics.gil import GilSampler, sample_beside
 from septet.metrics.lanes import (
     BEAT_NS,
@@ -151,8 +150,8 @@ class Monitor:
                 self.table.row[POOL_THREADS] = sum(each.limit for each in self._pools.values())
         if runs_application and number <= MOST_OTHER_LOOPS:
             self.table.row[OTHER_LOOPS + number - 1 if number else LOOP_THREAD] = get_native_id()
-        if self.requests is not None and number == 0 and has_gil():
-            sample_beside(loop, self.table, BEAT_S)
+        if self.requests is not None and number == 0:
+            sample_beside(loop, self.table, BEAT_S, self.requests.note_running)
         self._beat(loop, loop.time())
 
     def _beat(self, loop: AbstractEventLoop, due: float) -> None:
@@ -235,6 +234,8 @@ class Monitor:
         while True:
             row[BEAT_NS] = monotonic_ns()
             self._flush()
+            if self.requests is not None:
+                self.requests.note_running()
             if self.on_beat is not None:
                 self.on_beat()
             if sampler.sample(over, BEAT_S):

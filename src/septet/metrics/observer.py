@@ -13,37 +13,47 @@ Counting must cost a request little time (`tests/metrics/test_cost.py` counts th
   still there. When none is left, marks are added, and the next request is measured: so no step is needed to find out
   which request is the next to be measured.
 
-Under the interpreter's global lock no lock is needed. Sets and deques change in one step. A sum of two of them may be
-wrong for an instant, but then it is too low, and `flush` ignores what is lower than before. Without the global lock
-each method takes a lock.
+- how long a request runs that is not measured is found out from outside: four times a second a thread takes those that
+  are in flight out of the set, and notes the time (`note_running`). So a request that lasts is known with its age,
+  less the quarter of a second before it was seen, and the others have paid nothing.
+
+Under the interpreter's global lock no lock is needed, but for that one move. Sets and deques change in one step. A sum
+of two of them may be wrong for an instant, but then it is too low, and `flush` ignores what is lower than before.
+Without the global lock each method takes a lock.
 """
 
+import random
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable
-from threading import RLock
+from collections.abc import Callable, Sequence
+from itertools import islice
+from threading import Lock, RLock
 from time import monotonic_ns
 from typing import Any
 
 from septet.interpreter import has_gil
+from septet.metrics import running
 from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
     ANSWERS,
     ANSWERS_END,
     BEGUN,
+    CHILD,
     CLASSES,
     CLOSED,
     DURATION,
     DURATION_NS,
+    KIND,
     METHODS,
     QUEUE_WAIT,
     QUEUE_WAIT_NS,
+    RUNNING,
     SENT,
     bucket,
 )
-from septet.metrics.slow import SlowRequests
+from septet.metrics.slow import SlowRequests, outcome_of
 from septet.metrics.table import Table
 from septet.protocol import ServerExchange
 
@@ -56,6 +66,14 @@ microsecond.
 BUSY_PER_S = 4000
 SPARSE = 64
 _MARKS = (None,) * (SPARSE - 1)
+
+THREAD_AFTER_NS = 1_000_000_000
+"""Nanoseconds for which a request runs before its thread is looked for: that walks through the stacks of all threads.
+"""
+MOST_SEEN = 256
+"""The largest number of requests in flight of which `note_running` notes the time in one call. If there are more, they
+are chosen at random.
+"""
 
 _LAST_DATA_RECEIVED = 52
 """Offset of tcpi_last_data_recv in struct tcp_info (linux/tcp.h): milliseconds since data came last."""
@@ -120,6 +138,18 @@ class RequestMetrics:
         self._measured: dict[Any, int] = {}
         """Exchanges in flight whose duration is measured, and when each began, in nanoseconds of `time.monotonic_ns`.
         """
+        self._seen: dict[Any, int] = {}
+        """Exchanges that were in `_in_flight` when `note_running` looked, and when that was, in nanoseconds of
+        `time.monotonic_ns`.
+        """
+        self._moving = Lock()
+        """Held while an exchange is moved from `_in_flight` to `_seen`."""
+        self.find_threads: Callable[[], dict[Any, int]] = dict
+        """Returns, for each exchange for which a thread runs a WSGI application, the kernel's id of that thread. The
+        process model sets it.
+        """
+        self._threads: dict[Any, int] = {}
+        """What `find_threads` has returned of the exchanges that are described in the row."""
         self._answers: dict[str, dict[int, deque[None]]] = {}
         """For each method and each status: the deque `marks` of its `_Answers`."""
         self._kinds: dict[tuple[str, int], _Answers] = {}
@@ -134,6 +164,8 @@ class RequestMetrics:
         exchange.observer_state = self._measured[exchange] = now = monotonic_ns()
         if now > self._flush_at_ns:
             self._sample(exchange, now)
+        if self._table.row[KIND] == CHILD:
+            self._note_at_once()
 
     def ended(self, exchange: Any) -> None:
         try:
@@ -142,6 +174,7 @@ class RequestMetrics:
             return
         except (IndexError, KeyError, AttributeError):
             began_ns = self._measured.pop(exchange, None)
+        seen_ns = self._forget_seen(exchange) if began_ns is None else None
         if not exchange.request.target:  # an answer to what was no request
             self._count("other", exchange.status)
             return
@@ -149,21 +182,42 @@ class RequestMetrics:
         if began_ns is not None:
             exchange.observer_state = None
             self._measure(exchange, began_ns, monotonic_ns() - began_ns)
+        elif seen_ns is not None:
+            self._keep_if_slow(exchange, seen_ns, monotonic_ns() - seen_ns, True)
+
+    def _forget_seen(self, exchange: Any) -> int | None:
+        """Remove an exchange from `_seen`, and return when it was seen first; None if it is not there."""
+        with self._moving:  # if it is just being moved, then it is there now
+            return self._seen.pop(exchange, None)
 
     def _measure(self, exchange: ServerExchange, began_ns: int, took_ns: int) -> None:
         row, weight = self._table.row, SPARSE if self._sparse else 1
         row[SENT] += exchange.sent * weight
         row[DURATION + bucket(took_ns)] += weight
         row[DURATION_NS] += took_ns * weight
-        if took_ns > self._slow.threshold_ns:
-            self._slow.keep(row, exchange, began_ns, took_ns)
+        self._keep_if_slow(exchange, began_ns, took_ns, True)
+        if row[KIND] == CHILD:
+            self._take_answers()
+            self._note_at_once()
+
+    def _keep_if_slow(self, exchange: ServerExchange, began_ns: int, took_ns: int, complete: bool) -> None:
+        """Keep a request that has ended among the slowest, if it is one of them. `complete`: its answer was sent."""
+        if took_ns > self._slow.threshold_ns and not running.is_websocket(exchange):
+            outcome = outcome_of(exchange, complete)
+            self._slow.keep(self._table.row, exchange, began_ns, took_ns, outcome)
 
     def closed(self, exchange: ServerExchange) -> None:
-        if exchange in self._in_flight or exchange in self._measured:
+        began_ns = self._measured.pop(exchange, None) or self._forget_seen(exchange)
+        if began_ns is None:
+            if exchange not in self._in_flight:
+                return
             self._in_flight.discard(exchange)
-            self._measured.pop(exchange, None)
-            exchange.observer_state = None
-            self._table.row[ABORTED] += 1
+        else:
+            self._keep_if_slow(exchange, began_ns, monotonic_ns() - began_ns, False)
+        exchange.observer_state = None
+        self._table.row[ABORTED] += 1
+        if self._table.row[KIND] == CHILD:
+            self._note_at_once()
 
     def _count(self, method: str, status: int) -> None:
         """Count an answer for which `ended` found no mark (a placeholder in the deque `_Answers.marks`) to take: the
@@ -187,11 +241,63 @@ class RequestMetrics:
         """Add what was counted since the last flush to the process's row of the table."""
         row = self._table.row
         self._slow.refresh()
+        self._take_answers()
+        # `_seen` before `_in_flight`: a request that is moved in between is missing then, and not counted twice.
+        in_flight = len(self._seen) + len(self._in_flight) + len(self._measured)
+        begun = sum(row[ANSWERS:ANSWERS_END]) + row[ABORTED] + in_flight
+        row[BEGUN] = max(row[BEGUN], begun)
+
+    def _take_answers(self) -> None:
+        row = self._table.row
         for kind in list(self._kinds.values()):
             taken = kind.take()
             row[kind.lane] += taken  # a call in this statement would let another thread's addition be lost
-        begun = sum(row[ANSWERS:ANSWERS_END]) + row[ABORTED] + len(self._in_flight) + len(self._measured)
-        row[BEGUN] = max(row[BEGUN], begun)
+
+    def note_running(self) -> None:
+        """Add the counts to the process's row of the table, and describe there the requests that have been in flight
+        for a while. Called about four times a second, by a thread that runs even if an event loop of this process is
+        blocked.
+        """
+        self.flush()
+        now_ns = monotonic_ns()
+        self._see(now_ns)
+        known = {**self._measured, **self._seen}
+        late = [(exchange, at_ns) for exchange, at_ns in known.items() if now_ns - at_ns >= running.LEAST_NS]
+        # First those that have no answer at all: streams may last for days.
+        late = sorted(late, key=lambda each: (bool(each[0].status), each[1]))[: running.MOST]
+        threads = self._threads_of([exchange for exchange, at_ns in late if now_ns - at_ns >= THREAD_AFTER_NS])
+        found = [running.describe(exchange, at_ns, threads.get(exchange)) for exchange, at_ns in late]
+        running.write(self._table.row, sorted(each for each in found if each is not None))
+
+    def _threads_of(self, exchanges: Sequence[Any]) -> dict[Any, int]:
+        """Return, by exchange, the threads that run a WSGI application for these, as far as `find_threads` knows. It is
+        asked again only if there is an exchange whose thread is not known.
+        """
+        if any(each not in self._threads for each in exchanges):
+            self._threads |= self.find_threads()
+        self._threads = {each: self._threads[each] for each in exchanges if each in self._threads}
+        return self._threads
+
+    def _note_at_once(self) -> None:
+        """Describe the requests in flight in a process that lives for one connection, and has no thread to call
+        `note_running`. Called whenever one begins or ends.
+        """
+        if not self._measured:
+            self._table.row[RUNNING] = 0
+            return
+        described = (running.describe(*each, None) for each in islice(self._measured.copy().items(), running.MOST))
+        running.write(self._table.row, [each for each in described if each is not None])
+
+    def _see(self, now_ns: int) -> None:
+        """Move requests from `_in_flight` to `_seen`."""
+        found = list(self._in_flight.copy())
+        for exchange in found if len(found) <= MOST_SEEN else random.sample(found, MOST_SEEN):
+            with self._moving:
+                try:
+                    self._in_flight.remove(exchange)
+                except KeyError:  # it has ended meanwhile
+                    continue
+                self._seen[exchange] = now_ns
 
     def _sample(self, exchange: Any, now_ns: int) -> None:
         """Flush the counts into the table, decide whether all requests or one in SPARSE are measured from now on, and
@@ -243,6 +349,10 @@ class LockedRequestMetrics(RequestMetrics):
     def flush(self) -> None:
         with self._lock:
             super().flush()
+
+    def note_running(self) -> None:
+        with self._lock:
+            super().note_running()
 
     def connected(self) -> None:
         with self._lock:

@@ -33,6 +33,8 @@ from septet.metrics.lanes import (
     LAG,
     LAG_NS,
     LAG_SUM_NS,
+    LEFT_BEHIND,
+    LEFT_SERVING,
     LOOP_THREAD,
     LOST,
     METHODS,
@@ -65,6 +67,10 @@ PSS_S = 10.0
 
 DESCRIBED = 64
 """The largest number of processes whose details are read from /proc; the others are only included in sums."""
+
+
+MOST_RUNNING = 50
+"""The largest number of requests in flight that are described, the oldest of all processes."""
 
 
 class Listening(Protocol):
@@ -282,6 +288,7 @@ class Reader:
             "connections_dropped": self.dropped(),
             "listeners": [self._listener(name, sock) for name, sock in self.listeners],
             "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},
+            "running": self._table.running()[:MOST_RUNNING],
             "slowest": self._table.slowest(),
             "events": list(self.events),
             "orders": self.orders(),
@@ -303,6 +310,7 @@ class Reader:
             "aborted": total[ABORTED] - total[LOST],
             "lost": total[LOST],
             "timed_out": total[TIMED_OUT],
+            "threads_left_behind": left_behind(snapshot),
             "by_status": by_status,
             "by_method": by_method,
         }
@@ -354,6 +362,8 @@ class Reader:
             "capacity": lanes[CAPACITY] or None,
             "pool": {"threads": lanes[POOL_THREADS], "requests": lanes[POOL_REQUESTS]} if lanes[POOL_THREADS] else None,
             "in_flight": in_flight(lanes),
+            "threads_left_behind": lanes[LEFT_BEHIND],
+            "threads_taken": taken(lanes) if lanes[CAPACITY] else None,
             "answered": answered(lanes),
             "connections": lanes[ACCEPTED] - lanes[CLOSED],
             "cpu": round(shares.cpu, 3),
@@ -415,7 +425,19 @@ def waiting_in(lanes: memoryview) -> int | None:
     """
     if threads := lanes[POOL_THREADS]:
         return int(max(0, lanes[POOL_REQUESTS] - threads))
-    return max(0, in_flight(lanes) - lanes[CAPACITY]) if lanes[CAPACITY] else None
+    return max(0, taken(lanes) - lanes[CAPACITY]) if lanes[CAPACITY] else None
+
+
+def taken(lanes: memoryview) -> int:
+    """Return how many requests of a process have a thread of the server, or wait for one: those in flight, and those
+    that `--request-timeout` has ended though their thread goes on. `lanes`: its row of the metrics table.
+    """
+    return in_flight(lanes) + int(lanes[LEFT_SERVING])
+
+
+def left_behind(snapshot: Snapshot) -> int:
+    """Return how many threads still run the application for requests that were ended by `--request-timeout`."""
+    return sum(row.lanes[LEFT_BEHIND] for row in snapshot.rows)
 
 
 def connections(snapshot: Snapshot) -> int:
@@ -437,9 +459,10 @@ def _shares(before: _Seen, now: _Seen, row: Row) -> Shares:
     if threads := row.lanes[POOL_THREADS]:
         busy.append((now.pool_busy_s - before.pool_busy_s) / took_s / threads)
     if capacity := row.lanes[CAPACITY]:
-        busy.append((now.served_s - before.served_s) / took_s / capacity)
+        left = row.lanes[LEFT_SERVING]  # threads that serve no client, and are not free
+        busy.append(((now.served_s - before.served_s) / took_s + left) / capacity)
         if now.answered == before.answered:  # requests that run longer are not in the sum of durations yet
-            busy.append(in_flight(row.lanes) / capacity)
+            busy.append((in_flight(row.lanes) + left) / capacity)
     elif not loops:
         busy.append(cpu)
     if still := stands_still_s(row.lanes, int(now.at_s * 1e9)) is not None:

@@ -9,7 +9,8 @@ import json
 import time
 from typing import Any
 
-from septet.metrics.lanes import OTHER_LOOPS, SLOW
+from septet.metrics.lanes import LEFT_BEHIND, SLOW
+from septet.metrics.running import Request
 
 KEPT = 8
 """The largest number of slow requests that are kept in a process's row of the table."""
@@ -20,11 +21,21 @@ LONGEST_TARGET = 80
 
 _LENGTH = SLOW * 8
 _TEXT = _LENGTH + 8
-ROOM = OTHER_LOOPS * 8 - _TEXT
+ROOM = LEFT_BEHIND * 8 - _TEXT
+
+ANSWERED = "answered"
+TIMED_OUT = "timed out"
+CUT = "cut"
+CLIENT_LEFT = "client left"
+PROCESS_ENDED = "process ended"
 
 Record = dict[str, Any]
-"""One slow request: at (seconds since 1970), ms, method, target, status; and queue_ms, app_ms and send_ms if the
-session has noted them.
+"""One slow request: at (when it ended, in seconds since 1970), ms, method, target; status, None if no answer has begun;
+outcome; and queue_ms, app_ms and send_ms if the session has noted them.
+
+Outcomes: ANSWERED, to the last byte; TIMED_OUT, ended by `--request-timeout`, with the status 504 or in the middle of
+its answer; CUT, its connection was ended by the server before the answer was complete, because of another deadline, a
+failure of the application, or a stop; CLIENT_LEFT before that; PROCESS_ENDED, its process was killed or has ended.
 """
 
 
@@ -38,11 +49,11 @@ class SlowRequests:
         kept already, the duration of the quickest of them.
         """
 
-    def keep(self, row: memoryview, exchange: Any, began_ns: int, took_ns: int) -> None:
+    def keep(self, row: memoryview, exchange: Any, began_ns: int, took_ns: int, outcome: str) -> None:
         """Add a request to those that are kept, drop the quickest if there are too many, and write them into the row.
-        `began_ns` is on the monotonic clock; `took_ns` is the duration.
+        `began_ns` is on the monotonic clock; `took_ns` is the duration; `outcome`: see `Record`.
         """
-        self._records = slowest([*self._records, _record(exchange, began_ns, took_ns)])
+        self._records = slowest([*self._records, _record(exchange, began_ns, took_ns, outcome)])
         if len(self._records) == KEPT:
             self.threshold_ns = int(self._records[-1]["ms"] * 1e6)
         write(row, self._records)
@@ -54,14 +65,37 @@ class SlowRequests:
             self.threshold_ns = MINIMUM_NS
 
 
-def _record(exchange: Any, began_ns: int, took_ns: int) -> Record:
+def outcome_of(exchange: Any, complete: bool) -> str:
+    """Return how a request has ended. `complete`: its whole answer was sent."""
+    fault = getattr(exchange, "fault", None)
+    if fault is not None and fault.status == 504:
+        return TIMED_OUT
+    if complete:
+        return ANSWERED
+    return CUT if fault is not None or getattr(exchange, "stops", False) else CLIENT_LEFT
+
+
+def cut_by_end(request: Request) -> Record:
+    """Return the record of a request that its process had in flight (`metrics.running`) when it ended, just now."""
+    return {
+        "at": round(time.time(), 1),
+        "ms": round((time.monotonic_ns() - request["began_ns"]) / 1e6, 1),
+        "method": request["method"],
+        "target": request["target"],
+        "status": request["status"],
+        "outcome": PROCESS_ENDED,
+    }
+
+
+def _record(exchange: Any, began_ns: int, took_ns: int, outcome: str) -> Record:
     request = exchange.request
     record: Record = {
         "at": round(time.time(), 1),
         "ms": round(took_ns / 1e6, 1),
         "method": request.method[:10],
         "target": request.target.decode("latin-1")[:LONGEST_TARGET],
-        "status": exchange.status,
+        "status": exchange.status or None,
+        "outcome": outcome,
     }
     called, answered = getattr(exchange, "called_ns", 0), getattr(exchange, "answered_ns", 0)
     if called and answered:

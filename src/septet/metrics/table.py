@@ -38,7 +38,7 @@ from threading import Lock
 from time import monotonic_ns
 
 from septet import forked
-from septet.metrics import slow
+from septet.metrics import running, slow
 from septet.metrics.lanes import (
     ABORTED,
     ANSWERS,
@@ -48,6 +48,7 @@ from septet.metrics.lanes import (
     CHILD,
     COUNTERS,
     COUNTERS_END,
+    FIRST_PAGE_LANES,
     INTERPRETER,
     KIND,
     LOST,
@@ -79,6 +80,7 @@ _ENDED = (1, 2)
 _FIRST = 3
 
 _COUNTERS = slice(COUNTERS * 8, COUNTERS_END * 8)
+_FIRST_PAGE_BYTES = FIRST_PAGE_LANES * 8
 _MOVING = (1 << 31) - 1
 
 
@@ -88,7 +90,7 @@ class Row:
 
     number: int
     lanes: memoryview
-    """The row's 64-bit integers; `metrics.lanes` says what each means."""
+    """The 64-bit integers in the row's first page; `metrics.lanes` says what each means."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -267,7 +269,7 @@ class Table:
         total = self._sum(_ENDED[current]) + self._sum(number)
         ended = self._bytes[_ENDED[1 - current] * ROW_BYTES :][_COUNTERS]
         ended[:] = total.to_bytes(len(ended), "little")
-        self._keep_slow(row)
+        self._keep_slow(row, in_flight)
         self._set_word(number, 1 - current)
         self._clear(number)
         self._set_word(0, 1 - current)
@@ -292,11 +294,21 @@ class Table:
         self.retire_ended()
         return self.snapshot().total[ABORTED]
 
-    def _keep_slow(self, row: memoryview) -> None:
-        """Copy the slowest requests in the row of a process that has ended to the row of ended processes."""
-        if row[SLOW]:
+    def _keep_slow(self, row: memoryview, in_flight: int) -> None:
+        """Copy the slowest requests in the row of a process that has ended to the row of ended processes, and with them
+        those that the process had in flight (`in_flight`: how many), as requests that its end has cut.
+        """
+        cut = [slow.cut_by_end(request) for request in running.read(row)[:in_flight]] if in_flight else []
+        if row[SLOW] or cut:
             ended = self._lanes[_ENDED[0] * ROW_LANES : (_ENDED[0] + 1) * ROW_LANES]
-            slow.write(ended, slow.slowest([*slow.read(ended), *slow.read(row)]))
+            slow.write(ended, slow.slowest([*slow.read(ended), *slow.read(row), *cut]))
+
+    def running(self) -> list[running.Request]:
+        """Return the requests that the processes have in flight, as `metrics.running` describes, the oldest first; some
+        of each process only, if it has many.
+        """
+        rows = [self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES] for number in self._living()]
+        return sorted((each for row in rows for each in running.read(row)), key=lambda each: -each["age_s"])
 
     def slowest(self) -> list[slow.Record]:
         """Return the slowest requests of the last minutes, of all processes."""
@@ -318,7 +330,8 @@ class Table:
         self._lanes[_WORD] = count << 32 | moving << 1 | current
 
     def _clear(self, number: int) -> None:
-        self._bytes[number * ROW_BYTES + 8 : (number + 1) * ROW_BYTES] = bytes(ROW_BYTES - 8)
+        start = number * ROW_BYTES
+        self._bytes[start + 8 : start + _FIRST_PAGE_BYTES] = bytes(_FIRST_PAGE_BYTES - 8)  # the other has only text
         self._lanes[number * ROW_LANES + PID] = 0  # last: from now on the row is free
 
     def _sum(self, number: int) -> int:
@@ -344,7 +357,8 @@ class Table:
         return [number for number in range(_FIRST, self._lanes[_HIGHEST] + 1) if pids[number]]
 
     def _copy(self, number: int) -> Row:
-        return Row(number, memoryview(bytearray(self._bytes[number * ROW_BYTES : (number + 1) * ROW_BYTES])).cast("Q"))
+        start = number * ROW_BYTES
+        return Row(number, memoryview(bytearray(self._bytes[start : start + _FIRST_PAGE_BYTES])).cast("Q"))
 
 
 def _of_processes(rows: list[Row]) -> list[Row]:

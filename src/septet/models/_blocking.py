@@ -27,7 +27,7 @@ from septet.models._acceptor import Acceptor, Client
 from septet.models._answer import answer, answer_without_waiting
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
 from septet.models._drive import Dispatch, drive, expire, receive_compactly
-from septet.models._late_requests import BlockedThread
+from septet.models._late_requests import BlockedThread, mark_requests, threads_that_answer
 from septet.models._waker import close_waker_of_this_thread
 from septet.net.listener import has_been_deferred
 from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
@@ -411,10 +411,14 @@ def application_running(
 
 
 def watch_requests(service: Service, asgi_thread: AsgiThread | None) -> None:
-    """Begin to watch for requests of this process that exceed `--request-timeout`, if that option is given."""
+    """Begin to watch for requests of this process that exceed `--request-timeout`, if that option is given; and have
+    the metrics find the threads of requests, if there are metrics.
+    """
+    service.finds_threads(threads_that_answer)
     if service.request_watch is not None:
         find = BlockedThread if asgi_thread is None else asgi_thread.running
-        service.request_watch.start(find, service.retire, service.count_timed_out)
+        mark_requests(service.site)
+        service.request_watch.start(find, service.retire, service.count_timed_out, service.count_left_behind)
 
 
 def _on_order(service: Service, asgi_thread: AsgiThread | None) -> None:

@@ -6,18 +6,29 @@ that runs a WSGI application cannot be stopped. Whatever the application gives a
 raising ClientGone, as if the client had left.
 """
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from contextvars import Context
+from functools import partial
 from socket import SHUT_RDWR, SHUT_WR
 from threading import Event
-from types import FrameType
+from types import BuiltinMethodType, FrameType
 from typing import Any
 
-from septet.apps.asgi import TOO_LATE, Cycle
+from septet.apps.asgi import MARK, TOO_LATE, Cycle
 from septet.apps.asgi_websocket import WebSocketCycle
+from septet.apps.site import Site
 from septet.models._answer import answer
-from septet.processes.stacks import frame_in, thread_in
+from septet.processes.stacks import frame_in, frames_in, thread_in
 from septet.protocol import WRITE
+
+OUTER_FRAMES = 8
+"""How many of the outermost frames of a thread are looked at for a context: threads of an executor have four of their
+own, and asgiref adds two.
+"""
 
 
 def thread_of(exchange: Any) -> int | None:
@@ -29,6 +40,55 @@ def thread_of(exchange: Any) -> int | None:
         return frame.f_locals.get("exchange") is exchange
 
     return thread_in(answer.__code__, is_it)
+
+
+def threads_that_answer() -> dict[Any, int]:
+    """Return, for each exchange for which a thread of this process is running a WSGI application, the kernel's id of
+    that thread.
+    """
+    native = {each.ident: each.native_id for each in threading.enumerate()}
+    native[threading.main_thread().ident] = os.getpid()  # Python keeps the number that the thread had before a fork
+    found = {}
+    for ident, frame in frames_in(answer.__code__):
+        if thread := native.get(ident):
+            found[frame.f_locals["exchange"]] = thread
+    return found
+
+
+def threads_marked(mark: int) -> list[int]:
+    """Return the identities of the threads in which a library calls a function for the ASGI request with this mark.
+
+    What calls it, near the outer end of the thread's stack, holds a copy of the context of the request's task. Only
+    these frames are looked into: Python keeps what it has shown of a frame's variables as long as the frame lives.
+    """
+    found = []
+    for ident, frame in sys._current_frames().items():
+        frames = [frame]
+        while (outer := frames[-1].f_back) is not None:
+            frames.append(outer)
+        values = (value for each in frames[-OUTER_FRAMES:] for value in each.f_locals.values())
+        if any(_mark_of(value) == mark for value in values):
+            found.append(ident)
+    return found
+
+
+def _mark_of(value: Any) -> int | None:
+    """Return the mark in a context, or in the context in which a function or an item of an executor's queue is called;
+    None if there is none.
+    """
+    if type(value).__module__ == "concurrent.futures.thread":  # a _WorkItem; `task` from Python 3.14 on
+        value = getattr(value, "fn", None) or next(iter(getattr(value, "task", ())), None)
+    if type(value) is partial:
+        value = value.func
+    if type(value) is BuiltinMethodType:  # Context.run
+        value = value.__self__
+    return value.get(MARK) if type(value) is Context else None
+
+
+def mark_requests(site: Site) -> None:
+    """Have the requests of ASGI applications marked, so that `threads_marked` finds their threads."""
+    for asgi in site.asgis:
+        asgi.marks = True
 
 
 def task_of(cycle: Any, tasks: Iterable[Any]) -> Any:
@@ -108,6 +168,10 @@ class BlockedThread:
     def is_stuck(self) -> bool:
         return self.thread() is not None
 
+    def threads(self) -> list[int]:
+        thread = self.thread()
+        return [] if thread is None else [thread]
+
     def loop_runs(self, within_s: float) -> Event | None:
         return None
 
@@ -158,6 +222,10 @@ class OnReactor(_OnLoop):
     def is_stuck(self) -> bool:
         return not self._ended or self.thread() is not None
 
+    def threads(self) -> list[int]:
+        thread = self.thread()
+        return _threads_of_cycle(self._cycle) if thread is None else [thread]
+
 
 class OnLoopThread(_OnLoop):
     """Ends a request that has exceeded `--request-timeout`, where a thread serves its client and the ASGI
@@ -190,6 +258,14 @@ class OnLoopThread(_OnLoop):
 
     def is_stuck(self) -> bool:
         return not self._ended
+
+    def threads(self) -> list[int]:
+        return _threads_of_cycle(self._cycle)
+
+
+def _threads_of_cycle(cycle: Any) -> list[int]:
+    mark = getattr(cycle, "mark", None)
+    return [] if mark is None else threads_marked(mark)
 
 
 def end_cycle(cycle: Any, exchange: Any) -> None:

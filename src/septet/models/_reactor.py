@@ -20,7 +20,7 @@ from septet.loop import ReadinessLoop
 from septet.models._application_loop import run_through, start_application
 from septet.models._beside import Beside, BesideConnection
 from septet.models._client_connection import ClientConnection
-from septet.models._late_requests import OnReactor
+from septet.models._late_requests import OnReactor, mark_requests, threads_that_answer
 from septet.models._leaders import Leaders
 from septet.models._member import Due
 from septet.models._runners import Asynchronous, OnLoop, Runner
@@ -182,8 +182,12 @@ class Reactor:
             service.monitor.describe(self.runner.capacity * service.loops)
             pool = self.runner if isinstance(self.runner, Beside) else None
             service.monitor.beat_on(loop, isinstance(self.runner, Asynchronous), self.peers.index(self), pool)
+            service.finds_threads(threads_that_answer)
         if service.request_watch is not None and first:
-            service.request_watch.start(self._running, service.retire, service.count_timed_out)
+            mark_requests(self.site)
+            service.request_watch.start(
+                self._running, service.retire, service.count_timed_out, service.count_left_behind
+            )
 
     def call_on_loop(self, function: Callable[[], None]) -> None:
         """Have the loop's thread call `function` soon. May be called by any thread."""

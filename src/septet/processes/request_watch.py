@@ -17,6 +17,7 @@ and each late request has one line.
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,6 +86,11 @@ class Running(Protocol):
         is asked some time after `end`, to find out whether `end` has helped.
         """
 
+    def threads(self) -> list[int]:
+        """Identities of the threads that run the application, or functions that it has had called in a thread, for this
+        request now.
+        """
+
     def loop_runs(self, within_s: float) -> Event | None:
         """Ask the event loop to make a call, and wait for it for `within_s` seconds at most. Returns None if the loop
         has made the call, or if this request depends on no loop; else an event that is set when the loop makes the call
@@ -128,9 +134,14 @@ class RequestWatch:
         self._begun: dict[Any, int] = {}
         """When each request began, by its exchange, in nanoseconds of CLOCK_MONOTONIC."""
         self._late: list[_Late] = []
+        self._left: list[_Late] = []
+        """Requests that were ended, and for which threads still ran when that was looked at last."""
+        self._counted_left = (0, 0)
+        """What `start`'s `count_left` was called with last."""
         self._find: FindRunning | None = None
         self._retire: Callable[[str], None] | None = None
         self._count: Callable[[], None] = lambda: None
+        self._count_left: Callable[[int, int], None] = lambda count, serving: None
         self._retiring = False
         self._stalls: dict[Any, Event] = {}
         """For each event loop that did not respond when it was last tried: an event that is set when it runs again."""
@@ -157,14 +168,21 @@ class RequestWatch:
 
     # For the model
 
-    def start(self, find: FindRunning, retire: Callable[[str], None] | None, count: Callable[[], None]) -> None:
+    def start(
+        self,
+        find: FindRunning,
+        retire: Callable[[str], None] | None,
+        count: Callable[[], None],
+        count_left: Callable[[int, int], None],
+    ) -> None:
         """Start the thread that watches the requests of this process.
 
         `find`: returns the object by which the request of an exchange is examined and ended. `retire`: called with a
         reason to have this process replaced; None if there is no supervisor. `count`: called for each request that
-        exceeds its time.
+        exceeds its time. `count_left`: called with the number of threads that still run for requests that were ended,
+        and how many of these serve clients otherwise, whenever one of them changes.
         """
-        self._find, self._retire, self._count = find, retire, count
+        self._find, self._retire, self._count, self._count_left = find, retire, count, count_left
         Thread(target=self._watch, name="septet-request-watch", daemon=True).start()
 
     def stop(self) -> None:
@@ -192,8 +210,28 @@ class RequestWatch:
         now = time.monotonic()
         for late in [late for late in self._late if now >= late.check_at]:
             self._late.remove(late)
+            threads = late.running.threads()
+            if threads:
+                self._left.append(late)
             if late.running.is_stuck():
                 self._is_stuck(late)
+            elif threads:
+                self._goes_on(late, threads)
+        if self._left or any(self._counted_left):
+            self._look_at_left()
+
+    def _look_at_left(self) -> None:
+        """Count the threads that still run for requests that were ended."""
+        count = serving = 0
+        for late in list(self._left):
+            threads = late.running.threads()
+            count += len(threads)
+            serving += late.running.thread() in threads
+            if not threads:
+                self._left.remove(late)
+        if (count, serving) != self._counted_left:
+            self._counted_left = count, serving
+            self._count_left(count, serving)
 
     def _since(self, exchange: Any, began_ns: int) -> int:
         """Return when the request's time began, in nanoseconds of CLOCK_MONOTONIC; 0 if it has not begun. It begins
@@ -258,10 +296,21 @@ class RequestWatch:
                 return f"{_name(exchange)}, {_since(began_ns)}"
         return f"{request.method} {request.target.decode('ascii')}"
 
+    def _goes_on(self, late: _Late, threads: list[int]) -> None:
+        """Log that threads in which the application has had functions called go on though their request was ended."""
+        log.warning(
+            "SEP106 %s, %s, in process %d: its task was cancelled, but %s, and cannot be stopped: %s",
+            late.name,
+            _since(late.began_ns),
+            os.getpid(),
+            "a thread goes on for it" if len(threads) == 1 else "threads go on for it",
+            ", ".join(map(_named, threads)),
+        )
+
     def _is_stuck(self, late: _Late) -> None:
         thread = late.running.thread()
         described = f"{late.name}, {_since(late.began_ns)}, in process {os.getpid()}"
-        what = "the event loop does not run" if thread is None else f"its thread ({thread}) cannot be stopped"
+        what = "the event loop does not run" if thread is None else f"its thread {_named(thread)} cannot be stopped"
         if self._retire is None:
             if thread is None and self._stall_told:
                 return
@@ -281,6 +330,14 @@ class RequestWatch:
                 os.getpid(),
             )
             self._retire(TIMED_OUT)
+
+
+def _named(ident: int) -> str:
+    """Return the name of a thread, and the number by which the kernel knows it."""
+    if ident == threading.main_thread().ident:  # Python keeps the number that it had before a fork
+        return f"{threading.main_thread().name} ({os.getpid()})"
+    found = next((each for each in threading.enumerate() if each.ident == ident), None)
+    return f"{found.name} ({found.native_id})" if found is not None else f"({ident})"
 
 
 def _name(exchange: Any) -> str:

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -193,6 +193,16 @@ def thread_in(code: CodeType, is_it: Callable[[FrameType], bool]) -> int | None:
     """
     found = frame_in((code,), is_it)
     return found[0] if found is not None else None
+
+
+def frames_in(code: CodeType) -> Iterator[tuple[int, FrameType]]:
+    """Yield, for each thread that is in a call of this code, its identity and the frame of the innermost such call."""
+    for ident, frame in sys._current_frames().items():
+        each: FrameType | None = frame
+        while each is not None and each.f_code is not code:
+            each = each.f_back
+        if each is not None:
+            yield ident, each
 
 
 def frame_in(codes: Iterable[CodeType], is_it: Callable[[FrameType], bool]) -> tuple[int, FrameType] | None:

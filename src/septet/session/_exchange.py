@@ -93,6 +93,14 @@ class Http1Exchange(OutputQueue):
     sent = property(attrgetter("http.sent"))
 
     @property
+    def fault(self) -> ProtocolError | None:
+        """Why the server has ended this exchange, or is about to: the client has broken the protocol or was too slow,
+        the application has failed in the middle of its answer, or has exceeded `--request-timeout` (status 504). None:
+        there is no such reason.
+        """
+        return self._fault
+
+    @property
     def content_ended(self) -> bool:
         return self.http.content_ended
 
@@ -268,6 +276,7 @@ class Http1Exchange(OutputQueue):
 
     def _send_error(self, status: int, text: str, *more: tuple[bytes, bytes]) -> Want:
         if self.http.status:
+            self._fault = self._fault or ProtocolError(status, text)
             return self.lose()
         fields = ((b"Content-Type", b"text/plain; charset=utf-8"), *more)
         head = response_head(status, reason_phrase(status).encode("ascii"), fields)

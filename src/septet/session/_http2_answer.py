@@ -166,6 +166,8 @@ class Answering(RequestBody):
         the stream is reset instead.
         """
         if self.status or self.lost:
+            if not self.lost:
+                self._fault = self._fault or ProtocolError(status, text)
             self.reset(INTERNAL)
             return self._end(True)
         fields = ((b"Content-Type", b"text/plain; charset=utf-8"), *more)

@@ -110,6 +110,11 @@ class Http2Exchange(Answering):
         return self._content.sent
 
     @property
+    def fault(self) -> ProtocolError | None:
+        """Why the server has ended this exchange, or is about to: as in `_exchange.Http1Exchange.fault`."""
+        return self._fault
+
+    @property
     def content_ended(self) -> bool:
         return self._content.ended
 

@@ -94,6 +94,11 @@ class Session(Http1Exchange):
         return self.http.stopping
 
     @property
+    def stops(self) -> bool:
+        """True if the server stops, and so may cut this connection, and the client has not left."""
+        return self.http.stopping and not self._draining and not self.http.ended
+
+    @property
     def closes(self) -> bool:
         return self.http.stopping or not self.http.keep_alive
 
@@ -215,6 +220,8 @@ class Session(Http1Exchange):
         if stops and self._waits_for_client and self.phase is BODY:
             return self.refuse(ProtocolError(503, "the server stops, and the body has not come"))
         if not self.phase.answers:
+            if self.phase is ANSWER:
+                self._fault = ProtocolError(408, "the client did not take its answer in time")
             return self.lose() if self.phase is not IDLE else self._enter(OVER)
         late = ProtocolError(408, f"the {self.phase.name} of the request did not come in time")
         if self.phase is BODY and not self.collects:  # the application waits for the body, and is told

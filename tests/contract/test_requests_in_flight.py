@@ -1,0 +1,183 @@
+"""What an operator is told of requests in flight, and of those that were cut."""
+
+import json
+import os
+import re
+import signal
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from support.client import Connection, Truncated
+from support.commands import septet
+from support.marks import each_style
+from support.messages import render
+from support.models import IN_MAIN_INTERPRETER
+from support.processes import children
+from support.server import Server, serve
+from support.waiting import wait_until
+from support.websocket import raw_websocket
+
+ENDPOINT = ("--metrics-bind", "127.0.0.1:0")
+
+
+def late(model: str, interface: str, *options: str) -> Server:
+    return serve(model, interface, *ENDPOINT, *options, app=f"support.app_late:{interface}")
+
+
+def release(server: Server) -> None:
+    (server.directory / "released").touch()
+
+
+def where(server: Server) -> str:
+    found = re.search(r"metrics at http://(\S+)", server.stderr())
+    assert found is not None
+    return found[1]
+
+
+def status(server: Server) -> dict[str, Any]:
+    with Connection(("127.0.0.1", int(where(server).rpartition(":")[2]))) as connection:
+        found = json.loads(connection.request("GET", "/status.json").body)
+    assert isinstance(found, dict)
+    return found
+
+
+def running(server: Server) -> list[dict[str, Any]]:
+    return list(status(server)["running"])
+
+
+def outcomes(server: Server) -> set[tuple[str, int | None, str]]:
+    return {(each["target"], each["status"], each["outcome"]) for each in status(server)["slowest"]}
+
+
+def threads(pid: int) -> list[int]:
+    return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+
+
+@pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
+def test_what_runs_is_shown_until_it_ends(model: str, interface: str) -> None:
+    with late(model, interface) as server, server.connect() as connection:
+        assert server.get("/").status == 200
+        connection.send(render("GET", "/waits?x=1"))
+        wait_until(lambda: running(server), "it is shown")
+        (found,) = running(server)
+        assert (found["method"], found["target"], found["client"]) == ("GET", "/waits?x=1", "127.0.0.1")
+        assert found["status"] is None
+        assert found["age_s"] >= 0.1
+        assert found["pid"] in [each.pid for each in server.tree()]
+        if interface == "wsgi" and model != "forking":
+            wait_until(lambda: running(server)[0]["thread"], "its thread is known")
+            assert running(server)[0]["thread"] in threads(found["pid"])
+        told = septet("status", "--requests", where(server)).stdout
+        assert re.fullmatch(
+            r" *\S+ m?s  GET /waits\?x=1 of 127\.0\.0\.1, in process \d+(, thread \d+)?: no answer yet\n", told
+        )
+        release(server)
+        assert connection.read_response().status == 200
+        wait_until(lambda: not running(server), "it is not shown any more")
+        assert ("/waits?x=1", 200, "answered") in outcomes(server)
+        assert septet("status", "--requests", where(server)).stdout == "no request is in flight\n"
+
+
+@each_style
+def test_client_that_sends_no_more(model: str) -> None:
+    """It has left, or only waits for its answer; an ASGI application that does not ask for it goes on."""
+    with late(model, "asgi") as server, server.connect() as connection:
+        connection.send(render("GET", "/waits"))
+        wait_until(lambda: running(server), "it is shown")
+        assert not running(server)[0]["client_ended"]
+        connection.end_sending()
+        wait_until(lambda: running(server)[0]["client_ended"], "that is shown")
+        told = septet("status", "--requests", where(server)).stdout
+        assert told.endswith(": no answer yet, its client sends no more\n")
+        release(server)
+        assert connection.read_response().status == 200
+
+
+@each_style
+def test_websockets_are_not_listed(model: str) -> None:
+    with serve(model, "asgi", *ENDPOINT, app="support.app_websocket:app") as server:
+        with raw_websocket(server.address, "/echo?token=slow"):
+            wait_until(lambda: status(server)["websockets"]["open"] == 1, "it is open")
+            wait_until(lambda: status(server)["requests"]["in_flight"] == 1, "it is counted")
+            time.sleep(0.6)  # two looks of the thread that describes requests
+            assert not running(server)
+        wait_until(lambda: status(server)["websockets"]["open"] == 0, "it has ended")
+        assert not [each for each in status(server)["slowest"] if each["status"] == 101]
+
+
+@each_style
+def test_request_that_blocks_the_loop_is_shown(model: str) -> None:
+    with late(model, "asgi") as server, server.connect() as connection:
+        connection.send(render("GET", "/blocks"))
+        wait_until(lambda: [each["target"] for each in running(server)] == ["/blocks"], "it is shown")
+        release(server)
+        assert connection.read_response().status == 200
+
+
+@pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
+def test_requests_that_were_cut_are_among_the_slowest(model: str, interface: str) -> None:
+    with late(model, interface, "--request-timeout", "1") as server:
+        assert server.get("/waits").status == 504
+        release(server)
+        wait_until(lambda: server.get("/").status == 200, "its thread is free again")
+        (server.directory / "released").unlink()
+        with server.connect() as connection:
+            connection.send(render("GET", "/streams"))
+            with pytest.raises(Truncated):
+                connection.read_response()
+        release(server)
+        wanted = {("/waits", 504, "timed out"), ("/streams", 200, "timed out")}
+        wait_until(lambda: wanted <= outcomes(server), "both are there")
+        assert all(each["ms"] >= 1000 for each in status(server)["slowest"] if each["target"] != "/")
+
+
+@pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
+def test_client_that_left_is_among_the_slowest(model: str, interface: str) -> None:
+    with late(model, interface) as server:
+        with server.connect() as connection:
+            connection.send(render("GET", "/waits"))
+            wait_until(lambda: running(server), "it runs")
+            connection.reset()
+        release(server)
+        left = {("/waits", None, "client left"), ("/waits", 200, "client left")}  # a thread answers all the same
+        wait_until(lambda: left & outcomes(server), "it is there")
+
+
+@each_style
+def test_application_that_fails_in_its_answer(model: str, interface: str) -> None:
+    with late(model, interface) as server, server.connect() as connection:
+        connection.send(render("GET", "/breaks"))
+        connection.read_head()
+        wait_until(lambda: running(server), "it takes long enough to be listed")
+        release(server)
+        connection.read_to_end()
+        wait_until(lambda: ("/breaks", 200, "cut") in outcomes(server), "it is there")
+
+
+@each_style
+def test_requests_of_a_worker_that_was_killed(model: str, interface: str) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(late(model, interface, "--workers", "1"))
+        assert server.get("/").status == 200
+        (worker,) = children(server.pid)
+        stack.enter_context(server.connect()).send(render("GET", "/waits"))
+        wait_until(lambda: running(server), "it runs")
+        os.kill(worker.pid, signal.SIGKILL)
+        wait_until(lambda: ("/waits", None, "process ended") in outcomes(server), "it is there")
+        assert not running(server)
+        told = septet("status", where(server)).stdout
+        assert re.search(r"^  \d\d:\d\d:\d\d +\S+ m?s  process ended  GET /waits$", told, re.MULTILINE), told
+        release(server)
+
+
+def test_requests_of_a_child_that_was_killed(interface: str) -> None:
+    with late("forking", interface) as server, server.connect() as connection:
+        connection.send(render("GET", "/waits"))
+        wait_until(lambda: running(server), "it runs")
+        (found,) = running(server)
+        os.kill(found["pid"], signal.SIGKILL)
+        wait_until(lambda: ("/waits", None, "process ended") in outcomes(server), "it is there")
+        release(server)
