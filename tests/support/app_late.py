@@ -57,6 +57,7 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def wait_for_release_asynchronously() -> None:
+    journal.write("waits")
     try:
         while not released():  # noqa: ASYNC110  another process makes the file
             await asyncio.sleep(TICK_S)
