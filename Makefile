@@ -21,7 +21,8 @@ help:  ## Show this list
 test: $(READY)  ## Run the whole test suite
 	@scripts/redis "$(BIN)/python"
 	@scripts/postgresql
-	$(BIN)/pytest $(PYTEST_ARGS) $(TESTS)
+	@rm -f $(VENV)/.failed
+	$(BIN)/pytest $(PYTEST_ARGS) $(TESTS) || { status=$$?; [ $$status != 1 ] || touch $(VENV)/.failed; exit $$status; }
 
 check: $(READY)  ## Lint, formatting, types
 	$(BIN)/ruff check .
