@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from http.client import HTTPConnection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ import pytest
 
 import septet
 from septet import models
+from septet.interpreter import is_free_threaded
 from support.models import io_uring_refusal
 
 ON_THREAD = ("threaded", "prethreaded", "poll", "epoll", "io_uring")
@@ -259,7 +261,7 @@ print("went on")
 """
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", [name for name in models.names() if name != "interpreters"])  # which ends the process
 def test_run_returns_to_its_program(name: str) -> None:
     """Twice, after TERM and after what Ctrl-C sends; nothing that would end the process later is left."""
     if models.obstacle(name):
@@ -295,7 +297,9 @@ def test_supervisor_is_for_the_command() -> None:
 
 
 def test_tls(tmp_path: Path) -> None:
-    from support.tls import Authority  # the library for it lacks some Pythons, and the other tests do not need it
+    if is_free_threaded() and find_spec("trustme") is None:
+        pytest.skip("trustme needs cryptography, which has no wheel for this Python without a GIL")
+    from support.tls import Authority
 
     authority = Authority(tmp_path)
     files = {"tls_certificate": str(authority.server.certificate), "tls_key": str(authority.server.key)}

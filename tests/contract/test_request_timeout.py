@@ -100,11 +100,12 @@ def test_loop_that_is_blocked(model: str) -> None:
 @each_style
 def test_blocked_loop_is_explained_once(model: str) -> None:
     """The record names the request that blocks the loop, though others were late before it."""
-    with late(model, "asgi", "--threads", "8") as server, ExitStack() as stack:
+    with late(model, "asgi", "--threads", "8", "--request-timeout", "1") as server, ExitStack() as stack:
         server.get("/")
         waiting = [stack.enter_context(server.connect()) for _ in range(3)]
         for connection in waiting:
             connection.send(render("GET", "/waits"))
+        wait_until(lambda: server.journal.count("waits") == 3, "their tasks wait")
         blocking = stack.enter_context(server.connect())
         blocking.send(render("GET", "/blocks"))
         wait_until(lambda: server.stderr().count("SEP101") == 4, "all are late")

@@ -75,6 +75,7 @@ async def in_a_thread_of_anyio() -> None:
 
 
 async def wait_for_release_asynchronously() -> None:
+    journal.write("waits")
     try:
         while not released():  # noqa: ASYNC110  another process makes the file
             await asyncio.sleep(TICK_S)
