@@ -186,6 +186,16 @@ http {{
 """
 
 
+def bare() -> Contender:
+    """What Python takes for the system calls and OpenSSL alone: no server (bare.py)."""
+
+    def command(site: Site) -> Command:
+        tls = [site.certificate, site.key] if site.tls else []
+        return [str(BIN / "python"), str(HERE / "bare.py"), str(site.port), *tls]
+
+    return Contender("bare", command, ("websockets",))
+
+
 def nginx() -> Contender:
     """The floor: a constant answer where the others run an application, or the files by sendfile."""
 

@@ -7,6 +7,7 @@ figures themselves belong to the machine and the hour.
 
 from apps import HELLO, file_content, received
 from contenders import (
+    bare,
     bjoern,
     fastpysgi,
     granian,
@@ -53,7 +54,7 @@ SCENARIOS = (
     Scenario(
         "tls-hello",
         "ASGI over TLS, hello world, the best case: 12 browser headers, the same ones in each request, 64 connections",
-        (EPOLL, septet("io_uring"), uvicorn(), granian("asgi"), nginx()),
+        (EPOLL, septet("io_uring"), uvicorn(), granian("asgi"), nginx(), bare()),
         (Budget(("uvicorn",), 0.6), Budget(("granian",), 1.0)),
         HELLO,
         app="apps:asgi_hello",
@@ -72,7 +73,7 @@ SCENARIOS = (
     Scenario(
         "ws-echo",
         "ASGI, WebSocket, text of 32 bytes echoed, not compressed, 64 connections; a request is a message",
-        (EPOLL, septet("io_uring"), uvicorn(), granian("asgi"), gunicorn_asgi()),
+        (EPOLL, septet("io_uring"), uvicorn(), granian("asgi"), gunicorn_asgi(), bare()),
         (
             Budget(("uvicorn",), 0.9),
             Budget(("uvicorn",), 0.6, goal=True),
