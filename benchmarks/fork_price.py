@@ -109,7 +109,11 @@ class Server:
         self.pid = self._process.pid
         os.close(writing)
         self._figures = os.fdopen(reading)
-        self._wait_until_it_listens()
+        try:
+            self._wait_until_it_listens()
+        except BaseException:
+            self.end()
+            raise
 
     @staticmethod
     def free_port() -> int:

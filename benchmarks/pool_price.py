@@ -89,8 +89,12 @@ class Pool:
         self._process = subprocess.Popen(
             command, env=os.environ | environment, preexec_fn=lambda: os.sched_setaffinity(0, {0})
         )
-        self._wait_until_it_listens()
-        self.visit(2000, 100)
+        try:
+            self._wait_until_it_listens()
+            self.visit(2000, 100)
+        except BaseException:
+            self.end()
+            raise
 
     def _wait_until_it_listens(self) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -148,8 +152,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="septet-pool-price-") as directory:
         store = {"GUESTBOOK_STORE": arguments.redis or f"sqlite:///{directory}/guestbook.db"}
         rows: dict[tuple[str, int], list[Row]] = {}
-        servers = {pool: Pool(pool, store) for pool in pools}
+        servers: dict[str, Pool] = {}
         try:
+            for pool in pools:
+                servers[pool] = Pool(pool, store)
             for _ in range(arguments.rounds):
                 for pool, number in random.sample([(p, n) for p in pools for n in users], len(pools) * len(users)):
                     rows.setdefault((pool, number), []).append(servers[pool].measure(arguments.pages, number))

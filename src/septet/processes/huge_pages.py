@@ -20,8 +20,9 @@ _SETTINGS = "/sys/kernel/mm/transparent_hugepage"
 
 
 def use_huge_pages() -> None:
-    """Put as much of this process's own memory into huge pages as is possible, which takes a few milliseconds, unless
-    the system's administrator has turned them off (transparent_hugepage=never). Does not raise.
+    """Put as much of this process's own memory into huge pages as is possible, unless the system's administrator has
+    turned them off (transparent_hugepage=never). Takes some 10 ms of CPU time, and longer where the CPUs are busy, for
+    the kernel lets each of them put its lists in order first. Does not raise.
     """
     with suppress(OSError, ValueError, AttributeError):  # no /sys or /proc; another kernel's format; another C library
         with open(f"{_SETTINGS}/enabled") as enabled:
