@@ -8,7 +8,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from septet.apps.wsgi import REMEMBERED_SERVERS, Wsgi
+from septet.apps.wsgi import REMEMBERED_NAMES, REMEMBERED_SERVERS, Wsgi, _keys
 from septet.protocol import RUN
 from septet.rules import Rules
 from septet.session.http1 import Session
@@ -158,6 +158,14 @@ def test_memory_of_servers_is_bounded() -> None:
         environ_of(render("GET", "/many-servers"), session)
         request = session.http.request
         assert len(request.derived) <= REMEMBERED_SERVERS + 1
+
+
+def test_memory_of_names_is_bounded_and_forgets_none_of_cgi() -> None:
+    for number in range(2 * REMEMBERED_NAMES):
+        environ = environ_of(render("GET", "/", f"X-Name-{number}: a", "Content-Type: text/plain"))
+        assert environ[f"HTTP_X_NAME_{number}"] == "a"
+        assert environ["CONTENT_TYPE"] == "text/plain"
+    assert len(_keys) <= REMEMBERED_NAMES
 
 
 def test_question_about_the_server_has_a_path() -> None:

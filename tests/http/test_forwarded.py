@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from septet.exchange import Fields, ProtocolError
 from septet.http.grammar import is_from_proxies
-from septet.proxies.forwarded import MAX_HOPS, MAX_PARAMETERS, Hop, hops, select_kind, walk
+from septet.proxies.forwarded import MAX_HOPS, MAX_PARAMETERS, Hop, hops, select_kind, sole_hop, walk
 
 PROXIES = {"192.0.2.1", "192.0.2.2", "2001:db8::1"}
 
@@ -27,6 +27,26 @@ def said(*lines: str) -> Hop:
 
 
 CLIENT = ("203.0.113.9", 0)
+
+NAMES = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip", "forwarded"]
+VALUES = ["203.0.113.9", "192.0.2.1", "192.0.2.1, 192.0.2.2", "203.0.113.9:1", "203.0.113.09", "2001:db8::1",
+          "unknown", "https", "HTTP", "wss", "gopher", "", ",", "https,https", "a.example", "443",
+          "for=203.0.113.9", "\xb9.1.1.1"]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=4), st.booleans())
+def test_the_usual_case_is_told_as_by_the_whole_walk(lines: list[tuple[str, str]], everybody: bool) -> None:
+    found = fields(*(f"{name}: {value}" for name, value in lines))
+    sole = sole_hop(found)
+    assert sole is None or sole == walk(hops(found), lambda address: everybody or trusts(address))
+
+
+def test_the_usual_case() -> None:
+    assert sole_hop(fields("X-Forwarded-For: 203.0.113.9")) == (CLIENT, None, None)
+    both = fields("X-Forwarded-Proto: wss", "X-Forwarded-For: 203.0.113.9", "X-Real-Ip: 10.0.0.1")
+    assert sole_hop(both) == (CLIENT, "https", None)
+    for other in ("203.0.113.9, 192.0.2.1", "203.0.113.9:80", "unknown", "", "2001:db8::1"):
+        assert sole_hop(fields(f"X-Forwarded-For: {other}")) is None
 
 
 @pytest.mark.parametrize(

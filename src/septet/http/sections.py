@@ -210,8 +210,7 @@ def _read_length(value: bytes) -> int:
 def with_one_length(fields: Fields, length: int) -> Fields:
     """Return `fields` with a single Content-Length, of this `length`, at the position of the first (RFC 9110 section
     8.6)."""
-    values = [value for name, value in fields if name == b"content-length"]
-    place = fields.index((b"content-length", values[0]))
+    place = [name for name, _ in fields].index(b"content-length")
     others = (field for field in fields[place:] if field[0] != b"content-length")
     return (*fields[:place], (b"content-length", b"%d" % length), *others)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from septet.exchange import Fields, ProtocolError, Request
 from septet.http.cache import BoundedCache
 from septet.http.grammar import is_from_proxies
-from septet.proxies.forwarded import Hop, hops, select_kind, walk
+from septet.proxies.forwarded import Hop, hops, select_kind, sole_hop, walk
 
 REMEMBERED_CLIENTS = 1024
 REMEMBERED_BYTES = 512
@@ -74,7 +74,7 @@ class UntrustedFieldFilter:
             ]
         )
         kept = select_kind(kept, self._trusted_headers)
-        findings = kept, walk(hops(kept), self._trusts)
+        findings = kept, sole_hop(kept) or walk(hops(kept), self._trusts)
         if sum([len(name) + len(value) for name, value in untrusted_fields]) <= REMEMBERED_BYTES:
             self._cache.add((trusted, untrusted_fields), findings)
         return findings

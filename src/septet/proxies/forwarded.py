@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from septet.exchange import Fields, ProtocolError
 from septet.http.grammar import WHITESPACE, is_host
-from septet.proxies.addresses import Node, parse_node
+from septet.proxies.addresses import Node, packed_ipv4, parse_node
 
 _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 """The scheme of a request, by the value in the proxy's field. Some proxies give the scheme of the WebSocket that the
@@ -78,6 +78,29 @@ def hops(fields: Fields) -> Iterator[Hop]:
     if b"forwarded" in named:
         return _forwarded(named[b"forwarded"])
     return _x_forwarded(named) if named.keys() & _SAYING else iter(())
+
+
+def sole_hop(fields: Fields) -> Hop | None:
+    """Return what `walk` would return for `hops(fields)` in the usual case: one proxy has written X-Forwarded-For with
+    one IPv4 address, and perhaps X-Forwarded-Proto. None in any other case, and for what is malformed. `walk` takes
+    several times as long.
+    """
+    node, scheme = None, None
+    for name, value in fields:
+        if name == b"x-forwarded-for" and node is None:
+            text = value.decode("latin-1")
+            try:
+                packed_ipv4(text)
+            except ValueError:
+                return None
+            node = text, 0
+        elif name == b"x-forwarded-proto" and scheme is None:
+            scheme = _SCHEMES.get(value.lower())
+            if scheme is None:
+                return None
+        elif name == b"forwarded" or name in _SAYING:
+            return None
+    return None if node is None else Hop(node, scheme, None)
 
 
 def select_kind(fields: Fields, kind: str) -> Fields:
@@ -154,8 +177,6 @@ def _entries(named: dict[bytes, list[bytes]], name: bytes, count: int = 0) -> li
     values = named.get(name)
     if values is None:
         return []
-    if len(values) == 1 and values[0].find(b",") < 0:  # in most requests: one proxy, which names one client
-        return [values[0]] * (count or 1) if values[0] else []
     _check_length(values, b",", MAX_HOPS, name)
     entries = [entry for value in values for each in value.split(b",") if (entry := each.strip(WHITESPACE))]
     if not count or not entries or len(entries) == count:
