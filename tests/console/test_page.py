@@ -23,6 +23,7 @@ A_REQUEST = {
     "method": "GET",
     "target": "/<b>",
     "status": None,
+    "begun": False,
     "client_ended": False,
 }
 

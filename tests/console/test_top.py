@@ -45,6 +45,7 @@ def test_requests_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
         "method": "GET",
         "target": "/\x1b[2J",
         "status": 200,
+        "begun": True,
         "client_ended": False,
     }
     status["running"] = [request | {"age_s": float(age_s)} for age_s in (90, 30, 9, 8, 7, 6, 0.5)]

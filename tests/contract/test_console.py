@@ -209,8 +209,9 @@ def test_top(model: str) -> None:
     assert ("thread wait", "7 wait for a thread, 620 ms on average in the last minute") in figures(found)
     found["durations"] |= {"p50_s": 0.004}
     assert ("durations", "median at most 4 ms, p99 at most 8 ms in the last minute") in figures(found)
-    found["slowest"] = [{"ms": 12.0, "status": 200, "method": "GET", "target": "/\x1b[2J", "at": 0}]
-    found["processes"][-1] |= {"in_flight": 11, "capacity": 4}
+    slow = {"ms": 12.0, "status": 200, "outcome": "answered", "method": "GET", "target": "/\x1b[2J", "at": 0}
+    found["slowest"] = [slow]
+    found["processes"][-1] |= {"in_flight": 10, "threads_taken": 11, "capacity": 4}
     screen = Console(width=110, record=True, file=io.StringIO())
     screen.print(Top(found).picture(found))
     text = screen.export_text()

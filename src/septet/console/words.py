@@ -187,12 +187,15 @@ def running(status: dict[str, Any], least_s: float = LONG_S, most: int = 0) -> I
     late = [each for each in status["running"] if each["age_s"] >= least_s]
     for each in late[: most or None]:
         thread = f", thread {each['thread']}" if each["thread"] else ""
-        state = f"{each['status']}, its answer has begun" if each["status"] else "no answer yet"
-        state += ", its client sends no more" if each["client_ended"] else ""
+        state = "" if each["begun"] is None else ": no answer yet"
+        if each["begun"]:
+            state = f": {each['status']}, its answer has begun"
+        if each["client_ended"]:
+            state += ", its client sends no more"
         who = f" of {each['client']}" if each["client"] else ""
         yield printable(
             f"{since(each['age_s']):>9}  {each['method']} {each['target']}{who}, "
-            f"in process {each['pid']}{thread}: {state}"
+            f"in process {each['pid']}{thread}{state}"
         )
 
 

@@ -285,7 +285,9 @@ class RequestMetrics:
         if not self._measured:
             self._table.row[RUNNING] = 0
             return
-        described = (running.describe(*each, None) for each in islice(self._measured.copy().items(), running.MOST))
+        described = (
+            running.describe(*each, None, True) for each in islice(self._measured.copy().items(), running.MOST)
+        )
         running.write(self._table.row, [each for each in described if each is not None])
 
     def _see(self, now_ns: int) -> None:

@@ -32,7 +32,8 @@ _IN_SECOND_HALF = 1 << 32
 Request = dict[str, Any]
 """A request in flight: pid; began_ns (CLOCK_MONOTONIC) and age_s; method, target; client (its address; None: not known,
 or on a unix socket); thread (the kernel's id of the thread that runs a WSGI application for it; None: none does, or it
-is not known); status (that of its answer, if that has begun; else None); client_ended (True if its client sends no
+is not known); begun (True if its answer has begun; None: not known); status (that of its answer, if that has begun;
+else None); client_ended (True if its client sends no
 more: it has left, or waits for the answer alone. Where a thread runs the application, the client is not looked at).
 """
 
@@ -42,15 +43,18 @@ def is_websocket(exchange: Any) -> bool:
     return bool(exchange.status == 101 or (exchange.request.method == "CONNECT" and exchange.status))
 
 
-def describe(exchange: Any, began_ns: int, thread: int | None) -> list[Any] | None:
-    """Return the description of a request, as `write` takes it. None: it is over, or a WebSocket."""
+def describe(exchange: Any, began_ns: int, thread: int | None, once: bool = False) -> list[Any] | None:
+    """Return the description of a request, as `write` takes it. None: it is over, or a WebSocket. `once`: the request
+    begins, and is not described again, so that nothing is said of its answer.
+    """
     request, status = exchange.request, exchange.status
     if not request.target or is_websocket(exchange):
         return None
     client = request.client or exchange.client
     target = request.target.decode("latin-1")[:LONGEST_TARGET]
     ended = bool(exchange.gone or exchange.half_closed)
-    return [began_ns, request.method[:10], target, client[0] if client else None, thread, status, ended]
+    state = None if once else status
+    return [began_ns, request.method[:10], target, client[0] if client else None, thread, state, ended]
 
 
 def write(row: memoryview, described: Iterable[list[Any]]) -> None:
@@ -98,6 +102,7 @@ def read(row: memoryview) -> list[Request]:
                 "client": client,
                 "thread": thread,
                 "status": status or None,
+                "begun": None if status is None else bool(status),
                 "client_ended": ended,
             }
             for began_ns, method, target, client, thread, status, ended in found

@@ -200,6 +200,7 @@ class SharedExchange:
         """
         with self._waker.lock:
             if not self._released:
+                self._session.stop()  # so that it is known that the client has not left
                 self._session.lose()
         self._waker.wake()
 

@@ -34,6 +34,9 @@ class Connection(Protocol):
     @property
     def ended(self) -> bool: ...
 
+    @property
+    def lost(self) -> bool: ...
+
     def go_on(self) -> Want:
         """Enter the phase that fits after an exchange has changed, and return what the connection wants in it."""
 

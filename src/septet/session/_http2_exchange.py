@@ -115,6 +115,12 @@ class Http2Exchange(Answering):
         return self._fault
 
     @property
+    def stops(self) -> bool:
+        """True if the whole connection was lost while this process stops, and the client has not ended it."""
+        session = self._session
+        return session.lost and session.stopping and not session.ended
+
+    @property
     def content_ended(self) -> bool:
         return self._content.ended
 

@@ -95,8 +95,10 @@ class Session(Http1Exchange):
 
     @property
     def stops(self) -> bool:
-        """True if the server stops, and so may cut this connection, and the client has not left."""
-        return self.http.stopping and not self._draining and not self.http.ended
+        """True if this process stops, or has a successor, and so may cut the connection, and the client has not ended
+        it.
+        """
+        return self.http.stopping and not self.http.ended
 
     @property
     def closes(self) -> bool:
