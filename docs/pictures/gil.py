@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from pictures.drawing import WIDTH, Drawing
@@ -45,11 +46,11 @@ def draw() -> Drawing:
 def _draw_row(drawing: Drawing, row: dict[str, Any], top: float) -> None:
     what, kind = KINDS[row["setting"].split(",")[0]]
     middle = top + ROW / 2
-    median, low, high = row["gain"]
+    middling, low, high = row["gain"]
     drawing.text(LEFT - 6, middle, f"{what}, {row['page']}", "small", anchor="end")
-    drawing.box(LEFT, middle - BAR / 2, _x(median) - LEFT, BAR, kind)
+    drawing.box(LEFT, middle - BAR / 2, _x(middling) - LEFT, BAR, kind)
     drawing.line((_x(low), middle), (_x(high), middle), "line")
-    drawing.text(WIDTH - 4, middle, f"{median:.2f}", "small", anchor="end")
+    drawing.text(WIDTH - 4, middle, f"{middling:.2f}", "small", anchor="end")
 
 
 def _x(gain: float) -> float:
@@ -69,11 +70,13 @@ def gains() -> str:
         lines.append(f"| {row['python']} | {row['page']} | {row['setting']} | {figures} |")
     machine = recorded["machine"]
     rounds = max(row["rounds"] for row in recorded["rows"])
+    others, clients = (median(each[name] for each in recorded["cells"]) for name in ("others_cpus", "client_cpus"))
     lines += [
         "",
         f"`{recorded['command']}`, {recorded['date']}, commit {recorded['commit']}: {rounds} rounds on "
         f"{machine['cpus']} CPUs ({machine['processor']}, Linux {machine['kernel']}), load "
-        f"{recorded['load_at_start']} at the start.",
+        f"{recorded['load_at_start']} at the start; other programs used {others:.1f} CPUs meanwhile (median), the "
+        f"clients {clients:.2f}.",
         "",
     ]
     lines += [f"- {each['name']}: `./configure {each['build']}`" for each in recorded["pythons"]]
@@ -88,8 +91,7 @@ def scaling() -> str:
     for row in recorded["rows"]:
         if row["python"] not in free or "gain" not in row or "workers" in row["setting"]:
             continue
-        median, low, high = row["gain"]
-        losses = [max(0.0, 2 / gain - 1) for gain in (high, median, low)]
+        losses = sorted(max(0.0, 2 / gain - 1) for gain in row["gain"])
         cells = []
         for count in (8, 16, 64):
             worst = count / (1 + losses[2] / 2 * count * (count - 1))
