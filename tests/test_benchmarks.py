@@ -282,3 +282,52 @@ def test_an_advice_is_judged_by_the_grid(
     told = capsys.readouterr().out
     assert ("WRONG" in told) is not right
     assert f"| `--model epoll` | {1.1 * held:,.0f} | {held:,.0f} | {held:,.0f} |" in told
+
+
+def test_a_gain_compares_cells_of_one_round() -> None:
+    gil = import_module("gil")
+
+    def cell(number: int, setting: str, per_s: float, cpu_ms: float) -> dict[str, Any]:
+        told = {"round": number, "python": "3.13t", "page": "table", "setting": setting}
+        return {
+            **told,
+            "per_s": 1,
+            "ready_per_s": per_s,
+            "cpu_ms": cpu_ms,
+            "cpus": 1,
+            "client_cpus": 0,
+            "others_cpus": 0,
+        }
+
+    one, two = gil.SETTINGS[0].name, gil.SETTINGS[1].name
+    cells = [cell(1, one, 100, 10), cell(1, two, 190, 11), cell(2, one, 50, 10), cell(2, two, 80, 12)]
+    alone, both = gil.summarise([*cells, cell(3, one, 90, 10), cell(3, two, 180, 10)])
+    assert "gain" not in alone
+    assert alone["ready_per_s"] == 90
+    assert both["gain"] == [1.9, 1.6, 2.0]
+    assert both["dearer"] == 1.1
+    assert "| 3.13t | table | prethreaded, 2 threads | 1 | 180 | 11.00 | 1.90 (1.60 to 2.00) |" in gil.table([both])
+
+
+def test_a_lock_bounds_what_many_threads_do() -> None:
+    simulate = import_module("contention").simulate
+    alone = simulate(9_000, [1_000], 1)
+    assert alone == pytest.approx(100_000, rel=0.03)
+    assert simulate(9_000, [1_000], 64) == pytest.approx(1_000_000, rel=0.03)  # the lock is always held
+    assert simulate(9_000, [], 64) == pytest.approx(64 * 1e9 / 9_000, rel=0.03)
+    assert 1.8 < simulate(9_000, [1_000], 2) / alone < 2.0
+
+
+def test_locks_are_timed_while_they_are_held() -> None:
+    contention = import_module("contention")
+    lock = contention.TimedLock(threading.RLock(), "")
+    with lock:
+        with lock:
+            sum(range(100_000))
+        assert lock.count == 0
+    assert lock.count == 1
+    assert lock.held_ns > 100_000
+    condition = threading.Condition(lock)
+    with condition:
+        assert not condition.wait(0.01)
+    assert lock.count == 3  # it was free while the condition waited

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from pictures import elsewhere, flow, layers, leaders, models, phases, price, scaling, strictness
+from pictures import elsewhere, flow, gil, layers, leaders, models, phases, price, scaling, strictness
 from pictures.drawing import Drawing
 from septet.lab import metrics
 from septet.settings.other_servers import SERVERS
@@ -17,6 +17,7 @@ PICTURES: dict[str, Callable[[], Drawing]] = {
     "layers": layers.draw,
     "scaling": scaling.draw,
     "forking-price": price.draw,
+    "gil": gil.draw,
 }
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -24,6 +25,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "transitions": phases.transitions,
     "differences": strictness.differences,
     "metrics": metrics.reference,
+    "gil-gains": gil.gains,
+    "gil-scaling": gil.scaling,
+    "gil-contention": gil.contention,
     **{f"from-{server}": partial(elsewhere.options, server) for server in SERVERS},
     "forking-pages": price.table,
     "modules-models": partial(layers.modules, "models", "_"),
