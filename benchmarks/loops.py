@@ -180,9 +180,12 @@ def main() -> int:
     except Unavailable as problem:
         print(f"bench-loops: {problem}", file=sys.stderr)
         return 1
-    loops = [*OURS, *(peer for peer in PEERS if installed(peer, head))]
-    installed("aiofiles", head)
-    with many_files() if any(row.work.work == "files" for row in rows) else nullcontext():
+    wanted = options.loop or [*OURS, *PEERS]
+    loops = [loop for loop in wanted if loop in OURS or installed(loop, head)]
+    files = any(row.work.work == "files" for row in rows)
+    if files:
+        installed("aiofiles", head)
+    with many_files() if files else nullcontext():
         go_round(rows, loops, options)
     print(text := document(rows, loops, head, options))
     write(text, rows, options.out)
@@ -220,6 +223,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--duration", type=float, default=1.0, metavar="S", help="seconds of load a visit (default: 1)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of half a second: an impression")
     parser.add_argument("--only", action="append", help="rows whose names begin so; may be repeated")
+    parser.add_argument("--loop", action="append", choices=[*OURS, *PEERS], help="only this loop; may be repeated")
     parser.add_argument("--out", type=Path, default=environment.HERE / "results", help="directory of the results")
     options = parser.parse_args(arguments)
     options.out = options.out.resolve()
