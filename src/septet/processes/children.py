@@ -239,14 +239,19 @@ class ChildProcesses:
         """Handler of SIGCHLD: take the exit status of each child that has ended, and free the slot of shared memory in
         which it counted its requests.
         """
+        found = False
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                found = True
                 if ended.si_pid not in self._slots:
                     # A child of the application. While it is not reaped, waitid may report it again, and not ours.
                     for child in list(self._slots):
                         self._reap_one(child)
                     return
                 self._reap_one(ended.si_pid)
+        if not found:  # the application may have waited for ours
+            for child in list(self._slots):
+                self._reap_one(child)
 
     def _reap_one(self, child: int) -> None:
         with suppress(ChildProcessError):  # the application has waited for it
