@@ -36,6 +36,8 @@ def _wait_for_all_children() -> None:
             time.sleep(0.001)
 
 
+if os.environ.get("STOPS_AT_IMPORT") == "blocks":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
 if os.environ.get("STOPS_AT_IMPORT") == "reaps":
     threading.Thread(target=_wait_for_all_children, daemon=True).start()
 atexit.register(lambda: journal.write(f"exit {os.getpid()}"))

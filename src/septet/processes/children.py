@@ -67,10 +67,10 @@ def fork(run: Callable[[], int]) -> int:
 
 
 def unblock_orders() -> None:
-    """Let TERM, INT, QUIT and DRAIN arrive, which `fork` has blocked. To be called in the child, after it has set its
-    handlers.
+    """Let TERM, INT, QUIT and DRAIN arrive, which `fork` has blocked, and CHLD: an application may block all of them
+    when it is imported. To be called when the process has set its handlers.
     """
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ORDERS)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (*ORDERS, signal.SIGCHLD))
 
 
 def _prepare_child(parent: int) -> None:
