@@ -34,6 +34,7 @@ from septet.processes.children import (
     exit_despite_threads,
     exit_now,
     run_exit_handlers,
+    unblock_orders,
 )
 from septet.processes.generation import Plan, Report
 from septet.processes.generations import Generations
@@ -200,6 +201,7 @@ def run(
         service.counted.begin(None if retire is None else partial(retire, ANSWERED))
     guard_handlers()
     stop.on_signals(lambda: exit_now(1))
+    unblock_orders()
     run_model = models.load(config.model)
     own = attended(config, service, _has_workers(config)) if monitor is None else nullcontext(service)
     try:

@@ -41,6 +41,18 @@ def samples(server: Server) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 
 
+def test_client_that_pipelines() -> None:
+    """It cannot hold the supervisor, which answers in its only thread: after two answers the connection ends."""
+    with serve("epoll", "wsgi", *ENDPOINT) as server:
+        found = _ADDRESS.search(server.stderr())
+        assert found
+        with Connection(("127.0.0.1", int(found[1]))) as connection:
+            connection.send(render("GET", "/healthz") * 50)
+            assert [connection.read_response().closes for _ in range(2)] == [False, True]
+            connection.assert_closed()
+        assert ask(server, "/healthz").status == 200
+
+
 def test_what_is_counted(model: str) -> None:
     """The session counts, so each model is tried with one interface, half of them with either."""
     with serve(model, INTERFACES[MODELS.index(model) % 2], *ENDPOINT) as server:

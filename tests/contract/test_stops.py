@@ -208,6 +208,34 @@ def test_child_of_the_application_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
+    "how", [("epoll",), ("prethreaded",), ("forking",), ("preforked", "--workers", "2")], ids=" ".join
+)
+def test_signals_that_the_application_blocks(how: tuple[str, ...]) -> None:
+    """When it is imported, in the thread that serves: those of the server come all the same."""
+    model, *options = how
+    with serve(model, "wsgi", *options, app=APP, environment={"STOPS_AT_IMPORT": "blocks"}) as server:
+        assert server.get("/").status == 200
+        assert sleeps_at_stop(server) < SOON_S
+
+
+@pytest.mark.parametrize("model", ["preforked", "epoll", "forking"])
+def test_application_that_waits_for_all_children(model: str) -> None:
+    """For the server's as well: a dead worker is replaced all the same, and a stop waits for none that has ended."""
+    options = ["--workers", "2"] if model in WITH_WORKERS else []
+    with serve(model, "wsgi", *options, app=APP, environment={"STOPS_AT_IMPORT": "reaps"}) as server:
+        assert server.get("/").status == 200
+        before = children(server.pid)
+        if model == "forking":
+            wait_until(lambda: server.get("/").status == 200 and server.journal.starting("reaped "), "it took one")
+        else:
+            os.kill(before[0].pid, signal.SIGKILL)
+            wait_until(lambda: len(set(children(server.pid)) - set(before)) == 1, "it is replaced")
+            wait_until(lambda: server.get("/").status == 200, "it serves")
+        assert sleeps_at_stop(server) < SOON_S
+        assert "Traceback" not in server.stderr()
+
+
+@pytest.mark.parametrize(
     "how", [*((model,) for model in IN_MAIN_INTERPRETER), ("epoll", "--workers", "2")], ids=" ".join
 )
 def test_threads_and_processes_of_the_application(how: tuple[str, ...]) -> None:

@@ -25,6 +25,21 @@ if os.environ.get("STOPS_AT_IMPORT") == "hang":
     threading.Event().wait()
 if os.environ.get("STOPS_AT_IMPORT") == "child":
     subprocess.Popen(["sleep", "60"])
+
+
+def _wait_for_all_children() -> None:
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, 0)
+            journal.write(f"reaped {pid}")
+        except ChildProcessError:
+            time.sleep(0.001)
+
+
+if os.environ.get("STOPS_AT_IMPORT") == "blocks":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+if os.environ.get("STOPS_AT_IMPORT") == "reaps":
+    threading.Thread(target=_wait_for_all_children, daemon=True).start()
 atexit.register(lambda: journal.write(f"exit {os.getpid()}"))
 
 

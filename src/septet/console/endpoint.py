@@ -59,10 +59,15 @@ class _Client:
         is being streamed.
         """
         self._endpoint = endpoint
+        self._answered = False
+        """True if a request of this client was answered since its socket was last ready."""
 
     def dispatch(self, exchange: ServerExchange) -> Want | None:
         if self.answer is not None:
             return None
+        if self._answered:  # a client that pipelines could hold the supervisor, which has no other thread, for ever
+            self.session.stop()
+        self._answered = True
         try:
             answer = self._endpoint.answering.answer(exchange.request, self._peer)
         except Exception:
@@ -75,6 +80,7 @@ class _Client:
         return exchange.respond(head, answer.content, self.answer is None)
 
     def ready(self) -> Want:
+        self._answered = False
         want = self.session.phase.want
         if want is READ or want is RUN:
             want = receive(self.session, self.sock)
@@ -209,7 +215,7 @@ class Endpoint:
     def close(self) -> None:
         """Close the connections of all clients, and the poller."""
         self._closed = True
-        for client in self._clients.values():
+        for client in list(self._clients.values()):  # the thread may still be at work
             client.session.close()
             client.sock.close()
         self._clients.clear()

@@ -118,7 +118,8 @@ class _Spare:
         """
         task: Any = self.task
         return (
-            _has_same_values(self.context, context)
+            len(self.context) == len(context)
+            and (not context or _has_same_values(self.context, context))
             and task.get_name() == self._name
             and not task.cancelling()
             and not task._must_cancel  # before Python 3.13 it outlives `uncancel`
@@ -146,12 +147,10 @@ class _Spare:
 
 
 def _has_same_values(context: Context, other: Context) -> bool:
-    """True if both contexts have the same variables with the same objects as values. Values are not compared, because
-    equal ones may change later, and the application's `__eq__` may raise, as that of arrays does.
+    """True if two contexts of one length have the same variables with the same objects as values. Values are not
+    compared, because equal ones may change later, and the application's `__eq__` may raise, as that of arrays does.
     """
-    return len(context) == len(other) and (
-        not other or (all(map(is_, context, other)) and all(map(is_, context.values(), other.values())))
-    )
+    return all(map(is_, context, other)) and all(map(is_, context.values(), other.values()))
 
 
 def _take_back(ready: Any, task: "asyncio.Task[None]") -> asyncio.Handle:

@@ -42,7 +42,7 @@ _RESET = tuple(map(int, (signal.SIGTERM, DRAIN, signal.SIGCHLD)))
 _UNBLOCKED = tuple(map(int, (signal.SIGCHLD, *HANDLED_SIGNALS)))
 _ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _SIGCHLD_ALONE = (int(signal.SIGCHLD),)
-_ORDERS = tuple(map(int, ORDERS))
+_LET_THROUGH = tuple(map(int, (*ORDERS, signal.SIGCHLD)))
 
 THREADS_S = 0.5
 """Seconds that non-daemon threads of the application may go on at the end of the server, before the process exits."""
@@ -83,10 +83,10 @@ def fork(run: Callable[[], int]) -> int:
 
 
 def unblock_orders() -> None:
-    """Let TERM, INT, QUIT and DRAIN arrive, which `fork` has blocked. To be called in the child, after it has set its
-    handlers.
+    """Let TERM, INT, QUIT and DRAIN arrive, which `fork` has blocked, and CHLD: an application may block all of them
+    when it is imported. To be called when the process has set its handlers.
     """
-    pthread_sigmask(SIG_UNBLOCK, _ORDERS)
+    pthread_sigmask(SIG_UNBLOCK, _LET_THROUGH)
 
 
 def _prepare_child(parent: int) -> None:
@@ -255,8 +255,10 @@ class ChildProcesses:
         """Handler of SIGCHLD: take the exit status of each child that has ended, and free the slot of shared memory in
         which it counted its requests.
         """
+        found = False
         try:
             while ended := os.waitid(os.P_ALL, 0, _ENDED):
+                found = True
                 child = ended.si_pid
                 if child not in self._slots:
                     # A child of the application. While it is not reaped, waitid may report it again, and not ours.
@@ -266,6 +268,9 @@ class ChildProcesses:
                 self._reap_one(child)
         except ChildProcessError:  # there are no children
             pass
+        if not found:  # the application may have waited for ours
+            for child in list(self._slots):
+                self._reap_one(child)
 
     def _reap_one(self, child: int) -> None:
         try:

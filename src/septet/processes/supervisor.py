@@ -422,7 +422,7 @@ class Supervisor(Generic[Served]):
 
     def _reap(self) -> None:
         for worker in list(self._workers):
-            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            pid, status = _ended(worker.pid)
             if pid:
                 self._remove(worker, status)
 
@@ -529,7 +529,7 @@ class Supervisor(Generic[Served]):
             for worker in list(self._workers):
                 if worker.readiness >= 0 and is_readable(worker.readiness):
                     self._read_readiness(worker)
-                pid, status = os.waitpid(worker.pid, os.WNOHANG)
+                pid, status = _ended(worker.pid)
                 if pid:
                     self._workers.remove(worker)
                     self._deaths.forget(f"worker {pid}", pid)
@@ -557,6 +557,16 @@ class Supervisor(Generic[Served]):
     def _kill(self) -> NoReturn:
         self._signal(signal.SIGKILL)
         exit_now(1)
+
+
+def _ended(pid: int) -> tuple[int, int]:
+    """Return what waitpid(2) gives for a worker: its pid and status if it has ended, else zeros. If the application has
+    waited for all children of this process, the worker counts as ended with status 0.
+    """
+    try:
+        return os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return pid, 0
 
 
 _ASKED = ("", ANSWERED, TIMED_OUT)
