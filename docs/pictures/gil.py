@@ -86,10 +86,11 @@ def gains() -> str:
 def scaling() -> str:
     """What the universal scalability law says for many threads: between two curves, which both fit one and two."""
     recorded = json.loads(RUN.read_text("utf-8"))
-    lines = ["| page, served by | sigma + 2 kappa | 8 | 16 | 64 |", "|---|---:|---:|---:|---:|"]
+    lines = ["| served by | sigma + 2 kappa | 8 threads | 16 | 64 |", "|---|---:|---:|---:|---:|"]
     free = {each["name"] for each in recorded["pythons"] if not each["gil"]}
     for row in recorded["rows"]:
-        if row["python"] not in free or "gain" not in row or "workers" in row["setting"]:
+        shared = "gain" in row and "workers" not in row["setting"]
+        if row["python"] not in free or row["page"] != "numbers" or not shared:
             continue
         losses = sorted(max(0.0, 2 / gain - 1) for gain in row["gain"])
         cells = []
@@ -98,7 +99,7 @@ def scaling() -> str:
             best = count / (1 + losses[0] * (count - 1))
             cells.append(f"{worst:.1f} to {best:.1f}")
         spread = f"{losses[1]:.3f} ({losses[0]:.3f} to {losses[2]:.3f})"
-        lines.append(f"| {row['page']}, {row['setting'].split(',')[0]} | {spread} | {' | '.join(cells)} |")
+        lines.append(f"| {row['setting'].split(',')[0]} | {spread} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -107,7 +108,7 @@ def contention() -> str:
     recorded = json.loads(CONTENTION.read_text("utf-8"))
     counts = ("2", "8", "16", "32", "64")
     lines = [
-        f"| served by | CPU µs | shared locks, ns held | {' | '.join(counts)} |",
+        f"| served by | CPU µs | shared locks, ns held | {' | '.join(f'{count} threads' for count in counts)} |",
         "|---|---:|---|" + "---:|" * len(counts),
     ]
     for name, found in recorded["servers"].items():

@@ -152,7 +152,7 @@ def test_cached_files_do_not_keep_others_waiting(run: Run, tmp_path: Path) -> No
         task = asyncio.ensure_future(other())
         for _ in range(1000):
             await fs.read_bytes(tmp_path / "file")
-            if turns >= 10:  # without a GIL, on a busy machine, a thread is slow to get a CPU beside a loop that spins
+            if turns >= 10:  # a thread may be slow to get a CPU beside a loop that spins, above all without a GIL
                 break
         task.cancel()
         return turns

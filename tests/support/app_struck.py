@@ -6,9 +6,11 @@ PyThreadState_SetAsyncExc(3) has no regard for what its thread is doing by then:
 import asyncio
 import ctypes
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from support import journal
@@ -40,7 +42,8 @@ def _strike_late(thread: int, kind: type[BaseException]) -> None:
 
 def _struck_at_random(times: int) -> None:
     """Every thread but the main one, which no application interrupts, and the one that is the event loop of all; once
-    it has begun: before that, nobody can know of it.
+    it runs the server's code: before that, nobody can know of it. (`is_alive` is true a little earlier: without a GIL,
+    on a busy machine, a thread may be struck in between, by which `threading` loses it and what it was to do.)
 
     None is struck while a thread starts another one. Up to Python 3.11 the new thread then has the identifier of the
     one that starts it, gets the exception in its place, dies, and `Thread.start` waits for ever.
@@ -49,11 +52,20 @@ def _struck_at_random(times: int) -> None:
     lots = random.Random(17)
     for _ in range(times):
         living = [one for one in threading.enumerate() if one not in safe and one.name != "septet-loop"]
-        threads = [thread.ident for thread in living if thread.is_alive() and thread.ident]
+        frames = sys._current_frames()
+        threads = [thread.ident for thread in living if thread.ident and _is_in_server(frames.get(thread.ident))]
         if threads and not threading._limbo:  # type: ignore[attr-defined]
             strike(lots.choice(threads), lots.choice(list(KINDS.values())))
         time.sleep(lots.uniform(0.0005, 0.015))
     journal.write("struck")
+
+
+def _is_in_server(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if "/septet/" in frame.f_code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _hail(query: dict[str, str]) -> None:
