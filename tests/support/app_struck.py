@@ -42,8 +42,8 @@ def _strike_late(thread: int, kind: type[BaseException]) -> None:
 
 def _struck_at_random(times: int) -> None:
     """Every thread but the main one, which no application interrupts, and the one that is the event loop of all; once
-    it runs the server's code: before that, nobody can know of it. (`is_alive` is true a little earlier: without a GIL,
-    on a busy machine, a thread may be struck in between, by which `threading` loses it and what it was to do.)
+    it runs the server's code: before that, no application can know of it. (`is_alive` is true a little earlier: without
+    a GIL, on a busy machine, a thread may be struck in between, and `threading` loses it and what it was to do.)
 
     None is struck while a thread starts another one. Up to Python 3.11 the new thread then has the identifier of the
     one that starts it, gets the exception in its place, dies, and `Thread.start` waits for ever.
