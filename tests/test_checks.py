@@ -66,6 +66,11 @@ def test_allowed(values: dict[str, Any]) -> None:
         ),
         ({"metrics_bind": "9000"}, r"--metrics-bind is '9000', but must be HOST:PORT, \[IPV6\]:PORT, unix:PATH or fd"),
         ({"bind": ()}, "--bind is empty, but must be at least one of HOST:PORT"),
+        (
+            {"bind": ("http://localhost:1", "a:1", "LOCALHOST:1")},
+            "--bind has the address of 'LOCALHOST:1' twice, but each must be given once",
+        ),
+        ({"bind": ("unix:/a", "unix:/a?mode=600")}, r"--bind has the address of 'unix:/a\?mode=600' twice, but each"),
         ({"app_dir": "no\0such"}, "--app-dir is .*, but must be a directory that exists"),
         ({"app_dir": "x" * 5000}, "--app-dir is .*, but must be a directory that exists"),
         ({"app_dir": "no/such"}, "--app-dir is 'no/such', but must be a directory that exists"),

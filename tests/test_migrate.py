@@ -221,6 +221,16 @@ processes = 9
 """
 
 
+def test_no_password_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["uvicorn", "shop:app", "--ssl-keyfile", "key.pem", "--ssl-certfile", "cert.pem"]
+    run(septet, ["migrate", "--", *words, "--ssl-keyfile-password", "secret"])
+    run(septet, ["migrate", "--", *words, "--ssl-keyfile-password=secret"])
+    printed = "".join(capsys.readouterr())
+    assert "--ssl-keyfile-password '***'" in printed
+    assert "'--ssl-keyfile-password=***'" in printed
+    assert "secret" not in printed
+
+
 def test_uwsgi_ini(tmp_path: Path, migrated: Callable[..., Printed]) -> None:
     (tmp_path / "shop.ini").write_text(UWSGI.format(base=tmp_path))
     values, sentences = migrated("shop.ini")
@@ -251,6 +261,7 @@ def test_gunicorn_file_that_the_command_line_names(tmp_path: Path, migrated: Cal
         (["--", "nginx", "-t"], "'nginx -t' is neither a gunicorn.conf.py"),
         (["--", "uvicorn", "--nosuch", "a:b"], "'--nosuch' is no option that is known here"),
         (["--", "gunicorn", "-w"], "'-w' must have a value\n"),
+        (["uvicorn shop:app"], "'uvicorn shop:app' is one word: write septet migrate -- uvicorn shop:app\n"),
     ],
     ids=str,
 )

@@ -7,6 +7,7 @@ the client keeps asking. So the cause is logged once, and an exception is logged
 
 import logging
 import mmap
+from asyncio import CancelledError
 
 from septet.exchange import ClientGone, Request, stems_from_client
 from septet.websocket.handshake import asks_for_websocket
@@ -58,6 +59,8 @@ def log_raised(request: Request, error: BaseException, client_left: bool = False
 def _log_by_fault(request: Request, error: BaseException, client_left: bool, in_websocket: bool, at: str) -> None:
     if isinstance(error, ClientGone):
         log.debug("the client went away at %s: %s", at, error)
+    elif client_left and isinstance(error, CancelledError):
+        log.info("the connection has ended, and the application was cancelled at %s", at)
     elif client_left or stems_from_client(error):
         traceback = log.isEnabledFor(logging.DEBUG)
         log.info("the client left, and the application raised %r at %s", error, at, exc_info=traceback)

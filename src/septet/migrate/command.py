@@ -1,7 +1,7 @@
 """The verb `migrate` of the command line."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -45,8 +45,26 @@ def migrate(words: tuple[str, ...]) -> int:
         text = draft.toml()
     except UsageError as error:
         raise Failed(refused(error)) from None
-    click.echo(f"# Made by: septet migrate {shlex.join(words)}\n{text}", nl=False)
+    click.echo(f"# Made by: septet migrate {shlex.join(_without_passwords(words))}\n{text}", nl=False)
     return 0
+
+
+def _without_passwords(words: Iterable[str]) -> Iterator[str]:
+    """Yield the words of a command line with *** for each value of an option that has "password" in its name."""
+    before = ""
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if _takes_password(before):
+            yield "***"
+        elif equals and _takes_password(name):
+            yield f"{name}=***"
+        else:
+            yield word
+        before = word
+
+
+def _takes_password(word: str) -> bool:
+    return word.startswith("-") and "password" in word.lower() and "=" not in word
 
 
 def _read_file(draft: Draft, path: Path) -> None:
@@ -59,6 +77,8 @@ def _read_command(draft: Draft, words: list[str]) -> None:
     if Path(words[0]).name.startswith("python") and words[1:2] == ["-m"]:
         del words[:2]
     name = Path(words[0]).name if words else ""
+    if len(words) == 1 and words[0].split()[:1] and words[0].split()[0] in _COMMANDS:
+        raise UsageError(f"{words[0]!r} is one word: write septet migrate -- {words[0]}")
     if name not in _COMMANDS:
         raise UsageError(
             f"{shlex.join(words)!r} is neither a gunicorn.conf.py, an ini file of uWSGI, nor a command line that "

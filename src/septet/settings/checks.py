@@ -139,6 +139,13 @@ def _metrics_fit(config: Config, called: Mapping[str, str]) -> None:
 def _listens_somewhere(config: Config, called: Mapping[str, str]) -> None:
     if not config.bind:
         raise UsageError(f"{called['bind']} is empty, but must be at least one of {SPELLINGS}")
+    seen: set[tuple[object, ...]] = set()
+    for text in config.bind:
+        address = parse_address(text)
+        place = address.kind, address.host.lower(), address.port, address.path, address.fd, address.name
+        if place in seen and (address.kind != "tcp" or address.port):
+            raise UsageError(f"{called['bind']} has the address of {text!r} twice, but each must be given once")
+        seen.add(place)
 
 
 def _routes_differ(config: Config, called: Mapping[str, str]) -> None:

@@ -613,8 +613,8 @@ class Config:
     ws_deflate: bool = option(
         True,
         _WEBSOCKET,
-        "Compress messages for clients that offer permessage-deflate, with a window of 4 KiB. It costs up to 64 KiB of "
-        "memory for each connection.",
+        "Compress messages for clients that offer permessage-deflate, with a window of 4 KiB. It costs 32 KiB of "
+        "memory for each connection that is not idle.",
     )
     ws_ping_interval: float = option(
         20.0,
