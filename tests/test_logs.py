@@ -105,6 +105,12 @@ def test_levels_on_standard_error(level: str, shown: int) -> None:
     assert re.fullmatch(r"\d{4}-\S+ \S+ \d+ ERROR some.application: said error", lines[-1])
 
 
+def test_values_of_fields_are_not_logged_at_debug() -> None:
+    code = "import logging, septet.logs; septet.logs.configure('debug'); logging.getLogger('hpack.hpack').debug('a: b')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
+
+
 def test_standard_output_is_a_dash() -> None:
     code = "import septet.access_log; septet.access_log.AccessLog.open('-')._file.fileno() == 1 or exit(1)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, env=os.environ).returncode == 0

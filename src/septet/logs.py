@@ -23,6 +23,7 @@ def configure(level: str, format: str = "text", file: str | None = None) -> None
     handler = _Handler(sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("hpack").setLevel(logging.INFO)  # at debug it logs each field of HTTP/2 with its value
     if file is not None:
         _apply(file)
     if not isinstance(log, _GuardedLogger):
