@@ -239,6 +239,25 @@ def test_a_revoked_client_resumes_no_session(tmp_path: Path) -> None:
         shake_hands(server, context, None, session)
 
 
+def test_a_certificate_among_the_revocation_lists_becomes_no_authority(tmp_path: Path) -> None:
+    """Whoever may write the lists must not be able to say whose clients are accepted."""
+    own, strangers = Authority(tmp_path / "own"), Authority(tmp_path / "strangers")
+    files = own.issue("one.test")
+    crl = revoked(own, own.issue("bob@one.test"), tmp_path / "crl.pem")
+    lists = crl.read_bytes()
+    how = {"client_auth": "required", "client_ca": str(own.pem), "crl": str(crl)}
+    server = certificates(files, **how)
+    foreign = strangers.pem.read_bytes()
+    trusted = foreign.replace(b" CERTIFICATE-", b" TRUSTED CERTIFICATE-")  # as `openssl x509 -trustout` writes it
+    for text in (lists + foreign, foreign + lists, lists + trusted, lists + own.pem.read_bytes()):
+        crl.write_bytes(text)
+        with pytest.raises(UsageError, match=f"--tls-crl is '{crl}', but must have no certificates, only lists"):
+            certificates(files, **how)
+        assert not server.reload()
+    crl.write_bytes(b"These were fetched today.\n" + lists)
+    assert server.reload()
+
+
 def test_no_file_is_left_open(authority: Authority) -> None:
     before = len(os.listdir("/proc/self/fd"))
     certificates(authority.issue("good.test"), client_ca=str(authority.pem), client_auth="optional")
