@@ -258,6 +258,23 @@ def test_a_certificate_among_the_revocation_lists_becomes_no_authority(tmp_path:
     assert server.reload()
 
 
+def test_what_is_no_list_of_revoked_certificates(tmp_path: Path) -> None:
+    own = Authority(tmp_path / "own")
+    files = own.issue("one.test")
+    empty, crl = tmp_path / "empty.pem", revoked(own, files, tmp_path / "crl.pem")
+    empty.touch()
+    cut = tmp_path / "cut.pem"
+    cut.write_bytes(crl.read_bytes()[:-50])
+    for path in (empty, cut, own.pem, files.key):
+        with pytest.raises(UsageError, match=f"--tls-crl is '{path}', but must have lists of revoked certificates"):
+            certificates(files, client_auth="required", client_ca=str(own.pem), crl=str(path))
+    for path, why in ((tmp_path / "none.pem", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(UsageError, match=f"--tls-crl is '{path}', but must be a file that can be read: {why}"):
+            certificates(files, client_auth="required", client_ca=str(own.pem), crl=str(path))
+    with pytest.raises(UsageError, match=f"--tls-client-ca is '{crl}', but must have certificates in PEM"):
+        certificates(files, client_auth="required", client_ca=str(crl))
+
+
 def test_no_file_is_left_open(authority: Authority) -> None:
     before = len(os.listdir("/proc/self/fd"))
     certificates(authority.issue("good.test"), client_ca=str(authority.pem), client_auth="optional")
