@@ -92,7 +92,7 @@ def bad_files(authority: Authority, directory: Path) -> Iterator[tuple[Pair, str
     yield Pair(certificate, str(text)), f"--tls-key is '{text}', but must have a private key in PEM"
     yield (
         Pair(certificate, certificate),
-        r"must have a private key in PEM \(a key in another file is given by --tls-key",
+        f"--tls-certificate '{certificate}' has no private key: give --tls-key$",
     )
     yield Pair(certificate, str(other.key)), f"'{other.key}', but must be the key of the certificate '{certificate}'"
     yield pair(expired), f"--tls-certificate is '{expired.certificate}', which has expired"

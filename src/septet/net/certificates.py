@@ -249,8 +249,9 @@ def _context(options: TlsOptions, pair: Pair) -> TlsContext:
     if first is None:
         raise UsageError(f"--tls-certificate is {pair.certificate!r}, but must have a certificate in PEM")
     if b"PRIVATE KEY-----" not in key:
-        alone = " (a key in another file is given by --tls-key)" if pair.key == pair.certificate else ""
-        raise UsageError(f"--tls-key is {pair.key!r}, but must have a private key in PEM{alone}")
+        if pair.key == pair.certificate:
+            raise UsageError(f"--tls-certificate {pair.certificate!r} has no private key: give --tls-key")
+        raise UsageError(f"--tls-key is {pair.key!r}, but must have a private key in PEM")
     password = None if pair.password is None else _read("--tls-key-password-file", pair.password).partition(b"\n")[0]
     context = TlsContext(ssl.PROTOCOL_TLS_SERVER)
     context.certificate = first
