@@ -42,6 +42,11 @@ def test_files_that_are_there_stay() -> None:
     assert Path("_.shop.test.key").read_bytes() != before
 
 
+def test_help_names_the_files_of_a_wildcard() -> None:
+    text = " ".join(CliRunner().invoke(certificate, ["--help"]).output.split())
+    assert "'*.shop.test' makes _.shop.test.pem and _.shop.test.key" in text
+
+
 @pytest.mark.parametrize("name", ["", "a b", "../etc", "a..b", "https://a.test"])
 def test_names_that_are_none(name: str, tmp_path: Path) -> None:
     assert "must be a host name (shop.test, *.shop.test) or an IP address" in str(septet(name).exception)

@@ -92,7 +92,7 @@ def bad_files(authority: Authority, directory: Path) -> Iterator[tuple[Pair, str
     yield Pair(certificate, str(text)), f"--tls-key is '{text}', but must have a private key in PEM"
     yield (
         Pair(certificate, certificate),
-        r"must have a private key in PEM \(a key in another file is given by --tls-key",
+        f"--tls-certificate '{certificate}' has no private key: give --tls-key$",
     )
     yield Pair(certificate, str(other.key)), f"'{other.key}', but must be the key of the certificate '{certificate}'"
     yield pair(expired), f"--tls-certificate is '{expired.certificate}', which has expired"
@@ -237,6 +237,42 @@ def test_a_revoked_client_resumes_no_session(tmp_path: Path) -> None:
     server.reload()
     with pytest.raises(ssl.SSLError):
         shake_hands(server, context, None, session)
+
+
+def test_a_certificate_among_the_revocation_lists_becomes_no_authority(tmp_path: Path) -> None:
+    """Whoever may write the lists must not be able to say whose clients are accepted."""
+    own, strangers = Authority(tmp_path / "own"), Authority(tmp_path / "strangers")
+    files = own.issue("one.test")
+    crl = revoked(own, own.issue("bob@one.test"), tmp_path / "crl.pem")
+    lists = crl.read_bytes()
+    how = {"client_auth": "required", "client_ca": str(own.pem), "crl": str(crl)}
+    server = certificates(files, **how)
+    foreign = strangers.pem.read_bytes()
+    trusted = foreign.replace(b" CERTIFICATE-", b" TRUSTED CERTIFICATE-")  # as `openssl x509 -trustout` writes it
+    for text in (lists + foreign, foreign + lists, lists + trusted, lists + own.pem.read_bytes()):
+        crl.write_bytes(text)
+        with pytest.raises(UsageError, match=f"--tls-crl is '{crl}', but must have no certificates, only lists"):
+            certificates(files, **how)
+        assert not server.reload()
+    crl.write_bytes(b"These were fetched today.\n" + lists)
+    assert server.reload()
+
+
+def test_what_is_no_list_of_revoked_certificates(tmp_path: Path) -> None:
+    own = Authority(tmp_path / "own")
+    files = own.issue("one.test")
+    empty, crl = tmp_path / "empty.pem", revoked(own, files, tmp_path / "crl.pem")
+    empty.touch()
+    cut = tmp_path / "cut.pem"
+    cut.write_bytes(crl.read_bytes()[:-50])
+    for path in (empty, cut, own.pem, files.key):
+        with pytest.raises(UsageError, match=f"--tls-crl is '{path}', but must have lists of revoked certificates"):
+            certificates(files, client_auth="required", client_ca=str(own.pem), crl=str(path))
+    for path, why in ((tmp_path / "none.pem", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(UsageError, match=f"--tls-crl is '{path}', but must be a file that can be read: {why}"):
+            certificates(files, client_auth="required", client_ca=str(own.pem), crl=str(path))
+    with pytest.raises(UsageError, match=f"--tls-client-ca is '{crl}', but must have certificates in PEM"):
+        certificates(files, client_auth="required", client_ca=str(crl))
 
 
 def test_no_file_is_left_open(authority: Authority) -> None:

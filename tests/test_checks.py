@@ -80,14 +80,18 @@ def test_allowed(values: dict[str, Any]) -> None:
         ({"bind": ("https://a:1",)}, "--bind is 'https://a:1', but must go with --tls-certificate"),
         (
             {"tls_certificate": ("a", "b"), "tls_key": ("a",)},
-            "--tls-key is given 1 times, but must be given once for each",
+            "--tls-key is given once, but must be given once for each",
+        ),
+        (
+            {"tls_certificate": ("a",), "tls_key": ("a", "b")},
+            "--tls-key is given 2 times, but must be given once, or not at all",
         ),
         (
             {"tls_certificate": ("a", "b", "c"), "tls_key_password_file": ("p", "q")},
             "--tls-key-password-file is given 2 times, but must be given once, or once for each of the 3 keys",
         ),
         ({"tls_client_auth": "required"}, "--tls-client-auth is 'required', but must go with --tls-client-ca"),
-        ({"tls_min_version": "1.1"}, "--tls-min-version is '1.1', but must be one of 1.2, 1.3"),
+        ({"tls_min_version": "1.1"}, "--tls-min-version is '1.1', but must be one of 1.2, 1.3$"),
         ({"workers": 0}, "--workers is 0, but must be a whole number from 1"),
         ({"threads": -1}, "--threads is -1, but must be a whole number from 0"),
         ({"backlog": 2**31}, "--backlog is 2147483648, but must be a whole number from 1 to 2147483647"),

@@ -1,5 +1,6 @@
 """TLS around a session, without sockets and clocks: whole handshakes and broken ones, records in pieces, and ends."""
 
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -367,6 +368,19 @@ def answers(server: Session | Tls, inner: Session, data: bytes, write: Callable[
             said += output
             want = server.wrote(len(output))
     return said + want.name.encode()
+
+
+def test_why_a_clients_certificate_was_refused_is_told(authority: Authority, tmp_path: Path) -> None:
+    told: list[str] = []
+    files = authority.server
+    options = TlsOptions(
+        pairs=(Pair(str(files.certificate), str(files.key)),), client_ca=str(authority.pem), client_auth="required"
+    )
+    context = authority.client_context()
+    context.load_cert_chain(Authority(tmp_path / "strangers").issue("eve@localhost").both)
+    Peer(Certificates(options), context, Rules(timeouts=TIMEOUTS, refused=told.append)).shake_hands()
+    assert len(told) == 1
+    assert re.search(r"failed: CERTIFICATE_VERIFY_FAILED: unable to get .*issuer certificate$", told[0])
 
 
 def test_the_corpus_is_answered_as_without_tls(certificates: Certificates, context: ssl.SSLContext) -> None:

@@ -38,7 +38,8 @@ def certificate(names: tuple[str, ...], days: int, force: bool) -> int:
     """Make a certificate for development, for these names and addresses, and its key.
 
     The certificate is signed by itself, so clients must be told to trust it. The files are called NAME.pem and NAME.key
-    after the first name. The name localhost includes the addresses 127.0.0.1 and ::1.
+    after the first name, with _ in place of * and of colons: '*.shop.test' makes _.shop.test.pem and _.shop.test.key.
+    The name localhost includes the addresses 127.0.0.1 and ::1.
     """
     if "localhost" in names:
         names = (names[0], *(name for name in (*names, *_LOCAL) if name != names[0]))

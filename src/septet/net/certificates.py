@@ -249,8 +249,9 @@ def _context(options: TlsOptions, pair: Pair) -> TlsContext:
     if first is None:
         raise UsageError(f"--tls-certificate is {pair.certificate!r}, but must have a certificate in PEM")
     if b"PRIVATE KEY-----" not in key:
-        alone = " (a key in another file is given by --tls-key)" if pair.key == pair.certificate else ""
-        raise UsageError(f"--tls-key is {pair.key!r}, but must have a private key in PEM{alone}")
+        if pair.key == pair.certificate:
+            raise UsageError(f"--tls-certificate {pair.certificate!r} has no private key: give --tls-key")
+        raise UsageError(f"--tls-key is {pair.key!r}, but must have a private key in PEM")
     password = None if pair.password is None else _read("--tls-key-password-file", pair.password).partition(b"\n")[0]
     context = TlsContext(ssl.PROTOCOL_TLS_SERVER)
     context.certificate = first
@@ -348,18 +349,27 @@ def _configure(context: TlsContext, options: TlsOptions) -> None:
                 f"--tls-ciphers is {options.ciphers!r}, but must be a list of ciphers that OpenSSL knows, see "
                 "openssl-ciphers(1)"
             ) from None
-    _load_verifying(context, "--tls-client-ca", options.client_ca, "certificates")
-    _load_verifying(context, "--tls-crl", options.crl, "lists of revoked certificates (CRL)")
     if options.crl:
+        _load_verifying(context, "--tls-crl", options.crl, "crl", "lists of revoked certificates (CRL)")
+        if context.cert_store_stats()["x509"]:  # the authorities come later: OpenSSL would take these for some
+            raise UsageError(
+                f"--tls-crl is {options.crl!r}, but must have no certificates, only lists of revoked ones (CRL): those "
+                "of authorities are for --tls-client-ca"
+            )
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    if options.client_ca:
+        _load_verifying(context, "--tls-client-ca", options.client_ca, "x509", "certificates")
     context.verify_mode = _AUTHENTICATION[options.client_auth]
 
 
-def _load_verifying(context: TlsContext, option: str, path: str | None, what: str) -> None:
-    if path is None:
-        return
+def _load_verifying(context: TlsContext, option: str, path: str, kind: str, what: str) -> None:
+    """Load a file by which clients' certificates are verified. OpenSSL takes authorities and lists of revoked
+    certificates from any such file. `kind`: what must be among them, as `cert_store_stats` names it; `what`: the same
+    in words. Raises UsageError.
+    """
     _read(option, path)
-    try:
+    with suppress(ssl.SSLError, OSError):
         context.load_verify_locations(path)
-    except (ssl.SSLError, OSError):
-        raise UsageError(f"{option} is {path!r}, but must have {what} in PEM") from None
+        if context.cert_store_stats()[kind]:
+            return
+    raise UsageError(f"{option} is {path!r}, but must have {what} in PEM")

@@ -279,7 +279,10 @@ class Tls(TlsOutput):
         alert, if there is one.
         """
         peer = self._inner.peer or "an unknown client"
-        self._rules.refused(f"the TLS connection of {peer} failed: {error.reason or error}")
+        why = error.reason or str(error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why += f": {error.verify_message}"
+        self._rules.refused(f"the TLS connection of {peer} failed: {why}")
         self._inner.lose()
         self._record = bytes(self._record) + self._outgoing.read()
         self._plain_bytes = self._reported = 0

@@ -178,9 +178,11 @@ def _proxies_are_named(config: Config, called: Mapping[str, str]) -> None:
 def _keys_fit(config: Config, called: Mapping[str, str]) -> None:
     certificates, keys, passwords = config.tls_certificate, config.tls_key, config.tls_key_password_file
     if keys and certificates and len(keys) != len(certificates):
+        times = "once" if len(keys) == 1 else f"{len(keys)} times"
+        wanted = "once" if len(certificates) == 1 else f"once for each of the {len(certificates)} certificates"
         raise UsageError(
-            f"{called['tls_key']} is given {len(keys)} times, but must be given once for each of the "
-            f"{len(certificates)} certificates, or not at all if the keys are in their files"
+            f"{called['tls_key']} is given {times}, but must be given {wanted}, or not at all if the files of "
+            "certificates hold their keys"
         )
     if len(passwords) > 1 and len(passwords) != len(keys or certificates):
         raise UsageError(

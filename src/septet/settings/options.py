@@ -59,7 +59,9 @@ class OneOf:
 
     def check(self, value: str) -> None:
         if value not in self.names():
-            raise ValueError(f"must be {self.allowed()}{did_you_mean(value, self.names())}")
+            is_word = any(map(str.isalpha, value))  # a number such as 1.1 is no misspelled 1.3
+            hint = did_you_mean(value, self.names()) if is_word else ""
+            raise ValueError(f"must be {self.allowed()}{hint}")
 
 
 @dataclass(frozen=True, slots=True)
