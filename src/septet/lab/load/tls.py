@@ -14,6 +14,10 @@ from .plan import LoadError, Plan, split
 
 RECEIVE_BYTES = 65536
 RECORD_BYTES = 16384
+RECORD_TYPES = range(20, 24)
+"""First byte of a record of TLS, its type: change_cipher_spec, alert, handshake or application_data (RFC 8446 section
+5.1).
+"""
 
 
 class AwaitsServer(BlockingIOError):
@@ -25,9 +29,13 @@ class Dialer:
 
     def __init__(self, plan: Plan) -> None:
         """Load the certificates of the authorities that the plan trusts. Raises LoadError if they cannot be used."""
-        url, _ = split(plan.url)
+        url, self._port = split(plan.url)
         self.url = plan.url
         self.name = url.hostname
+        self._in_clear = "ws" if plan.websocket else "http"
+        """The scheme of the same URL without TLS."""
+        self._spoken = False
+        """True once the server has sent a record of TLS."""
         try:
             self.context = ssl.create_default_context(cadata=plan.ca or None)
         except (ssl.SSLError, ValueError):
@@ -40,6 +48,15 @@ class Dialer:
 
     def over(self, sock: Any) -> TlsSocket:
         return TlsSocket(self, sock)
+
+    def check_speaks(self, data: bytes) -> None:
+        """Raise LoadError if the first bytes that the server ever sends in a handshake, `data`, are no record of TLS.
+        Once it has sent one, other bytes are an error of their connection alone: a proxy may answer so for a while.
+        """
+        if not self._spoken and data[0] not in RECORD_TYPES:
+            host = f"[{self.name}]" if ":" in str(self.name) else self.name
+            raise LoadError(f"{host}:{self._port} speaks no TLS: try {self._in_clear}://")
+        self._spoken = True
 
     def check_alpn(self, selected: str | None) -> None:
         """Raise LoadError if the plan is for HTTP/2, and the server has not selected it in the handshake (ALPN).
@@ -108,6 +125,7 @@ class TlsSocket:
                     raise AwaitsServer from None
                 if not data:
                     raise ConnectionResetError(errno.ECONNRESET, "ended in the handshake") from None
+                self._dialer.check_speaks(data)
                 self._incoming.write(data)
             except ssl.SSLCertVerificationError as error:
                 raise LoadError(
