@@ -1,6 +1,6 @@
 import pytest
 
-from septet.lab.load.answer import CHUNKED, UNTIL_CLOSE, Answer, Framing, Malformed, parse_head
+from septet.lab.load.answer import CHUNKED, UNTIL_CLOSE, Answer, Framing, Malformed, first_line, parse_head
 
 COMPLETE = {
     "length": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, 5),
@@ -90,3 +90,32 @@ def test_until_close_ends_with_the_connection() -> None:
 )
 def test_framing(head: bytes, framing: Framing) -> None:
     assert parse_head(head) == framing
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        (b"no room\r\nfor you\r\n", "no room"),
+        (b"\n  caf\xc3\xa9\tau lait ", "café au lait"),
+        (b'{"detail":"Not Found"}', '{"detail":"Not Found"}'),
+        (b"x" * 201, "x" * 199 + "…"),
+        (b"", ""),
+        (b"{\n}", ""),
+        (b"<!DOCTYPE html>\n<p>no", ""),
+        (b"a \x1b[31mred", ""),
+        (b"\x1f\x8b\x08\x00", ""),
+        (b"word " * 1000, ""),
+    ],
+)
+def test_first_line_of_a_text(body: bytes, line: str) -> None:
+    assert first_line(body) == line
+
+
+@pytest.mark.parametrize(("status", "kept"), [(200, b""), (399, b""), (400, b"y" * 2001), (599, b"y" * 2001)])
+def test_beginning_of_an_error_is_kept(status: int, kept: bytes) -> None:
+    head = b"HTTP/1.1 %d Status\r\nContent-Length: 5000\r\n\r\n" % status
+    for pieces in ([head + b"y" * 5000], [head, b"y" * 1500, b"y" * 3500]):
+        answer = Answer()
+        for piece in pieces:
+            answer.feed(piece)
+        assert (answer.complete, answer.body_bytes, bytes(answer.body)) == (True, 5000, kept)

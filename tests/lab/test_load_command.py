@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,36 @@ def test_load_without_any_answer() -> None:
     assert result.returncode == 1
     assert "errors: status 503" in result.stdout
     assert "answered no request" in result.stderr
+
+
+def answering_text(text: bytes, *, only_first: bool = False) -> Callable[[Connection], None]:
+    head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(text)
+
+    def script(connection: Connection) -> None:
+        while connection.request():
+            connection.send(ANSWER if only_first and connection.number > 1 else head + text)
+
+    return script
+
+
+def test_load_says_what_the_server_said() -> None:
+    words = ["--users", "2", "--duration", "0.3", "--warmup", "0"]
+    with ScriptedServer(answering_text(b"this port speaks TLS\nand so on\n")) as server:
+        result = septet("load", server.url, *words)
+        searched = septet("load", server.url, "--slo", "p99<50ms", "--users", "2", "--duration", "0.3")
+        said = f'septet: {server.url} answered no request as it should: status 400 says "this port speaks TLS"\n'
+    assert (result.returncode, result.stderr) == (1, said)
+    assert (searched.returncode, searched.stderr.splitlines(keepends=True)[-1]) == (1, said)
+    with ScriptedServer(answering_text(b"not yet", only_first=True)) as server:
+        result = septet("load", server.url, *words)
+    assert (result.returncode, result.stderr) == (0, 'status 400 says "not yet"\n')
+
+
+def test_load_over_http2_says_what_the_server_said() -> None:
+    with Http2Server(lambda peer, stream: peer.answer(stream, status=429)) as server:
+        result = septet("load", server.url, "--users", "2", "--duration", "0.3", "--warmup", "0", "--http2")
+    assert result.returncode == 1
+    assert result.stderr.endswith('answered no request as it should: status 429 says "hello"\n')
 
 
 def test_load_of_a_port_on_which_nobody_listens() -> None:

@@ -169,6 +169,20 @@ def test_refused_after_it_had_listened() -> None:
         assert figures["answers"] > 0
 
 
+@pytest.mark.parametrize("think_s", [0.0, 0.01])
+def test_users_who_have_not_arrived_go_on_trying(think_s: float) -> None:
+    def late(connection: Connection) -> None:
+        if connection.number > 3:
+            keep_answering(connection)
+
+    begun = time.monotonic()
+    with ScriptedServer(late) as server:
+        figures = load(server.url, users=3, warmup_s=0.1, think_s=think_s)
+    assert time.monotonic() - begun < 5, "users who had met an error did nothing for 10 s"
+    assert figures["answers"] > 3
+    assert figures["errors"] == {}
+
+
 def test_time_out() -> None:
     def never(connection: Connection) -> None:
         while connection.request():

@@ -1,7 +1,8 @@
 """The generator over WebSocket: messages of all sizes, open and closed loop, pings, refusals."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ from websockets.sync.server import serve as serve_websocket
 
 from septet.lab.load import LoadError, Plan, run
 from septet.lab.load.websocket import MessageAnswer, frame, read_header
+from support.scripted_server import Connection, ScriptedServer
 from support.server import Server, serve
 from support.tls import Authority, TlsServer
 
@@ -58,6 +60,60 @@ def test_over_tls(tmp_path: Any) -> None:
 def test_refusal(server: Server) -> None:
     with pytest.raises(LoadError, match=r"ws://localhost:\d+/deny answers 403 to a request for a WebSocket"):
         load(server, "/deny")
+
+
+def refusing(*pieces: bytes, then_waits: bool = False) -> Callable[[Connection], None]:
+    """A script that answers a handshake with these pieces, and closes, or waits until the client does."""
+
+    def script(connection: Connection) -> None:
+        connection.request()
+        for piece in pieces:
+            connection.send(piece)
+            time.sleep(0.02)
+        if then_waits:
+            connection.request()
+
+    return script
+
+
+HEAD_OF_500 = b"HTTP/1.1 500 Error\r\nContent-Type: text/plain\r\nContent-Length: 15\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind", "line"),
+    [
+        ([HEAD_OF_500, b"no place", b"\nleft\n\n"], "handshake: status 500", "no place"),
+        ([HEAD_OF_500 + b"no pl"], "handshake: status 500", "no pl"),
+        ([b"HTTP/1.1 503 Busy\r\n\r\n", b"later"], "handshake: status 503", "later"),
+        ([b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2000, b"HTTP/1.1 502 Bad\r\n\r\n"], "handshake: status 502", None),
+        ([b"HTTP/1.1 500 Error\r\n\r\n<html>\n"], "handshake: status 500", None),
+        ([b"220 mail.example.org ESMTP\r\n\r\n"], "handshake: malformed", None),
+    ],
+)
+def test_a_handshake_that_fails_is_an_answer(pieces: list[bytes], kind: str, line: str | None) -> None:
+    """Users have arrived when they have one: the run goes on, and says what it was."""
+    begun = time.monotonic()
+    with ScriptedServer(refusing(*pieces)) as server:
+        figures = run(Plan(url=server.url.replace("http", "ws"), users=3, duration_s=0.5, warmup_s=0.2))
+    assert time.monotonic() - begun < 5, "users were waited for for 10 s"
+    assert figures["errors"].keys() == figures["warmup"]["errors"].keys() == {kind}
+    assert figures["users_never_answered"] == 0
+    assert figures["error_text"] == (line and {"kind": kind, "line": line})
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        ([b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\n", b"use wss:/"], '400 to .*: "use wss:/"$'),
+        ([b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"], "404 to a request for a WebSocket$"),
+        ([b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"], "200 to a request for a WebSocket$"),
+    ],
+)
+def test_refusal_says_what_the_server_said(pieces: list[bytes], said: str) -> None:
+    begun = time.monotonic()
+    with ScriptedServer(refusing(*pieces, then_waits=True)) as server, pytest.raises(LoadError, match=said):
+        run(Plan(url=server.url.replace("http", "ws"), users=1, duration_s=60.0, warmup_s=0.0))
+    assert time.monotonic() - begun < 5
 
 
 @contextmanager

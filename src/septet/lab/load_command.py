@@ -126,10 +126,12 @@ def load(url: str, as_json: bool, spec: str | None, **options: Any) -> int:
     click.echo(json.dumps(figures) if as_json else tables.load_figures(figures))
     if (limit := client_limit(figures)) is not None:
         click.echo(f"client-limited: {limit}", err=True)
+    if figures["answers"] and (said := tables.error_text(figures)):
+        click.echo(said, err=True)
     for sentence in _remarks(figures, limited=limit is not None):
         click.echo(sentence, err=True)
     if not figures["answers"]:
-        raise Failed(f"{url} answered no request as it should")
+        raise Failed(tables.no_answer(url, figures))
     return 0
 
 

@@ -63,6 +63,20 @@ def load_figures(figures: dict[str, Any]) -> str:
     return aligned(rows)
 
 
+def error_text(figures: dict[str, Any]) -> str:
+    """Return what the first error with a short text said, such as 'status 400 says "use https://"'; "" if there was no
+    such error.
+    """
+    found = figures.get("error_text")
+    return f'{found["kind"]} says "{found["line"]}"' if found else ""
+
+
+def no_answer(url: str, figures: dict[str, Any]) -> str:
+    """Return the sentence about a run in which no answer was right."""
+    said = error_text(figures)
+    return f"{url} answered no request as it should{said and ': ' + said}"
+
+
 def _http2(figures: dict[str, Any]) -> Iterator[list[str]]:
     """Yield a row for the table of a run: the number of connections and of streams on each. Yields nothing for a run
     that was not over HTTP/2.

@@ -16,8 +16,36 @@ from typing import NamedTuple
 CHUNKED, UNTIL_CLOSE = -1, -2
 """Values of `Framing.length` for a body in chunks, and for one that ends when the server closes the connection."""
 HEAD_BYTES_MAX = 65536
+TEXT_BYTES_MAX = 2000
+"""A body of more bytes is not taken for a short text that says what is wrong."""
+LINE_CHARACTERS_MAX = 200
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: .*)?")
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
+
+
+def first_line(body: bytes) -> str:
+    """Return the first line of a short text, with single spaces in it, and at most LINE_CHARACTERS_MAX long. `body` is
+    that of an answer, in UTF-8. Returns "" if it is longer than TEXT_BYTES_MAX, or no text for people: HTML,
+    or compressed.
+    """
+    if len(body) > TEXT_BYTES_MAX:
+        return ""
+    try:
+        line = " ".join(body.decode().strip().partition("\n")[0].split())
+    except UnicodeDecodeError:
+        return ""
+    if line.startswith("<") or not line.isprintable() or not any(map(str.isalnum, line)):
+        return ""
+    return line if len(line) <= LINE_CHARACTERS_MAX else line[: LINE_CHARACTERS_MAX - 1] + "…"
+
+
+def _beginning(body: bytearray, framing: Framing | None, data: bytes) -> bytes:
+    """Return the part of the next bytes of a body, `data`, that is kept although nothing compares the body: of an error
+    (status 400 to 599) the first bytes, one more than `first_line` takes. `body` is what is kept already.
+    """
+    if framing is None or framing.status < 400:
+        return b""
+    return data[: TEXT_BYTES_MAX + 1 - len(body)]
 
 
 class Malformed(Exception):
@@ -120,7 +148,7 @@ class Answer:
     """Parses one answer of HTTP/1.x: its bytes are given to `feed` until it is complete.
 
     `bodiless`: True if the request was HEAD, so that the answer has no body (RFC 9110 section 9.3.2). `keeps_body`:
-    True to keep the decoded body in the attribute `body`.
+    True to keep the decoded body in the attribute `body`; of an error its beginning is kept in any case.
     """
 
     # fmt: off
@@ -181,6 +209,8 @@ class Answer:
     def _take(self, taken: int) -> None:
         if self.keeps_body:
             self.body += self._unread[:taken]
+        else:
+            self.body += _beginning(self.body, self.framing, self._unread[:taken])
         self.body_bytes += taken
         self._unread = self._unread[taken:]
 
@@ -225,7 +255,7 @@ class StreamAnswer:
     """One answer over HTTP/2, which is given in parts: its head, then its content, then its end.
 
     `bodiless`: True if the request was HEAD, so that the answer has no content. `keeps_body`: True to keep the content
-    in the attribute `body`.
+    in the attribute `body`; of an error its beginning is kept in any case.
     """
 
     __slots__ = ("_bodiless", "_declared", "body", "body_bytes", "first_ns", "framing", "keeps_body", "uncredited")
@@ -265,8 +295,7 @@ class StreamAnswer:
     def take(self, data: bytes) -> None:
         """Count the next bytes of the content, and keep them if `keeps_body` says so."""
         self.body_bytes += len(data)
-        if self.keeps_body:
-            self.body += data
+        self.body += data if self.keeps_body else _beginning(self.body, self.framing, data)
 
     def ending(self) -> str:
         """Return the kind of error that the answer has if it ends now, such as "short body", or "" if all of the answer

@@ -56,9 +56,9 @@ class ListenQueueGate:
 class ClosedLoop(Loop):
     """A closed loop of N users: once all of them have arrived, each always has a request under way.
 
-    Until then, users who keep their connections send a single request and wait for the others to arrive. If the first
-    users went on at once, they would keep the server so busy that it accepts the rest slowly, and the arrival of
-    thousands of users would take minutes.
+    Until then, users who keep their connections send a single request, again if it ends without an answer, and wait for
+    the others to arrive. If the first users went on at once, they would keep the server so busy that it accepts the
+    rest slowly, and the arrival of thousands of users would take minutes.
     """
 
     def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
@@ -73,7 +73,7 @@ class ClosedLoop(Loop):
         self._ramp_ns = int(plan.ramp_s * 1e9)
 
     def _free(self, user: User, now: int, /) -> None:
-        if self._waiting is None:
+        if self._waiting is None or not user.arrived:
             self._begin(user, now)
         else:
             self._waiting.append(user)
@@ -144,7 +144,7 @@ class ThinkingLoop(ClosedLoop):
 
     def _free(self, user: User, now: int, /) -> None:
         if self._waiting is not None:
-            self._waiting.append(user)
+            super()._free(user, now)
             return
         think_s = self._plan.think_s
         if self._exponential:

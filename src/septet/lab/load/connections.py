@@ -15,14 +15,14 @@ from collections import deque
 from itertools import cycle
 from typing import Any
 
-from .answer import Framing, Malformed
+from .answer import Framing, Malformed, first_line
 from .limits import Route, spare_descriptors
 from .plan import NoListener, Plan, split
 from .requests import Encoder, Jar, target_order
 from .state import AnyAnswer, ClosingConnections, TargetState, User, kind_of
 from .tally import Tally
 from .tls import AwaitsServer, Dialer
-from .websocket import MessageEncoder, WebSocketDialer
+from .websocket import HandshakeFailed, MessageEncoder, WebSocketDialer
 
 RECEIVE_BYTES = 65536
 """Bytes to receive at a time. More would cost time in the allocator: glibc maps larger blocks anew each time
@@ -72,6 +72,8 @@ class Connections(ABC):
         """True once the server has accepted a connection, or answered. Until then a refused connection raises
         NoListener; afterwards it is counted as an error.
         """
+        self.error_text: dict[str, str] | None = None
+        """What the first error with a short text says: its `kind`, and the first `line` of the text."""
         self.users = [self._user(plan.first_user + number) for number in range(plan.users)]
         self.tally = self.warmup = self._new_tally()
 
@@ -210,7 +212,7 @@ class Connections(ABC):
             framing = framing._replace(keep=False)
         kind = user.target.objection(answer)
         if kind is not None:
-            self._fail(user, kind)
+            self._fail(user, kind, answer.body)
             return
         series = user.series
         if in_one_piece:
@@ -316,6 +318,8 @@ class Connections(ABC):
     def _broken(self, user: User, error: OSError) -> None:
         if not user.due_ns:
             self._close(user)
+        elif isinstance(error, HandshakeFailed):
+            self._fail(user, error.kind, error.body)
         elif user.answer is None:
             self._closed_early(user, kind_of(error.errno))
         else:
@@ -336,12 +340,15 @@ class Connections(ABC):
         else:
             self._fail(user, kind)
 
-    def _fail(self, user: User, kind: str) -> None:
+    def _fail(self, user: User, kind: str, body: bytes | bytearray | None = None) -> None:
+        """Count an error of this `kind`, and let the user rest. `body`: that of a complete answer, which is wrong."""
         if kind == "refused" and not self._met:
             raise NoListener(f"nothing listens at {self._plan.url}: the connection was refused")
-        if user.answer is not None and not user.arrived:
+        if (user.answer is not None or body is not None) and not user.arrived:
             self._met = True
             self._arrived(user)  # a wrong answer is an answer
+        if body and self.error_text is None and (line := first_line(bytes(body))):
+            self.error_text = {"kind": kind, "line": line}
         user.series.errors[kind] += 1
         user.retrying = False
         user.due_ns = 0

@@ -187,6 +187,7 @@ class Loop(Connections):
             "users_never_answered": self._never_answered(),
             "expected_lengths": [target.expected_length for target in self._targets],
             "warmup": {"answers": self.warmup.answers, "errors": dict(self.warmup.errors)},
+            "error_text": self.error_text,
             "slow": None if self._slow is None else self._slow.raw(),
         }
 

@@ -18,7 +18,6 @@ KINDS = {
     errno.ECONNRESET: "reset",
     errno.EPIPE: "reset",
     errno.EPROTO: "tls",
-    errno.EBADMSG: "handshake",  # of a WebSocket
     errno.ETIMEDOUT: "time-out",
     errno.ENOENT: "refused",  # the unix socket does not exist
     errno.EAGAIN: "queue full",  # the queue of a unix socket's listener: unix(7)

@@ -171,6 +171,7 @@ def figures(plan: Plan, raws: list[Raw]) -> dict[str, Any]:
         "body_bytes": sum(raw["body_bytes"] for raw in raws),
         "statuses": dict(sorted(_added(raws, "statuses").items())),
         "errors": dict(_added(raws, "errors")),
+        "error_text": next((raw["error_text"] for raw in raws if raw.get("error_text")), None),
         "reconnects": counts["reconnects"],
         "retries": counts["retries"],
         "latency_us": latency.summary(),

@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import os
 from base64 import b64encode
+from contextlib import suppress
 from struct import pack, unpack_from
 from typing import Any
 
-from .answer import Framing, Malformed, parse_head
+from .answer import TEXT_BYTES_MAX, Answer, Framing, Malformed, first_line, parse_head
 from .plan import LoadError, Plan, Target
 from .requests import Encoder, Requests
 from .tls import AwaitsServer, Dialer
@@ -66,6 +67,18 @@ def read_header(data: bytes, start: int = 0) -> tuple[int, int, int] | None:
     if length > 125:
         (length,) = unpack_from("!H" if length == 126 else "!Q", data, start + 2)
     return first, length, header
+
+
+class HandshakeFailed(OSError):
+    """The server has answered the opening handshake with an error, which may be for the moment.
+
+    `kind` is the kind of error to count, and `body` what has come of the answer's body.
+    """
+
+    def __init__(self, reason: str, body: bytes = b"") -> None:
+        super().__init__(errno.EBADMSG, reason)
+        self.kind = f"handshake: {reason}"
+        self.body = body
 
 
 class MessageEncoder:
@@ -181,24 +194,45 @@ class WebSocketSocket:
             self._handshake = self._dialer.handshake()
         while self._handshake:
             self._handshake = self._handshake[self._socket.send(self._handshake) :]
-        while b"\r\n\r\n" not in self._received:
+        while not self._open:
             try:
                 data = self._socket.recv(HEAD_BYTES_MAX)
             except BlockingIOError:
                 raise AwaitsServer from None
-            if not data or len(self._received) > HEAD_BYTES_MAX:
-                raise ConnectionResetError(errno.ECONNRESET, "ended in the handshake")
             self._received += data
-        head, _, self._received = self._received.partition(b"\r\n\r\n")
-        try:
-            status = parse_head(head).status
-        except Malformed:
-            raise OSError(errno.EBADMSG, "no answer of HTTP") from None
+            self._judge(ended=not data)
+            if not self._open and (not data or len(self._received) > HEAD_BYTES_MAX):
+                raise ConnectionResetError(errno.ECONNRESET, "ended in the handshake")
+
+    def _judge(self, ended: bool) -> None:
+        """Judge the answer to the handshake, as far as it has been received. `ended`: no more will come. Returns if the
+        handshake is complete (`_open`), or more has to be received; raises LoadError or HandshakeFailed otherwise.
+        """
+        status = 100
+        while status < 200 and not self._open:  # after another 1xx the answer follows (RFC 9110 section 15.2)
+            head, head_end, rest = self._received.partition(b"\r\n\r\n")
+            if not head_end:
+                return
+            try:
+                status = parse_head(head).status
+            except Malformed:
+                raise HandshakeFailed("malformed") from None
+            if status < 200:
+                self._received, self._open = rest, status == SWITCHED
+        if status < 200:
+            return
+        answer = Answer()
+        with suppress(Malformed):  # the status counts
+            answer.feed(self._received)
+        if status < 400 or ended or answer.complete or len(rest) > TEXT_BYTES_MAX:
+            raise self._refusal(status, bytes(answer.body))
+
+    def _refusal(self, status: int, body: bytes) -> Exception:
         if status >= 500:  # for the moment, perhaps
-            raise OSError(errno.EBADMSG, f"status {status}")
-        if status != SWITCHED:
-            raise LoadError(f"{self._dialer.url} answers {status} to a request for a WebSocket")
-        self._open = True
+            return HandshakeFailed(f"status {status}", body)
+        line = first_line(body)
+        said = f': "{line}"' if line else ""
+        return LoadError(f"{self._dialer.url} answers {status} to a request for a WebSocket{said}")
 
     def recv(self, size: int) -> bytes:
         """Return frames of messages, b"" after a Close frame. Raises BlockingIOError if none has come."""

@@ -137,7 +137,7 @@ def _start(plan: Plan, carry: Carry, say: Say) -> float:
     closed = replace(plan, rate=None, arrivals="uniform", ramp_s=0.0, duration_s=SATURATION_S)
     figures = carry(closed)
     if not figures["answers"]:
-        raise Failed(f"{plan.url} answered no request as it should")
+        raise Failed(tables.no_answer(plan.url, figures))
     most = float(figures["requests_per_s"])
     say(f"{plan.users:,} users who each send after the answer get {most:,.0f} requests/s")
     return max(1.0, round(most * FIRST_SHARE, 1))
