@@ -338,7 +338,7 @@ def test_a_server_of_http1_alone() -> None:
 
 def test_a_server_that_closes() -> None:
     with (
-        ScriptedServer(lambda connection: None) as server,
+        ScriptedServer(lambda connection: connection.socket.recv(65536)) as server,  # unread bytes would bring RST
         pytest.raises(LoadError, match="instead of beginning HTTP/2"),
     ):
         load(server.url)
