@@ -12,6 +12,7 @@ from support.marks import cases, each_style, engine_decides, wsgi_only
 from support.messages import pattern, render
 from support.models import carries_concurrently
 from support.server import Server
+from support.waiting import wait_until
 
 MIB = 1 << 20
 SIZES = [0, 1, 1000, 1 << 16, 10 * MIB]
@@ -125,7 +126,7 @@ def test_back_pressure(server: Server, token: str, model: str, interface: str) -
         assert connection.read_head().status == 200
         if carries_concurrently(model):
             assert server.get("/other").status == 200
-    server.journal.wait_for(f"closed {token}")
+    wait_until(lambda: server.journal.starting(f"parts of {token}: "), "the application is told that its client has left")
     (parts,) = server.journal.starting(f"parts of {token}: ")
     # A WSGI application may run ahead of its client there, by 32 MiB in a temporary file (models/_run_ahead.py).
     bound = 800 if interface == "wsgi" and model in ("poll", "epoll", "io_uring") else 400

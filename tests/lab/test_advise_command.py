@@ -100,7 +100,7 @@ def test_an_application_slower_than_the_first_look(tmp_path: Path, app: str) -> 
     assert result.returncode == 1
     said = re.search(r"septet: one request alone takes (\S+) s: no model brings", result.stderr)
     assert said, result.stderr
-    assert float(said[1]) >= 0.99 * 1.8, "a bucket of the histogram is 1 % wide"
+    assert float(said[1]) >= 0.9 * 1.8  # the time that it waited for a CPU is taken off, which is an estimate
 
 
 def test_options_that_would_measure_something_else(tmp_path: Path, app: str) -> None:

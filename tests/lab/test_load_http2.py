@@ -245,7 +245,7 @@ def test_a_request_that_takes_too_long() -> None:
             peer.answer(stream)
 
     with Http2Server(stalling) as server:
-        figures = load(server.url, users=3, timeout_s=0.3, duration_s=1.0)
+        figures = load(server.url, users=3, timeout_s=1.0, duration_s=2.5)
         assert figures["errors"] == {"time-out": 1}
         assert (server.connections, server.peers[0].resets) == (1, [1])
     assert figures["answers"] > 10

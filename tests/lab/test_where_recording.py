@@ -41,25 +41,29 @@ def share(cell: dict[str, Any], *of: str) -> float:
     return float(sum(cell["parts_us"][part] for part in of) / cell["latency_us"])
 
 
-def assert_slept(cell: dict[str, Any]) -> None:
-    """The application slept for 20 ms; how much of its time it could have run and had no CPU is an estimate."""
-    application, cpu = cell["parts_us"][parts.APPLICATION], cell["parts_us"][parts.CPU]
+def recorded_asleep(*args: Any, **more: Any) -> dict[str, Any]:
+    """The cell of an application that sleeps for 20 ms. How much of that it could have run and had no CPU is estimated
+    from samples; on a busy machine a short recording may have none that shows it asleep: then it is made again."""
+    for _ in range(3):
+        cell = recorded(*args, **more)
+        application, cpu = cell["parts_us"][parts.APPLICATION], cell["parts_us"][parts.CPU]
+        if application > 12_000:
+            break
     assert 12_000 < application < 40_000
     assert application + cpu > 19_000
+    return cell
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_application_that_sleeps_20_ms(interface: str, tmp_path: Path) -> None:
     app = f"septet.examples.causes.{interface}:wait"
-    cell = recorded(tmp_path, app, "epoll", 2, path="/", mode="keep-alive")
-    assert_slept(cell)
+    cell = recorded_asleep(tmp_path, app, "epoll", 2, path="/", mode="keep-alive")
     assert share(cell, parts.APPLICATION, parts.CPU) > 0.7
 
 
 def test_one_thread_for_eight_users(tmp_path: Path) -> None:
-    cell = recorded(tmp_path, f"{CAUSES}wait", "prethreaded", 8, "--threads", "1", path="/")
+    cell = recorded_asleep(tmp_path, f"{CAUSES}wait", "prethreaded", 8, "--threads", "1", path="/")
     assert share(cell, parts.LISTEN, parts.BUFFER) > 0.6
-    assert_slept(cell)
 
 
 def test_loop_with_two_threads_for_eight_users(tmp_path: Path) -> None:
