@@ -126,7 +126,7 @@ def test_back_pressure(server: Server, token: str, model: str, interface: str) -
         assert connection.read_head().status == 200
         if carries_concurrently(model):
             assert server.get("/other").status == 200
-    wait_until(lambda: server.journal.starting(f"parts of {token}: "), "the application is told that its client has left")
+    wait_until(lambda: server.journal.starting(f"parts of {token}: "), "the application hears that its client left")
     (parts,) = server.journal.starting(f"parts of {token}: ")
     # A WSGI application may run ahead of its client there, by 32 MiB in a temporary file (models/_run_ahead.py).
     bound = 800 if interface == "wsgi" and model in ("poll", "epoll", "io_uring") else 400
