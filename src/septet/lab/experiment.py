@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from septet.interpreter import has_gil
 from septet.lab.applications import GUESTBOOK, GUESTBOOK_PATH
 from septet.lab.contenders import OtherServer, search_path
 from septet.lab.interpreters import SETTING, Interpreter, lend
@@ -255,6 +256,13 @@ class Experiment:
         """Return the interpreter that the setting of a cell names; None if it names none."""
         name = dict(cell.setting).get(SETTING)
         return next((python for python in self.pythons if python.name == name), None)
+
+    def has_gil(self, cell: Cell) -> bool:
+        """True unless the cell's interpreter is a free-threaded build. (An extension may have turned the GIL on again
+        in the server, which cannot be seen from here.)
+        """
+        python = self._python(cell)
+        return has_gil() if python is None else "free-threading build" not in python.version
 
     def environment(self, scratch: Path, cell: Cell | None = None) -> dict[str, str]:
         """Return the environment variables that a server gets in addition to those of this process. The guestbook gets

@@ -197,7 +197,7 @@ class Round:
             finally:
                 record |= about
             cpus = len(self._experiment.pinned.server) or len(os.sched_getaffinity(0))
-            gil = GilWatch(server.session, port, cpus)
+            gil = GilWatch(server.session, port, cpus, self._experiment.has_gil(run.cell))
             stack.callback(gil.close)
             self._visited[run.cell] = _Visited(server, port, gil, about, stack.pop_all())
         return self._visited[run.cell]

@@ -11,7 +11,6 @@ any.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 
 from septet.lab.threads.reasons import Reasons
@@ -34,15 +33,15 @@ known. A thread wants a CPU if it runs or could run.
 class GilWatch:
     """Samples the threads of a server that listens at `port`. Computes for what share of the time they waited for the
     GIL, and how many of the server's `cpus` CPUs they wanted, which means that they ran or could run. The server's
-    processes are those of the session with the id `session`.
+    processes are those of the session with the id `session`. `has_gil`: False if the server's Python has no GIL.
     """
 
-    def __init__(self, session: int, port: int, cpus: int = 1) -> None:
+    def __init__(self, session: int, port: int, cpus: int = 1, has_gil: bool = True) -> None:
         self._tasks = Tasks(session, Reasons(frozenset({port})))
         self._seen: Counter[State] = Counter()
         self._looks = self._wanted = 0
         self._cpus = cpus
-        self._has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+        self._has_gil = has_gil
         self._too_many = False
 
     def look(self) -> None:
