@@ -193,7 +193,7 @@ print("ready", flush=True)
 def test_the_gil_is_that_of_the_cell(tmp_path: Path) -> None:
     pythons = (
         Interpreter("3.13.0", "python3.13", "3.13.0 (main, Oct 7 2024, 09:38:07) [GCC 13.2.0]"),
-        Interpreter("3.13.5t", "python3.13t", "3.13.5 experimental free-threading build (main, Nov 29 2026) [GCC 12.2.0]"),
+        Interpreter("3.13.5t", "python3.13t", "3.13.5 experimental free-threading build (main, Nov 29 2026) [GCC 12]"),
         Interpreter("3.14.0t", "python3.14t", "3.14.0 free-threading build (main, Oct 7 2025, 09:34:55) [GCC 13.3.0]"),
     )
     experiment = Experiment(out=tmp_path, models=("epoll",), users=(1,), pythons=pythons)
