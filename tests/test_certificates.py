@@ -240,7 +240,7 @@ def test_a_revoked_client_resumes_no_session(tmp_path: Path) -> None:
 
 
 def test_a_certificate_among_the_revocation_lists_becomes_no_authority(tmp_path: Path) -> None:
-    """Whoever may write the lists must not be able to say whose clients are accepted."""
+    """A program that may write the lists must not be able to say whose clients are accepted."""
     own, strangers = Authority(tmp_path / "own"), Authority(tmp_path / "strangers")
     files = own.issue("one.test")
     crl = revoked(own, own.issue("bob@one.test"), tmp_path / "crl.pem")

@@ -100,7 +100,7 @@ def _standard_output() -> IO[bytes]:
 
 
 def _open_nowait(path: str, flags: int) -> int:
-    """Open a file and return its descriptor, as the `opener` of `open`. Does not wait: for a FIFO that nobody reads it
+    """Open a file and return its descriptor, as the `opener` of `open`. Does not wait: for a FIFO without a reader it
     raises OSError (ENXIO).
     """
     return os.open(path, flags | os.O_NONBLOCK, 0o666)

@@ -125,7 +125,7 @@ def probing(cpus: Sequence[int]) -> Iterator[Probe]:
 
 def main(cpus: Sequence[int]) -> None:
     """What the probe's process does: it times a fixed piece of work on each of `cpus` in turn, and writes samples to
-    standard output until nobody reads them any more. Samples that do not fit into the pipe are dropped.
+    standard output until they are no longer read. Samples that do not fit into the pipe are dropped.
     """
     os.set_blocking(1, False)
     clocks = [_frequency_khz(cpu) for cpu in cpus]
