@@ -332,7 +332,7 @@ configs = st.builds(
     interface=st.sampled_from(["auto", "wsgi", "asgi"]),
     app_dir=odd,
     static=st.lists(odd, unique=True).map(lambda directories: tuple(f"/{at}={d}" for at, d in enumerate(directories))),
-    bind=st.lists(st.sampled_from(["a:1", "[::1]:0", "unix:Ü \" # '", "fd://3"]), min_size=1).map(tuple),
+    bind=st.lists(st.sampled_from(["a:1", "[::1]:0", "unix:Ü \" # '", "fd://3"]), min_size=1, unique=True).map(tuple),
     backlog=size,
     model=st.sampled_from(WITH_THREADS),
     workers=st.none() | size,
