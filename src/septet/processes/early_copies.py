@@ -16,10 +16,12 @@ little, or where io_uring is forbidden, as container engines do, nothing is chan
 import logging
 import os
 import re
+import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from mmap import PAGESIZE, mmap
+from typing import NoReturn
 
 from septet import forked
 from septet.pollers import _uring_abi as abi
@@ -111,31 +113,40 @@ class EarlyCopies:
 
     def _pin(self, ranges: list[tuple[int, int]]) -> None:
         """Pin the memory. Raises OSError if io_uring or so much pinned memory is not allowed."""
-        self._ring = abi.setup(1, bytearray(abi.PARAMS.size))
         vector = bytearray(b"".join(_IOVEC.pack(*each) for each in ranges))
-        reading, writing = os.pipe()
-        try:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
             child = forked.fork()
             if not child:
-                os.close(writing)
-                os.read(reading, 1)
-                os._exit(0)
+                _try_a_ring(ours, theirs)
             # While a child shares it, a page that is pinned is first copied, out of the huge page that it may lie in.
             # Else each fork would copy the whole of that.
             try:
+                theirs.close()
+                if not ours.recv(1):
+                    raise OSError("io_uring cannot be used")
+                self._ring = abi.setup(1, bytearray(abi.PARAMS.size))
                 abi.register(self._ring, abi.REGISTER_BUFFERS, abi.address(vector), len(ranges))
+            except BaseException:
+                self.close_in_child()
+                raise
             finally:
-                os.close(writing)
-                writing = -1
+                ours.close()  # the child ends
                 with suppress(ChildProcessError):  # the application has waited for it
                     os.waitpid(child, 0)
-        except BaseException:
-            self.close_in_child()
-            raise
-        finally:
-            os.close(reading)
-            if writing >= 0:
-                os.close(writing)
+
+
+def _try_a_ring(parents: socket.socket, own: socket.socket) -> NoReturn:
+    """In a child: send a byte to the parent if there can be an io_uring, and end when the parent has closed its socket.
+    A filter of system calls may kill a process that asks for an io_uring (systemd's SystemCallFilter=).
+    """
+    try:
+        parents.close()
+        os.close(abi.setup(1, bytearray(abi.PARAMS.size)))
+        own.sendall(b".")
+        own.recv(1)
+    finally:
+        os._exit(0)
 
 
 def _writable_memory() -> Iterator[tuple[int, int]]:
