@@ -85,7 +85,7 @@ class EarlyCopies:
                     written[1 + at + run.start() : 1 + at + run.end()] = run[0]
             written[0] += 1
         except (OSError, ValueError):  # /proc may be hidden from a process that has changed its user
-            self._written = None
+            written[0] = CHILDREN  # no other child tries it
 
     def pin_what_is_known(self) -> None:
         """In the parent, when it is about to fork: if enough children have noted their pages, pin those. Does not
@@ -96,7 +96,8 @@ class EarlyCopies:
             return
         self._written = None
         try:
-            self._pin(list(self._to_pin(written)))
+            if ranges := list(self._to_pin(written)):
+                self._pin(ranges)
         except (OSError, ValueError, AttributeError) as error:  # another C library has no syscall(2)
             log.debug("children share pages until they write: %s", error)
         written.close()
