@@ -23,7 +23,8 @@ The estimator, on logarithms, where a factor is a difference:
 * Turns share servers. A server that was started anew would be a little slower or faster (hash seeds, addresses), by
   SERVER_SPREAD, which no number of visits to the same one shows; so that is added to the error.
 * The intervals of all pairs hold together (Bonferroni): in 95 of 100 experiments no order that is claimed is wrong.
-  "Equal within 5 %" is no order; it is claimed when the pair's own 95 % interval is within these bounds.
+  "Equal within 5 %" is no order; it is claimed when the pair's own 90 % interval is within these bounds, which are two
+  one-sided tests of 5 % each (Schuirmann, 1987).
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ they are equal within EQUAL_WITHIN. OPEN: neither can be said yet. LIMITED: the 
 more runs would not decide it.
 """
 EQUAL_WITHIN = 0.05
+EQUAL_LEVEL = 0.90
+"""Level of the interval that must be within EQUAL_WITHIN for two contenders to be called equal."""
 TURNS_MIN = 3
 """The ratio of two contenders (servers or process models) gets an interval only if both have a figure in at least this
 many turns. In a turn every contender is run once.
@@ -340,7 +343,7 @@ class _Judge:
         servers = len({(place - 1) // self.turns for place in found.places}) if self.turns else 0
         error = math.sqrt(variance / found.weight + (2 * SERVER_SPREAD**2 / servers if servers else 0.0))
         reach = error * student(freedom, 1 - (1 - LEVEL) / self.family)
-        outcome = self._outcome(ahead, behind, value, reach, error * student(freedom, LEVEL))
+        outcome = self._outcome(ahead, behind, value, reach, error * student(freedom, EQUAL_LEVEL))
         ratio = Ratio(math.exp(value), math.exp(value - reach), math.exp(value + reach))
         return Pair(ahead, behind, ratio, outcome, turns)
 
@@ -373,7 +376,7 @@ class _Judge:
     def _outcome(self, one: str, other: str, value: float, reach: float, single: float) -> str:
         """Return the outcome of the comparison of two contenders: DECIDED, EQUAL, OPEN or LIMITED. `value`: the
         logarithm of the ratio of `one` to `other`. `reach`: half the width of the interval that holds together with
-        those of all pairs; `single`: half the width of the pair's own 95 % interval.
+        those of all pairs; `single`: half the width of the pair's own 90 % interval.
         """
         if value - reach > 0:
             return LIMITED if other in self.at_least else DECIDED
