@@ -10,9 +10,6 @@ process makes at a signal: `os.fork()`, `os._exit(0)` in the child, `os.waitpid`
 getrusage(2) of the server and of its children that have ended: CPU time, user and system, and page faults (a page that
 the kernel copies, maps or fills because it is touched). The ratio is formed within its round, and the median over
 rounds is printed. So a machine that changes its speed disturbs the figures in ms, and hardly the ratios.
-
-A bare fork, too, copies the pages that the server has pinned (septet.processes.early_copies), and takes a quarter
-longer for it. So compare two versions by the ms of clients in turns; the ratio is low where many pages are pinned.
 """
 
 import argparse

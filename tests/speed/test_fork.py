@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from support.models import refusal
-
 PRICE = Path(__file__).parents[2] / "benchmarks" / "fork_price.py"
 
-CHILD, PARENT = (150, 100) if refusal("io_uring") is None else (470, 140)
+CHILD, PARENT = 470, 140
 """Most page faults of a child that says hello, and of its parent, beyond those of a bare fork. Counted on 2026-11-30:
-some 40 and 50; 400 and 120 where no pages can be pinned (600 and 170 on 2026-11-28).
+some 400 and 120 (600 and 170 on 2026-11-28).
 """
 
 

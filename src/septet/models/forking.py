@@ -9,7 +9,6 @@ connection, and a process of memory for every client that is connected.
 
     warm_up              serves requests of the server's own: what Python learns from them is there in each child
     use_huge_pages       makes the memory that each fork shares cheaper to share
-    EarlyCopies          has the pages that each child writes to copied when it is forked, all at once
     Acceptor             the listening sockets; iterating over it accepts one client after another, until the stop
     ChildProcesses       forks, and collects the exit status of each child that has ended
     serve                one connection, by calls that wait: receive, run the application, send, again, close
@@ -28,7 +27,6 @@ from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
 from septet.models._blocking import application_running, repeat_until_stop, serve, watch_requests
 from septet.models._warm_up import warm_up
 from septet.processes.children import ChildProcesses, exit_now, unblock_orders
-from septet.processes.early_copies import EarlyCopies
 from septet.processes.huge_pages import use_huge_pages
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import reason
@@ -45,8 +43,7 @@ def run(service: Service) -> None:
     use_huge_pages()
     with application_running(service, lifespan_in_parent, capacity=None):
         children = ChildProcesses(service.in_flight, service.stop)
-        copies = EarlyCopies()
-        repeat_until_stop(partial(_accept_and_fork, service, children, copies, acceptor), acceptor, None)
+        repeat_until_stop(partial(_accept_and_fork, service, children, acceptor), acceptor, None)
         children.wait()
 
 
@@ -68,21 +65,18 @@ class _ForkingAcceptor(Acceptor):
         return Client(self, client.sock, self.service.accepted(listener, client.sock, address), client.deferred_s)
 
 
-def _accept_and_fork(
-    service: Service, children: ChildProcesses, copies: EarlyCopies, acceptor: _ForkingAcceptor, *_: object
-) -> None:
+def _accept_and_fork(service: Service, children: ChildProcesses, acceptor: _ForkingAcceptor, *_: object) -> None:
     date_and_server = service.rules.date_and_server
     for client in acceptor:
         date_and_server(True, True)  # formatted here once a second, and not in every child
-        copies.pin_what_is_known()
         try:
-            children.fork(partial(_serve_and_exit, service, acceptor, copies, client))
+            children.fork(partial(_serve_and_exit, service, acceptor, client))
         except (OSError, MemoryError) as error:
             acceptor.pause(f"cannot fork for a client: {reason(error)}")
         client.sock.close()  # the parent's copy: the child has its own, and goes on with it
 
 
-def _serve_and_exit(service: Service, acceptor: _ForkingAcceptor, copies: EarlyCopies, client: Client) -> int:
+def _serve_and_exit(service: Service, acceptor: _ForkingAcceptor, client: Client) -> int:
     """What a child process does from its start to its end: serve its one client. Returns the exit status of the
     process.
     """
@@ -95,7 +89,6 @@ def _serve_and_exit(service: Service, acceptor: _ForkingAcceptor, copies: EarlyC
     client = acceptor.with_session(client)
     if not service.site.asgis and service.request_watch is None:
         serve(client, None)
-        copies.note()
         return 0
     stop.open()  # for threads, which the order to stop must reach
     service = replace(service, stop=stop, retire=lambda why: exit_now(1))
@@ -107,7 +100,6 @@ def _serve_and_exit(service: Service, acceptor: _ForkingAcceptor, copies: EarlyC
                     asgi_thread.order()
             watch_requests(service, asgi_thread)
             serve(client, asgi_thread)
-            copies.note()
     except Failed as error:
         service.exhaustion.report(str(error))
         return 1
