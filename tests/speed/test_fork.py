@@ -13,7 +13,7 @@ PRICE = Path(__file__).parents[2] / "benchmarks" / "fork_price.py"
 
 CHILD, PARENT = 470, 140
 """Most page faults of a child that says hello, and of its parent, beyond those of a bare fork. Counted on 2026-11-30:
-some 400 and 120 (600 and 170 on 2026-11-28).
+some 355 and 107 (600 and 170 on 2026-11-28).
 """
 
 
