@@ -57,6 +57,7 @@ CODEC = {
 WATCHED = {
     CONNECTION: "loop sock session lock reactor",
     NUMBER: "_descriptor _mask _requests_begun _answering _half_closed_at",
+    "a flag, after which the connection ends": "_broken",
     EMPTIED: "concurrent",
     "None again at the end of the answer (`drive`, `_end_answer`)": "cycle _run_ahead _room",
 }
@@ -72,6 +73,7 @@ KEPT: dict[type, dict[str, str]] = {
     _ClientWait: {
         CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
         NUMBER: "deferred_s _mask _half_closed_at _drains",
+        "a flag, after which the connection ends": "_broken",
         "changed when the time for a request is up, after which the connection ends": "__class__",
     },
     Acceptor: {

@@ -19,7 +19,7 @@ from typing import Any
 from septet import forked, models, server
 from septet.console import attended
 from septet.errors import Failed, UsageError
-from septet.logs import configure
+from septet.logs import configure, guard
 from septet.processes.orders import Stop
 from septet.processes.other_signals import HANDLED_SIGNALS
 from septet.service import Service
@@ -58,6 +58,7 @@ def run(application: Any = None, /, **options: Any) -> None:
     config, *applications = _config(application, options)
     if not logging.getLogger().handlers:
         configure(config.log_level, config.log_format, config.log_config)
+    guard()
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     forked.by_application = False  # it is True in a fork of a program that has served; the fork may serve, too
@@ -117,6 +118,7 @@ class Server:
         is no such application, and RuntimeError if this object has served before."""
         if self._thread is not None:
             raise RuntimeError("a Server serves once: make another")
+        guard()
         forked.by_application = False
         with self._stack:
             config, site, listeners = self._stack.enter_context(server.opened(self._config, *self._applications))

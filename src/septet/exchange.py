@@ -338,6 +338,11 @@ class Exchange(Protocol):
         for the code that owns its socket.
         """
 
+    def lose(self) -> Want:
+        """Close the connection without a further byte: what was sent of the answer cannot be relied on. Returns what
+        the connection wants next, for the code that owns its socket.
+        """
+
     delivery: Delivery | None
     """How a WSGI application sends its answer; None while an ASGI application has the exchange."""
 
@@ -425,6 +430,10 @@ class ProtocolError(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+BROKEN = "a connection is cut: there was no memory or no frame left while its answer was sent"
+"""Logged when the server cannot rely on what it has sent, because an exception has interrupted the sending."""
 
 
 class ClientGone(ConnectionError):

@@ -26,8 +26,14 @@ def configure(level: str, format: str = "text", file: str | None = None) -> None
     logging.getLogger("hpack").setLevel(logging.INFO)  # at debug it logs each field of HTTP/2 with its value
     if file is not None:
         _apply(file)
-    if not isinstance(log, _GuardedLogger):
-        log.__class__ = _GuardedLogger
+    guard()
+
+
+def guard() -> None:
+    """Keep what handlers and filters of an application raise from coming out of the server's code that logs."""
+    for each in (log, logging.getLogger("septet.access")):
+        if not isinstance(each, _GuardedLogger):
+            each.__class__ = _GuardedLogger
 
 
 def _apply(file: str) -> None:
@@ -106,9 +112,9 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class _GuardedLogger(logging.Logger):
-    """Class of the logger `septet`, whose methods never raise. An application may add handlers and filters, set a
-    factory of records, and raise an object whose `repr` raises. An exception in any of these would come out of server
-    code that logs, and end a thread or the process; it is printed instead."""
+    """Class of the loggers `septet` and `septet.access`, whose methods never raise. An application may add handlers and
+    filters, set a factory of records, and raise an object whose `repr` raises. An exception in any of these would come
+    out of server code that logs, and end a thread or the process, or a connection; it is printed instead."""
 
     def _log(self, level: int, msg: object, args: Any, *more: Any, **named: Any) -> None:
         """Log as `logging.Logger._log` does, through which the methods of all levels go; but print an exception instead

@@ -83,6 +83,10 @@ class Phase(NamedTuple):
     """True if no request is in flight, though the client may have begun to send one. When the server stops, the client
     is waited for in this phase for `rules.STOPPING_S` seconds at most.
     """
+    deaf: bool = False
+    """True if the client sends no more, although the connection wants READ, because its applications run: then only an
+    error of the socket is waited for. (The end of a stream makes a socket readable for ever.)
+    """
 
 
 class ServerExchange(Exchange, Protocol):

@@ -6,6 +6,7 @@ from typing import Any
 
 from septet.apps._call import Call
 from septet.apps._messages import head_of
+from septet.http2.answers import lowered
 
 
 class Text(str):
@@ -63,3 +64,37 @@ def test_own_bytes() -> None:
 
 def test_plain_heads_are_kept() -> None:
     assert start("200 OK", [("X-Plain", "a")]) is start("200 OK", [("X-Plain", "a")])
+
+
+class Status(int):
+    """A status that an application has made its own, as an IntEnum does."""
+
+    held: Octets.Held
+
+
+def test_own_status() -> None:
+    value = Status(299)
+    value.held = Octets.Held()
+    ended = weakref.ref(value.held)
+    assert head_of({"status": value, "headers": [(b"x-status", b"a")]}).status == 299
+    del value
+    gc.collect()
+    assert ended() is None
+
+
+def test_own_bytes_over_http2() -> None:
+    value = Octets(b"kept by nobody")
+    value.held = Octets.Held()
+    ended = weakref.ref(value.held)
+    assert lowered(head_of({"status": 200, "headers": [(b"X-Own", value)]}).fields)[0] == (b"x-own", b"kept by nobody")
+    del value
+    gc.collect()
+    assert ended() is None
+    lowered(head_of({"status": 200, "headers": [(b"x-http2", Octets(b"a"))]}).fields)
+    assert lowered(((b"x-http2", b"a"),)) == ((b"x-http2", b"a"),)
+
+
+def test_headers_that_can_be_read_once() -> None:
+    """ASGI has them an iterable of iterables."""
+    headers = ([name, b"a"] for name in (b"x-once", b"x-too"))
+    assert head_of({"status": 200, "headers": headers}).fields == ((b"x-once", b"a"), (b"x-too", b"a"))

@@ -4,9 +4,12 @@ import pytest
 
 from support.app_raises import PLACES, RAISED
 from support.client import Malformed, Truncated
+from support.http2 import Connection as Http2Connection
+from support.http2 import get
 from support.messages import render
 from support.models import LOOPS, MODELS
 from support.server import Server, serve
+from support.waiting import wait_until
 
 WITH_THREADS = [(model, "--threads", number) for model in LOOPS for number in ("2", "0")]
 
@@ -58,3 +61,23 @@ def test_whatever_an_application_raises_wherever_it_does(how: tuple[str, ...], i
         for target in targets[:: 5 if model == "forking" else 1]:  # a process for each takes its time
             assert end_of(server, f"/{target}") in ENDS, target
             assert server.get("/").body == b"fine", target
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_handler_of_the_access_log_that_raises(model: str, interface: str) -> None:
+    """It costs no client its connection; and requests whose clients leave do not count as in flight for ever."""
+    options = ("--access-log", "logger", "--http2-cleartext", "--limit-concurrency", "3")
+    with serve(model, interface, *options, app=f"support.app_log_raises:{interface}") as server:
+        with server.connect() as connection:
+            for _ in range(3):
+                assert connection.request("GET", "/").status == 200
+        with Http2Connection(server.address) as several:
+            streams = [several.ask(get(f"/send?size={size}")) for size in (300_000, 1000)]
+            assert [several.answer(stream).status for stream in streams] == [200, 200]
+            assert several.request("/").status == 200
+        for _ in range(3):
+            with Http2Connection(server.address) as leaves:
+                for _ in range(2):
+                    leaves.ask(get("/send?size=10000000&parts=100"))
+                assert leaves.receive()
+        wait_until(lambda: all(server.get("/").status == 200 for _ in range(3)), "all who left are forgotten")

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from contract.test_generations import Versions
 from contract.test_stops import SOON_S, stop_takes
 from support.client import Connection as PlainConnection
 from support.http2 import GOAWAY, Client, Connection, frame, frames_of, get, head
+from support.models import MODELS
+from support.processes import rests
 from support.server import Server, serve
-from support.tls import Authority, TlsServer
+from support.tls import Authority, TlsConnection, TlsServer
 from support.waiting import PATIENCE_S, wait_until
 
 BOTH = pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("threaded", "wsgi"), ("preforked", "asgi")])
@@ -257,3 +260,48 @@ def test_rapid_reset(model: str, interface: str) -> None:
                     assert friend.request("/").status == 200
             assert cpu_s(server.ready[0].pid) - before < 5
         assert not server.complaints()
+
+
+@pytest.mark.parametrize(("model", "interface"), [*((model, "asgi") for model in MODELS), ("epoll", "wsgi")])
+def test_client_that_sends_no_more(model: str, interface: str, token: str) -> None:
+    """Its windows open no more: what has no room is given up at once. What runs is answered, and the CPU rests."""
+    with serve(model, interface, "--http2-cleartext") as server:
+        with Connection(server.address, client=Client(reads=False)) as full:
+            held = full.client.answers[full.ask(get("/send?size=2000000&parts=100"))]
+            full.until(lambda: len(held.body) == 65535)
+            full.socket.shutdown(socket.SHUT_WR)
+            full.read_to_end()
+            assert held.reset is not None
+        with Connection(server.address) as waits:
+            stream = waits.ask(get(f"/gate?gate={token}"))
+            server.journal.wait_for(f"at gate {token}")
+            waits.socket.shutdown(socket.SHUT_WR)
+            assert rests(server.pid)
+            server.journal.open_gate(token)
+            assert waits.answer(stream).status == 200
+            waits.read_to_end()
+        assert server.get("/").status == 200
+
+
+def test_client_of_tls_that_ends_before_its_preface(tmp_path: Path) -> None:
+    """It sends close_notify, and then nothing: the connection is over, and no deadline is waited for."""
+    authority = Authority(tmp_path)
+    with TlsServer(authority, "support.apps_wsgi:app", "--model", "epoll", "--http", "h2") as server:
+        context = authority.client_context()
+        context.set_alpn_protocols(["h2"])
+        with TlsConnection(server.address, context) as connection:
+            with suppress(ssl.SSLError):  # the server has SETTINGS to send, which come after our close_notify
+                connection.socket.unwrap()
+            descriptor = connection.socket.fileno()
+            wait_until(lambda: has_ended(descriptor), "the connection is over", timeout_s=HEADER_S / 2)
+
+
+#: s; the default of --header-timeout.
+HEADER_S = 30.0
+
+
+def has_ended(descriptor: int) -> bool:
+    try:
+        return not os.read(descriptor, 65536)
+    except BlockingIOError:
+        return False

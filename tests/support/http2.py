@@ -15,7 +15,7 @@ from h2.exceptions import StreamClosedError
 from h2.settings import SettingCodes
 
 from septet.exchange import Want
-from septet.protocol import EITHER, READ, RUN, TURN
+from septet.protocol import EITHER, READ, RUN, TURN, WRITE
 from septet.rules import Rules
 from septet.session._http2_exchange import Http2Exchange
 from septet.session.http2 import Http2Session
@@ -208,7 +208,7 @@ class Peer:
         """Have the session send all that it has; the client is told."""
         session = self.session
         want = self._take_turns(session.phase.want)
-        while want is EITHER:
+        while want is EITHER or want is WRITE:
             if session.file is not None and not session.output:
                 region = session.file
                 want = session.read_file(os.pread(region.descriptor, region.count, region.offset))

@@ -11,12 +11,15 @@ application has all bytes sent at once.
 """
 
 import asyncio
+import logging
 from typing import Any, Protocol, cast
 
 from septet.apps._call import PART_BYTES, SURPLUS_BYTES
 from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_of, path_region, region_of
-from septet.exchange import ClientGone, Exchange, FileRegion, ResponseHead, octets
+from septet.exchange import BROKEN, ClientGone, Exchange, FileRegion, ResponseHead, octets
 from septet.http.head import check_trailers, with_length
+
+log = logging.getLogger("septet")
 
 BUFFER_BYTES = 65536
 """Most bytes of an answer that are buffered; when there are as many, `send` waits until they are sent. The server
@@ -48,6 +51,7 @@ class Channel:
 
     __slots__ = (
         "_all_read",
+        "_broken",
         "_buffered",
         "_buffered_bytes",
         "_carrier",
@@ -91,6 +95,10 @@ class Channel:
         """When `receive` first found that the client has half-closed its connection (it sends no more), in seconds on
         the loop's clock; None before that.
         """
+        self._broken = False
+        """True if there was no memory or no frame left in `send`, for example because the application calls it deep in
+        a recursion: some of the answer may be lost or sent twice, so the connection is to be cut.
+        """
         self._waiters: list[asyncio.Future[None]] | None = None
         self._corked = True
         """True until the application waits for the first time. While it is True the channel does not call the carrier;
@@ -119,12 +127,14 @@ class Channel:
         Else what the application has given so far is sent, and the answer is broken off: the connection is closed (in
         HTTP/2 the stream is reset).
         """
-        if self._buffered and not self._exchange.lost:
+        if self._buffered and not (self._broken or self._exchange.lost):
             self._carrier.drive(self._push_buffered())
             if self.answered:
                 return
         self.answered = True
-        want = self._exchange.fail()
+        if self._broken and not self._exchange.lost:
+            log.error(BROKEN)
+        want = self._exchange.lose() if self._broken else self._exchange.fail()
         if not self._corked:
             self._carrier.drive(want)
         self.wake()
@@ -183,26 +193,26 @@ class Channel:
                 await self._wait_for_change()
         while not (self.answered or exchange.gone):
             await self._wait_for_change()
-        while not self.answered and exchange.half_closed and (left_s := self._grace_left()) > 0:
-            await self._wait_for_change_within(left_s)
+        while not self.answered and exchange.half_closed and await self._wait_half_closed():
+            pass
         self.disconnect_received = not self.answered
         return {"type": "http.disconnect"}
 
-    def _grace_left(self) -> float:
-        """Return for how many more seconds a client that has half-closed its connection counts as waiting for its
-        answer: HALF_CLOSED_S in all, from the first call of this method.
+    async def _wait_half_closed(self) -> bool:
+        """Wait for a change while a client that has half-closed its connection counts as waiting for its answer:
+        HALF_CLOSED_S in all, from the first call of this method. Returns False when that time is over.
         """
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
         if self._half_closed_at is None:
-            self._half_closed_at = now
-        return self._half_closed_at + HALF_CLOSED_S - now
-
-    async def _wait_for_change_within(self, left_s: float) -> None:
-        timer = asyncio.get_running_loop().call_later(left_s, self.wake)
-        try:
-            await self._wait_for_change()
-        finally:
-            timer.cancel()
+            self._half_closed_at = loop.time()
+        left_s = self._half_closed_at + HALF_CLOSED_S - loop.time()
+        if left_s > 0:
+            timer = loop.call_later(left_s, self.wake)
+            try:
+                await self._wait_for_change()
+            finally:
+                timer.cancel()
+        return left_s > 0
 
     # What the application sends
 
@@ -213,28 +223,32 @@ class Channel:
         waits for the client, `send` returns when all of it has been written to the socket.
         """
         kind = message["type"]
-        if kind == "http.response.body":
-            wanted = self._check_turn(kind)
-            content = message.get("body", b"")
-            if type(content) is not bytes:
-                content = octets(content)
-            if not wanted:
-                await self._discard(len(content), not message.get("more_body", False))
-                return
-            if not message.get("more_body", False):
-                self._finish(content)
-                return
-            self._buffer(content)
-            if self._buffered_bytes >= BUFFER_BYTES or (not self._corked and self._exchange.blocked):
-                await self._send_buffered()
-        elif kind == "http.response.start":
-            if self._head is not None:
-                raise RuntimeError("http.response.start was sent twice")
-            self._head = head_of(message)
-            if message.get("trailers", False):
-                self._trailers = Trailers(self._request)
-        else:
-            await self._send_other(kind, message)
+        try:
+            if kind == "http.response.body":
+                wanted = self._check_turn(kind)
+                content = message.get("body", b"")
+                if type(content) is not bytes:
+                    content = octets(content)
+                if not wanted:
+                    await self._discard(len(content), not message.get("more_body", False))
+                    return
+                if not message.get("more_body", False):
+                    self._finish(content)
+                    return
+                self._buffer(content)
+                if self._buffered_bytes >= BUFFER_BYTES or (not self._corked and self._exchange.blocked):
+                    await self._send_buffered()
+            elif kind == "http.response.start":
+                if self._head is not None:
+                    raise RuntimeError("http.response.start was sent twice")
+                self._head = head_of(message)
+                if message.get("trailers", False):
+                    self._trailers = Trailers(self._request)
+            else:
+                await self._send_other(kind, message)
+        except (RecursionError, MemoryError):
+            self._broken = True  # without a call, for which there may be no frame or no memory
+            raise
 
     def _check_turn(self, kind: str) -> bool:
         """Return True if content may follow now, and False if it must be discarded because the client has its whole
@@ -248,8 +262,8 @@ class Channel:
             return False
         if self.answered or (self._trailers is not None and self._trailers.due):
             raise RuntimeError(f"{kind} was sent after the answer was complete")
-        if self._exchange.lost:
-            raise ClientGone("the client is gone")
+        if self._broken or self._exchange.lost:
+            raise ClientGone("the client is gone, or an earlier part of the answer could not be sent")
         return True
 
     async def _discard(self, count: int, last: bool) -> None:

@@ -19,18 +19,18 @@ Message = MutableMapping[str, Any]
 
 def head_of(message: Message) -> ResponseHead:
     """Make the head of the answer from `http.response.start`."""
-    fields = message.get("headers", ())
+    fields = tuple(message.get("headers", ()))
     try:
-        key = message["status"], tuple(fields)
+        key = message["status"], fields
         return _heads.get(key) or _new_head(*key)
     except TypeError:  # not hashable: pairs may be lists; or of a wrong type, which _checked_head reports
-        return _checked_head(message["status"], fields_of(message))
+        return _checked_head(message["status"], _plain(fields))
 
 
 def _checked_head(status: int, fields: Fields) -> ResponseHead:
     if not isinstance(status, int):
         raise TypeError(f"the status of an answer is an int, not {status!r}")
-    return response_head(status, reason_phrase(status).encode("ascii"), fields)
+    return response_head(int(status), reason_phrase(status).encode("ascii"), fields)
 
 
 _heads: BoundedCache[tuple[int, Fields], ResponseHead] = BoundedCache(256)
@@ -40,15 +40,21 @@ class of the application's own would be kept alive, and its `__eq__` would be ca
 
 
 def _new_head(status: int, fields: Fields) -> ResponseHead:
+    if not all(type(name) is type(value) is bytes for name, value in fields):
+        return _checked_head(status, _plain(fields))
     head = _checked_head(status, fields)
-    if all(type(name) is type(value) is bytes for name, value in fields):
-        _heads.add((int(status), tuple((name, value) for name, value in fields)), head)
+    _heads.add((int(status), tuple((name, value) for name, value in fields)), head)
     return head
 
 
 def fields_of(message: Message) -> Fields:
     """Return the `headers` of a message, which may be any iterable of pairs of bytes, as a tuple."""
-    return tuple((_bytes(name), _bytes(value)) for name, value in message.get("headers", ()))
+    return _plain(message.get("headers", ()))
+
+
+def _plain(fields: Iterable[Any]) -> Fields:
+    """Return pairs of bytes as a tuple of pairs whose objects refer to nothing of the application."""
+    return tuple((_bytes(name), _bytes(value)) for name, value in fields)
 
 
 def _bytes(word: object) -> bytes:

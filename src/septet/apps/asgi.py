@@ -159,7 +159,7 @@ class Cycle(Channel):
             if not (self.answered or exchange.lost or self.disconnect_received):
                 log.error("SEP142 the application returned without a whole answer at %s", self._described())
         finally:  # also when what the application has raised raises while it is logged
-            if not self.answered:
+            if self._broken or not self.answered:
                 self.fail()
             if token is not None:
                 with suppress(ValueError):  # a coroutine that is closed at the loop's end is not in its own context

@@ -14,7 +14,7 @@ from septet import forked
 from septet.apps._channel import BUFFER_BYTES, Carrier, Channel
 from septet.apps._diagnostics import log_raised
 from septet.apps._messages import Message, fields_of
-from septet.exchange import ClientGone, ProtocolError, WebSocketExchange, octets
+from septet.exchange import BROKEN, ClientGone, ProtocolError, WebSocketExchange, octets
 from septet.http.head import reason_phrase, response_head
 from septet.websocket.handshake import VERSION, Opening, opening
 
@@ -130,6 +130,7 @@ class WebSocketCycle(Channel):
         if self.answered:
             return
         self.answered = True
+        self._cut_if_broken()
         self._socket.close_websocket(code, "")
         want = self._socket.detach()
         if not self._corked:
@@ -165,6 +166,7 @@ class WebSocketCycle(Channel):
         if not self._connect_received:
             self._connect_received = True
             return {"type": "websocket.connect"}
+        self._cut_if_broken()
         socket = self._socket
         while not (self._accepted or self.answered or socket.gone):
             await self._wait_for_change()
@@ -196,29 +198,42 @@ class WebSocketCycle(Channel):
         all output has been written to the socket.
         """
         kind = message["type"]
-        if not self._accepted:
-            await self._answer(kind, message)
-        elif self._close_sent or self.answered:
-            raise RuntimeError(f"{kind} was sent after the WebSocket was closed")
-        elif kind == "websocket.send":
-            data = message.get("bytes")
-            if data is None:
-                data = message["text"]
-                if not isinstance(data, str):
-                    raise TypeError(f"the text of a message is a str, not {type(data).__name__}")
-            elif type(data) is not bytes:
-                data = octets(data)
-            want = self._socket.send_message(data)
-            if not self._corked:
-                self._carrier.drive(want)
-            self._unyielded += len(data) + MESSAGE_BYTES
-            if self._unyielded > BUFFER_BYTES or (self._socket.blocked and not self._corked):
-                await self._yield()
-        elif kind == "websocket.close":
-            self._close_sent = True
-            self._drive(self._socket.close_websocket(*_code_and_reason(message)))
-        else:
-            raise RuntimeError(f"{kind!r} is not sent on a WebSocket that is open")
+        self._cut_if_broken()
+        try:
+            if not self._accepted:
+                await self._answer(kind, message)
+            elif self._close_sent or self.answered:
+                raise RuntimeError(f"{kind} was sent after the WebSocket was closed")
+            elif kind == "websocket.send":
+                data = message.get("bytes")
+                if data is None:
+                    data = message["text"]
+                    if not isinstance(data, str):
+                        raise TypeError(f"the text of a message is a str, not {type(data).__name__}")
+                elif type(data) is not bytes:
+                    data = octets(data)
+                want = self._socket.send_message(data)
+                if not self._corked:
+                    self._carrier.drive(want)
+                self._unyielded += len(data) + MESSAGE_BYTES
+                if self._unyielded > BUFFER_BYTES or (self._socket.blocked and not self._corked):
+                    await self._yield()
+            elif kind == "websocket.close":
+                self._close_sent = True
+                self._drive(self._socket.close_websocket(*_code_and_reason(message)))
+            else:
+                raise RuntimeError(f"{kind!r} is not sent on a WebSocket that is open")
+        except (RecursionError, MemoryError):
+            self._broken = True  # without a call, for which there may be no frame or no memory
+            raise
+
+    def _cut_if_broken(self) -> None:
+        """Cut the connection if a message was not sent for want of memory or of frames: some of it may be lost, and
+        what follows would be misread. Called where the application sends or receives again, and at its end.
+        """
+        if self._broken and not self._socket.lost:
+            log.error(BROKEN)
+            self._drive(self._socket.lose())
 
     async def _yield(self) -> None:
         """Wait until the output is sent, and let other tasks run even if the socket takes all output at once."""

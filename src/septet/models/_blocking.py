@@ -21,7 +21,7 @@ from septet import forked
 from septet.apps._channel import HALF_CLOSED_S
 from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
-from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
+from septet.exchange import BROKEN, ClientGone, Fields, Part, ResponseHead, Want
 from septet.models._acceptor import Acceptor, Client
 from septet.models._answer import answer, answer_without_waiting
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
@@ -74,6 +74,11 @@ class _ClientWait:
         self._half_closed_at: float | None = None
         """When `check_client` first saw that the client sends no more, on the clock of `monotonic`; None: it has
         not."""
+        self._broken = False
+        """True if there was no memory or no frame left while an answer was being sent, for example because an
+        application calls `write` deep in a recursion: some of it may be lost or sent twice, so the connection is to be
+        cut.
+        """
 
     @property
     def sock(self) -> socket:
@@ -82,20 +87,36 @@ class _ClientWait:
     # `exchange.Delivery`: what a WSGI application asks for, in this thread
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
+        self._check_whole()
         session, exchange = self._session, self._session.exchange
-        want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
-        if last and session.closes:
-            self._acceptor.count_as_free()
-        want = self._write(want)
-        if last:
-            return
-        while want is READ and exchange.blocked and not session.lost:  # the client has to open a window
-            want = self._write(drive(self._wait_and_receive(), session, self._sock, _already_dispatched))
-        if exchange.lost:
-            raise ClientGone("the client went away")
+        try:
+            want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
+            if last and session.closes:
+                self._acceptor.count_as_free()
+            want = self._write(want)
+            if last:
+                return
+            while want is READ and exchange.blocked and not session.lost:  # the client has to open a window
+                want = self._write(drive(self._wait_and_receive(), session, self._sock, _already_dispatched))
+            if exchange.lost:
+                raise ClientGone("the client went away")
+        except (RecursionError, MemoryError):
+            self._broken = True  # without a call, for which there may be no frame or no memory
+            raise
 
     def inform(self, status: int, fields: Fields) -> None:
-        self._write(self._session.exchange.inform(status, fields))
+        self._check_whole()
+        try:
+            self._write(self._session.exchange.inform(status, fields))
+        except (RecursionError, MemoryError):
+            self._broken = True
+            raise
+
+    def _check_whole(self) -> None:
+        """Raise ClientGone, and cut the connection, if memory or frames were lacking while this answer was sent."""
+        if self._broken:
+            self._lose_broken()
+            raise ClientGone("an earlier part of the answer could not be sent")
 
     def check_client(self) -> None:
         # poll(2) reports errors and the end of both directions in any case.
@@ -107,8 +128,13 @@ class _ClientWait:
                 self._session.lose()
                 raise ClientGone("the client went away")
 
+    def _lose_broken(self) -> Want:
+        if not self._session.lost:
+            log.error(BROKEN)
+        return self._session.lose()
+
     def give_up(self) -> None:
-        self._write(self._session.exchange.fail())
+        self._write(self._lose_broken() if self._broken else self._session.exchange.fail())
 
     def abandon(self) -> bool:
         """From now on refuse what the application gives for this client: its calls raise ClientGone. Called by another
@@ -127,12 +153,17 @@ class _ClientWait:
         return want
 
     def await_body(self) -> None:
+        self._check_whole()
         sock, session = self._sock, self._session
-        want = drive(session.phase.want, session, sock, _already_dispatched)
-        while want is not RUN:
-            if want is CLOSE:
-                raise ClientGone("the client went away")
-            want = drive(self._wait_and_receive(), session, sock, _already_dispatched)
+        try:
+            want = drive(session.phase.want, session, sock, _already_dispatched)
+            while want is not RUN and want is not CLOSE:
+                want = drive(self._wait_and_receive(), session, sock, _already_dispatched)
+        except (RecursionError, MemoryError):
+            self._broken = True
+            raise
+        if want is CLOSE:
+            raise ClientGone("the client went away")
 
     def _wait_and_receive(self) -> Want:
         want = self.wait()
@@ -156,9 +187,9 @@ class _ClientWait:
             if self._acceptor.stop.ordered:
                 return session.drain() if self._acceptor.stop.draining else session.stop()
         elif phase.want is EITHER:
-            ready = self._wait_for_client(READABLE | WRITABLE, timeout)
+            ready = self._wait_for_client(WRITABLE if phase.deaf else READABLE | WRITABLE, timeout)
         else:
-            ready = self._wait_for_client(WRITABLE if phase.want is WRITE else READABLE, timeout)
+            ready = self._wait_for_client(WRITABLE if phase.want is WRITE else 0 if phase.deaf else READABLE, timeout)
         if ready:
             self.deferred_s = 0.0
             if phase.paced:

@@ -18,7 +18,7 @@ from septet.apps.asgi import Asgi, Cycle, cycle_of_upgrade
 from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.site import Site
 from septet.apps.wsgi import Wsgi
-from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
+from septet.exchange import BROKEN, ClientGone, Fields, Part, ResponseHead, Want
 from septet.loop import ReadinessLoop
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
 from septet.models._concurrent_exchange import ConcurrentExchange
@@ -91,6 +91,7 @@ class ClientConnection(WatchedConnection):
 
     __slots__ = (
         "_answering",
+        "_broken",
         "_half_closed_at",
         "_requests_begun",
         "_room",
@@ -111,6 +112,11 @@ class ClientConnection(WatchedConnection):
         self._half_closed_at: float | None = None
         """When `check_client` first saw that the client sends no more, in seconds on the clock of `monotonic`; None:
         it has not seen that.
+        """
+        self._broken = False
+        """True if there was no memory or no frame left while an answer was being sent, for example because an
+        application calls `write` deep in a recursion: some of it may be lost or sent twice, so the connection is to be
+        cut.
         """
         self._run_ahead: RunAhead | None = None
         """Keeps output of the current answer that the client has not taken, in memory and in a file. None: no output
@@ -346,29 +352,50 @@ class ClientConnection(WatchedConnection):
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         exchange = self.session.exchange
-        with self.lock:
-            want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
-            if last:
-                self._finish(want)
-                return
-            session = self.session
-            want = drive(want, session, self.sock, _runs_already)
-            # In most cases the loop watches for the right events already.
-            if (want is not READ and want is not RUN) or self._mask != READABLE:
-                self._settle(want)
-            if session.lost:
-                raise ClientGone("the client went away")
-            if exchange.later:
-                self._hold_back(exchange)
+        try:
+            with self.lock:
+                self._check_whole()
+                want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
+                if last:
+                    self._finish(want)
+                    return
+                session = self.session
+                want = drive(want, session, self.sock, _runs_already)
+                # In most cases the loop watches for the right events already.
+                if (want is not READ and want is not RUN) or self._mask != READABLE:
+                    self._settle(want)
+                if session.lost:
+                    raise ClientGone("the client went away")
+                if exchange.later:
+                    self._hold_back(exchange)
+        except (RecursionError, MemoryError):
+            self._broken = True  # without a call, for which there may be no frame or no memory
+            raise
 
     def inform(self, status: int, fields: Fields) -> None:
         session = self.session
-        with self.lock:
-            self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.dispatch))
+        try:
+            with self.lock:
+                self._check_whole()
+                self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.dispatch))
+        except (RecursionError, MemoryError):
+            self._broken = True
+            raise
+
+    def _check_whole(self) -> None:
+        """Raise ClientGone, and cut the connection, if memory or frames were lacking while this answer was sent."""
+        if self._broken:
+            self._lose_broken()
+            raise ClientGone("an earlier part of the answer could not be sent")
+
+    def _lose_broken(self) -> Want:
+        if not self.session.lost:
+            log.error(BROKEN)
+        return self.session.lose()
 
     def give_up(self) -> None:
         with self.lock:
-            self._finish(self.session.exchange.fail())
+            self._finish(self._lose_broken() if self._broken else self.session.exchange.fail())
 
     def _finish(self, want: Want) -> None:
         """Send the end of the answer, and begin the next request if it has come. An exception is logged and not raised

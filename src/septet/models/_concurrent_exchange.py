@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from septet.apps.asgi import Asgi, Cycle, cycle_of_upgrade
 from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.wsgi import Wsgi
-from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
+from septet.exchange import BROKEN, ClientGone, Fields, Part, ResponseHead, Want
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
 from septet.models._locked_exchange import LockedExchange
 from septet.models._run_ahead import RunAhead, hold_back
@@ -57,11 +57,15 @@ class ConcurrentExchange:
     gives).
     """
 
-    __slots__ = ("_connection", "_exchange", "_run_ahead", "cycle")
+    __slots__ = ("_broken", "_connection", "_exchange", "_run_ahead", "cycle")
 
     def __init__(self, connection: Carrier, exchange: ServerExchange) -> None:
         self._connection = connection
         self._exchange = exchange
+        self._broken = False
+        """True if there was no memory or no frame left while the answer was being sent: the connection is to be cut
+        (see `ClientConnection._broken`), because its streams share the output and the tables of compressed fields.
+        """
         self._run_ahead: RunAhead | None = None
         self.cycle: Cycle | WebSocketCycle | None = None
         """The object that runs the ASGI application for this exchange; None for WSGI applications and static files."""
@@ -154,17 +158,28 @@ class ConcurrentExchange:
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         exchange, connection = self._exchange, self._connection
-        with connection.lock:
-            _ = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
-            if last:
-                connection.concurrent.pop(exchange, None)
-            connection.flush()
-            if last:
-                return
-            if exchange.lost:
-                raise ClientGone("the client went away")
-            if exchange.later:
-                self._hold_back()
+        try:
+            with connection.lock:
+                self._check_whole()
+                _ = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
+                if last:
+                    connection.concurrent.pop(exchange, None)
+                connection.flush()
+                if last:
+                    return
+                if exchange.lost:
+                    raise ClientGone("the client went away")
+                if exchange.later:
+                    self._hold_back()
+        except (RecursionError, MemoryError):
+            self._broken = True  # without a call, for which there may be no frame or no memory
+            raise
+
+    def _check_whole(self) -> None:
+        """Raise ClientGone, and cut the connection, if memory or frames were lacking while this answer was sent."""
+        if self._broken:
+            self._abandon_broken()
+            raise ClientGone("an earlier part of the answer could not be sent")
 
     def _hold_back(self) -> None:
         exchange, reactor = self._exchange, self._connection.reactor
@@ -175,12 +190,24 @@ class ConcurrentExchange:
             reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
 
     def inform(self, status: int, fields: Fields) -> None:
-        with self._connection.lock:
-            self._exchange.inform(status, fields)
-            self._connection.flush()
+        try:
+            with self._connection.lock:
+                self._check_whole()
+                self._exchange.inform(status, fields)
+                self._connection.flush()
+        except (RecursionError, MemoryError):
+            self._broken = True
+            raise
+
+    def _abandon_broken(self) -> None:
+        if not self._exchange.lost:
+            log.error(BROKEN)
+        self.abandon()
 
     def give_up(self) -> None:
         with self._connection.lock:
+            if self._broken:
+                self._abandon_broken()
             self._exchange.fail()
             self._connection.concurrent.pop(self._exchange, None)
             self._connection.flush()

@@ -163,14 +163,37 @@ def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) 
     if protocol.output:  # the file's first bytes join it in one segment
         return protocol.wrote(sock.send(protocol.output, socket.MSG_MORE))
     if file.version is not None:
-        now = os.fstat(file.descriptor)
+        try:
+            now = os.fstat(file.descriptor)
+        except OSError as error:
+            return _give_up_file(protocol, error)
         if (now.st_size, now.st_mtime_ns) != file.version:
             return _cut_short(protocol)
     if protocol.reads_files:
-        data = os.pread(file.descriptor, min(file.count, READ_BYTES), file.offset)
+        try:
+            data = os.pread(file.descriptor, min(file.count, READ_BYTES), file.offset)
+        except OSError as error:
+            return _give_up_file(protocol, error)
         return protocol.read_file(data) if data else _cut_short(protocol)
-    sent = os.sendfile(sock.fileno(), file.descriptor, file.offset, file.count)
+    try:
+        sent = os.sendfile(sock.fileno(), file.descriptor, file.offset, file.count)
+    except BlockingIOError:
+        raise
+    except OSError:
+        try:  # the error may be the socket's or the file's
+            os.pread(file.descriptor, 1, file.offset)
+        except OSError as error:
+            return _give_up_file(protocol, error)
+        raise
     return protocol.wrote(sent) if sent else _cut_short(protocol)
+
+
+def _give_up_file(protocol: ServerProtocol, error: OSError) -> Want:
+    """Handle a file that cannot be read, for the reason `error`: log that, and break off the answer as `_cut_short`
+    does. Over HTTP/2 that ends one stream, and not the others of the connection.
+    """
+    log.warning("a file that is sent cannot be read: %s", error.strerror)
+    return protocol.read_file(b"") if protocol.reads_files else protocol.lose()
 
 
 def _cut_short(protocol: ServerProtocol) -> Want:

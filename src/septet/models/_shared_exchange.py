@@ -169,6 +169,11 @@ class SharedExchange:
                 drive(WRITE, session, self._sock, self._dispatch)
             return self._exchange.fail()
 
+    def lose(self) -> Want:
+        with self._waker.lock:
+            self._complete = True
+            return self._session.phase.want if self._released else self._session.lose()
+
     def drive(self, want: Want) -> None:
         """Wake the client's thread, which does what the session wants at that moment. `want` is not used; the
         signature is that of `apps._channel.Carrier.drive`.
@@ -287,8 +292,11 @@ class SharedExchange:
         want = session.phase.want
         if want is WRITE:
             return WRITABLE
+        deaf = session.phase.deaf
         if want is EITHER:
-            return READABLE | WRITABLE
+            return WRITABLE if deaf else READABLE | WRITABLE
+        if want is READ and deaf:
+            return 0
         if want is RUN and (session.gone or session.unread > UNREAD_LIMIT):
             return 0  # poll(2) reports errors in any case
         return READABLE

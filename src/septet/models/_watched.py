@@ -140,8 +140,11 @@ class WatchedConnection:
         """Return the events to watch for while the session wants `want`, which is not CLOSE."""
         if want is WRITE:
             return WRITABLE
+        deaf = self.session.phase.deaf
         if want is EITHER:
-            return READABLE | WRITABLE
+            return WRITABLE if deaf else READABLE | WRITABLE
+        if want is READ and deaf:
+            return ERROR
         if want is RUN and (self.session.gone or self.session.unread > UNREAD_LIMIT):
             return ERROR
         return READABLE

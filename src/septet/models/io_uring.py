@@ -271,6 +271,8 @@ class RingReactor(Reactor):
         # Also after the order to stop: the kernel may have accepted the client before the accept was cancelled. Under
         # other models it would have waited in the queue of the listener. A client of HTTP/1.1 is let go, one of HTTP/2
         # is told that the connection ends.
+        if sock.gettimeout():  # the application has set one for all new sockets (socket.setdefaulttimeout)
+            sock.setblocking(False)
         self.admit(listener, sock, listener.address_of(sock))
 
     def _interrupted(self, callback: object) -> None:

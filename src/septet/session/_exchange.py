@@ -27,6 +27,8 @@ from septet.rules import Rules
 from septet.session._output import OutputQueue
 from septet.session.phases import ANSWER, BODY, TURN
 
+_UNREADABLE = ProtocolError(500, "the body could not be read")
+
 
 class Http1Exchange(OutputQueue):
     """One request and its answer; HTTP/1.1 has one exchange at a time on a connection."""
@@ -159,6 +161,10 @@ class Http1Exchange(OutputQueue):
             raise ClientGone(str(fault)) from fault
         except ClientGone as gone:
             self._fault = ProtocolError(400, str(gone))
+            raise
+        except BaseException:  # for want of memory or of frames: some of the body is lost, and the rest is misread
+            self._fault = _UNREADABLE
+            self.http.keep_alive = False
             raise
 
     def want_body(self) -> Want:

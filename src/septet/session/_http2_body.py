@@ -70,6 +70,9 @@ handles well.
 """
 
 
+_UNREADABLE = ProtocolError(500, "the body could not be read")
+
+
 class RequestBody:
     """The part of an HTTP/2 exchange that receives the request's body."""
 
@@ -157,9 +160,13 @@ class RequestBody:
         if self._fault is not None:
             raise ClientGone(str(self._fault))
         if self._pieces:
-            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            self._pieces.clear()
-            self._session.codec.used(self.stream, len(data))
+            try:
+                data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+                self._pieces.clear()
+                self._session.codec.used(self.stream, len(data))
+            except BaseException:  # for want of memory or of frames: some of the body is lost
+                self._fault = _UNREADABLE
+                raise
             return data
         if self.input_ended:
             return b""
@@ -208,6 +215,9 @@ class RequestBody:
             if whole:
                 self.body = self.body or BytesIO()
                 self.body.seek(0)
+        except ProtocolError as fault:  # all temporary files together are at their limit
+            self._break(fault)
+            return
         except OSError as error:  # the disk is full
             rules.lacking(f"cannot store the body of a request: {error.strerror}")
             self._break(ProtocolError(500, "the body could not be stored"))

@@ -90,6 +90,7 @@ class Http2Input(Http2State):
                 exchange.was_reset()
             elif exchange.begun and not exchange.answered:
                 exchange.connection_ended()
+        self._try_again()  # what has no room has none for ever: see `_make_frames`
         return self.go_on()
 
     def _break_off(self) -> None:

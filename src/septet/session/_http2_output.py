@@ -3,6 +3,7 @@ class of `session.http2.Http2Session`.
 """
 
 from septet.exchange import FileRegion, Want
+from septet.http2.connection import CANCEL
 from septet.session._http2_exchange import Http2Exchange
 from septet.session._http2_input import EARNED_BY_CONTENT
 from septet.session._http2_state import Http2State
@@ -59,7 +60,11 @@ class Http2Output(Http2State):
                 continue
             room = codec.window(exchange.stream) if queue is not None else 1
             if room <= 0:
-                self._stalled[exchange.stream] = exchange
+                if self.ended:  # no window opens any more
+                    exchange.queued = False
+                    exchange.reset(CANCEL)
+                else:
+                    self._stalled[exchange.stream] = exchange
                 continue
             if queue is not None and isinstance(queue[0], FileRegion):
                 self._offer(exchange, queue[0], min(room, SEND_BYTES))

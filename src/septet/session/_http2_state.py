@@ -7,7 +7,7 @@ from septet.exchange import Delivery, FileRegion, TlsInfo, Want
 from septet.http2.budget import Allowance
 from septet.http2.connection import Http2Connection
 from septet.http2.priority import ByUrgency
-from septet.protocol import EITHER, READ, RUN, TURN, Phase
+from septet.protocol import EITHER, READ, RUN, TURN, WRITE, Phase
 from septet.rules import Rules
 from septet.session._http2_exchange import Http2Exchange
 from septet.session.phases import Pace
@@ -28,6 +28,10 @@ RUNNING = Phase("http2-running", RUN, None)
 """Phase: the application runs for one exchange. It occurs in models that run one exchange of a connection at a time."""
 OUTPUT = Phase("http2-output", EITHER, lambda timeouts: timeouts.write, paced=True)
 """Phase: output waits for the client."""
+LAST_OPEN = Phase("http2-last-open", READ, lambda timeouts: timeouts.write, paced=True, deaf=True)
+"""Phase: applications run, and the client sends no more."""
+LAST_OUTPUT = Phase("http2-last-output", WRITE, lambda timeouts: timeouts.write, paced=True)
+"""Phase: output waits for the client, which sends no more."""
 
 RESETS = 100
 """Number of streams that may be reset in quick succession; one more ends the connection. Answered requests and time

@@ -41,7 +41,7 @@ from septet.rules import DRAINING_S, STOPPING_S
 from septet.session._http2_exchange import Http2Exchange
 from septet.session._http2_input import DRAIN_PING, Http2Input
 from septet.session._http2_output import SEND_BYTES, Http2Output
-from septet.session._http2_state import DUE, HEAD, IDLE, OPEN, OUTPUT, PREFACE, RUNNING
+from septet.session._http2_state import DUE, HEAD, IDLE, LAST_OPEN, LAST_OUTPUT, OPEN, OUTPUT, PREFACE, RUNNING
 from septet.session.http1 import Session
 from septet.session.observed import ObservedSession
 from septet.session.phases import LINGER, OVER, Pace
@@ -154,13 +154,13 @@ class Http2Session(Http2Input, Http2Output):
         """
         current = self._current
         if current is not None and current.answered:
-            self._current = current = None
+            self._current = self.exchange = current = None  # an idle connection holds nothing of its last request
         if self.lost:
             return self._enter(OVER)
         if self._concurrent and not self._closing and len(self.output) < SEND_BYTES and self._has_turn():
             return self._enter(DUE)
         if self._has_output():
-            return self._enter(OUTPUT)
+            return self._enter(LAST_OUTPUT if self.ended else OUTPUT)
         return self._enter(OVER if self.lost else self._waiting(current))
 
     def _waiting(self, current: Http2Exchange | None) -> Phase:
@@ -172,13 +172,15 @@ class Http2Session(Http2Input, Http2Output):
         if current is None and not self._concurrent and self._has_turn():
             current = self._current = self.exchange = self._next_turn()
         if current is not None:
-            return OPEN if current.waits else RUNNING
+            if not current.waits:
+                return RUNNING
+            return LAST_OPEN if self.ended else OPEN
         if self.codec.expects_preface:
-            return PREFACE
+            return OVER if self.ended else PREFACE
         if self._exchanges:
             if self.ended and all(each.answered for each in self._exchanges.values()):  # no window opens any more
                 return OVER
-            return OPEN
+            return LAST_OPEN if self.ended else OPEN
         if self._refusing or self._leaving:
             return OVER
         return HEAD if self.codec.in_head else IDLE
@@ -230,20 +232,20 @@ class Http2Session(Http2Input, Http2Output):
         if self.since is None:
             self.since = now
         due = None
-        if phase is OUTPUT:
+        if phase is OUTPUT or phase is LAST_OUTPUT:
             if self._pace is None:
                 self._pace = Pace(timeouts.write, timeouts.rate)
             due = self._pace.deadline(now, self._sent)
             if self.stopping and not self._exchanges:
                 due = min(due, self.since + STOPPING_S)
-        elif phase is not OPEN and phase.timeout is not None:
+        elif phase is not OPEN and phase is not LAST_OPEN and phase.timeout is not None:
             timeout = phase.timeout(timeouts)
             if self._draining:
                 timeout = min(timeout, DRAINING_S)
             elif self.stopping:
                 timeout = min(timeout, STOPPING_S)
             due = self.since + timeout
-        if phase is OPEN or phase is OUTPUT:
+        if phase in (OPEN, OUTPUT, LAST_OPEN, LAST_OUTPUT):
             due = self._deadline_of_exchanges(now, due)
         return due
 

@@ -34,8 +34,8 @@ LINGER_BYTES = 1 << 20
 closed at once.
 """
 
-FILE_CHANGED = "the file at %s changed while it was sent"
-"""The beginning of the message that is logged when an answer ends before it is complete because its file has changed;
+FILE_CHANGED = "the file at %s changed while it was sent, or cannot be read"
+"""The beginning of the message that is logged when an answer ends before it is complete because of its file;
 %s is the path and query of the request.
 """
 
