@@ -14,7 +14,7 @@ from support.messages import render
 from support.models import EVENT_DRIVEN, IN_MAIN_INTERPRETER
 from support.pool import Pool
 from support.processes import Process, process
-from support.server import Server, serve
+from support.server import Server, loopback, serve
 
 APP = "support.app_forks_children:{}"
 
@@ -24,16 +24,17 @@ HOW = [*((model,) for model in IN_MAIN_INTERPRETER), ("epoll", "--threads", "0")
 
 
 @pytest.fixture(params=HOW, ids=" ".join)
-def forking_server(servers: Pool, request: pytest.FixtureRequest, interface: str) -> Server:
+def forking_server(servers_of_file: Pool, request: pytest.FixtureRequest, interface: str) -> Server:
     """A server that goes on, whatever the children of its application do."""
     model, *options = request.param
-    return servers.get(model, interface, *options, app=APP.format(interface))
+    return servers_of_file.get(model, interface, *options, app=APP.format(interface))
 
 
 @pytest.fixture(params=HOW, ids=" ".join)
 def own_server(request: pytest.FixtureRequest, interface: str) -> Iterator[Server]:
     model, *options = request.param
-    with serve(model, interface, *options, app=APP.format(interface)) as server:
+    bind = (f"{loopback()}:0",)  # whose port nobody takes when it is given back
+    with serve(model, interface, *options, app=APP.format(interface), bind=bind) as server:
         yield server
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.commands import septet
+from support.commands import septet, septet_here
 
 pytestmark = pytest.mark.timeout(300)  # pictures are drawn
 
@@ -82,6 +82,6 @@ def test_bench_over_http2_and_tls(tmp_path: Path, app: str) -> None:
     ],
 )
 def test_what_does_not_go_with_http2(tmp_path: Path, words: list[str], said: str) -> None:
-    result = septet("bench", *words, cwd=tmp_path)
+    result = septet_here("bench", *words, cwd=tmp_path)
     assert (result.returncode, list(tmp_path.iterdir())) == (2, [])
     assert said in result.stderr
