@@ -128,7 +128,7 @@ class AsgiThread:
 
     def close_in_child(self) -> None:
         """Called in a child that the application has forked: close its copy of the eventfd."""
-        self._wakeup = Eventfd()
+        self._wakeup.close()
 
     def start(self) -> bool:
         """Start the loop's thread and the application, and block until it has started. Returns False if the order to

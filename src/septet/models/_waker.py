@@ -31,9 +31,13 @@ class Eventfd:
         """Raises OSError if no descriptor is left."""
         self.number = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone when a process ends
-        if self.number >= 0:
-            close(self.number)
+    def close(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone when a process ends
+        """Close it now: for a child that was forked, in which frames of lost threads may refer to it."""
+        number, self.number = self.number, -1
+        if number >= 0:
+            close(number)
+
+    __del__ = close
 
 
 class Waker:
