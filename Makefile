@@ -22,6 +22,7 @@ test: $(READY)  ## Run the whole test suite
 	@scripts/redis "$(BIN)/python"
 	@scripts/postgresql
 	@rm -f $(VENV)/.failed
+	@$(BIN)/python -m compileall -q -j 0 src tests/support  # once, not by each of the processes that begin together
 	$(BIN)/pytest $(PYTEST_ARGS) $(TESTS) || { status=$$?; [ $$status != 1 ] || touch $(VENV)/.failed; exit $$status; }
 
 check: $(READY)  ## Lint, formatting, types

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import septet
+from support.commands import septet_here
 
 MODELS = ["iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring", "interpreters"]
 
@@ -16,12 +17,13 @@ MODELS = ["iterative", "forking", "preforked", "threaded", "prethreaded", "poll"
 @pytest.fixture(autouse=True)
 def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("SEPTET_")]:
+        monkeypatch.delenv(name)
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SEPTET_")} | variables
     command = [sys.executable, "-m", "septet", *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_version() -> None:
@@ -143,10 +145,17 @@ def test_table_of_the_models() -> None:
     ids=str,
 )
 def test_wrong_usage_is_one_sentence_and_status_2(arguments: list[str], sentence: str) -> None:
-    done = run(*arguments)
+    done = septet_here(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"septet: {sentence}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["bench", "--users", "0"], ["brew"]], ids=" ".join)
+def test_processes_end_as_the_function_returns(arguments: list[str]) -> None:
+    here, done = septet_here(*arguments), run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert done.returncode == 2
 
 
 def test_misspelt_option_is_guessed() -> None:

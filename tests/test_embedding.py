@@ -20,6 +20,8 @@ import septet
 from septet import models
 from septet.interpreter import is_free_threaded
 from support.models import io_uring_refusal
+from support.server import loopback
+from support.waiting import wait_until
 
 ON_THREAD = ("threaded", "prethreaded", "poll", "epoll", "io_uring")
 
@@ -55,7 +57,7 @@ def get(url: str) -> bytes:
 
 
 def test_wsgi(model: str) -> None:
-    with septet.Server(hello, model=model) as server:
+    with septet.Server(hello, model=model, bind=f"{loopback()}:0") as server:
         assert get(server.url) == b"hello"
         address = urlsplit(server.url)
     with pytest.raises(ConnectionRefusedError):
@@ -134,7 +136,7 @@ def test_no_thread_is_left(model: str) -> None:
         counting.told = []  # type: ignore[attr-defined]
         with septet.Server(application, model=model) as server:
             get(server.url)
-    assert not set(threading.enumerate()) - before
+    wait_until(lambda: not set(threading.enumerate()) - before, "all threads have ended")
 
 
 def test_static_files(tmp_path: Path) -> None:
@@ -176,7 +178,7 @@ def test_application_that_refuses_to_start(model: str) -> None:
     before = set(threading.enumerate())
     with pytest.raises(septet.Failed, match="no database"), septet.Server(refuses, model=model):
         pass
-    assert not set(threading.enumerate()) - before
+    wait_until(lambda: not set(threading.enumerate()) - before, "all threads have ended")
 
 
 def test_port_that_is_taken() -> None:

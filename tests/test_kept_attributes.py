@@ -83,7 +83,7 @@ KEPT: dict[type, dict[str, str]] = {
     },
     Waker: {SERVER: "lock poller __weakref__", NUMBER: "_descriptor _is_waiting"},
     AsgiThread: {
-        SERVER: "_stop _graceful_timeout _lifespan _startup_result _starting _thread _loop _starter _wakeup_descriptor "
+        SERVER: "_stop _graceful_timeout _lifespan _startup_result _starting _thread _loop _starter _wakeup "
         "_cut_timer _monitor",
         NUMBER: "_wakeup_pending _all_clients_done _is_serving _ended",
         EMPTIED: "_calls _exchanges _tasks",

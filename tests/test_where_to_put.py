@@ -14,7 +14,7 @@ import septet
 from support.client import Connection
 from support.messages import pattern
 from support.models import MODELS, refusal
-from support.server import Server
+from support.server import Server, loopback
 from support.waiting import PATIENCE_S
 
 SOURCE = Path(septet.__file__).parent
@@ -108,11 +108,11 @@ def test_a_protocol(tree: Tree, model: str) -> None:
     if reason := refusal(model):
         pytest.skip(reason)
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((loopback(), 0))
         port = free.getsockname()[1]
-    options = ("--bind", f"127.0.0.1:{port}", "--echo-port", str(port), "--model", model)
+    options = ("--bind", f"{loopback()}:{port}", "--echo-port", str(port), "--model", model)
     with tree.serve("shop:hello", *options) as server:
-        with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as echo, echo.makefile("rb") as file:
+        with socket.create_connection((loopback(), port), PATIENCE_S) as echo, echo.makefile("rb") as file:
             for number in range(3):
                 echo.sendall(b"line %d\n" % number)
                 assert file.readline() == b"line %d\n" % number
@@ -121,7 +121,7 @@ def test_a_protocol(tree: Tree, model: str) -> None:
             sender.start()
             assert file.read() == much
             sender.join()
-        http = next(ready.address for ready in server.ready if ready.address != ("127.0.0.1", port))
+        http = next(ready.address for ready in server.ready if ready.address != (loopback(), port))
         with Connection(http) as connection:
             assert connection.request("GET", "/").body == b"hello\n"
 

@@ -85,6 +85,14 @@ def servers(static_tree: Path) -> Iterator[Pool]:
     pool.stop()
 
 
+@pytest.fixture(scope="module")
+def servers_of_file(static_tree: Path) -> Iterator[Pool]:
+    """Servers that the tests of one file share, of applications or options that no other file has. They end with it."""
+    pool = Pool(static_tree)
+    yield pool
+    pool.stop()
+
+
 @pytest.fixture
 def server(servers: Pool, model: str, interface: str) -> Iterator[Server]:
     """The shared server of (model, interface), which must be well after the test."""

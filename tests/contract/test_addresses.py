@@ -13,7 +13,7 @@ import pytest
 from support.client import Connection, refuses_connections
 from support.marks import with_one_interface
 from support.messages import render
-from support.server import serve
+from support.server import loopback, serve
 from support.waiting import wait_until
 
 
@@ -25,7 +25,7 @@ def unix_path(tmp_path: Path) -> Path:
 @with_one_interface()
 def test_several_addresses_at_once(model: str, interface: str, unix_path: Path) -> None:
     """One ready line each, with the real port; all end with the server, and the socket's file is removed."""
-    bind = ("127.0.0.1:0", "[::1]:0", f"unix:{unix_path}", "127.0.0.1:0")
+    bind = (f"{loopback()}:0", "[::1]:0", f"unix:{unix_path}", f"{loopback()}:0")
     with serve(model, interface, bind=bind) as server:
         addresses = [ready.address for ready in server.ready]
         assert len(set(addresses)) == 4
@@ -40,15 +40,6 @@ def test_several_addresses_at_once(model: str, interface: str, unix_path: Path) 
 
 
 @with_one_interface()
-def test_ipv6(model: str, interface: str) -> None:
-    with serve(model, interface, bind=("[::1]:0",)) as server, server.connect() as connection:
-        seen = json.loads(connection.request("GET", "/").body)
-        assert seen["client"][0] == "::1"
-        assert seen["server"][0] == ("[::1]" if interface == "wsgi" else "::1")
-        assert seen["client"][1] == connection.socket.getsockname()[1]
-
-
-@with_one_interface()
 def test_wildcard(model: str, interface: str) -> None:
     """The application is told the address that the client has reached."""
     with serve(model, interface, bind=("0.0.0.0:0", "[::]:0")) as server:
@@ -60,13 +51,7 @@ def test_wildcard(model: str, interface: str) -> None:
                         seen = json.loads(connection.request("GET", "/").body)
                         named = f"[{address}]" if ":" in address and interface == "wsgi" else address
                         assert seen["server"] == [named, port]
-
-
-@with_one_interface()
-def test_unix_socket(model: str, interface: str, unix_path: Path) -> None:
-    with serve(model, interface, bind=(f"unix:{unix_path}",)) as server, server.connect() as connection:
-        for _ in range(2):
-            assert connection.request("POST", "/", body=b"body").status == 200
+                        assert seen["client"] == list(connection.socket.getsockname()[:2])
 
 
 @pytest.mark.parametrize("model", ["epoll", "preforked"])

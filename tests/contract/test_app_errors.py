@@ -4,7 +4,7 @@ import pytest
 
 from support.behaviour import BAD_FIELDS
 from support.client import Response, Truncated
-from support.marks import asgi_only, each_style, wsgi_only
+from support.marks import asgi_only, cases, each_style, wsgi_only
 from support.messages import render
 from support.server import Server
 from support.waiting import wait_until
@@ -49,7 +49,7 @@ def test_error_after_a_request_body(server: Server, token: str) -> None:
     assert_logged(server, token)
 
 
-@pytest.mark.parametrize("length", ["", "&length=1000"])
+@cases("length", everywhere=[""], once=["&length=1000"])
 def test_error_after_bytes_are_out(server: Server, length: str, token: str) -> None:
     """The client must be able to tell that the body is not whole: no last chunk, too few bytes."""
     with server.connect() as connection:
@@ -99,6 +99,7 @@ def test_exc_info_replaces_an_answer_that_is_not_out(server: Server, token: str)
     assert response.get("x-second") == "yes"
 
 
+@each_style
 @wsgi_only
 def test_exc_info_raises_again_when_bytes_are_out(server: Server, token: str) -> None:
     with server.connect() as connection:
@@ -136,7 +137,7 @@ def test_message_out_of_turn(server: Server, kind: str, token: str) -> None:
 
 
 @wsgi_only
-@pytest.mark.parametrize("when", ["nothing", "first part", "second part", "close"])
+@cases("when", everywhere=["nothing", "second part"], once=["first part", "close"])
 def test_close_is_called_once(server: Server, when: str, token: str) -> None:
     with server.connect() as connection:
         connection.send(render("GET", f"/fail?when={when.replace(' ', '+')}&token={token}", "Connection: close"))

@@ -6,12 +6,14 @@ from collections.abc import Callable
 import pytest
 
 from support.client import Connection
+from support.marks import asgi_only, with_one_interface
 from support.messages import render
 from support.processes import children, open_descriptors, threads
 from support.server import Server, serve
 from support.waiting import becomes_true
 
-TIMES = 200
+#: At each of the seven stages: 200 in all.
+TIMES = 29
 #: Each of the sixteen threads of a pool may make something at its first request.
 BATCHES = 20
 #: s; what a lingering close or a dying child may take.
@@ -50,20 +52,26 @@ def after_the_answer(connection: Connection) -> None:
     assert connection.request("GET", "/").status == 200
 
 
-STAGES = [
-    before_a_byte,
-    in_the_header,
-    in_the_body,
-    before_the_answer,
-    in_the_answer,
-    in_a_file,
-    after_the_answer,
-]
+STAGES = [in_the_body, before_the_answer, in_the_answer, after_the_answer]
+STAGES_WITHOUT_THE_APPLICATION = [before_a_byte, in_the_header, in_a_file]
+
+each_end = pytest.mark.parametrize("leave", [Connection.close, Connection.reset], ids=["FIN", "RST"])
 
 
-@pytest.mark.parametrize("leave", [Connection.close, Connection.reset], ids=["FIN", "RST"])
+@each_end
 @pytest.mark.parametrize("stage", STAGES)
 def test_client_disappears(server: Server, stage: Leave, leave: Leave) -> None:
+    assert_nothing_leaks(server, stage, leave)
+
+
+@with_one_interface()
+@each_end
+@pytest.mark.parametrize("stage", STAGES_WITHOUT_THE_APPLICATION)
+def test_client_disappears_without_asking_the_application(server: Server, stage: Leave, leave: Leave) -> None:
+    assert_nothing_leaks(server, stage, leave)
+
+
+def assert_nothing_leaks(server: Server, stage: Leave, leave: Leave) -> None:
     """200 times over all stages, and every descriptor, thread and process that this took is given back.
 
     What a worker makes at its first request of a kind, and keeps, is no leak: that ends after a few batches.
@@ -74,7 +82,7 @@ def test_client_disappears(server: Server, stage: Leave, leave: Leave) -> None:
 def gives_all_back(server: Server, stage: Leave, leave: Leave) -> bool:
     """Whether a batch of disappearing clients leaves the server with no more than it had."""
     before = resources(server)
-    for _ in range(TIMES // len(STAGES) + 1):
+    for _ in range(TIMES):
         with server.connect() as connection:
             stage(connection)
             leave(connection)
@@ -90,6 +98,7 @@ def grown(before: tuple[int, ...], now: tuple[int, ...]) -> bool:
     return any(new > old for old, new in zip(before, now, strict=True))
 
 
+@with_one_interface()
 def test_a_client_that_sent_ahead_gets_its_answer_whole(model: str, interface: str, token: str) -> None:
     """The last one before a stop; what else the client has sent must not make the end a reset (RFC 9112, 9.6)."""
     with serve(model, interface) as server, server.connect() as connection:
@@ -106,7 +115,7 @@ def test_a_client_that_sent_ahead_gets_its_answer_whole(model: str, interface: s
         assert server.wait() == 0
 
 
-@pytest.mark.parametrize("interface", ["asgi"])  # no other application can be told before it writes
+@asgi_only  # no other application can be told before it writes
 def test_a_client_that_sent_far_ahead_and_left_is_noticed(server: Server, token: str) -> None:
     """Nobody reads any more of it, and yet its reset is seen while the application waits for something else."""
     with server.connect() as connection:
@@ -117,8 +126,9 @@ def test_a_client_that_sent_far_ahead_and_left_is_noticed(server: Server, token:
     server.journal.wait_for(f"client left {token}: http.disconnect")
 
 
+@asgi_only
 def test_a_disconnected_client_does_not_keep_the_application(server: Server, token: str) -> None:
-    """It learns that nobody takes its parts: close() is called, send() ends, once."""
+    """It learns that nobody takes its parts: send() ends, once. Of WSGI: `test_an_answer_whose_client_leaves`."""
     with server.connect() as connection:
         connection.send(render("GET", f"/endless?token={token}"))
         assert connection.read_head().status == 200

@@ -122,5 +122,5 @@ def test_answer_that_cannot_be_kept_in_a_file(model: str) -> None:
         for _ in range(4):
             read_slowly()
         assert "cannot keep an answer for a slow client: File too large" in server.stderr()
-        wait_until(lambda: open_descriptors(server.pid) <= before, "all files are closed", timeout_s=3.0)
+        wait_until(lambda: open_descriptors(server.pid) <= before, "all files are closed")
         assert not server.complaints()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.client import refuses_connections
-from support.server import APP_DIR, complaints, serve
+from support.server import APP_DIR, complaints, loopback, serve
 
 WSGI = "support.apps_wsgi:app"
 
@@ -79,8 +79,10 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("workers", [(), ("--workers", "2"), ("--model", "preforked")])
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    [*((name, ()) for name in BROKEN), ("raises", ("--workers", "2")), ("raises", ("--model", "preforked"))],
+)
 def test_traceback_of_an_application_that_fails(name: str, workers: tuple[str, ...], tmp_path: Path) -> None:
     """The application's frames, with file and line, and none of those that lead to it; the sentence comes last."""
     (tmp_path / "middle.py").write_text("def fail():\n    raise RuntimeError('deliberate')\nfail()\n")
@@ -110,10 +112,11 @@ def test_application_that_cannot_be_imported(tmp_path: Path) -> None:
     assert not complaints(stderr)
 
 
+@pytest.mark.parametrize("model", ["epoll", "preforked", "prethreaded"])
 def test_port_in_use(model: str, tmp_path: Path) -> None:
-    """The second address fails, so the first must not be served either."""
-    with socket.create_server(("127.0.0.1", 0)) as other, socket.create_server(("127.0.0.1", 0)) as free:
-        taken, unused = (f"127.0.0.1:{listener.getsockname()[1]}" for listener in (other, free))
+    """The second address fails, so the first must not be served either. No model has begun by then."""
+    with socket.create_server((loopback(), 0)) as other, socket.create_server((loopback(), 0)) as free:
+        taken, unused = (f"{loopback()}:{listener.getsockname()[1]}" for listener in (other, free))
         address = free.getsockname()
         free.close()
         status, stderr = failed_start(WSGI, "--model", model, "--bind", unused, "--bind", taken, cwd=tmp_path)

@@ -1,16 +1,19 @@
 """A connection that is idle must not keep those out who have something to ask, whichever worker carries it."""
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from contract.conftest import staying_well
 from support.client import Connection, connections
 from support.marks import with_one_interface
 from support.messages import render
 from support.models import LOOPS
+from support.pool import Pool
 from support.processes import await_idle
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -22,18 +25,24 @@ ONE_WORKER = [("iterative", []), ("preforked", ["--workers", "1"]), ("prethreade
 AT_ONCE_S = 10.0
 
 
+@pytest.fixture
+def server(servers_of_file: Pool, model: str, options: list[str], interface: str) -> Iterator[Server]:
+    with staying_well(servers_of_file.get(model, interface, *options)) as shared:
+        yield shared
+
+
 @pytest.mark.parametrize(("model", "options"), ONE_WORKER)
-def test_idle_connection_gives_way(model: str, options: list[str], interface: str) -> None:
-    with serve(model, interface, *options) as server, server.connect() as idle:
+def test_idle_connection_gives_way(server: Server) -> None:
+    with server.connect() as idle:
         assert idle.request("GET", "/").status == 200
         assert server.get("/").status == 200
         idle.assert_closed()
 
 
 @pytest.mark.parametrize(("model", "options"), ONE_WORKER)
-def test_silent_connection_gives_way(model: str, options: list[str], interface: str) -> None:
+def test_silent_connection_gives_way(server: Server) -> None:
     """Opened in advance, as browsers do, and not used."""
-    with serve(model, interface, *options) as server, server.connect():
+    with server.connect():
         assert server.get("/").status == 200
 
 
@@ -48,9 +57,9 @@ def test_silent_connection_gives_way_on_a_unix_socket(
 
 
 @pytest.mark.parametrize(("model", "options"), ONE_WORKER)
-def test_busy_connection_gives_way(model: str, options: list[str], interface: str) -> None:
+def test_busy_connection_gives_way(server: Server) -> None:
     """It is never idle: each answer is followed by the next request at once, and yet it ends."""
-    with serve(model, interface, *options) as server, server.connect() as busy, server.connect() as waiting:
+    with server.connect() as busy, server.connect() as waiting:
         assert busy.request("GET", "/").status == 200
         waiting.send(render("GET", "/"))
         wait_until(lambda: is_let_go(busy), "the busy connection is closed")
@@ -64,8 +73,8 @@ def is_let_go(busy: Connection) -> bool:
 
 
 @pytest.mark.parametrize(("model", "options"), ONE_WORKER)
-def test_many_idle_connections_take_turns(model: str, options: list[str], interface: str) -> None:
-    with serve(model, interface, *options) as server, connections(server.address, 3) as clients:
+def test_many_idle_connections_take_turns(server: Server) -> None:
+    with connections(server.address, 3) as clients:
         for client in clients:
             assert client.request("GET", "/").status == 200
 

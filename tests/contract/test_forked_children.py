@@ -10,11 +10,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from support.client import Address
 from support.messages import render
 from support.models import EVENT_DRIVEN, IN_MAIN_INTERPRETER
 from support.pool import Pool
 from support.processes import Process, process
-from support.server import Server, serve
+from support.server import Server, loopback, serve
+from support.waiting import wait_until
 
 APP = "support.app_forks_children:{}"
 
@@ -24,16 +26,17 @@ HOW = [*((model,) for model in IN_MAIN_INTERPRETER), ("epoll", "--threads", "0")
 
 
 @pytest.fixture(params=HOW, ids=" ".join)
-def forking_server(servers: Pool, request: pytest.FixtureRequest, interface: str) -> Server:
+def forking_server(servers_of_file: Pool, request: pytest.FixtureRequest, interface: str) -> Server:
     """A server that goes on, whatever the children of its application do."""
     model, *options = request.param
-    return servers.get(model, interface, *options, app=APP.format(interface))
+    return servers_of_file.get(model, interface, *options, app=APP.format(interface))
 
 
 @pytest.fixture(params=HOW, ids=" ".join)
 def own_server(request: pytest.FixtureRequest, interface: str) -> Iterator[Server]:
     model, *options = request.param
-    with serve(model, interface, *options, app=APP.format(interface)) as server:
+    bind = (f"{loopback()}:0",)  # whose port nobody takes when it is given back
+    with serve(model, interface, *options, app=APP.format(interface), bind=bind) as server:
         yield server
 
 
@@ -108,9 +111,17 @@ def test_port_is_free_though_a_child_goes_on(own_server: Server) -> None:
         own_server.process.send_signal(signal.SIGTERM)
         assert own_server.process.wait(PROMPT_S) == 0
         assert child.running
-        assert isinstance(own_server.address, tuple)
-        with socket.create_server(own_server.address, family=socket.AF_INET):
-            pass
+        wait_until(lambda: is_free(own_server.address), "the child has closed its copy of the listener")
+        assert child.running
+
+
+def is_free(address: Address) -> bool:
+    assert isinstance(address, tuple)
+    try:
+        socket.create_server(address).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("model", ["threaded", "epoll"])

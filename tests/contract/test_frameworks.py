@@ -1,4 +1,7 @@
-"""Real frameworks under every model: the servers' contract is theirs, not ours to interpret."""
+"""Real frameworks under a model of each style: the servers' contract is theirs, not ours to interpret.
+
+Other applications of theirs are visited under every model: `test_real_applications`.
+"""
 
 import json
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.client import Response
+from support.marks import each_style
 from support.messages import chunked, pattern, render
 from support.server import Server, serve
 
@@ -36,6 +40,7 @@ def site(model: str, framework: str) -> Iterator[Server]:
         assert not server.complaints()
 
 
+@each_style
 def test_framework(site: Server, framework: str, token: str) -> None:
     """One start for a whole tour."""
     assert site.get("/hello/W%C3%B6rld").body.decode() == "Hello, Wörld!"

@@ -6,20 +6,30 @@ import time
 import pytest
 
 from support.client import Truncated, refuses_connections
-from support.marks import with_one_interface
+from support.marks import asgi_only, with_one_interface
 from support.messages import render
 from support.models import EVENT_DRIVEN, runs_concurrently
 from support.processes import await_idle
-from support.server import Server, serve
+from support.server import Server, loopback, serve
 from support.waiting import wait_until
 
 #: s; far from the 30 s and 75 s that the server would wait by default.
 PROMPT_S = 10.0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_request_in_flight_is_finished(model: str, interface: str, number: signal.Signals, token: str) -> None:
-    with serve(model, interface) as server, server.connect() as connection:
+@asgi_only
+def test_request_in_flight_is_finished(model: str, interface: str, token: str) -> None:
+    """Of WSGI applications: `test_answers_in_threads_are_finished_at_a_stop`."""
+    assert_finished(model, interface, signal.SIGTERM, token)
+
+
+@with_one_interface()
+def test_request_in_flight_is_finished_after_an_interrupt(model: str, interface: str, token: str) -> None:
+    assert_finished(model, interface, signal.SIGINT, token)
+
+
+def assert_finished(model: str, interface: str, number: signal.Signals, token: str) -> None:
+    with serve(model, interface, bind=(f"{loopback()}:0",)) as server, server.connect() as connection:
         connection.send(render("GET", f"/gate?gate={token}"))
         server.journal.wait_for(f"at gate {token}")
         server.send_signal(number)
@@ -29,12 +39,13 @@ def test_request_in_flight_is_finished(model: str, interface: str, number: signa
         connection.assert_closed()
         assert server.wait(PROMPT_S) == 0
         assert refuses_connections(server.address)
+        assert not server.complaints()
 
 
 @with_one_interface()
 def test_new_connections_are_refused(model: str, interface: str, token: str) -> None:
     """From the signal on, wherever the application leaves the server free to act on it; not queued, to be cut later."""
-    with serve(model, interface) as server, server.connect() as connection:
+    with serve(model, interface, bind=(f"{loopback()}:0",)) as server, server.connect() as connection:
         connection.send(render("GET", f"/gate?gate={token}"))
         server.journal.wait_for(f"at gate {token}")
         server.send_signal(signal.SIGTERM)
@@ -58,14 +69,6 @@ def test_idle_connections_are_closed_at_once(model: str, interface: str) -> None
         if model not in EVENT_DRIVEN:
             silent.send_if_possible(b"GET")  # it is the kernel's client, and learns of the end when it speaks
         silent.assert_closed()
-
-
-@with_one_interface()
-def test_stop_without_any_connection(model: str, interface: str) -> None:
-    with serve(model, interface) as server:
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(PROMPT_S) == 0
-        assert not server.complaints()
 
 
 def test_graceful_timeout_cuts(model: str, interface: str, token: str) -> None:

@@ -12,6 +12,7 @@ from support.client import Connection, Truncated
 from support.marks import name
 from support.messages import render
 from support.models import IN_MAIN_INTERPRETER, LOOPS
+from support.pool import Pool
 from support.server import Server, serve
 from support.waiting import PATIENCE_S, wait_until
 
@@ -20,30 +21,36 @@ APP = "support.app_interrupts:{}"
 HOW = [*((model,) for model in IN_MAIN_INTERPRETER), ("epoll", "--threads", "0"), ("prethreaded", "--workers", "2")]
 
 
+@pytest.fixture
+def server(servers_of_file: Pool, how: tuple[str, ...], interface: str) -> Server:
+    model, *options = how
+    return servers_of_file.get(model, interface, *options, app=APP.format(interface))
+
+
+def strike(server: Server, pid: int) -> None:
+    before = server.journal.count("raised")
+    os.kill(pid, signal.SIGALRM)
+    wait_until(lambda: server.journal.count("raised") > before, "the handler has raised")
+
+
 @pytest.mark.parametrize("of_the_application", [True, False], ids=["the process that answers", "the first process"])
 @pytest.mark.parametrize("how", HOW, ids=" ".join)
-def test_server_goes_on(how: tuple[str, ...], interface: str, of_the_application: bool) -> None:
+def test_server_goes_on(server: Server, of_the_application: bool) -> None:
     """Struck when an answer is out and its client is still connected, so that the main thread waits for something."""
-    model, *options = how
-    with serve(model, interface, *options, app=APP.format(interface)) as server:
-        for number in range(1, 4):
-            with server.connect() as connection:
-                pid = int(connection.request("GET", "/").body)
-                os.kill(pid if of_the_application else server.pid, signal.SIGALRM)
-                wait_until(lambda number=number: server.journal.count("raised") >= number, "the handler has raised")
-        assert server.get("/").status == 200
-        assert server.running
+    for _ in range(3):
+        with server.connect() as connection:
+            pid = int(connection.request("GET", "/").body)
+            strike(server, pid if of_the_application else server.pid)
+    assert server.get("/").status == 200
+    assert server.running
 
 
 @pytest.mark.parametrize("how", HOW, ids=" ".join)
-def test_strikes_in_a_row(how: tuple[str, ...], interface: str) -> None:
+def test_strikes_in_a_row(server: Server) -> None:
     """They meet the main thread while it still handles the one before."""
-    model, *options = how
-    with serve(model, interface, *options, app=APP.format(interface)) as server:
-        for number in range(1, 11):
-            os.kill(server.pid, signal.SIGALRM)
-            wait_until(lambda number=number: server.journal.count("raised") >= number, "the handler has raised")
-        wait_until(lambda: all(_answers(server) for _ in range(3)), "it answers again")
+    for _ in range(10):
+        strike(server, server.pid)
+    wait_until(lambda: all(_answers(server) for _ in range(3)), "it answers again")
 
 
 def _answers(server: Server) -> bool:

@@ -4,12 +4,13 @@ import re
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from support.marks import cases, each_style
-from support.models import MODELS, loads
+from support.models import MODELS, STYLES, loads
 from support.server import APP_DIR, serve
 from support.waiting import wait_until
 
@@ -90,7 +91,9 @@ def check_that_it_does_not_start(directory: Path, app: str, reason: str, *option
     assert "/septet/" not in result.stderr, "no frame of ours"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("model", "number"), [*product(MODELS, [signal.SIGTERM]), *product(STYLES, [signal.SIGINT])], ids=str
+)
 def test_stop_during_startup(model: str, number: signal.Signals) -> None:
     with serve(model, "asgi", app=f"{APPS}:waits_for_ever", wait_ready=False) as server:
         server.journal.wait_for("starting")
@@ -128,7 +131,7 @@ def test_stop_during_a_startup_that_blocks_its_loop(model: str) -> None:
         assert not server.complaints()
 
 
-@pytest.mark.parametrize("app", ["unsupported", "silent"])
+@cases("app", everywhere=["unsupported"], once=["silent"])
 def test_application_without_lifespan(model: str, app: str) -> None:
     """The specification: an exception at the lifespan scope means that it is not supported, and serving goes on."""
     with serve(model, "asgi", app=f"{APPS}:{app}") as server:
@@ -145,14 +148,3 @@ def test_application_that_cancels_all_tasks(model: str) -> None:
         server.stop()
         assert server.journal.count("stopped") == 1
         assert not server.complaints()
-
-
-@pytest.mark.parametrize("model", [model for model in MODELS if model != "forking"])
-def test_task_that_lives_as_long_as_the_server(model: str) -> None:
-    """Started at start-up, on the loop of the requests; only one loop for all of them can do that."""
-    options = ["--workers", "1"] if model == "preforked" else []
-    with serve(model, "asgi", *options, app=f"{APPS}:background") as server:
-        for _ in range(3):
-            assert server.get("/").status == 204
-        server.stop()
-        assert server.journal.count("stopped") == loads(model)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from support.marks import with_one_interface
 from support.messages import render
 from support.models import EVENT_DRIVEN, WITH_WORKERS
 from support.server import Server, serve
@@ -30,7 +31,7 @@ def now(server: Server, key: str) -> float:
     return sum(last.values())
 
 
-@pytest.mark.parametrize("model", WITH_WORKERS)
+@with_one_interface(WITH_WORKERS)
 def test_every_worker_tells(model: str, interface: str) -> None:
     with serve(model, interface, "--workers", "2", "--metrics-interval", "0.1") as server:
         for _ in range(10):

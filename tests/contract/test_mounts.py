@@ -11,7 +11,7 @@ import pytest
 from support.client import Connection, Response
 from support.marks import each_style
 from support.messages import chunked, pattern, render
-from support.models import EVENT_DRIVEN, FASTAPI_REFUSES
+from support.models import EVENT_DRIVEN, STYLES
 from support.server import APP_DIR, Server, complaints, serve
 from support.waiting import wait_until
 from support.websocket import raw_websocket
@@ -38,10 +38,9 @@ def value(response: Response) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize("model", [*STYLES, "forking", "io_uring"])
 def test_frameworks_together(model: str) -> None:
-    """One start for a whole tour."""
-    if model == "interpreters":
-        pytest.skip(FASTAPI_REFUSES)
+    """One start for a whole tour, by each way to move bytes. Small applications are mounted under every model below."""
     with Server("--model", model, *FRAMEWORKS, "--access-log", "access.log") as server:
         server.journal.wait_for("started api")
         assert_flask(server)

@@ -34,7 +34,8 @@ def _logged(server: Server) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
 def test_client_is_answered_or_cut_and_the_log_explains(model: str, interface: str) -> None:
-    with late(model, interface, "--access-log", "access.log", "--access-log-format", "json") as server:
+    options = ("--access-log", "access.log", "--access-log-format", "json", "--metrics-bind", "127.0.0.1:0")
+    with late(model, interface, *options) as server:
         answer = server.get("/waits?x=1")
         assert answer.status == 504
         wait_until(lambda: "SEP101" in server.stderr(), "it is logged")
@@ -65,6 +66,13 @@ def test_client_is_answered_or_cut_and_the_log_explains(model: str, interface: s
         wait_until(lambda: server.get("/").status == 200, "it serves")
         # By the thread that watches, after it has sent the answer: other requests may be logged first.
         wait_until(lambda: (504, "/waits?x=1") in _logged(server), "it is in the access log")
+        cut = {("/waits?x=1", 504, "timed out"), ("/streams", 200, "timed out")}
+        wait_until(lambda: cut <= {each[:3] for each in _slowest(server)}, "both are among the slowest")
+        assert all(ms >= 300 for _, _, outcome, ms in _slowest(server) if outcome == "timed out")
+
+
+def _slowest(server: Server) -> list[tuple[str, int, str, float]]:
+    return [(each["target"], each["status"], each["outcome"], each["ms"]) for each in status_of(server)["slowest"]]
 
 
 @pytest.mark.parametrize("model", [model for model in WITH_WORKERS if model in IN_MAIN_INTERPRETER])
@@ -158,13 +166,13 @@ def test_without_a_supervisor(model: str) -> None:
     with late(model, "wsgi", "--threads", "2", "--metrics-bind", "127.0.0.1:0") as server:
         assert server.get("/waits").status == 504
         wait_until(lambda: "SEP103" in server.stderr(), "it is logged")
-        assert server.get("/").status == 200
+        wait_until(lambda: server.get("/").status == 200, "others are served")
         named = re.search(r"SEP103 [^\n]*: its thread [^\n]* \((\d+)\) cannot be stopped", server.stderr())
         assert named is not None, server.stderr()
         assert named[1] in os.listdir(f"/proc/{server.pid}/task")
         wait_until(lambda: left_behind(server) == 1, "it is counted")
+        wait_until(lambda: status_of(server)["processes"][0]["in_flight"] == 0, "none is in flight any more")
         (process,) = status_of(server)["processes"]
-        assert process["in_flight"] == 0
         if process["capacity"]:
             assert process["threads_taken"] == 1
             wait_until(lambda: status_of(server)["saturation"] >= 0.5, "it looks as busy as it is")
@@ -198,8 +206,8 @@ def test_thread_of_an_asgi_application_that_goes_on(model: str, library: str) ->
         assert named is not None, server.stderr()
         assert named[1] in os.listdir(f"/proc/{server.pid}/task")
         wait_until(lambda: left_behind(server) == 1, "it is counted")
-        assert server.get("/").status == 200
+        wait_until(lambda: server.get("/").status == 200, "others are served")
         release(server)
         wait_until(lambda: left_behind(server) == 0, "it has ended")
-        assert server.get(f"/{library}").status == 200
+        wait_until(lambda: server.get(f"/{library}").status == 200, "others of its kind are answered")
         assert server.stderr().count("SEP106") == 1

@@ -5,22 +5,34 @@ import os
 import re
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from support.client import Connection, Truncated
-from support.commands import septet
-from support.marks import each_style
+from support.client import Connection
+from support.commands import septet_here
+from support.marks import asgi_only, each_style
 from support.messages import render
 from support.models import IN_MAIN_INTERPRETER
+from support.pool import Pool
 from support.processes import children
 from support.server import Server, serve
 from support.waiting import wait_until
 from support.websocket import raw_websocket
 
 ENDPOINT = ("--metrics-bind", "127.0.0.1:0")
+
+
+@pytest.fixture
+def server(servers_of_file: Pool, model: str, interface: str) -> Iterator[Server]:
+    """One whose application keeps what it is asked, until `release`."""
+    shared = servers_of_file.get(model, interface, *ENDPOINT, app=f"support.app_late:{interface}")
+    (shared.directory / "released").unlink(missing_ok=True)
+    yield shared
+    release(shared)
+    wait_until(lambda: not running(shared), "nothing is left to the next test")
 
 
 def late(model: str, interface: str, *options: str) -> Server:
@@ -57,8 +69,8 @@ def threads(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
-def test_what_runs_is_shown_until_it_ends(model: str, interface: str) -> None:
-    with late(model, interface) as server, server.connect() as connection:
+def test_what_runs_is_shown_until_it_ends(server: Server, model: str, interface: str) -> None:
+    with server.connect() as connection:
         assert server.get("/").status == 200
         connection.send(render("GET", "/waits?x=1"))
         wait_until(lambda: running(server), "it is shown")
@@ -70,7 +82,7 @@ def test_what_runs_is_shown_until_it_ends(model: str, interface: str) -> None:
         if interface == "wsgi" and model != "forking":
             wait_until(lambda: running(server)[0]["thread"], "its thread is known")
             assert running(server)[0]["thread"] in threads(found["pid"])
-        told = septet("status", "--requests", where(server)).stdout
+        told = septet_here("status", "--requests", where(server)).stdout
         assert re.fullmatch(
             r" *\S+ m?s  GET /waits\?x=1 of 127\.0\.0\.1, in process \d+(, thread \d+)?(: no answer yet)?\n", told
         )
@@ -81,19 +93,20 @@ def test_what_runs_is_shown_until_it_ends(model: str, interface: str) -> None:
         assert connection.read_response().status == 200
         wait_until(lambda: not running(server), "it is not shown any more")
         assert ("/waits?x=1", 200, "answered") in outcomes(server)
-        assert septet("status", "--requests", where(server)).stdout == "no request is in flight\n"
+        assert septet_here("status", "--requests", where(server)).stdout == "no request is in flight\n"
 
 
 @each_style
-def test_client_that_sends_no_more(model: str) -> None:
+@asgi_only
+def test_client_that_sends_no_more(server: Server) -> None:
     """It has left, or only waits for its answer; an ASGI application that does not ask for it goes on."""
-    with late(model, "asgi") as server, server.connect() as connection:
+    with server.connect() as connection:
         connection.send(render("GET", "/waits"))
         wait_until(lambda: running(server), "it is shown")
         assert not running(server)[0]["client_ended"]
         connection.end_sending()
         wait_until(lambda: running(server)[0]["client_ended"], "that is shown")
-        told = septet("status", "--requests", where(server)).stdout
+        told = septet_here("status", "--requests", where(server)).stdout
         assert told.endswith(": no answer yet, its client sends no more\n")
         release(server)
         assert connection.read_response().status == 200
@@ -112,8 +125,9 @@ def test_websockets_are_not_listed(model: str) -> None:
 
 
 @each_style
-def test_request_that_blocks_the_loop_is_shown(model: str) -> None:
-    with late(model, "asgi") as server, server.connect() as connection:
+@asgi_only
+def test_request_that_blocks_the_loop_is_shown(server: Server) -> None:
+    with server.connect() as connection:
         connection.send(render("GET", "/blocks"))
         wait_until(lambda: [each["target"] for each in running(server)] == ["/blocks"], "it is shown")
         release(server)
@@ -121,37 +135,19 @@ def test_request_that_blocks_the_loop_is_shown(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
-def test_requests_that_were_cut_are_among_the_slowest(model: str, interface: str) -> None:
-    with late(model, interface, "--request-timeout", "1") as server:
-        assert server.get("/waits").status == 504
-        release(server)
-        wait_until(lambda: server.get("/").status == 200, "its thread is free again")
-        (server.directory / "released").unlink()
-        with server.connect() as connection:
-            connection.send(render("GET", "/streams"))
-            with pytest.raises(Truncated):
-                connection.read_response()
-        release(server)
-        wanted = {("/waits", 504, "timed out"), ("/streams", 200, "timed out")}
-        wait_until(lambda: wanted <= outcomes(server), "both are there")
-        assert all(each["ms"] >= 1000 for each in status(server)["slowest"] if each["target"] != "/")
-
-
-@pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
-def test_client_that_left_is_among_the_slowest(model: str, interface: str) -> None:
-    with late(model, interface) as server:
-        with server.connect() as connection:
-            connection.send(render("GET", "/waits"))
-            wait_until(lambda: running(server), "it runs")
-            connection.reset()
-        release(server)
-        left = {("/waits", None, "client left"), ("/waits", 200, "client left")}  # a thread answers all the same
-        wait_until(lambda: left & outcomes(server), "it is there")
+def test_client_that_left_is_among_the_slowest(server: Server) -> None:
+    with server.connect() as connection:
+        connection.send(render("GET", "/waits?left"))
+        wait_until(lambda: running(server), "it runs")
+        connection.reset()
+    release(server)
+    left = {("/waits?left", None, "client left"), ("/waits?left", 200, "client left")}  # a thread answers all the same
+    wait_until(lambda: left & outcomes(server), "it is there")
 
 
 @each_style
-def test_application_that_fails_in_its_answer(model: str, interface: str) -> None:
-    with late(model, interface) as server, server.connect() as connection:
+def test_application_that_fails_in_its_answer(server: Server) -> None:
+    with server.connect() as connection:
         connection.send(render("GET", "/breaks"))
         connection.read_head()
         wait_until(lambda: running(server), "it takes long enough to be listed")
@@ -184,7 +180,7 @@ def test_requests_of_a_worker_that_was_killed(model: str, interface: str) -> Non
         os.kill(worker.pid, signal.SIGKILL)
         wait_until(lambda: ("/waits", None, "process ended") in outcomes(server), "it is there")
         assert not running(server)
-        told = septet("status", where(server)).stdout
+        told = septet_here("status", where(server)).stdout
         assert re.search(r"^  \d\d:\d\d:\d\d +\S+ m?s  process ended  GET /waits$", told, re.MULTILINE), told
         release(server)
 

@@ -30,8 +30,8 @@ def assert_open(connection: Connection) -> None:
 
 @cases(
     "size,parts",
-    everywhere=[(1000, 7), (1 << 16, 1), (10 * MIB, 1), (10 * MIB, 7)],
-    once=[(0, 1), (0, 7), (1, 1), (1, 7), (1000, 1), (1 << 16, 7)],
+    everywhere=[(1000, 7), (10 * MIB, 1), (10 * MIB, 7)],
+    once=[(0, 1), (0, 7), (1, 1), (1, 7), (1000, 1), (1 << 16, 1), (1 << 16, 7)],
 )
 def test_with_content_length(server: Server, size: int, parts: int) -> None:
     with server.connect() as connection:
@@ -43,8 +43,8 @@ def test_with_content_length(server: Server, size: int, parts: int) -> None:
 
 @cases(
     "size,options",
-    everywhere=product(SIZES, ["parts=7&empty"]),
-    once=product(SIZES, ["parts=2", "parts=1000&empty"]),
+    everywhere=product([1000, 10 * MIB], ["parts=7&empty"]),
+    once=[*product([0, 1, 1 << 16], ["parts=7&empty"]), *product(SIZES, ["parts=2", "parts=1000&empty"])],
 )
 def test_without_content_length(server: Server, size: int, options: str) -> None:
     """Chunked; an empty part must not become the empty chunk that ends the body."""
@@ -56,7 +56,7 @@ def test_without_content_length(server: Server, size: int, options: str) -> None
         assert_open(connection)
 
 
-@cases("size", everywhere=[1000, 10 * MIB], once=[0, 1, 1 << 16])
+@cases("size", everywhere=[10 * MIB], once=[0, 1, 1000, 1 << 16])
 def test_without_content_length_on_http_1_0(server: Server, size: int) -> None:
     """HTTP/1.0 knows no chunks: the body ends with the connection, whatever the client asked for."""
     with server.connect() as connection:
@@ -71,8 +71,13 @@ def test_without_content_length_on_http_1_0(server: Server, size: int) -> None:
 @wsgi_only
 @cases(
     "size,options",
-    everywhere=product([1000, 10 * MIB], ["", "&parts=100&empty"]),
-    once=[*product([0, 1, 1 << 16], ["", "&parts=100&empty"]), *product(SIZES, ["&length=auto"])],
+    everywhere=[(1000, ""), (10 * MIB, "&parts=100&empty")],
+    once=[
+        (1000, "&parts=100&empty"),
+        (10 * MIB, ""),
+        *product([0, 1, 1 << 16], ["", "&parts=100&empty"]),
+        *product(SIZES, ["&length=auto"]),
+    ],
 )
 def test_write_callable(server: Server, size: int, options: str) -> None:
     with server.connect() as connection:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.client import Connection
-from support.models import WITH_WORKERS
+from support.models import STYLES, WITH_WORKERS
 from support.server import APP_DIR, Server, serve
 from support.waiting import wait_until
 
@@ -40,13 +40,12 @@ def test_import_that_exits(how: tuple[str, ...]) -> None:
     assert re.fullmatch(re.escape(what) + r" \(\S+/support/app_stops\.py, line \d+\)\n", said), said
 
 
-@pytest.mark.parametrize("model", WITH_WORKERS)
+KILLED = "by signal SIGKILL (not from us, nor from the kernel's out-of-memory killer)"
+
+
 @pytest.mark.parametrize(
-    ("how", "manner"),
-    [
-        ("leave", "with status 5"),
-        ("kill", "by signal SIGKILL (not from us, nor from the kernel's out-of-memory killer)"),
-    ],
+    ("model", "how", "manner"),
+    [*((model, "leave", "with status 5") for model in WITH_WORKERS), *((model, "kill", KILLED) for model in STYLES)],
 )
 def test_worker_that_ends_before_it_is_ready(model: str, how: str, manner: str) -> None:
     """Another would do the same: it is not tried for ever."""

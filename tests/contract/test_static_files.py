@@ -11,15 +11,26 @@ from urllib.parse import quote
 
 import pytest
 
-from support.marks import cases, engine_decides
+from support.marks import engine_decides, with_one_interface
 from support.messages import render
 from support.server import Server
 from support.static_tree import BIG, FILES, SECRET
 from support.waiting import wait_until
 
 
-@cases("name", everywhere=["big.bin", "plain.txt"], once=sorted({*FILES} - {"big.bin", "plain.txt"}))
+@with_one_interface()
+@pytest.mark.parametrize("name", ["big.bin", "plain.txt"])
 def test_file(server: Server, name: str) -> None:
+    assert_is_served(server, name)
+
+
+@engine_decides
+@pytest.mark.parametrize("name", sorted({*FILES} - {"big.bin", "plain.txt"}))
+def test_other_file(server: Server, name: str) -> None:
+    assert_is_served(server, name)
+
+
+def assert_is_served(server: Server, name: str) -> None:
     content, media_type = FILES[name]
     response = server.get(f"/files/{quote(name)}")
     assert (response.status, response.framing) == (200, "length")

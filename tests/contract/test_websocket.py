@@ -258,7 +258,7 @@ def test_stop_with_a_client_that_is_deaf(model: str, token: str) -> None:
 
 @each_style
 def test_pings_find_dead_clients(model: str, token: str) -> None:
-    options = ("--ws-ping-interval", "0.2", "--ws-ping-timeout", "0.4", "--keep-alive-timeout", "0.1")
+    options = ("--ws-ping-interval", "0.2", "--ws-ping-timeout", "2", "--keep-alive-timeout", "0.5")
     with (
         serve(model, "asgi", *options, app=APP) as server,
         raw_websocket(server.address, f"/echo?token={token}") as client,

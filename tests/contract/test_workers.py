@@ -36,17 +36,11 @@ def answers(server: Server) -> bool:
 
 
 @with_one_interface(WITH_WORKERS)
-def test_number_of_workers(model: str, interface: str) -> None:
+def test_killed_worker_is_replaced(model: str, interface: str) -> None:
     with serve(model, interface, "--workers", str(WORKERS)) as server:
         assert (server.ready[0].workers, server.ready[0].pid) == (WORKERS, server.pid)
         wait_until(lambda: len(workers(server)) == WORKERS, f"there are {WORKERS} workers")
         assert json.loads(server.get("/info").body)["pid"] in {worker.pid for worker in workers(server)}
-
-
-@with_one_interface(WITH_WORKERS)
-def test_killed_worker_is_replaced(model: str, interface: str) -> None:
-    with serve(model, interface, "--workers", str(WORKERS)) as server:
-        wait_until(lambda: len(workers(server)) == WORKERS, f"there are {WORKERS} workers")
         victim, survivor = workers(server)
         os.kill(victim.pid, signal.SIGKILL)
         wait_until(lambda: not victim.running, "the victim is dead")

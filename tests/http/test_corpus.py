@@ -18,13 +18,12 @@ LONG = 5000
 """Bytes; a longer case is read in one way only if it comes byte by byte."""
 
 
-@pytest.mark.parametrize("delivery", [*DELIVERIES, "head by head"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_case(case: Case, delivery: str) -> None:
-    """In each way of reading, and with another request after it, which must be answered, or must not."""
+def test_case(case: Case) -> None:
+    """Each way of delivery and of reading, and another request after it, which must be answered, or must not."""
     data = case.data if case.ends else case.data + TAIL
-    deliver = DELIVERIES.get(delivery, head_by_head)
-    for way in WAYS if delivery != "byte by byte" or len(data) < LONG else WAYS[:1]:
-        life = Life(deliver(data), way, LIMITS).live(case.ends)
-        difference = case.difference(life.answers, life.closed)
-        assert difference is None, f"{difference}\n{way}, {delivery}, {case.why}\n{case.data[:300]!r}"
+    for delivery, deliver in {**DELIVERIES, "head by head": head_by_head}.items():
+        for way in WAYS if delivery != "byte by byte" or len(data) < LONG else WAYS[:1]:
+            life = Life(deliver(data), way, LIMITS).live(case.ends)
+            difference = case.difference(life.answers, life.closed)
+            assert difference is None, f"{difference}\n{way}, {delivery}, {case.why}\n{case.data[:300]!r}"

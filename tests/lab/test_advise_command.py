@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from septet.lab.proc import processes_of
+from support.commands import septet_here
 
 APP = """
 import time
@@ -105,7 +106,7 @@ def test_an_application_slower_than_the_first_look(tmp_path: Path, app: str) -> 
 
 def test_options_that_would_measure_something_else(tmp_path: Path, app: str) -> None:
     for option in ("--model=poll", "--threads 2"):
-        result = advise(app, "--p99", "50ms", "--serve-option", option, cwd=tmp_path)
+        result = septet_here("advise", app, "--p99", "50ms", "--serve-option", option, cwd=tmp_path)
         assert result.returncode == 2
         assert "cannot be given" in result.stderr
 
@@ -131,7 +132,7 @@ def test_a_target_that_nobody_holds(tmp_path: Path, app: str) -> None:
     ],
 )
 def test_usage(tmp_path: Path, words: tuple[str, ...], sentence: str) -> None:
-    result = advise(*words, cwd=tmp_path)
+    result = septet_here("advise", *words, cwd=tmp_path)
     assert result.returncode == 2
     assert sentence in result.stderr
     assert list(tmp_path.iterdir()) == []

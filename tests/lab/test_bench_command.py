@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.commands import first_words, septet
+from support.commands import first_words, septet, septet_here
 from support.results_pages import undocumented
 
 pytestmark = pytest.mark.timeout(300)  # pictures are drawn
@@ -130,7 +130,7 @@ def test_bench_where_all_fails(tmp_path: Path, app: str) -> None:
     ],
 )
 def test_usage_errors_of_bench(words: list[str], said: str, tmp_path: Path) -> None:
-    result = septet("bench", *words, cwd=tmp_path)
+    result = septet_here("bench", *words, cwd=tmp_path)
     assert result.returncode == 2
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1

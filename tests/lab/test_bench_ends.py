@@ -37,7 +37,7 @@ def test_bench_for_a_time(tmp_path: Path, app: str) -> None:
 
 
 def test_figures_are_complete_when_what_follows_is_interrupted(tmp_path: Path, app: str) -> None:
-    """It is interrupted while it starts the first server that records, which takes a minute."""
+    """It is interrupted, by TERM, while it starts the first server that records, which takes a minute."""
     with (tmp_path / f"{app.removesuffix(':app')}.py").open("a") as file:
         file.write("import sys, time\nif '--span-log' in sys.argv:\n    time.sleep(60)\n")
     words = ["--models", "epoll,poll,threaded", "--users", "1", "--repeats", "1", "--duration", "0.2", "--out", "out"]
@@ -46,7 +46,7 @@ def test_figures_are_complete_when_what_follows_is_interrupted(tmp_path: Path, a
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_until(lambda: path.exists() and '"finished": "' in path.read_text(), "the runs are over", 120)
         wait_until(lambda: serving(app), "a server is recorded")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         output, complaints = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, complaints
     recorded = results.read(path)
@@ -57,8 +57,7 @@ def test_figures_are_complete_when_what_follows_is_interrupted(tmp_path: Path, a
     assert not serving(app)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, number: signal.Signals) -> None:
+def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str) -> None:
     words = ["--models", "epoll", "--users", "1,2,3", "--repeats", "1", "--duration", "2", "--warmup-max", "0"]
     words += ["--out", "out"]
     path = tmp_path / "out" / "results.json"
@@ -71,7 +70,7 @@ def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, numb
     ) as process:
         wait_until(lambda: path.exists() and '"model"' in path.read_text(), "one cell is finished")
         wait_until(lambda: serving(app), "the next server has started")
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         output, complaints = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert complaints.splitlines()[-1] == "septet: interrupted"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.commands import septet
+from support.commands import septet, septet_here
 
 pytestmark = pytest.mark.timeout(300)  # pictures are drawn
 
@@ -64,7 +64,7 @@ def test_bench_over_http2(tmp_path: Path, app: str) -> None:
 
 def test_bench_over_http2_and_tls(tmp_path: Path, app: str) -> None:
     words = ["--models", "threaded", "--users", "3", "--repeats", "1", "--duration", "0.2", "--warmup", "0"]
-    words += ["--warmup-max", "0", "--http2", "--tls", "--out", "out"]
+    words += ["--warmup-max", "0", "--http2", "--tls", "--no-where", "--out", "out"]
     result = septet("bench", app, *words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     (run,) = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
@@ -82,6 +82,6 @@ def test_bench_over_http2_and_tls(tmp_path: Path, app: str) -> None:
     ],
 )
 def test_what_does_not_go_with_http2(tmp_path: Path, words: list[str], said: str) -> None:
-    result = septet("bench", *words, cwd=tmp_path)
+    result = septet_here("bench", *words, cwd=tmp_path)
     assert (result.returncode, list(tmp_path.iterdir())) == (2, [])
     assert said in result.stderr

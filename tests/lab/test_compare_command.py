@@ -1,13 +1,12 @@
 """`septet compare` as a user runs it, on files."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from septet.lab import results
+from support.commands import septet_here
 from support.made_up_results import results_of, valid
 
 RATES = (1000.0, 1010.0, 990.0)
@@ -21,15 +20,10 @@ def written(directory: Path, factor: float = 1.0, model: str = "epoll", **change
     return results.write(recorded, directory)
 
 
-def septet(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "septet", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
-
-
 def test_nothing_got_worse(tmp_path: Path) -> None:
     written(tmp_path / "a")
     written(tmp_path / "b", 0.99)
-    done = septet("compare", "a", tmp_path / "b" / "results.json", cwd=tmp_path)
+    done = septet_here("compare", "a", tmp_path / "b" / "results.json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("A: septet ")
     assert "epoll, 20 users  0.99 (" in done.stdout
@@ -39,10 +33,10 @@ def test_protocols_are_not_compared(tmp_path: Path) -> None:
     written(tmp_path / "a", mode="keep-alive")
     written(tmp_path / "b", mode="keep-alive", streams=10)
     written(tmp_path / "c", mode="keep-alive", streams=1)
-    done = septet("compare", "a", "b", cwd=tmp_path)
+    done = septet_here("compare", "a", "b", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "A was measured over HTTP/1.1 and B over HTTP/2 (10 streams on a connection), which cannot be" in done.stderr
-    done = septet("compare", "b", "c", cwd=tmp_path)
+    done = septet_here("compare", "b", "c", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "streams on a connection: 10 in A, 1 in B" in done.stdout
 
@@ -50,11 +44,11 @@ def test_protocols_are_not_compared(tmp_path: Path) -> None:
 def test_something_got_worse(tmp_path: Path) -> None:
     written(tmp_path / "a")
     written(tmp_path / "b", 0.5)
-    done = septet("compare", "a", "b", "--format", "markdown", "--metric", "requests/s", cwd=tmp_path)
+    done = septet_here("compare", "a", "b", "--format", "markdown", "--metric", "requests/s", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "septet: 1 figure got worse beyond noise\n")
     assert "| epoll, 20 users | 0.50 (" in done.stdout
     assert "**worse** |  |" in done.stdout
-    assert septet("compare", "a", "b", "--tolerance", "60", cwd=tmp_path).returncode == 0
+    assert septet_here("compare", "a", "b", "--tolerance", "60", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -72,7 +66,7 @@ def test_usage_errors(words: list[str], said: str, tmp_path: Path) -> None:
     written(tmp_path / "a")
     written(tmp_path / "unlike", model="poll")
     (tmp_path / "empty").mkdir()
-    done = septet("compare", *words, cwd=tmp_path)
+    done = septet_here("compare", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1

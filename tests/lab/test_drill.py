@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from septet.lab.bench_command import bench
 from septet.lab.drill.drill import Outcome, sentence
 from septet.lab.drill.users import Loss, Tally, Users
+from support.server import loopback
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -60,7 +61,7 @@ def test_losses_are_seen(answer: Callable[[socket.socket], None], reason: str) -
 
 
 def test_refused_connections_are_lost() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
+    with socket.create_server((loopback(), 0)) as gone:
         address = gone.getsockname()
     tally = Users(address, "/", 1, 0, 40.0).run(0.2, [])
     assert {loss.reason for loss in tally.losses} == {"connecting: ECONNREFUSED"}

@@ -12,7 +12,7 @@ from septet.lab import results
 from septet.lab.compare.comparison import WORSE, compare
 from septet.lab.experiment import Experiment
 from septet.lab.gate import gate
-from support.commands import septet
+from support.commands import septet, septet_here
 from support.made_up_results import Record, failed, results_of, valid
 
 RATES = (1000.0, 1010.0, 990.0, 1005.0)
@@ -136,7 +136,7 @@ def test_baselines_that_cannot_be_used(
 )
 def test_usage_errors(words: list[str], said: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    done = septet("bench", *words, cwd=tmp_path)
+    done = septet_here("bench", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.commands import septet
+from support.commands import septet, septet_here
 from support.http2_server import Http2Server
 from support.scripted_server import ANSWER, Connection, ScriptedServer, answering_status, keep_answering
 
@@ -45,7 +45,7 @@ def test_load_over_http2() -> None:
 )
 def test_what_does_not_go_with_http2(words: list[str], said: str) -> None:
     with ScriptedServer(keep_answering) as server:
-        result = septet("load", server.url, *words)
+        result = septet_here("load", server.url, *words)
     assert (result.returncode, result.stdout) == (2, "")
     assert said in result.stderr
 
@@ -163,7 +163,7 @@ def test_load_at_a_rate_of_a_scenario(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "127.0.0.1", "http://nosuchhost.invalid/"])
 def test_usage_errors_of_load(url: str) -> None:
-    result = septet("load", url)
+    result = septet_here("load", url)
     assert result.returncode == 2
     assert result.stderr.startswith("septet: ")
     assert len(result.stderr.splitlines()) == 1
@@ -181,7 +181,7 @@ def test_usage_errors_of_load(url: str) -> None:
     ],
 )
 def test_usage_errors_of_load_options(words: list[str], said: str, tmp_path: Path) -> None:
-    result = septet("load", "http://127.0.0.1:1/", *words, cwd=tmp_path)
+    result = septet_here("load", "http://127.0.0.1:1/", *words, cwd=tmp_path)
     assert result.returncode == 2
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -189,6 +189,6 @@ def test_usage_errors_of_load_options(words: list[str], said: str, tmp_path: Pat
 
 @pytest.mark.parametrize("verb", ["bench", "load"])
 def test_help_has_examples(verb: str) -> None:
-    result = septet(verb, "--help")
+    result = septet_here(verb, "--help")
     assert result.returncode == 0
     assert f"  septet {verb} " in result.stdout

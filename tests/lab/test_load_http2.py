@@ -17,7 +17,7 @@ from septet.lab.load import LoadError, Plan, Target, run
 from support.http2_server import Http2Server, Peer
 from support.needs import lacking
 from support.scripted_server import ScriptedServer, keep_answering
-from support.server import Server, serve
+from support.server import Server, loopback, serve
 from support.tls import Authority, TlsServer
 from support.waiting import PATIENCE_S, wait_until
 
@@ -125,13 +125,13 @@ def test_nghttpd(tmp_path: Path) -> None:
     if program is None:
         lacking("nghttpd", "nghttp2-server")
     (tmp_path / "page").write_bytes(b"x" * 100_000)
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
+    with socket.create_server((loopback(), 0)) as reserved:
         port = reserved.getsockname()[1]
-    command = [str(program), "--no-tls", "--address=127.0.0.1", f"--htdocs={tmp_path}", str(port)]
+    command = [str(program), "--no-tls", f"--address={loopback()}", f"--htdocs={tmp_path}", str(port)]
     with subprocess.Popen(command) as process:
         try:
             wait_until(lambda: _listens(port), "nghttpd listens")
-            figures = load(f"http://127.0.0.1:{port}/page")
+            figures = load(f"http://{loopback()}:{port}/page")
         finally:
             process.terminate()
     assert figures["errors"] == {}
@@ -140,7 +140,7 @@ def test_nghttpd(tmp_path: Path) -> None:
 
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((loopback(), port)) == 0
 
 
 # Servers that do what a test says

@@ -12,7 +12,7 @@ from hdrh.log import HistogramLogReader
 from septet.lab.load import Histogram
 from septet.lab.load.tally import packed
 from septet.lab.load_series import HdrLog, encoded
-from support.commands import septet
+from support.commands import septet, septet_here
 from support.scripted_server import ScriptedServer, keep_answering
 
 PERCENTILES = (1, 50, 75, 90, 99, 99.9, 100)
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(option: s
     ],
 )
 def test_options_without_effect_are_refused(words: list[str], said: str, tmp_path: Path) -> None:
-    result = septet("load", "http://127.0.0.1:1/", *words, cwd=tmp_path)
+    result = septet_here("load", "http://127.0.0.1:1/", *words, cwd=tmp_path)
     assert result.returncode == 2
     assert said in result.stderr
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from support.commands import septet
+from support.commands import septet, septet_here
 from support.scripted_server import ANSWER, Connection, ScriptedServer, keep_answering
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -89,7 +89,7 @@ def test_the_highest_rate_that_holds_it(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_go_together(words: list[str], said: str, tmp_path: Path) -> None:
-    result = septet("load", "http://127.0.0.1:1/", *words, cwd=tmp_path)
+    result = septet_here("load", "http://127.0.0.1:1/", *words, cwd=tmp_path)
     assert result.returncode == 2
     assert said in result.stderr
 

@@ -12,6 +12,7 @@ import pytest
 
 from septet.errors import Failed
 from septet.lab.trace.tracing import TracePlan, trace
+from support.commands import septet_here
 from support.waiting import wait_until
 
 APP = """
@@ -177,7 +178,7 @@ def serving(directory: Path) -> int:
     ],
 )
 def test_usage_errors(words: list[str], said: str, tmp_path: Path) -> None:
-    result = septet("trace", *words, cwd=tmp_path)
+    result = septet_here("trace", *words, cwd=tmp_path)
     assert result.returncode == 2
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -186,6 +187,6 @@ def test_usage_errors(words: list[str], said: str, tmp_path: Path) -> None:
 
 def test_out_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    result = septet("trace", "--out", "file/below", cwd=tmp_path)
+    result = septet_here("trace", "--out", "file/below", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith("septet: --out: file/below cannot be written to")

@@ -3,6 +3,8 @@
 import os
 import resource
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from septet.models._asgi_in_thread import AsgiThread
 from septet.models._shared_exchange import SharedExchange
 from septet.models._waker import Waker
 from septet.pollers import READABLE
@@ -68,6 +71,50 @@ def test_a_closed_waker_writes_to_no_descriptor(waker: Waker) -> None:
             os.eventfd_read(other)
     finally:
         os.close(other)
+
+
+def test_an_order_that_comes_while_the_loop_ends_writes_to_no_other_file() -> None:
+    """A program orders its embedded server to stop, in a thread of its own. That is held just before it wakes the loop,
+    which ends meanwhile, for it was awake and has seen the order.
+    """
+    stop, awake, ordered, ended = Stop(signals=False), threading.Event(), threading.Event(), threading.Event()
+    site = SimpleNamespace(asgis=())
+    service: Any = SimpleNamespace(stop=stop, graceful_timeout=30.0, monitor=None, site=site)
+    loop = AsgiThread(service, with_lifespan=False)
+    raised: list[OSError] = []
+
+    def hold(frame: Any, event: str, argument: Any) -> None:
+        if event == "c_call" and argument is os.eventfd_write:
+            ordered.set()
+            ended.wait(30)
+
+    def order() -> None:
+        sys.setprofile(hold)
+        try:
+            loop.order()
+        except OSError as error:
+            raised.append(error)
+        finally:
+            sys.setprofile(None)
+
+    assert loop.start()
+    loop.post(lambda: awake.set() or ordered.wait(30))
+    assert awake.wait(30)
+    program = threading.Thread(target=order)
+    program.start()
+    loop.finish()
+    others = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(4)]
+    ended.set()
+    program.join(30)
+    try:
+        assert not raised
+        for other in others:
+            with pytest.raises(BlockingIOError):
+                os.eventfd_read(other)
+    finally:
+        for other in others:
+            os.close(other)
+        stop.close()
 
 
 def test_without_descriptors_the_wait_ends_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

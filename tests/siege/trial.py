@@ -17,7 +17,7 @@ from siege.field import DEADLINES, Field
 from support.client import refuses_connections
 from support.messages import pattern
 from support.processes import open_descriptors, private_memory, threads, tree
-from support.server import Server, serve
+from support.server import Server, loopback, serve
 from support.waiting import becomes_true
 
 SOON_S = 1.0
@@ -104,7 +104,8 @@ def besiege(attack: Attack, model: str, interface: str, seconds: float, settings
     try:
         with files() as static:
             options = (*DEADLINES, "--static", f"/files={static}", *attack.options(model))
-            with serve(model, interface, *options, app=f"siege.app:{interface}") as server:
+            bind = (f"{loopback()}:0",)  # whose port nobody takes when it is given back
+            with serve(model, interface, *options, app=f"siege.app:{interface}", bind=bind) as server:
                 _Trial(outcome, server, settings).run(attack, seconds)
     except (AssertionError, OSError, WrongAnswer) as error:
         outcome.failures.append(f"{type(error).__name__}: {str(error)[:500]}")

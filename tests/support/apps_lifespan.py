@@ -125,35 +125,6 @@ async def slow(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def background(scope: Scope, receive: Receive, send: Send) -> None:
-    """Keeps a task running from start-up to shutdown, on the loop that serves the requests."""
-    if scope["type"] != "lifespan":
-        await _answer_with_ticks(scope["state"], send)
-        return
-    await receive()
-    scope["state"]["ticks"] = ticks = asyncio.Event()
-    task = asyncio.create_task(_tick(ticks))
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    task.cancel()
-    journal.write("stopped")
-    await send({"type": "lifespan.shutdown.complete"})
-
-
-async def _tick(ticks: asyncio.Event) -> None:
-    while True:
-        ticks.set()
-        await asyncio.sleep(0.01)
-
-
-async def _answer_with_ticks(state: dict[str, Any], send: Send) -> None:
-    """Wait for the task's next tick, then answer."""
-    state["ticks"].clear()
-    async with asyncio.timeout(10):
-        await state["ticks"].wait()
-    await _answer(send)
-
-
 async def cancels_all_tasks(scope: Scope, receive: Receive, send: Send) -> None:
     """Tidies up at its start and at its end, and leaves a task factory that makes none."""
     if scope["type"] != "lifespan":

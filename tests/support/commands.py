@@ -3,7 +3,12 @@
 import os
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+
+from septet import cli
+from septet.settings.command import run
 
 PATIENCE_S = 280.0
 """For a command that draws pictures: they take 4 s of CPU time, and minutes where twenty others want the CPU. A test
@@ -14,6 +19,16 @@ def septet(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[
     return subprocess.run(
         [sys.executable, "-m", "septet", *words], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S
     )
+
+
+def septet_here(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The same in this process, for what is refused before anything begins: a process would need most of its time to
+    start. `test_cli` shows that processes end so."""
+    output, complaints = StringIO(), StringIO()
+    arguments = [str(word) for word in words]
+    with chdir(cwd or Path.cwd()), redirect_stdout(output), redirect_stderr(complaints):
+        status = run(cli.septet, arguments)
+    return subprocess.CompletedProcess(arguments, status, output.getvalue(), complaints.getvalue())
 
 
 def serving(app: str) -> bool:

@@ -64,9 +64,6 @@ CONFIGURATIONS = (
 _IO_URING_SETUP = 425  # the same number on every architecture, io_uring_setup(2)
 
 
-#: Why FastAPI cannot be served under `interpreters`.
-FASTAPI_REFUSES = "pydantic_core cannot be loaded in an interpreter beside the main one"
-
 #: Every model whose application may fork and set signal handlers, which Python allows in the main interpreter alone.
 IN_MAIN_INTERPRETER = tuple(model for model in MODELS if model != "interpreters")
 

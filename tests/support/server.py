@@ -26,6 +26,14 @@ _READY = re.compile(
     re.MULTILINE,
 )
 
+
+def loopback() -> str:
+    """An address in 127.0.0.0/8 that only this process of the tests uses: a port there that was free, or has been given
+    back, is not given to a server of another one."""
+    pid = os.getpid()
+    return f"127.{64 + (pid >> 16) % 64}.{pid >> 8 & 255}.{pid & 255}"
+
+
 #: What configures any server, and must not reach those of the tests by chance.
 _PLATFORM = ("PORT", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID")
 

@@ -78,7 +78,7 @@ from septet.models._late_requests import BlockedThread, OnLoopThread
 from septet.models._shared_exchange import SharedExchange
 from septet.models._shared_websocket import SharedWebSocket
 from septet.models._tasks import Starter
-from septet.models._waker import close_waker_of_this_thread, waker_of_this_thread
+from septet.models._waker import Eventfd, close_waker_of_this_thread, waker_of_this_thread
 from septet.pollers import READABLE
 from septet.processes.application_signals import guard_handlers
 from septet.processes.children import exit_now
@@ -114,8 +114,8 @@ class AsgiThread:
         """Functions that the loop's thread will call, each with the exchange that it is called for, if any."""
         self._wakeup_pending = False
         """True if the loop's thread has been woken, and has not yet begun to make the calls that wait in `_calls`."""
-        self._wakeup_descriptor = -1
-        """An eventfd that wakes the loop's thread; -1 if it is closed."""
+        self._wakeup = Eventfd()
+        """Wakes the loop's thread."""
         self._exchanges: dict[SharedExchange, Cycle | WebSocketCycle] = {}
         self._tasks: dict[asyncio.Task[None], SharedExchange] = {}
         """Tasks of requests that have not ended, some of which have been answered."""
@@ -128,23 +128,22 @@ class AsgiThread:
 
     def close_in_child(self) -> None:
         """Called in a child that the application has forked: close its copy of the eventfd."""
-        if self._wakeup_descriptor >= 0:
-            os.close(self._wakeup_descriptor)
+        self._wakeup.close()
 
     def start(self) -> bool:
         """Start the loop's thread and the application, and block until it has started. Returns False if the order to
         stop came first. Raises Failed if it cannot start."""
         self._stop.on_order = partial(self._startup_result.put, None)
         try:
-            self._wakeup_descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._wakeup.open()
             self._thread.start()
         except (RuntimeError, OSError) as error:
-            self._close_wakeup_descriptor()
+            self._wakeup = Eventfd()
             raise Failed(f"cannot start a thread for the event loop: {error}") from None
         result = self._wait_for_startup()
         if isinstance(result, Failed):
             self._thread.join()
-            self._close_wakeup_descriptor()
+            self._wakeup = Eventfd()
             raise result
         # A child that was forked for a client serves that client, also if the order came while it started.
         if self._stop.ordered and self._lifespan is not None:
@@ -205,8 +204,9 @@ class AsgiThread:
         if not self._wakeup_pending:
             # No exception of another thread can come between the two lines: it would come at a call.
             self._wakeup_pending = True
-            if self._wakeup_descriptor >= 0:
-                os.eventfd_write(self._wakeup_descriptor, 1)
+            wakeup = self._wakeup  # another thread may be in `finish`, when a program stops an embedded server
+            if wakeup.number >= 0:
+                os.eventfd_write(wakeup.number, 1)
 
     def order(self) -> None:
         """Called when the order to stop has come. It starts the graceful time-out, after which the connections of
@@ -220,12 +220,7 @@ class AsgiThread:
         thread. Called when all clients are served."""
         self.post(self._clients_done)
         self._thread.join()
-        self._close_wakeup_descriptor()
-
-    def _close_wakeup_descriptor(self) -> None:
-        descriptor, self._wakeup_descriptor = self._wakeup_descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        self._wakeup = Eventfd()
 
     # In the loop's thread
 
@@ -243,7 +238,7 @@ class AsgiThread:
         start."""
         self._loop = loop
         self._starter = Starter(loop)
-        loop.watch(self._wakeup_descriptor, READABLE, self._run_calls)
+        loop.watch(self._wakeup.number, READABLE, self._run_calls)
         if self._monitor is not None:
             self._monitor.beat_on(loop, runs_application=True)
         parent_order = self._stop.parent_order_fileno
@@ -292,7 +287,7 @@ class AsgiThread:
         """Make the calls that were posted. Called by the loop when the eventfd is readable; `mask`, the events, is not
         used. (`_wakeup_pending` is cleared first, so that a later `post` wakes this thread again.)
         """
-        os.eventfd_read(self._wakeup_descriptor)
+        os.eventfd_read(self._wakeup.number)
         self._wakeup_pending = False
         calls = self._calls
         while calls:
@@ -308,7 +303,7 @@ class AsgiThread:
 
     def _run_calls_again(self) -> None:
         """Have the loop call `_run_calls` once more, because an exception may have interrupted it."""
-        os.eventfd_write(self._wakeup_descriptor, 1)
+        os.eventfd_write(self._wakeup.number, 1)
 
     def _give_up(self, exchange: SharedExchange) -> None:
         """Close the connection of `exchange` without a whole answer and cancel its task: a call for it has failed, so

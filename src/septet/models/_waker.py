@@ -4,6 +4,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from threading import Lock
 
 from septet import forked
@@ -13,6 +14,30 @@ WITHOUT_EVENTFD_S = 0.02
 """Seconds after which a client's thread looks whether it has something to do, if it cannot be woken because no
 descriptor was left for an eventfd.
 """
+
+
+class Eventfd:
+    """An eventfd(2) that is closed when nothing refers to it any more. So a thread that is about to write to it, and
+    has a reference, cannot write to another file that has got its number meanwhile.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = -1
+        """The descriptor; -1 before `open`."""
+
+    def open(self) -> None:
+        """Raises OSError if no descriptor is left."""
+        self.number = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def close(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone when a process ends
+        """Close it now: for a child that was forked, in which frames of lost threads may refer to it."""
+        number, self.number = self.number, -1
+        if number >= 0:
+            close(number)
+
+    __del__ = close
 
 
 class Waker:
