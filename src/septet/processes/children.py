@@ -26,9 +26,10 @@ from typing import NoReturn
 
 from septet import forked
 from septet.metrics.lanes import CHILD
-from septet.processes import orders
+from septet.processes import other_signals
 from septet.processes.in_flight import InFlight
-from septet.processes.orders import DRAIN, HANDLED_SIGNALS, Stop
+from septet.processes.orders import DRAIN, Stop
+from septet.processes.other_signals import HANDLED_SIGNALS
 from septet.streams import flush
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -100,7 +101,7 @@ def _prepare_child(parent: int) -> None:
     for number in _RESET:
         set_handler(number, SIG_DFL)
     forked.reset_signal_handler(_SIGQUIT)
-    orders.handle_signals_in_child()
+    other_signals.handle_signals_in_child()
     pthread_sigmask(SIG_UNBLOCK, _UNBLOCKED)
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:  # else it would wait at our exit for children of our parent
@@ -186,7 +187,10 @@ def run_exit_handlers(status: int) -> None:
     non-daemon threads, at most THREADS_S seconds, and call the functions of atexit. (multiprocessing does the same
     in its children.) `status` is the exit status if threads still run after that time.
     """
-    if threading.active_count() > 1 or "multiprocessing.process" in sys.modules:
+    alone = threading.active_count() == 1
+    if alone and not atexit._ncallbacks() and not getattr(threading, "_threading_atexits", True):
+        return  # nothing is registered, as in most children of forking
+    if not alone or "multiprocessing.process" in sys.modules:
         exit_despite_threads(status)
     try:
         threading._shutdown()  # type: ignore[attr-defined]
@@ -216,7 +220,7 @@ class ChildProcesses:
         self._stop = stop
         self._slots: dict[int, int] = {}
         """The slot of shared memory in which a child counts its requests, by the child's process id; 0: none."""
-        orders.pass_on_reopening = self._reopen
+        other_signals.pass_on_reopening = self._reopen
         forked.set_signal_handler(signal.SIGCHLD, self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:
@@ -257,7 +261,7 @@ class ChildProcesses:
         """
         found = False
         try:
-            while ended := os.waitid(os.P_ALL, 0, _ENDED):
+            while self._slots and (ended := os.waitid(os.P_ALL, 0, _ENDED)):
                 found = True
                 child = ended.si_pid
                 if child not in self._slots:
