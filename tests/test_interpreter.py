@@ -2,21 +2,13 @@
 
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
 from septet.interpreter import gil_state, has_gil, is_free_threaded
 from support.server import Server
-
-#: A module that does not declare `Py_mod_gil`, as those of authors who have not thought of it.
-SOURCE = """
-#include <Python.h>
-static PyModuleDef_Slot slots[] = {{0, NULL}};
-static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "thoughtless", NULL, 0, NULL, slots};
-PyMODINIT_FUNC PyInit_thoughtless(void) { return PyModuleDef_Init(&definition); }
-"""
+from support.thoughtless import build
 
 APPLICATION = """
 import sys
@@ -45,11 +37,7 @@ def test_usual_builds_have_a_gil() -> None:
 @pytest.fixture
 def thoughtless(tmp_path: Path) -> Path:
     """A directory with the module."""
-    source = tmp_path / "thoughtless.c"
-    source.write_text(SOURCE)
-    target = tmp_path / f"thoughtless{sysconfig.get_config_var('EXT_SUFFIX')}"
-    include = sysconfig.get_path("include")
-    subprocess.run(["cc", "-shared", "-fPIC", f"-I{include}", str(source), "-o", str(target)], check=True, timeout=60)
+    build(tmp_path)
     return tmp_path
 
 

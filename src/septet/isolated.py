@@ -22,10 +22,12 @@ import os
 import pickle
 import re
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from septet import streams
@@ -54,6 +56,11 @@ _REFUSED = re.compile(r"module (\S+) does not support loading in subinterpreters
 """The pattern of the ImportError for an extension module that may only be loaded in the main interpreter (PEP 684); its
 group is the name of the module.
 """
+
+_FRAME = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
+"""A line of a traceback that names a file and a line in it."""
+
+_LIBRARIES = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,10 +235,19 @@ def explained(error: SeptetError) -> SeptetError:
     if refused is None:
         return error
     return Failed(
-        f"the extension module {refused[1]} cannot be loaded in an interpreter beside the main one, as the model "
-        "interpreters does; choose another model, such as preforked, or do without the module",
-        getattr(error, "traceback", ""),
+        f"SEP162 the extension module {refused[1]} cannot be loaded in an interpreter beside the main one, as the "
+        f"model interpreters does{_import_line(getattr(error, 'traceback', ''))}; choose another model, such as "
+        "preforked, or do without the module"
     )
+
+
+def _import_line(traceback: str) -> str:
+    """Return the file and line of the application at which an import has failed, as text that begins with "(imported
+    at"; "" if that is not known. `traceback`: the text of its traceback, without the server's own lines.
+    """
+    frames = _FRAME.findall(traceback.rpartition("Traceback (most recent call last):")[2])
+    own = list(takewhile(lambda frame: not frame[0].startswith(_LIBRARIES), frames)) or frames[:1]
+    return " (imported at {}, line {})".format(*own[-1]) if own else ""
 
 
 def _end_application() -> None:

@@ -19,6 +19,7 @@ from septet.apps.site import MountedSite, Site
 from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
 from septet.errors import Failed, UsageError
+from septet.interpreter import gil_state
 from septet.log_format import NOTED, fields_of
 from septet.settings import hints
 from septet.settings.config import Config
@@ -52,6 +53,7 @@ def load_site(
     that the configuration names.
     """
     site = _site(_Loader(config, problem), config, application, mounted or {})
+    log.debug("this Python %s", gil_state())
     kinds = ["asgi"] * bool(site.asgis) + ["wsgi"] * site.has_wsgi
     if len(kinds) == 1:
         for remark in hints.of_application(config, kinds[0]):

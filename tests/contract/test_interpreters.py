@@ -5,13 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.client import connections
+from septet.errors import Failed
+from septet.isolated import explained
+from septet.processes.orders import STARTING_GRACE_S
+from support.client import Connection, connections
 from support.messages import render
 from support.models import interpreters_refusal
 from support.processes import children
@@ -51,16 +56,68 @@ def test_what_is_allowed() -> None:
         }
 
 
+LIBRARY = """
+try:
+    import {}
+except ImportError as error:
+    raise ImportError("\\n\\nIMPORTANT: PLEASE READ THIS\\n\\n" * 9 + f"Original error was: {{error}}") from error
+"""
+"""A library that says in many lines why its extension module cannot be imported, as NumPy does."""
+
+
 @pytest.mark.skipif(REFUSING is None, reason="this Python has no such module")
 @pytest.mark.parametrize("options", [["--supervisor"], ["--no-supervisor"], ["--workers", "2"]], ids=" ".join)
-def test_a_module_that_refuses_is_named(options: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "septet", "serve", "--app-dir", APP_DIR, APP, "--model", "interpreters", *options]
-    environment = os.environ | {"ISOLATED_IMPORTS": str(REFUSING), "SEPTET_BIND": "127.0.0.1:0"}
+def test_a_module_that_refuses_is_named_in_one_sentence(options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "figures.py").write_text(LIBRARY.format(REFUSING))
+    (tmp_path / "shop.py").write_text("import figures\nfrom support.app_isolated import app\n")
+    command = [sys.executable, "-m", "septet", "serve", "shop:app", "--model", "interpreters", *options]
+    path = os.pathsep.join([APP_DIR, os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"SEPTET_BIND": "127.0.0.1:0", "PYTHONPATH": path}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert f"the extension module {REFUSING} cannot be loaded in an interpreter beside the main one" in last
-    assert "listening" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"septet: SEP162 the extension module {REFUSING} cannot be loaded in an interpreter beside the main one, as "
+        f"the model interpreters does (imported at {tmp_path}/figures.py, line 5); choose another model, such as "
+        "preforked, or do without the module"
+    )  # before it another worker may say that it has not started in time
+
+
+def test_the_line_of_the_application_is_named_and_not_those_of_libraries() -> None:
+    library = os.path.join(sysconfig.get_path("purelib"), "figures", "__init__.py")
+    traceback = (
+        f'Traceback (most recent call last):\n  File "{library}", line 7, in <module>\n    import _figures\n'
+        "ImportError: module _figures does not support loading in subinterpreters\n\n"
+        "The above exception was the direct cause of the following exception:\n\nTraceback (most recent call last):\n"
+        '  File "/srv/shop/__init__.py", line 1, in <module>\n    import shop.views\n'
+        '  File "/srv/shop/views.py", line 3, in <module>\n    import figures\n'
+        f'  File "{library}", line 9, in <module>\nImportError: read this\n'
+    )
+    found = explained(Failed("importing failed", traceback))
+    assert "does (imported at /srv/shop/views.py, line 3); choose" in str(found)
+    assert "does; choose" in str(explained(Failed("module _figures does not support loading in subinterpreters")))
+
+
+EACH_WAY = pytest.mark.parametrize(
+    "options", [["--no-supervisor"], ["--supervisor"], ["--workers", "1"]], ids=lambda options: " ".join(options)
+)
+
+
+@EACH_WAY
+def test_stop_while_others_are_made(options: list[str]) -> None:
+    """The first one serves already: what it has in flight is answered; the one that is starting is not waited for."""
+    settings: dict[str, Any] = {"environment": {"ISOLATED_SECOND_WAITS": "yes"}, "bind": ("unix:here",)}
+    with serve_isolated("--threads", "2", *options, wait_ready=False, **settings) as server:
+        server.journal.wait_for("at gate import")
+        with Connection(str(server.directory / "here")) as client:
+            client.send(render("GET", "/wait"))
+            server.journal.wait_for("at gate isolated")
+            server.send_signal(signal.SIGTERM)
+            time.sleep(2 * STARTING_GRACE_S)  # longer than is given to a server that has no requests yet
+            server.journal.open_gate("isolated")
+            assert client.read_response().status == 200
+        assert server.wait() == 0
+        assert "SEP12" not in server.stderr()
 
 
 def test_relative_paths_are_those_of_the_start(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from septet.interpreter import is_free_threaded
 from septet.lab.proc import processes_of
 from support.commands import septet_here
 
@@ -53,6 +54,8 @@ def test_advise(tmp_path: Path, app: str) -> None:
     assert kept["command"] == ["septet", "advise", app, *words]
     assert kept["advice"]["requests_per_s"] > 0
     assert kept["nature"]["asynchronous"] is False
+    assert kept["has_gil"] is not is_free_threaded()
+    assert ("runs without the GIL" in result.stdout) is is_free_threaded()
     assert {run["model"] for run in kept["runs"]} <= {"epoll", "threaded"}
     assert all("load" in run for run in kept["runs"])
     resumed(tmp_path, kept)

@@ -7,7 +7,7 @@ import pytest
 
 from septet.errors import UsageError
 from septet.lab.advise.capacity_search import Outcome
-from septet.lab.advise.extrapolation import Service, basis, capacity, latency_s, parse_rate, plan
+from septet.lab.advise.extrapolation import Memory, Service, basis, capacity, latency_s, parse_rate, plan
 from septet.lab.advise.machine_limits import machine_limits
 from septet.lab.advise.measure import duration_s
 from septet.lab.advise.trial import outcome, read_trial
@@ -170,7 +170,7 @@ def test_what_is_no_rate(text: str) -> None:
 
 
 def test_a_plan_is_an_interval() -> None:
-    rows = plan(100_000, Service(0.0003, 0.02, 1, 64), TARGET_S, None, 30_000_000, cores=(4, 16))
+    rows = plan(100_000, Service(0.0003, 0.02, 1, 64), TARGET_S, None, Memory(0, 30_000_000), cores=(4, 16))
     assert [row.cores for row in rows] == [4, 16]
     for row in rows:
         assert row.few <= row.machines <= row.many

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from septet.lab.advise.advice import Advice, bottleneck, decide
+from septet.lab.advise.advice import Advice, decide
 from septet.lab.advise.advice_text import answer, not_held, other_server_commands, values
+from septet.lab.advise.bottleneck import bottleneck
 from septet.lab.advise.candidates import Candidate, Finding, Look, Search, Step
 from septet.lab.advise.capacity_search import Bracket
-from septet.lab.advise.search import next_step, rank
+from septet.lab.advise.choice import rank
+from septet.lab.advise.search import next_step
 from septet.lab.advise.workload_profile import WorkloadProfile, profile_with_others, workload_profile
 from septet.lab.experiment import Experiment
 from support.made_up_machine import World, trial
@@ -72,7 +74,7 @@ def test_what_computes_on_eight_cpus_gets_eight_workers() -> None:
     assert advice.chosen.candidate.processes == 8
     workers = {step.candidate.workers for step in steps if step.candidate.model == "epoll"}
     assert workers == {None, 2, 4, 8}
-    law = advice.law_of_workers
+    law = advice.law_of_cpus
     assert law is None or law.sigma < 0.01
 
 

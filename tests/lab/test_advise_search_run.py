@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from septet.lab.advise.advice import bottleneck
 from septet.lab.advise.advice_text import capacity, not_held, table
+from septet.lab.advise.bottleneck import bottleneck
 from septet.lab.advise.candidates import Candidate, Finding, Look, Search, Step
 from septet.lab.advise.capacity_search import Bracket, Outcome
 from septet.lab.advise.measure import TrialRunner

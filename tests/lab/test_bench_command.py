@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from support.commands import first_words, septet, septet_here
+from support.marks import draws
 from support.results_pages import undocumented
 
-pytestmark = pytest.mark.timeout(300)  # pictures are drawn
+pytestmark = [pytest.mark.timeout(300), draws]
 
 
 def test_bench(tmp_path: Path, app: str) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from septet.lab import results
 from support.commands import PATIENCE_S, septet, serving
+from support.marks import draws
 from support.results_pages import undocumented
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)  # pictures are drawn
+pytestmark = [pytest.mark.timeout(300), draws]
 
 
 NO_TIME = "Where the time goes was not recorded: there was no time left."

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from support.commands import septet, septet_here
+from support.marks import draws
 
-pytestmark = pytest.mark.timeout(300)  # pictures are drawn
+pytestmark = [pytest.mark.timeout(300), draws]
 
 
 def test_bench_with_everything(tmp_path: Path, app: str) -> None:

@@ -14,6 +14,7 @@ from septet.lab.experiment import Experiment
 from septet.lab.gate import gate
 from support.commands import septet, septet_here
 from support.made_up_results import Record, failed, results_of, valid
+from support.marks import draws
 
 RATES = (1000.0, 1010.0, 990.0, 1005.0)
 
@@ -124,6 +125,7 @@ def test_baselines_that_cannot_be_used(
         gate(baseline, tmp_path / "out", 1, 0.05, measuring()[0])
 
 
+@draws
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -141,6 +143,7 @@ def test_usage_errors(words: list[str], said: str, tmp_path: Path) -> None:
     assert said in done.stderr
 
 
+@draws
 @pytest.mark.timeout(300)
 def test_a_gate_measures_what_its_baseline_measured(app: str, tmp_path: Path) -> None:
     """Where the baseline is made to say that a request took a twentieth of its CPU time, the gate fails."""

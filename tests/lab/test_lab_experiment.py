@@ -14,6 +14,7 @@ import pytest
 
 from septet.errors import UsageError
 from septet.examples.causes import asgi, burn, number, wsgi
+from septet.interpreter import is_free_threaded
 from septet.lab import contenders, known_models, profiles
 from septet.lab.applications import SMALL, application
 from septet.lab.experiment import Cell, Experiment, Run
@@ -200,6 +201,7 @@ def test_the_gil_is_that_of_the_cell(tmp_path: Path) -> None:
     assert [experiment.has_gil(cell) for cell in experiment.cells()] == [True, False, False]
 
 
+@pytest.mark.skipif(is_free_threaded(), reason="without a GIL no thread waits for it")
 def test_gil_share() -> None:
     """Three threads that want the GIL: two thirds of their time they wait for it, or for a CPU."""
     shares: list[float] = []

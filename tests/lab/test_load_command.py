@@ -10,6 +10,7 @@ import pytest
 
 from support.commands import septet, septet_here
 from support.http2_server import Http2Server
+from support.marks import draws
 from support.scripted_server import ANSWER, Connection, ScriptedServer, answering_status, keep_answering
 
 
@@ -119,6 +120,7 @@ def answering_text(text: bytes, *, only_first: bool = False) -> Callable[[Connec
     return script
 
 
+@draws
 def test_load_says_what_the_server_said() -> None:
     words = ["--users", "2", "--duration", "0.3", "--warmup", "0"]
     with ScriptedServer(answering_text(b"this port speaks TLS\nand so on\n")) as server:
@@ -187,7 +189,7 @@ def test_usage_errors_of_load_options(words: list[str], said: str, tmp_path: Pat
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("verb", ["bench", "load"])
+@pytest.mark.parametrize("verb", [pytest.param("bench", marks=draws), "load"])
 def test_help_has_examples(verb: str) -> None:
     result = septet_here(verb, "--help")
     assert result.returncode == 0

@@ -10,7 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from support.commands import septet, septet_here
+from support.marks import draws
 from support.scripted_server import ANSWER, Connection, ScriptedServer, keep_answering
+
+pytestmark = draws  # --slo draws the curve
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 SHORT = ["--users", "20", "--duration", "0.5", "--warmup", "0"]

@@ -7,8 +7,9 @@ import pytest
 from septet.lab import results
 from support.commands import septet
 from support.made_up_results import failed, results_of, valid
+from support.marks import draws
 
-pytestmark = pytest.mark.timeout(300)  # pictures are drawn
+pytestmark = [pytest.mark.timeout(300), draws]
 
 
 def test_report_draws_again(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ import pytest
 from septet.errors import Failed
 from septet.lab.trace.tracing import TracePlan, trace
 from support.commands import septet_here
+from support.marks import draws
 from support.waiting import wait_until
+
+pytestmark = draws
 
 APP = """
 import asyncio, time

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from septet.errors import Failed
+from septet.interpreter import is_free_threaded
 from septet.lab.threads.reasons import Reasons
 from septet.lab.threads.states import State
 from septet.lab.threads.tasks import Tasks
@@ -123,6 +124,7 @@ def ran_ns(tid: int) -> int:
 
 
 @needs_switches
+@pytest.mark.skipif(is_free_threaded(), reason="without a GIL no thread waits for it")
 def test_gil(backend: str) -> None:
     """Of three threads that compute one has the GIL, and the others wait for it; of those that wait nobody does."""
     with running(str(WAITS), backend, "--spin") as process, Recorder(process.pid, frozenset()) as recorder:

@@ -7,12 +7,18 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from support import journal
 
 if module := os.environ.get("ISOLATED_IMPORTS"):
     importlib.import_module(module)
+
+if os.environ.get("ISOLATED_SECOND_WAITS"):
+    journal.write("imported")
+    if journal.Journal(Path(os.environ[journal.VARIABLE])).count("imported") > 1:
+        journal.pass_gate("import")
 
 calls = 0
 

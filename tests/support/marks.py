@@ -1,10 +1,12 @@
 """Marks that say where a test runs: in one application interface, or not under every process model."""
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from itertools import product
 
 import pytest
 
+from septet.interpreter import is_free_threaded
 from support.models import ENGINE_MODEL, MODELS, STYLES
 
 wsgi_only = pytest.mark.parametrize("interface", ["wsgi"])
@@ -39,3 +41,10 @@ def _listed(case: object) -> tuple[object, ...]:
 def name(part: tuple[str, ...] | str) -> str:
     """The id of a parameter that is a model with its options, or an interface."""
     return part if isinstance(part, str) else " ".join(part)
+
+
+#: For commands that draw pictures, or import what does: Altair hands its charts to a program in the package vl_convert.
+draws = pytest.mark.skipif(
+    is_free_threaded() and find_spec("vl_convert") is None,
+    reason="vl-convert, which draws pictures, has no wheel for a Python without the GIL (2026-11)",
+)

@@ -11,7 +11,7 @@ from septet.errors import Failed, UsageError
 from septet.lab import contenders, pool
 from septet.lab.contenders import OtherServer
 from septet.lab.experiment import Experiment
-from septet.lab.interface import is_asynchronous
+from septet.lab.interface import served
 from septet.lab.known_models import size_options
 from septet.lab.pool import Pool
 
@@ -57,7 +57,7 @@ def _interface(experiment: Experiment) -> str | None:
     raised for that here, because a later step reports it.
     """
     try:
-        return "asgi" if is_asynchronous(experiment, experiment.models[0]) else "wsgi"
+        return "asgi" if served(experiment, experiment.models[0]).asynchronous else "wsgi"
     except Failed:
         return None
 

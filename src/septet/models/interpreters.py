@@ -20,6 +20,7 @@ An interpreter begins only when the one before it serves: imports of several at 
 
 import logging
 from contextlib import nullcontext
+from time import monotonic
 
 from septet import isolated
 from septet.errors import Failed
@@ -28,6 +29,7 @@ from septet.models._interpreter import Interpreter, obstacle
 from septet.pollers import READABLE, Poll
 from septet.processes import other_signals
 from septet.processes.children import exit_despite_threads, exit_now
+from septet.processes.orders import STARTING_GRACE_S
 from septet.processes.report import failure_of
 from septet.service import Service, interpreters_of
 
@@ -95,12 +97,23 @@ class _Pool:
                 return
 
     def watch(self) -> None:
-        """Read the reports of the interpreters until the order to stop has come and all of them have ended."""
-        while self._living:
+        """Read the reports of the interpreters until the order to stop has come and all of them have ended. One that is
+        still starting then, beside others that serve, has no clients: it is waited for no longer than STARTING_GRACE_S
+        after the last of the others, because an import cannot be interrupted.
+        """
+        while self._living and not (self._stop.ordered and self._stop.started and not self._serving):
             self._wait()
+        ends_at = monotonic() + STARTING_GRACE_S
+        while self._living and (self._serving or monotonic() < ends_at):
+            self._wait(None if self._serving else max(0.0, ends_at - monotonic()))
 
-    def _wait(self) -> None:
-        for descriptor, _ in self._poller.wait(None):
+    @property
+    def _serving(self) -> bool:
+        """True if an interpreter serves that has not ended."""
+        return not self._ready.isdisjoint(self._living)
+
+    def _wait(self, timeout_s: float | None = None) -> None:
+        for descriptor, _ in self._poller.wait(timeout_s):
             interpreter = self._living.get(descriptor)
             if interpreter is not None:
                 self._read(interpreter)
@@ -117,6 +130,7 @@ class _Pool:
                 raise failure_of(report)
             if "ready" in report:
                 self._ready.add(interpreter.fileno())
+                self._stop.started = True  # it accepts clients already, though others are still to be made
             elif "cut" in report:
                 self._stop.log_time_is_up()
             elif "retire" in report and self._service.retire is not None:

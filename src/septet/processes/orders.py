@@ -371,6 +371,9 @@ class Stop:
 
     def _sleep_and_exit(self, seconds: float) -> None:
         time.sleep(seconds)
+        if self.started and self._exit_after_s is not None and seconds < self._exit_after_s:
+            # It had started just before the order, and requests may be in flight.
+            time.sleep(self._exit_after_s - seconds)
         if self._closed:
             return
         # In a thread, because another thread may be stuck while it holds the lock of logging.

@@ -1,31 +1,31 @@
 """The result of the search: the candidate to run, its capacity, its bottleneck, and the disadvantages of the runner-up.
 
 Among candidates with the same capacity, within the accuracy of the measurement, the simplest is advised: more to
-configure needs a reason. The bottleneck is the resource that was used up when a candidate no longer met the latency
-target.
+configure needs a reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from septet.lab.advise import extrapolation
+from septet.lab.advise.bottleneck import Bottleneck, bottleneck, cpus_of_loops
 from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search, Situation, Step
-from septet.lab.advise.search import ALIKE, DEARER, MEMORY_SHARE, PROBABLE, first_two, next_step
-from septet.lab.advise.trial import Trial, milliseconds
+from septet.lab.advise.choice import ALIKE, DEARER, PROBABLE, first_two
+from septet.lab.advise.search import next_step
 from septet.lab.advise.usl import Usl, fit
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The measured throughput of a model over its number of threads or workers."""
+    """The measured throughput of a model over its number of threads, workers or loops."""
 
     model: str
     by: str
-    """What the throughput was measured over: the number of "threads" or the number of "workers"."""
+    """What the throughput was measured over: the number of "threads", of "workers" or of "loops"."""
     points: tuple[tuple[int, float], ...]
-    """(number of threads or workers, requests/s under as much load as they can serve), in ascending order of the
+    """(number of threads, workers or loops, requests/s under as much load as they can serve), in ascending order of the
     number.
     """
     law: Usl | None
@@ -54,13 +54,19 @@ class Advice:
     """
     unfinished: Step | None = None
     """What the search would have measured next when its time was up; None when nothing was left to measure."""
+    instead: Finding | None = None
+    """On a Python without a GIL: the chosen model with loops in one process in place of workers, or the other way
+    round, as it was measured; None if the chosen candidate has neither, or no other was measured.
+    """
 
     @property
-    def law_of_workers(self) -> Usl | None:
+    def law_of_cpus(self) -> Usl | None:
         """Gunther's law (the Universal Scalability Law) fitted to the throughput of the chosen model over its number of
-        workers; None: too few numbers of workers were measured for a fit.
+        loops, if it is advised with several in one process, else over that of workers; None: too few numbers were
+        measured for a fit.
         """
-        laws = (each.law for each in self.scales if each.by == "workers" and each.model == self.chosen.candidate.model)
+        model, by = self.chosen.candidate.model, "loops" if self.chosen.candidate.loops else "workers"
+        laws = (each.law for each in self.scales if each.by == by and each.model == model)
         return next(laws, None)
 
 
@@ -82,7 +88,20 @@ def decide(search: Search, target_s: float) -> Advice | None:
         loop_alone=loop_alone(search),
         not_told_apart=tuple(_not_told_apart(chosen, search)),
         unfinished=next_step(search),
+        instead=_instead(chosen.candidate, search),
     )
+
+
+def _instead(candidate: Candidate, search: Search) -> Finding | None:
+    """Return the finding with the highest saturated rate among the candidates that have loops of one process where
+    `candidate` has workers, or workers where it has loops; None if there is none.
+    """
+    if candidate.processes == 1 and candidate.loops is None:
+        return None
+    by = "workers" if candidate.loops else "loops"
+    rungs = search.ladder(candidate.model, by, replace(candidate, workers=None, loops=None))
+    others = [finding for number, finding in rungs if number > 1 and finding.most]
+    return max(others, key=lambda finding: finding.most, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +184,46 @@ def service(finding: Finding, search: Search) -> extrapolation.Service:
     situation = search.situation
     profile = situation.profile
     slots = finding.candidate.at_once(profile.asynchronous, situation.users, situation.cpus)
-    cpus = min(situation.cpus, finding.candidate.processes)
+    cpus = finding.candidate.cpus_at_most(situation)
     most = max(finding.most, finding.capacity)
     cpu_s = max(finding.cpu_s, 1e-7)
-    if bottleneck(finding, situation).what in ("CPU", "GIL"):
+    limit = bottleneck(finding, situation).what
+    if limit in ("loop", "processes"):
+        cpus = cpus_of_loops(finding.candidate, situation)
+        cpu_s = cpus / most
+    elif limit in ("CPU", "GIL"):
         cpu_s = cpus / most
     elif slots < situation.users:
         cpu_s = min(cpu_s, cpus / most)
     return extrapolation.Service(cpu_s, profile.wait_s if profile.waits else 0.0, cpus, slots)
+
+
+def memory_of_cores(finding: Finding, search: Search) -> extrapolation.Memory | None:
+    """Return the memory that the measured candidate would take with more CPUs; None if it is not known.
+
+    A process more takes as much as all processes of the candidate, which is a bound. A loop more in the same process
+    takes what the measured ones take more than a single one, or nothing if that is not known; a pool of threads on a
+    Python without a GIL uses more CPUs as it is.
+    """
+    candidate, total = finding.candidate, finding.memory_bytes
+    if total is None:
+        return None
+    if candidate.loops:
+        one = search.findings.get(replace(candidate, loops=None))
+        least = one.memory_bytes if one is not None else None
+        own = max(0, total - least) // max(1, candidate.loops - 1) if least is not None else 0
+        return extrapolation.Memory(max(0, total - own * candidate.loops), own)
+    if shares_cores(candidate, search.situation):
+        return extrapolation.Memory(total, 0)
+    return extrapolation.Memory(0, total)
+
+
+def shares_cores(candidate: Candidate, situation: Situation) -> bool:
+    """True if one process of the candidate has a loop or threads for each CPU; False if it takes more processes to use
+    more CPUs.
+    """
+    threads = candidate.model in (POOL, "threaded") and candidate.processes == 1
+    return not situation.has_gil and (bool(candidate.loops) or (threads and not situation.profile.asynchronous))
 
 
 def _at_random(finding: Finding, search: Search, target_s: float) -> float | None:
@@ -181,8 +232,8 @@ def _at_random(finding: Finding, search: Search, target_s: float) -> float | Non
 
 
 def scales(search: Search) -> tuple[Scale, ...]:
-    """Return the throughput over the number of threads, and over the number of workers, of each model that was measured
-    with more than one such number.
+    """Return the throughput over the number of threads, of workers and of loops, of each model that was measured with
+    more than one such number.
     """
     found = []
     models = dict.fromkeys(candidate.model for candidate in search.findings)
@@ -196,8 +247,10 @@ def scales(search: Search) -> tuple[Scale, ...]:
 
 def _ladders(search: Search, model: str) -> list[tuple[str, Candidate | None]]:
     several = {each.threads for each in search.findings if each.model == model and each.processes > 1}
-    workers = [("workers", Candidate(model, threads=threads)) for threads in several if model != PROCESSES]
-    return [*([("threads", None)] if model == search.pool else []), *workers]
+    ladders = [("workers", Candidate(model, threads=threads)) for threads in several if model != PROCESSES]
+    several = {each.threads for each in search.findings if each.model == model and each.loops}
+    ladders += [("loops", Candidate(model, threads=threads)) for threads in several]
+    return [*([("threads", None)] if model == search.pool else []), *ladders]
 
 
 PRICES = {
@@ -217,139 +270,8 @@ def price(candidate: Candidate) -> str:
     """Return the disadvantage of a candidate's model as a part of a sentence, to be printed with the advice; "" if none
     is known.
     """
+    if candidate.loops:
+        return "code that is safe in threads, coroutines too: they run at the same time; a crash ends all loops"
     if candidate.model in LOOPS and candidate.threads:
         return "a number of threads to choose, and code that is safe in threads"
     return PRICES.get(candidate.model, "")
-
-
-BUSY = 0.85
-"""The CPU counts as the bottleneck if the server used or waited for at least this share of its CPUs. It is below 1,
-because a part of the kernel's work for the server is not charged to it.
-"""
-TAKEN_TOLD = 0.02
-"""If other programs and the hypervisor took at least this share of the server's CPUs, the advice says so."""
-BUSY_IF_NOISY = 0.5
-"""If other programs took a part of the CPUs, the CPU counts as the bottleneck when the server used or waited for more
-than this share of its CPUs; otherwise the share is BUSY.
-"""
-GIL_SHARE = 0.2
-"""The GIL is named as the bottleneck if threads that want to run wait for it for more than this share of the time."""
-
-_GIL_WAIT = "of the time in which its threads want to run, they wait {:.0%} for the GIL"
-
-
-@dataclass(frozen=True, slots=True)
-class Bottleneck:
-    """What limits the capacity of a candidate.
-
-    `what` is one of CPU, GIL, backend, threads, memory, backlog, load generator, latency, unknown.
-    """
-
-    what: str
-    sentence: str
-
-
-def bottleneck(finding: Finding, situation: Situation) -> Bottleneck:
-    """Find what limits the candidate: the first cause that explains its trials at the highest rate that met the target,
-    at the lowest rate that did not, and at saturation.
-    """
-    known = (finding.lowest_failed, finding.highest_held, finding.saturation)
-    trials = [each for each in known if each is not None and not each.failure]
-    if not trials:
-        return Bottleneck("unknown", "no trial came to an end")
-    for cause in (_memory, _backlog, _threads, _cpu, _gil, _generator):
-        if (found := cause(finding, trials, situation)) is not None:
-            return found
-    return _backend(trials, situation)
-
-
-def _memory(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    most = max(each.memory_bytes or 0 for each in trials)
-    if most < MEMORY_SHARE * situation.memory_bytes:
-        return None
-    return Bottleneck("memory", f"it takes {most / 1e6:,.0f} MB of the {situation.memory_bytes / 1e6:,.0f} it may use")
-
-
-def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """Return the queue of the listener as the bottleneck if it overflowed at the highest rate that met the target, else
-    None. (Far above that rate every queue overflows.)
-    """
-    highest_held = finding.highest_held
-    if highest_held is None or not highest_held.queue_overflows:
-        return None
-    return Bottleneck("backlog", "connections found the listener's queue full: raise --backlog and net.core.somaxconn")
-
-
-def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """Return the threads as the bottleneck if all of them were held by requests that wait (for a backend, say), else
-    None.
-    """
-    profile = situation.profile
-    slots = finding.candidate.at_once(profile.asynchronous, situation.users, situation.cpus)
-    if not profile.waits or slots >= situation.users or _share(trials) > BUSY * min(situation.cpus, slots):
-        return None
-    if finding.most < BUSY * slots / profile.wall_s:
-        return None
-    where = "on the loop" if finding.candidate.is_loop_alone else "in each thread"
-    where = where if slots > 1 or "loop" in where else "in its one thread"
-    sentence = f"{slots} at a time, each for {milliseconds(profile.wall_s)}, most of which it waits {where}"
-    return Bottleneck("threads", sentence)
-
-
-def _cpu(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    share, cpus = _share(trials), situation.cpus
-    noisy = any(each.is_disturbed for each in trials)
-    if share < BUSY * cpus and not (noisy and share > BUSY_IF_NOISY * cpus):
-        return None
-    used = max(each.used for each in trials)
-    gil = max((each.gil_share or 0.0 for each in trials), default=0.0)
-    waits = f"; {_GIL_WAIT.format(gil)}" if gil > GIL_SHARE else ""
-    of = "its CPU" if cpus == 1 else f"its {cpus} CPUs"
-    if used >= BUSY * cpus:
-        return Bottleneck("CPU", f"it uses {min(1.0, used / cpus):.0%} of {of}{waits}")
-    return Bottleneck("CPU", f"it used {used / cpus:.0%} of {of} and wanted more, {_taken(trials, cpus)}{waits}")
-
-
-def _taken(trials: list[Trial], cpus: int) -> str:
-    """Return a part of a sentence that says what share of the server's CPUs other programs and the hypervisor had; it
-    names only those whose share was TAKEN_TOLD or more, or "others" if none was.
-    """
-    shares = {
-        "other programs": max(each.others_share for each in trials) / cpus,
-        "the hypervisor": max(each.stolen_share for each in trials) / cpus,
-    }
-    told = [f"{who} ({min(1.0, share):.0%})" for who, share in shares.items() if share >= TAKEN_TOLD]
-    return f"which {' and '.join(told) or 'others'} had"
-
-
-def _gil(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    processes = finding.candidate.processes
-    share = _share(trials)
-    gil = max((each.gil_share or 0.0 for each in trials), default=0.0)
-    if processes < situation.cpus and share > BUSY * processes:
-        one = "one process computes" if processes == 1 else f"{processes} processes compute"
-        return Bottleneck("GIL", f"{one} on {processes} of {situation.cpus} CPUs at a time (the GIL)")
-    if gil > GIL_SHARE:
-        return Bottleneck("GIL", _GIL_WAIT.format(gil))
-    return None
-
-
-def _generator(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    if finding.bracket is None or not finding.bracket.at_least:
-        return None
-    if finding.lowest_failed is None:
-        return Bottleneck("unknown", "nothing is used up: the search was over before it found the limit")
-    return Bottleneck("load generator", "nothing of the server is used up: the load generator could not ask for more")
-
-
-def _backend(trials: list[Trial], situation: Situation) -> Bottleneck:
-    p50 = max((each.p50_s or 0.0 for each in trials[:2]), default=0.0)
-    if situation.profile.waits and p50 > 1.2 * situation.profile.wall_s:
-        alone = milliseconds(situation.profile.wall_s)
-        sentence = f"neither CPU nor threads are used up; what it waits for takes {milliseconds(p50)}, alone {alone}"
-        return Bottleneck("backend", sentence)
-    return Bottleneck("latency", "nothing is used up: single requests take longer than the target allows")
-
-
-def _share(trials: list[Trial]) -> float:
-    return max(each.server_share for each in trials)

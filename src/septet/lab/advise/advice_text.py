@@ -7,12 +7,13 @@ other servers, too. Capacity does not: it depends on the server's own CPU time f
 from __future__ import annotations
 
 import math
+import platform
 import shlex
 from dataclasses import asdict
 from typing import Any
 
-from septet.lab.advise.advice import Advice, LoopAlone, Scale, price
-from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search, Step
+from septet.lab.advise.advice import Advice, LoopAlone, Scale, price, shares_cores
+from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search, Situation, Step
 from septet.lab.advise.extrapolation import MachineRow, basis
 from septet.lab.advise.trial import milliseconds
 from septet.lab.advise.usl import Usl
@@ -48,6 +49,8 @@ def answer(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
     if advice.at_random is not None and advice.at_random < WORTH_SAYING * chosen.capacity:
         lines.append(_row("", f"requests that come at random, computed: {advice.at_random:,.0f}/s; plan with that"))
     lines += [_row("limited by", f"{advice.limit.what}: {advice.limit.sentence}"), _row("costs", costs(chosen))]
+    if (said := build(search.situation)) is not None:
+        lines.append(_row("build", said))
     if advice.loop_alone is not None:
         lines.append(_row("--threads 0", loop_alone(advice.loop_alone)))
     if advice.not_told_apart:
@@ -56,6 +59,8 @@ def answer(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
     if advice.unfinished is not None:
         lines.append(_row("unfinished", unfinished(advice.unfinished)))
     lines += [_row("scaling" if not index else "", scaling(each)) for index, each in enumerate(advice.scales)]
+    if advice.instead is not None:
+        lines.append(_row("instead", instead(advice, advice.instead)))
     if advice.runner_up is not None:
         lines += ["", *_runner_up(advice, advice.runner_up)]
     lines += ["", *table(search)]
@@ -151,8 +156,8 @@ def costs(finding: Finding) -> str:
 
 
 def scaling(scale: Scale) -> str:
-    """Return as text the throughput at each number of threads or workers, and the fit of Gunther's law (the Universal
-    Scalability Law) to it, if there is one.
+    """Return as text the throughput at each number of threads, workers or loops, and the fit of Gunther's law (the
+    Universal Scalability Law) to it, if there is one.
     """
     points = ", ".join(f"{number}: {rate:,.0f}" for number, rate in scale.points)
     return f"{scale.model} by {scale.by}, saturated: {points}/s; {law(scale.law)}"
@@ -167,6 +172,37 @@ def law(fitted: Usl | None) -> str:
     if fitted.cliff is not None:
         text += f"; a cliff at {fitted.cliff:g}, which no law explains"
     return text if fitted.trustworthy else f"{text}: not to be extended"
+
+
+def build(situation: Situation) -> str | None:
+    """Return as text whether the Python that was measured runs without a global lock (the GIL); None for the usual
+    build, which has one.
+    """
+    if not situation.has_gil:
+        does = "loops and threads of one process compute at the same time"
+        return f"This Python ({platform.python_version()}) runs without the GIL: {does}"
+    if situation.gil_turned_on_by is not None:
+        return (
+            f"This Python ({platform.python_version()}) could run without the GIL, but the module "
+            f"{situation.gil_turned_on_by} has turned it on: one thread of a process computes at a time"
+        )
+    return None
+
+
+def instead(advice: Advice, other: Finding) -> str:
+    """Return as text what loops of one process would bring in place of the workers that are advised, or workers in
+    place of the loops.
+    """
+    chosen = advice.chosen
+    if other.capacity:
+        carries = capacity(other, advice.target_s)
+    else:
+        carries = f"{other.most:,.0f} requests/s when saturated, where the advised one has {chosen.most:,.0f}"
+    told = [carries]
+    if other.memory_bytes and chosen.memory_bytes:
+        told.append(f"{other.memory_bytes / 1e6:,.0f} MB in place of {chosen.memory_bytes / 1e6:,.0f}")
+    told.append(price(other.candidate) if other.candidate.loops else "each process has a memory of its own")
+    return f"{other.candidate.label}: {'; '.join(told)}"
 
 
 def _runner_up(advice: Advice, other: Finding) -> list[str]:
@@ -222,14 +258,16 @@ def not_held(search: Search, target_s: float) -> str:
     return f"no candidate held a p99 of {milliseconds(target_s)} at any rate that was tried"
 
 
-def extrapolation(rate: float, rows: list[MachineRow], advice: Advice, cpus: int) -> list[str]:
-    """Return the lines of the table of `--plan`, with its assumptions. rate: the requests/s to plan for; cpus: the
-    number of CPUs in the measurement.
-    """
+def extrapolation(rate: float, rows: list[MachineRow], advice: Advice, situation: Situation) -> list[str]:
+    """Return the lines of the table of `--plan`, with its assumptions. rate: the requests/s to plan for."""
+    candidate, cpus = advice.chosen.candidate, situation.cpus
+    each = "a process"
+    if shares_cores(candidate, situation):
+        each = "a loop of one process" if candidate.loops else "as many threads of one process"
     lines = [
-        f"{rate:,.0f} requests/s under {advice.chosen.candidate.label}, with a process for each core: an EXTRAPOLATION",
+        f"{rate:,.0f} requests/s under {candidate.label}, with {each} for each core: an EXTRAPOLATION",
         f"from {cpus} CPU{'s' * (cpus != 1)}, for requests that come at random and a backend that keeps up;",
-        f"{basis(advice.law_of_workers)}",
+        f"{basis(advice.law_of_cpus)}",
         "",
         f"{'cores':>6}  {'machines':>9}  {'between':>13}  {'requests/s each':>16}  {'memory each':>12}",
     ]
@@ -260,8 +298,16 @@ def values(advice: Advice | None, search: Search, experiment: Experiment) -> dic
     so far.
     """
     found = [_finding(each) for each in search.findings.values()]
-    profile = {**asdict(search.situation.profile), "waits": search.situation.profile.waits}
-    common = {"nature": profile, "users": search.situation.users, "cpus": search.situation.cpus, "findings": found}
+    situation = search.situation
+    profile = {**asdict(situation.profile), "waits": situation.profile.waits}
+    common: dict[str, Any] = {
+        "nature": profile,
+        "users": situation.users,
+        "cpus": situation.cpus,
+        "has_gil": situation.has_gil,
+        "gil_turned_on_by": situation.gil_turned_on_by,
+        "findings": found,
+    }
     if advice is None:
         return {**common, "advice": None}
     return {
@@ -276,6 +322,7 @@ def values(advice: Advice | None, search: Search, experiment: Experiment) -> dic
             "runner_up_limit": asdict(advice.runner_up_limit) if advice.runner_up_limit is not None else None,
             "scales": [_scale(each) for each in advice.scales],
             "threads_0": asdict(advice.loop_alone) if advice.loop_alone is not None else None,
+            "instead": _finding(advice.instead) if advice.instead is not None else None,
             "unfinished": asdict(advice.unfinished.candidate) if advice.unfinished is not None else None,
             "not_told_apart": [asdict(each.candidate) for each in advice.not_told_apart],
             "elsewhere": _other_server_commands(advice, search, experiment),
@@ -328,7 +375,8 @@ def other_server_commands(finding: Finding, profile: WorkloadProfile, app: str, 
             f"gunicorn --worker-class uvicorn_worker.UvicornWorker --workers {workers} {app}",
         ]
     if profile.waits and candidate.model != PROCESSES:
-        threads = candidate.threads or math.ceil(SPARE_THREADS * finding.capacity * profile.wall_s)
+        threads = (candidate.threads or 0) * (candidate.loops or 1)
+        threads = threads or math.ceil(SPARE_THREADS * finding.capacity * profile.wall_s)
         workers = candidate.processes
         return [f"gunicorn --worker-class gthread --workers {workers} --threads {max(1, threads)} {app}"]
     return [f"gunicorn --worker-class sync --workers {_workers(candidate, cpus)} {app}"]

@@ -1,4 +1,4 @@
-"""Candidates (a process model with its workers and threads), and what the search has measured of each so far."""
+"""Candidates (a process model with its workers, loops and threads), and what the search has measured of each so far."""
 
 from __future__ import annotations
 
@@ -26,29 +26,39 @@ _EFFORT_OF_A_NUMBER = 1
 be chosen.
 """
 _EFFORT_OF_WORKERS = 2
+_EFFORT_OF_LOOPS = 3
+"""Added for a candidate with several event loops in a process: more than workers, because other requests run at the
+same time wherever the application's code is, coroutines included, and because one crash ends all of them.
+"""
 _UNKNOWN_EFFORT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A process model with numbers of workers and threads; None where the option is not given and `septet serve`
+    """A process model with numbers of workers, threads and loops; None where the option is not given and `septet serve`
     chooses.
     """
 
     model: str
     workers: int | None = None
     threads: int | None = None
+    loops: int | None = None
+    """Event loops in each process (--loops), for models in LOOPS on a Python without a global lock (the GIL).
+    `threads` is a number for each of them.
+    """
 
     @property
     def label(self) -> str:
         """The candidate as text: "epoll, 2 workers, 16 threads"."""
-        numbers = [("worker", self.workers), ("thread", self.threads)]
-        return ", ".join([self.model, *(f"{n} {word}{'s' * (n != 1)}" for word, n in numbers if n is not None)])
+        numbers = [("worker", self.workers), ("loop", self.loops), ("thread", self.threads)]
+        told = [f"{n} {word}{'s' * (n != 1)}" for word, n in numbers if n is not None]
+        each = " each" if self.loops and self.threads is not None else ""
+        return ", ".join([self.model, *told]) + each
 
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:
         """(name without --, value) of each option of `septet serve` for this candidate, except --model."""
-        numbers = (("workers", self.workers), ("threads", self.threads))
+        numbers = (("workers", self.workers), ("loops", self.loops), ("threads", self.threads))
         return tuple((name, str(number)) for name, number in numbers if number is not None)
 
     @property
@@ -76,6 +86,8 @@ class Candidate:
             effort += _EFFORT_OF_A_NUMBER
         if self.model != PROCESSES and self.processes > 1:
             effort += _EFFORT_OF_WORKERS
+        if (self.loops or 1) > 1:
+            effort += _EFFORT_OF_LOOPS
         return effort
 
     def at_once(self, asynchronous: bool, users: int, cpus: int = 1) -> int:
@@ -89,8 +101,21 @@ class Candidate:
             return users
         own = 1
         if self.model in TAKES_THREADS:
-            own = THREADS_PER_CPU * cpus if self.threads is None else max(1, self.threads)
+            own = THREADS_PER_CPU * cpus if self.threads is None else max(1, self.threads) * (self.loops or 1)
         return max(1, min(users, own * self.processes))
+
+    def cpus_at_most(self, situation: Situation) -> int:
+        """Return the largest number of the server's CPUs that the candidate's Python code can use at the same time.
+
+        With a GIL that is one for each process. Without, each thread can use one. An ASGI application runs on loops
+        alone, one in each process unless there are more.
+        """
+        own = 1
+        if not situation.has_gil and situation.profile.asynchronous:
+            own = self.loops or 1
+        elif not situation.has_gil and self.model in (*TAKES_THREADS, "threaded"):
+            own = max(self.loops or 1, self.at_once(False, situation.users, situation.cpus) // self.processes)
+        return max(1, min(situation.cpus, own * self.processes))
 
 
 PROMISING = 0.85
@@ -191,6 +216,12 @@ class Situation:
     """Models that may be advised, in the order in which --models names them, or else in that of `septet models`."""
     named: bool = False
     """True if --models named the models: then each of them is measured."""
+    has_gil: bool = True
+    """False if threads of the server run at the same time: its Python is a free-threaded build, and no extension module
+    of the application has turned the global lock (the GIL) on.
+    """
+    gil_turned_on_by: str | None = None
+    """The extension module that has turned the GIL on in a free-threaded build; None: none has."""
 
 
 @dataclass(slots=True)
@@ -227,17 +258,17 @@ class Search:
 
     def ladder(self, model: str, by: str, like: Candidate | None = None) -> list[tuple[int, Finding]]:
         """Return (number, finding) of those candidates of `model` that have had a saturation run and differ from each
-        other in one number only: that of `by`, "threads" or "workers". The pairs are sorted by that number.
+        other in one number only: that of `by`, "threads", "workers" or "loops". The pairs are sorted by that number.
 
-        Their other number (of workers or threads) is equal to that of the candidate `like`; without `like` it is None,
-        which means that `septet serve` chooses it.
+        Their other numbers are equal to those of the candidate `like`; without `like` they are None, which means that
+        `septet serve` chooses them.
         """
         found = []
+        rest = [name for name in ("workers", "threads", "loops") if name != by]
         for finding in self.findings.values():
             each = finding.candidate
-            rest = "threads" if by == "workers" else "workers"
-            same = getattr(each, rest) == (getattr(like, rest) if like is not None else None)
-            number = getattr(each, by) or (1 if by == "workers" and like is not None else None)
+            same = all(getattr(each, name) == (getattr(like, name) if like is not None else None) for name in rest)
+            number = getattr(each, by) or (1 if by != "threads" and like is not None else None)
             if each.model == model and same and number is not None and finding.saturation is not None:
                 found.append((number, finding))
         return sorted(found, key=lambda pair: pair[0])

@@ -14,7 +14,7 @@ import click
 from septet.errors import Failed, UsageError
 from septet.lab import arguments, interrupts, output, tls
 from septet.lab.advise import advice_text, extrapolation
-from septet.lab.advise.advice import Advice, decide, service
+from septet.lab.advise.advice import Advice, decide, memory_of_cores, service
 from septet.lab.advise.advice_file import AdviceFile
 from septet.lab.advise.candidates import Search, Situation
 from septet.lab.advise.machine_limits import GO_ON, IF_BUSY, await_quiet, machine_limits
@@ -23,7 +23,7 @@ from septet.lab.advise.search_run import SearchRun
 from septet.lab.applications import application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, POSITIVE
 from septet.lab.experiment import Experiment
-from septet.lab.interface import is_asynchronous
+from septet.lab.interface import served
 from septet.lab.known_models import choose_models, model_names
 from septet.lab.pinning import pinning
 from septet.lab.server import LOOPBACK
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FIRST = "epoll"
 """The model under which the workload profile is measured, even if it may not be advised."""
 START_TIMEOUT_S = 30.0
-SEARCHED = (*arguments.OURS, "workers", "threads")
+SEARCHED = (*arguments.OURS, "workers", "threads", "loops")
 BUDGET_MINUTES = 3.0
 QUIET_WAIT_S, QUIET_WAIT_SHARE = 15.0, 0.1
 """Longest time to wait until other programs leave the CPUs alone: in seconds, and as a share of the time for the
@@ -161,7 +161,7 @@ def _tell(search: Search, experiment: Experiment, asked: Asked, advice_file: Adv
     elif advice is not None:
         lines = advice_text.answer(advice, search, experiment)
         if asked.plan:
-            lines += ["", *advice_text.extrapolation(asked.plan, rows, advice, search.situation.cpus)]
+            lines += ["", *advice_text.extrapolation(asked.plan, rows, advice, search.situation)]
         click.echo("\n" + "\n".join([*lines, "", str(advice_file.path)]))
     if advice is None:
         raise Failed(f"{advice_text.not_held(search, asked.p99_s)}; what was measured is in {advice_file.path}")
@@ -170,7 +170,7 @@ def _tell(search: Search, experiment: Experiment, asked: Asked, advice_file: Adv
 
 def _rows(advice: Advice, search: Search, rate: float, target_s: float) -> list[extrapolation.MachineRow]:
     one = service(advice.chosen, search)
-    return extrapolation.plan(rate, one, target_s, advice.law_of_workers, advice.chosen.memory_bytes)
+    return extrapolation.plan(rate, one, target_s, advice.law_of_cpus, memory_of_cores(advice.chosen, search))
 
 
 def _situation(
@@ -187,17 +187,23 @@ def _situation(
     await_quiet(progress.say, min(QUIET_WAIT_S, QUIET_WAIT_SHARE * asked.budget_s), if_busy)
     search_run.begin()
     try:
-        profile = search_run.profile(FIRST, is_asynchronous(experiment, FIRST))
+        found = served(experiment, FIRST)
+        profile = search_run.profile(FIRST, found.asynchronous)
     except Failed as failure:
         raise Failed(f"{experiment.app} cannot be measured: {failure}") from None
-    return Situation(
+    situation = Situation(
         profile=profile,
         cpus=usable.cpus,
         users=asked.users or profile.users(usable.cpus),
         memory_bytes=usable.memory_bytes,
         models=experiment.models,
         named=asked.named,
+        has_gil=found.has_gil,
+        gil_turned_on_by=found.gil_turned_on_by,
     )
+    if (build := advice_text.build(situation)) is not None:
+        progress.say(build)
+    return situation
 
 
 def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:

@@ -4,9 +4,10 @@ The load generator sends requests at even intervals, so that two runs are alike.
 Poisson process): requests bunch, and queue at rates at which evenly spaced ones would not. A small simulation of a
 server as a queue computes the capacity for them.
 
-A plan gives each core a process of the advised candidate. The rate of a core comes from the measurement. How much the
-cores of one machine slow each other down comes from Gunther's law over workers where that was measured, and else from
-an assumed range, which is printed. The backend is assumed to keep up.
+A plan gives each core a process of the advised candidate, or, on a Python without a GIL, a loop or threads of one
+process. The rate of a core comes from the measurement. How much the cores of one machine slow each other down comes
+from Gunther's law over workers or loops where that was measured, and else from an assumed range, which is printed. The
+backend is assumed to keep up.
 """
 
 from __future__ import annotations
@@ -112,6 +113,18 @@ class MachineRow:
     """Memory that the server needs on one machine, in bytes; None: unknown."""
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory of a server by the number of cores that it uses, in bytes."""
+
+    shared: int
+    """What it takes however many cores it uses."""
+    per_core: int
+
+    def at(self, cores: int) -> int:
+        return self.shared + self.per_core * cores
+
+
 def parse_rate(text: str) -> float:
     """Parse --plan, such as "100000rps", "100k" or "2.5k/s"; returns requests per second. Raises UsageError."""
     match = RATE.fullmatch(text.strip())
@@ -122,15 +135,15 @@ def parse_rate(text: str) -> float:
 
 
 def plan(
-    rate: float, one: Service, target_s: float, law: Usl | None, memory_bytes: int | None, cores: Sequence[int] = CORES
+    rate: float, one: Service, target_s: float, law: Usl | None, memory: Memory | None, cores: Sequence[int] = CORES
 ) -> list[MachineRow]:
     """Compute the machines that `rate` requests per second need, one row for each size of machine in `cores`.
 
     Args:
         one: the advised candidate, as measured.
         target_s: the latency that 99 % of the requests must not exceed.
-        law: Gunther's law over its workers; None: an assumed range is used.
-        memory_bytes: memory of one core's process; None: unknown.
+        law: Gunther's law over its workers or loops; None: an assumed range is used.
+        memory: the server's memory; None: unknown.
 
     A size that does not meet the target at any rate in the worst case is left out.
     """
@@ -149,7 +162,7 @@ def plan(
                 machines=math.ceil(rate / middle),
                 few=math.ceil(rate / high),
                 many=math.ceil(rate / low),
-                memory_bytes=memory_bytes * number if memory_bytes else None,
+                memory_bytes=memory.at(number) if memory is not None else None,
             )
         )
     return rows

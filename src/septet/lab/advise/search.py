@@ -1,17 +1,20 @@
-"""Decides which candidate to measure next, and ranks those measured.
+"""Decides which candidate to measure next.
 
-There are hundreds of combinations of a model, workers and threads, and only minutes for all. The first rule of `RULES`
-that has a step to propose decides, and its reason is printed. A candidate is measured in two ways. A *saturation run*,
-a second under as many users as it can serve, shows its highest rate, which is called its saturated rate. The *capacity
-search*, several trials long, shows its highest rate within the latency target, and is made only where the saturated
-rate comes near the best capacity.
+There are hundreds of combinations of a model, workers, loops and threads, and only minutes for all. The first rule of
+`RULES` that has a step to propose decides, and its reason is printed. A candidate is measured in two ways. A
+*saturation run*, a second under as many users as it can serve, shows its highest rate, which is called its saturated
+rate. The *capacity search*, several trials long, shows its highest rate within the latency target, and is made only
+where the saturated rate comes near the best capacity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Look, Search, Step
+from septet.lab.advise.choice import ALIKE, first_two
 from septet.lab.advise.trial import milliseconds
 
 THREADS_FIRST = 8
@@ -155,7 +158,7 @@ def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
     candidate = best.candidate
     slots = candidate.at_once(False, situation.users, situation.cpus)
     if best.most >= TAKEN * slots / situation.profile.wall_s and 2 * best.candidate.threads <= THREADS_MAX:
-        more = Candidate(candidate.model, candidate.workers, 2 * best.candidate.threads)
+        more = replace(candidate, threads=2 * best.candidate.threads)
         yield from _whole(
             search, more, f"all {slots} places in the application were taken: do twice as many carry more?"
         )
@@ -176,8 +179,12 @@ def _loop_after_all(search: Search) -> Iterable[Step]:
 def _do_threads_gain(search: Search) -> Iterable[Step]:
     profile = search.situation.profile
     if not profile.waits and not profile.asynchronous:
+        number = THREADS_FIRST
         reason = f"to see whether threads gain anything, since it hardly waits ({milliseconds(profile.wait_s)})"
-        yield from _whole(search, Candidate(POOL, threads=THREADS_FIRST), reason)
+        if not search.situation.has_gil:
+            number = max(number, search.situation.cpus)
+            reason = "a pool of threads, which compute at the same time: this Python runs without the GIL"
+        yield from _whole(search, Candidate(POOL, threads=number), reason)
 
 
 def _the_other_loop(search: Search) -> Iterable[Step]:
@@ -197,29 +204,59 @@ def _the_loop_alone(search: Search) -> Iterable[Step]:
         yield Step(Candidate(first.model, threads=0), Look.SATURATION, reason)
 
 
+def _single(search: Search) -> Candidate | None:
+    """Return the candidate with one process, and one loop in it, that has the highest capacity; None if none has one.
+
+    Without a GIL only candidates with an event loop count if there are any, because a pool of threads uses several CPUs
+    as it is.
+    """
+    single = [
+        each
+        for each in search.findings.values()
+        if each.candidate.processes == 1 and each.candidate.loops is None and each.capacity
+    ]
+    if not search.situation.has_gil:
+        single = [each for each in single if each.candidate.model in LOOPS] or single
+    best = max(single, key=lambda finding: finding.capacity, default=None)
+    return best.candidate if best is not None else None
+
+
+def _loops_for_the_cpus(search: Search) -> Iterable[Step]:
+    """Rule for a Python without a GIL: take the best candidate with a single event loop, and measure it with 2, 4, ...
+    loops in its process, as `_processes_for_the_cpus` does with workers.
+    """
+    base, cpus = _single(search), search.situation.cpus
+    if not search.situation.has_gil and base is not None and base.model in LOOPS:
+        reason = f"this Python runs without the GIL: loops of one process may use the {cpus} CPUs, and share its memory"
+        yield from _more_for_the_cpus(search, base, "loops", reason)
+
+
 def _processes_for_the_cpus(search: Search) -> Iterable[Step]:
     """Rule: take the best candidate with a single process, and measure it with 2, 4, ... workers, up to one for each
     CPU. Then make a capacity search of the smallest of these numbers whose rate is about as high as the highest of
     them.
     """
-    cpus = search.situation.cpus
-    single = [each for each in search.findings.values() if each.candidate.processes == 1 and each.capacity]
-    if not single:
+    base, cpus = _single(search), search.situation.cpus
+    if base is not None and base.model not in (PROCESSES, "forking"):
+        reason = f"one Python process computes on one CPU at a time, and there are {cpus}"
+        if not search.situation.has_gil:
+            reason = f"processes that share nothing, for the {cpus} CPUs"
+        yield from _more_for_the_cpus(search, base, "workers", reason)
+
+
+def _more_for_the_cpus(search: Search, base: Candidate, by: str, reason: str) -> Iterable[Step]:
+    """Yield the steps that measure `base` with 2, 4, ... of what `by` names, "workers" or "loops", and make a capacity
+    search of the smallest number whose rate is about as high as the highest.
+    """
+    if search.situation.cpus == 1:
         return
-    base = max(single, key=lambda finding: finding.capacity).candidate
-    if base.model in (PROCESSES, "forking"):
-        return
-    if cpus == 1:
-        return
-    reason = f"one Python process computes on one CPU at a time, and there are {cpus}"
-    for number in _doubled(cpus):
-        yield Step(Candidate(base.model, number, base.threads), Look.SATURATION, reason)
-    rungs = search.ladder(base.model, "workers", base)
-    number, finding = enough(rungs)
+    for number in _doubled(search.situation.cpus):
+        more: dict[str, Any] = {by: number}
+        yield Step(replace(base, **more), Look.SATURATION, reason)
+    number, finding = enough(search.ladder(base.model, by, base))
     if search.promises(finding.candidate):
-        yield Step(
-            finding.candidate, Look.CAPACITY, f"{number} workers carry {finding.most:,.0f}/s, and more hardly more"
-        )
+        reason = f"{number} {by} carry {finding.most:,.0f}/s, and more hardly more"
+        yield Step(finding.candidate, Look.CAPACITY, reason)
 
 
 def _doubled(cpus: int) -> list[int]:
@@ -320,6 +357,7 @@ RULES: tuple[Rule, ...] = (
     _do_threads_gain,
     _the_other_loop,
     _the_loop_alone,
+    _loops_for_the_cpus,
     _processes_for_the_cpus,
     _processes_instead_of_threads,
     _named_models,
@@ -328,67 +366,3 @@ RULES: tuple[Rule, ...] = (
 )
 
 LAST_RULES: tuple[Rule, ...] = (_one_capacity_at_least, _check_the_first_two)
-
-
-ALIKE = 0.95
-"""A rate counts as equal to the best rate if it is at least this share of the best rate."""
-SAME_COST = 1.1
-"""A candidate whose capacity is in doubt may be as good as the best one only if its CPU time for a request is at most
-this many times that of the best one.
-"""
-PROBABLE = 0.7
-"""A candidate whose capacity is in doubt counts as possibly as good as the best one if its rate in the saturation run
-(under the highest load) is at least this share of the best one's.
-"""
-DEARER = 1.25
-"""Candidates that the load generator could not saturate cannot be ranked by rate. Among them, those whose CPU time for
-a request is more than this many times the least come after the others.
-"""
-
-
-def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
-    """Return the candidate to advise, and the best candidate that has another model; each is None if there is none."""
-    ranked = rank(findings)
-    if not ranked:
-        return None, None
-    chosen = ranked[0]
-    return chosen, next((each for each in ranked[1:] if each.candidate.model != chosen.candidate.model), None)
-
-
-def rank(findings: list[Finding]) -> list[Finding]:
-    """Return the findings that met the target at some rate, the best first. Findings whose capacity is about equal to
-    the highest one, or may be, come first, and among them the simplest to configure; the others follow, the highest
-    capacity first.
-    """
-    known = [each for each in findings if each.capacity]
-    if not known:
-        return []
-    best = max(known, key=lambda each: each.capacity)
-    alike = [each for each in known if _reaches(each) >= ALIKE * best.capacity or _may_reach(each, best)]
-    limited = [each for each in alike if each.bracket is not None and each.bracket.at_least]
-    cheapest = min((each.cpu_s for each in limited), default=0.0)
-    dear = [each for each in limited if each.cpu_s > DEARER * cheapest]
-    first = [each for each in alike if each not in dear]
-    first.sort(key=lambda each: (each.candidate.effort, -each.capacity))
-    rest = [each for each in known if each not in first]
-    return first + sorted(rest, key=lambda each: -each.capacity)
-
-
-def _may_reach(finding: Finding, best: Finding) -> bool:
-    """True if a candidate may be as good as the best one although other programs disturbed its trials and put its
-    capacity in doubt.
-
-    This is judged by its CPU time for a request, which other programs disturb less than rates, and by its rate in the
-    saturation run (under the highest load).
-    """
-    assert finding.bracket is not None, "it has a capacity"
-    same_cost = finding.cpu_s <= SAME_COST * best.cpu_s
-    return finding.bracket.in_doubt and same_cost and finding.most >= PROBABLE * best.most
-
-
-def _reaches(finding: Finding) -> float:
-    """Return the best estimate of a candidate's capacity: the geometric mean of the highest rate that met the target
-    and the lowest that did not.
-    """
-    assert finding.bracket is not None, "it has a capacity"
-    return float((finding.bracket.low * (finding.bracket.high or finding.bracket.low)) ** 0.5)
