@@ -20,7 +20,8 @@ from septet import forked, models, server
 from septet.console import attended
 from septet.errors import Failed, UsageError
 from septet.logs import configure
-from septet.processes.orders import HANDLED_SIGNALS, Stop
+from septet.processes.orders import Stop
+from septet.processes.other_signals import HANDLED_SIGNALS
 from septet.service import Service
 from septet.settings.checks import check, check_serves_something, refuse
 from septet.settings.config import OPTIONS, Config
