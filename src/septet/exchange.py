@@ -1,8 +1,8 @@
 """What passes between the layers: heads of requests and answers, parts of content, errors, and the protocols by which
 an application interface, a session and a process model call each other.
 
-Requests are shared: two requests whose heads have the same bytes are one object (see `http.incoming.Limits`). So a
-request must not be changed, except for what `derived` caches.
+Requests are shared: two requests whose heads have the same bytes are one object (see `http.incoming.Limits`). Such a
+request must not be changed, except for what `derived` caches; where that is None, the request is not shared.
 """
 
 import enum
@@ -70,8 +70,13 @@ class Request:
     """
 
     def with_trusted(self, fields: Fields, scheme: str, client: tuple[str, int] | None) -> "Request":
-        """Return a copy with these values and without `untrusted_fields`. (`dataclasses.replace` takes three times as
-        long.)"""
+        """Return the request with these values and without `untrusted_fields`: a copy if this object is shared, else
+        this object. (`dataclasses.replace` takes three times as long.)"""
+        if self.derived is None:
+            self.fields, self.untrusted_fields = fields, ()
+            self.scheme = scheme
+            self.client = client
+            return self
         return Request(
             self.method,
             self.target,

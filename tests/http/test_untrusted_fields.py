@@ -7,6 +7,7 @@ import pytest
 from septet.exchange import ProtocolError, Request
 from septet.http.request_head import parse_request
 from septet.proxies.filter import REMEMBERED_BYTES, REMEMBERED_CLIENTS, UntrustedFieldFilter
+from septet.proxies.request_id import RequestId
 
 PROXY, STRANGER = "192.0.2.1", "203.0.113.9"
 
@@ -90,6 +91,7 @@ def test_everything_else_stays_as_it_was() -> None:
     unchanged = {field.name for field in dataclasses.fields(Request)} - changed - {"derived"}
     for line in ("POST /a?b HTTP/1.1", "GET http://inside:8000 HTTP/1.1", "OPTIONS * HTTP/1.0"):
         found = request(*FORWARDED, "Content-Length: 3", "Connection: close", "Expect: 100-continue", line=line)
+        found.derived = {}  # one that later requests share is copied
         with_trusted = UntrustedFieldFilter(trusts)(found, PROXY)
         assert {name: getattr(with_trusted, name) for name in unchanged} == {
             name: getattr(found, name) for name in unchanged
@@ -154,3 +156,24 @@ def test_names_with_underscores_are_allowed_unless_they_look_like_a_proxys(peer:
     with_trusted = UntrustedFieldFilter(trusts, underscores="allow")(request(*UNDERSCORED, "x_a: 2"), peer)
     assert with_trusted.fields == (*PLAIN, (b"x_a", b"1"), (b"x_a", b"2"))
     assert (with_trusted.client, with_trusted.scheme) == (None, "http")
+
+
+def test_untrusted_field_among_repeated_lengths() -> None:
+    """The places of fields are those of the section as it came, also where two lengths become one."""
+    for _ in range(2):
+        found = request("Content-Length: 3", "X-Forwarded-For: 203.0.113.9", "C: d", "Content-Length: 3")
+        assert found.fields == (*PLAIN, (b"content-length", b"3"), (b"c", b"d"))
+        assert found.untrusted_fields == ((b"x-forwarded-for", b"203.0.113.9"),)
+        assert (found.content_length, found.has_body) == (3, True)
+
+
+def test_id_leaves_untrusted_fields_to_the_filter() -> None:
+    found, _ = RequestId(b"x-request-id", trusts)(request(*FORWARDED), PROXY)
+    assert UntrustedFieldFilter(trusts)(found, PROXY).client == (STRANGER, 0)
+
+
+def test_same_names_say_nothing_of_other_values() -> None:
+    for value, kept in (("keep-alive", True), ("close", False), ("keep-alive", True)):
+        assert request(f"Connection: {value}").keep_alive is kept
+    with pytest.raises(ProtocolError):
+        request(host="Host: a b")

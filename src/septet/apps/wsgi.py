@@ -14,6 +14,7 @@ from septet.apps import _tls as tls
 from septet.apps._call import Call, FileWrapper
 from septet.apps._diagnostics import WITH_WSGI, warn_of_websocket
 from septet.exchange import Exchange, Fields, Request, Response
+from septet.http.cache import shared_texts
 
 Environ = dict[str, Any]
 
@@ -99,10 +100,10 @@ class Wsgi:
         base = self._bases.get(server) or self._base_at(server)
         environ = base.copy()
         fields = request.fields
-        keys = _keys
+        keys, text_of = _keys, shared_texts.get
         try:
             for name, value in fields:
-                environ[keys[name]] = value.decode("latin-1")
+                environ[keys[name]] = text_of(value) or value.decode("latin-1")
         except KeyError:  # a name that comes for the first time
             for name, value in fields:
                 environ[_key(name)] = value.decode("latin-1")
@@ -115,9 +116,9 @@ class Wsgi:
         environ["REQUEST_METHOD"] = request.method
         environ["SERVER_PROTOCOL"] = "HTTP/" + request.version
         environ["wsgi.url_scheme"] = request.scheme
-        environ["RAW_URI"] = environ["REQUEST_URI"] = request.target.decode("latin-1")
+        environ["RAW_URI"] = environ["REQUEST_URI"] = target = request.target.decode("latin-1")
         environ["QUERY_STRING"] = request.query.decode("latin-1") if request.query else ""
-        path = request.path.decode("latin-1")
+        path = target if request.path is request.target else request.path.decode("latin-1")
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
         elif path == "*":  # about the server as a whole: its URL has no path (RFC 9112 section 3.2.4)

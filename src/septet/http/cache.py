@@ -38,3 +38,7 @@ class BoundedCache(dict[Key, Value]):
             self._refused = 0
             self.clear()
         return False
+
+
+shared_texts: BoundedCache[bytes, str] = BoundedCache(1024)
+"""Values that many requests have in the same bytes, as text: to decode one takes three times as long."""

@@ -172,7 +172,6 @@ class Incoming:
             self._expect_body(request)
         return request
 
-    @property
     def input_consumed(self) -> bool:
         """True if the request's body, if any, has been read to its end and nothing has come after it, neither a byte
         nor the end of the client's stream."""

@@ -1,17 +1,20 @@
 """Heads of requests: bytes to `Request` (RFC 9112 sections 2, 3 and 5)."""
 
+from operator import itemgetter
+
 from septet.exchange import Fields, ProtocolError, Request
+from septet.http.cache import BoundedCache
 from septet.http.grammar import TARGET_BLANKED, is_host, is_token, is_version, split_absolute
 from septet.http.sections import (
-    UNTRUSTED,
+    REMEMBERED,
+    REMEMBERED_BYTES,
     allows_keep_alive,
     check_host,
     expects_continue,
     framing,
     join_repeated,
-    known_hosts,
+    layouts,
     read_fields,
-    set_apart,
     with_one_length,
 )
 
@@ -28,46 +31,45 @@ def parse_request(lines: list[bytes], most_fields: int = NO_LIMIT, scheme: str =
     method, target, version, path, query = read_request_line(lines.pop(0))
     if len(lines) > most_fields:
         raise ProtocolError(431, f"the request has more than {most_fields} header fields")
-    fields: Fields = read_fields(lines)
+    fields = read_fields(lines)
+    read, trusted, untrusted = layouts[(*map(_name, fields),)]
+    ours = read(fields)
+    facts, listed, upgrade = _readings[version, ours]
     untrusted_fields: Fields = ()
-    named = dict(fields)
-    if UNTRUSTED in named:
-        fields, untrusted_fields = set_apart(fields)
-        del named[UNTRUSTED]
-    if len(named) < len(fields):
-        named = join_repeated(fields)
-    host = named.get(b"host")
-    if host not in known_hosts:
-        check_host(host, version)
-    length, chunked = 0, False
-    if b"content-length" in named or b"transfer-encoding" in named:
-        length, chunked = framing(version, named)
-        if not chunked and named[b"content-length"].find(b",") >= 0:
-            fields = with_one_length(fields, length)
-    connection = named.get(b"connection")
-    keep_alive = version == "1.1" if connection is None else allows_keep_alive(version, connection)
-    expect = named.get(b"expect")
-    expects = expect is not None and expects_continue(version, expect)
-    if target[:1] != b"/" and host is not None:
-        _check_authority(target, host)
-    return Request(
-        method,
-        target,
-        path,
-        query,
-        version,
-        fields,
-        length,
-        chunked,
-        keep_alive,
-        expects,
-        chunked or length > 0,
-        keep_alive and version == "1.1" and method != "HEAD",
-        untrusted_fields,
-        scheme,
-        named.get(b"upgrade"),
-    )
+    if untrusted is not None:
+        untrusted_fields = untrusted(fields)
+        fields = trusted(fields)
+    if listed:
+        fields = with_one_length(fields, facts[0])
+    if target[:1] != b"/":
+        _check_authority(target, dict(ours).get(b"host"))
+    ordinary = facts[2] and version == "1.1" and method != "HEAD"
+    return Request(method, target, path, query, version, fields, *facts, ordinary, untrusted_fields, scheme, upgrade)
 
+
+Reading = tuple[tuple[int, bool, bool, bool, bool], bool, bytes | None]
+"""`Request.content_length` to `has_body`; whether the length came as a list; the value of Upgrade."""
+
+
+class _Readings(BoundedCache[tuple[str, Fields], Reading]):
+    """Cache of what the fields of READ say, by version and fields. With a Content-Length they are read each time."""
+
+    def __missing__(self, key: tuple[str, Fields]) -> Reading:
+        version, fields = key
+        named = join_repeated(fields)
+        check_host(named.get(b"host"), version)
+        length, chunked = framing(version, named)
+        listed = not chunked and named.get(b"content-length", b"").find(b",") >= 0
+        keep_alive = allows_keep_alive(version, named.get(b"connection"))
+        expects = expects_continue(version, named.get(b"expect"))
+        reading = (length, chunked, keep_alive, expects, chunked or length > 0), listed, named.get(b"upgrade")
+        if b"content-length" not in named and sum(map(len, named.values())) <= REMEMBERED_BYTES:
+            self.add(key, reading)
+        return reading
+
+
+_readings = _Readings(REMEMBERED)
+_name = itemgetter(0)
 
 RequestLine = tuple[str, bytes, str, bytes, bytes]
 """Method, target, version, path and query."""
@@ -138,11 +140,11 @@ def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
 _USUAL_PORTS = {b"http": 80, b"https": 443}
 
 
-def _check_authority(target: bytes, host: bytes) -> None:
+def _check_authority(target: bytes, host: bytes | None) -> None:
     """Raise ProtocolError(400) if an absolute target and Host disagree. RFC 9112 section 3.2.2 ignores Host here; but a
     disagreement is an attack or a mistake."""
     matched = split_absolute(target)
-    if matched and _authority(matched[2], matched[1]) != _authority(host, matched[1]):
+    if matched and host is not None and _authority(matched[2], matched[1]) != _authority(host, matched[1]):
         raise ProtocolError(400, "the request target and the Host field name different hosts")
 
 

@@ -1,15 +1,14 @@
 """Header sections: field lines, and what they say of the body and the connection (RFC 9112 sections 5 and 6).
 
 Every section is read anew, line by line. A line that many requests have in the same bytes (Accept, Sec-Fetch-Mode)
-is parsed once. Nothing else is taken over from one request to the next.
+is parsed once, and so is a list of names. Nothing else is taken over from one request to the next.
 """
 
-from itertools import filterfalse
+from collections.abc import Callable
 from operator import itemgetter
-from typing import Any
 
 from septet.exchange import Fields, ProtocolError
-from septet.http.cache import BoundedCache
+from septet.http.cache import BoundedCache, shared_texts
 from septet.http.grammar import (
     BLANKED,
     MAX_LENGTH,
@@ -22,9 +21,9 @@ from septet.http.grammar import (
 )
 
 REMEMBERED = 1024
-"""Most entries of each cache in this module: of field lines, of field names, of hosts."""
+"""Most entries of each cache in this module: of field lines, of field names, of lists of names."""
 REMEMBERED_BYTES = 256
-"""Bytes. Field lines, field names and hosts that are longer than this are not cached."""
+"""Bytes. Field lines and names that are longer than this are not cached, nor lists of names four times as long."""
 
 SHARED = frozenset(
     b"accept accept-encoding accept-language cache-control connection content-type dnt host origin pragma priority te"
@@ -36,47 +35,35 @@ names that begin with `sec-` are cached as well. A line with a cookie or an id h
 this kind would fill the cache and never be looked up.
 """
 
-UNTRUSTED = b""
-"""Stands for the name of a field that is believed only if a trusted proxy has sent it. No field has an empty name."""
+READ = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
+"""Names of the fields that the server reads itself."""
 
 
-def read_fields(lines: list[bytes]) -> tuple[tuple[bytes, Any], ...]:
-    """Parse field lines, without their CRLF, into pairs of a name in lower case and a value. A field that belongs into
-    `Request.untrusted_fields` becomes the pair of UNTRUSTED and the field, which is itself such a pair.
+def read_fields(lines: list[bytes]) -> Fields:
+    """Parse field lines, without their CRLF, into pairs of a name in lower case and a value.
 
     Raises ProtocolError(400) for a name that is no token, white space before the colon, a folded line, a control byte.
     """
     return tuple(map(_lines.__getitem__, lines))
 
 
-def set_apart(fields: tuple[tuple[bytes, Any], ...]) -> tuple[Fields, Fields]:
-    """Split what `read_fields` has returned: return the trusted fields, and the untrusted ones."""
-    return tuple(filter(_name, fields)), tuple([field for _, field in filterfalse(_name, fields)])
-
-
-_name = itemgetter(0)
-"""A function that returns the name of a (name, value) pair, for `filter`: only UNTRUSTED, the empty name, counts as
-false.
-"""
-
-
-class _Lines(BoundedCache[bytes, tuple[bytes, Any]]):
+class _Lines(BoundedCache[bytes, tuple[bytes, bytes]]):
     """Cache of the pairs that `read_fields` makes of field lines, by the bytes of the line. Only lines that many
     requests send are kept: those of names in SHARED, and of names that begin with `sec-`.
     """
 
-    def __missing__(self, line: bytes) -> tuple[bytes, Any]:
+    def __missing__(self, line: bytes) -> tuple[bytes, bytes]:
         name, colon, value = line.partition(b":")
-        lower, trusted, shared = _names[name]
+        lower, _, shared = _names[name]
         if not colon:
             raise ProtocolError(400, "a header field has no colon")
         if value.translate(BLANKED) != value:
             raise ProtocolError(400, "a header field's value holds a control byte")
         field = lower, value.strip(WHITESPACE)
-        result = field if trusted else (UNTRUSTED, field)
         if shared and len(line) <= REMEMBERED_BYTES:
-            self.add(line, result)
-        return result
+            self.add(line, field)
+            shared_texts.add(field[1], field[1].decode("latin-1"))
+        return field
 
 
 _lines = _Lines(REMEMBERED)
@@ -102,18 +89,43 @@ class _Names(BoundedCache[bytes, tuple[bytes, bool, bool]]):
 _names = _Names(REMEMBERED)
 
 
-def join_repeated(fields: Fields) -> dict[bytes, bytes]:
-    """Return the values of header fields by name. If a field that the server reads itself came more than once, its
-    values are joined by commas (RFC 9110 section 5.3), but two Host fields raise ProtocolError(400). Of other fields
-    that came more than once, the last value is returned.
+Select = Callable[[Fields], Fields]
+"""Returns the fields that stand in certain places of a section."""
+
+
+class _Layouts(BoundedCache[tuple[bytes, ...], tuple[Select, Select, Select | None]]):
+    """Cache by the names of a section, which clients send in the same order again and again: functions that return the
+    fields of READ, the trusted fields, and the untrusted ones. The last is None if all are trusted.
     """
-    named = dict(fields)
-    for name in (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"):
-        values = [value for other, value in fields if other == name]
-        if len(values) > 1:
-            if name == b"host":
-                raise ProtocolError(400, "a request has exactly one Host field")
-            named[name] = b",".join(values)
+
+    def __missing__(self, names: tuple[bytes, ...]) -> tuple[Select, Select, Select | None]:
+        trusted = [_names[name][1] for name in names]
+        layout = (
+            _select([place for place, name in enumerate(names) if name in READ]),
+            _select([place for place, each in enumerate(trusted) if each]),
+            None if all(trusted) else _select([place for place, each in enumerate(trusted) if not each]),
+        )
+        if sum(map(len, names)) + 16 * len(names) <= 4 * REMEMBERED_BYTES:
+            self.add(names, layout)
+        return layout
+
+
+def _select(places: list[int]) -> Select:
+    return itemgetter(*places) if len(places) > 1 else itemgetter(slice(*places, *[each + 1 for each in places] or [0]))
+
+
+layouts = _Layouts(REMEMBERED)
+
+
+def join_repeated(fields: Fields) -> dict[bytes, bytes]:
+    """Return the values of fields by name. If one came more than once, its values are joined by commas (RFC 9110
+    section 5.3), but two Host fields raise ProtocolError(400).
+    """
+    named: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name == b"host" and name in named:
+            raise ProtocolError(400, "a request has exactly one Host field")
+        named[name] = named[name] + b"," + value if name in named else value
     return named
 
 
@@ -144,12 +156,6 @@ def check_host(host: bytes | None, version: str) -> None:
         return
     if not is_host(host):
         raise ProtocolError(400, "the Host field is not a host with an optional port")
-    if len(host) <= REMEMBERED_BYTES:
-        known_hosts.add(host, None)
-
-
-known_hosts: BoundedCache[bytes | None, None] = BoundedCache(REMEMBERED)
-"""Values of Host that `check_host` has found valid."""
 
 
 def framing(version: str, named: dict[bytes, bytes]) -> tuple[int, bool]:
@@ -215,19 +221,19 @@ def with_one_length(fields: Fields, length: int) -> Fields:
     return (*fields[:place], (b"content-length", b"%d" % length), *others)
 
 
-def allows_keep_alive(version: str, value: bytes) -> bool:
+def allows_keep_alive(version: str, value: bytes | None) -> bool:
     """True if the connection may persist after a request whose Connection has this `value` (RFC 9112 section 9.3)."""
-    if value == b"keep-alive":
-        return True
+    if value is None or value == b"keep-alive":
+        return value is not None or version == "1.1"
     options = [option.strip(WHITESPACE) for option in value.lower().split(b",")]
     return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
 
 
-def expects_continue(version: str, value: bytes) -> bool:
+def expects_continue(version: str, value: bytes | None) -> bool:
     """True if the client may wait for 100 Continue, by the `value` of its field Expect; never for HTTP/1.0. Raises
     ProtocolError(417) if it expects anything else.
     """
-    if version == "1.0":  # RFC 9110 section 10.1.1: a 1.0 expectation is ignored
+    if value is None or version == "1.0":  # RFC 9110 section 10.1.1: a 1.0 expectation is ignored
         return False
     expectations = {each.strip(WHITESPACE) for each in value.lower().split(b",")} - {b""}
     if expectations - {b"100-continue"}:

@@ -66,6 +66,14 @@ class UntrustedFieldFilter:
         return request.with_trusted(fields, hop.scheme or request.scheme, hop.node)
 
     def _evaluate(self, untrusted_fields: Fields, trusted: bool) -> Findings:
+        usual = sole_hop(untrusted_fields) if trusted and self._trusted_headers != "forwarded" else None
+        findings = self._judge(untrusted_fields, trusted) if usual is None else (untrusted_fields, usual)
+        if sum([len(name) + len(value) for name, value in untrusted_fields]) <= REMEMBERED_BYTES:
+            self._cache.add((trusted, untrusted_fields), findings)
+        return findings
+
+    def _judge(self, untrusted_fields: Fields, trusted: bool) -> Findings:
+        """Return what `_evaluate` returns, in any case."""
         kept = tuple(
             [
                 field
@@ -74,10 +82,7 @@ class UntrustedFieldFilter:
             ]
         )
         kept = select_kind(kept, self._trusted_headers)
-        findings = kept, sole_hop(kept) or walk(hops(kept), self._trusts)
-        if sum([len(name) + len(value) for name, value in untrusted_fields]) <= REMEMBERED_BYTES:
-            self._cache.add((trusted, untrusted_fields), findings)
-        return findings
+        return kept, walk(hops(kept), self._trusts)
 
     def _keeps_underscored(self, name: bytes) -> bool:
         if self._underscores == "refuse":

@@ -82,8 +82,8 @@ def hops(fields: Fields) -> Iterator[Hop]:
 
 def sole_hop(fields: Fields) -> Hop | None:
     """Return what `walk` would return for `hops(fields)` in the usual case: one proxy has written X-Forwarded-For with
-    one IPv4 address, and perhaps X-Forwarded-Proto. None in any other case, and for what is malformed. `walk` takes
-    several times as long.
+    one IPv4 address, perhaps X-Forwarded-Proto, and fields of _BESIDE. None in any other case, and for what is
+    malformed. `walk` takes several times as long.
     """
     node, scheme = None, None
     for name, value in fields:
@@ -98,9 +98,13 @@ def sole_hop(fields: Fields) -> Hop | None:
             scheme = _SCHEMES.get(value.lower())
             if scheme is None:
                 return None
-        elif name == b"forwarded" or name in _SAYING:
+        elif name not in _BESIDE:
             return None
     return None if node is None else Hop(node, scheme, None)
+
+
+_BESIDE = {b"x-forwarded-port", b"x-real-ip"}
+"""Fields that proxies write as well, and that say nothing about the client where X-Forwarded-Host is missing."""
 
 
 def select_kind(fields: Fields, kind: str) -> Fields:

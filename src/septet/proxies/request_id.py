@@ -32,6 +32,7 @@ class RequestId:
             return request, given[0].decode("ascii")
         made = os.urandom(16).hex()
         kept = tuple(field for field in request.fields if field[0] != self.name) if given else request.fields
+        untrusted_fields = request.untrusted_fields
         changed = request.with_trusted((*kept, (self.name, made.encode("ascii"))), request.scheme, request.client)
-        changed.untrusted_fields = request.untrusted_fields
+        changed.untrusted_fields = untrusted_fields
         return changed, made

@@ -171,7 +171,7 @@ class Session(Http1Exchange):
             self.drop_body()
         if not http.keep_alive or (http.stopping and not self._draining):
             return self._enter(OVER)
-        if http.input_consumed:
+        if http.input_consumed():
             http.request = self.request = IDLE_REQUEST
             self.phase = IDLE
             self.since = None
