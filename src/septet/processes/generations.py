@@ -42,7 +42,7 @@ from septet.errors import Failed, SeptetError
 from septet.pollers import READABLE, Poll
 from septet.processes import crashes, orders
 from septet.processes.attendant import Overseer
-from septet.processes.children import exit_now, fork, unblock_orders
+from septet.processes.children import exit_now, fork, handle_sigchld, unblock_orders
 from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, replaced_has_ended
 from septet.processes.generation import Generation, Handed, Living, Plan, Report, failure_of, keep_text
 from septet.processes.orders import DRAIN, Stop
@@ -162,7 +162,7 @@ class Generations:
 
     def _handle_signals(self) -> None:
         self._stop.on_signals(self._kill)
-        forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
+        handle_sigchld(lambda number, frame: None)
         for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 forked.set_signal_handler(number, self._note)
@@ -478,6 +478,7 @@ class Generations:
         MAX_FAILED_STARTS failures.
         """
         generation.failed = True
+        generation.ends_at = monotonic() + KILL_MARGIN_S
         if self._stop.ordered:
             return
         traceback = getattr(error, "traceback", "")
@@ -561,7 +562,7 @@ class Generations:
             if now - starting.started_at > limit:
                 self._cannot_start(starting, Failed(f"it was not ready within {limit:g} s (--startup-timeout)"))
                 starting.signal(signal.SIGKILL)
-        for generation in living.old:
+        for generation in living.all():
             if now > generation.ends_at:
                 generation.ends_at = float("inf")
                 log.error("%s is killed: it has not ended in time", generation)
@@ -588,6 +589,7 @@ class Generations:
         for generation in self.living.all():
             if not generation.failed:  # else it ends by itself
                 generation.signal(signal.SIGTERM)
+            generation.signal(signal.SIGCONT)  # one that is stopped takes the order when it goes on
         longest = max((each.plan.graceful_timeout for each in self.living.all()), default=0.0)
         last = monotonic() + longest + 2 * KILL_MARGIN_S
         starting_until = monotonic() + KILL_MARGIN_S

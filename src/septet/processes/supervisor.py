@@ -24,7 +24,7 @@ from septet.metrics.standstill import StandstillWatch
 from septet.pollers import READABLE, Poll
 from septet.processes import crashes, orders
 from septet.processes.attendant import TURN_S, Attendant
-from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
+from septet.processes.children import exit_now, fork, handle_sigchld, run_exit_handlers, unblock_orders
 from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, replaced_has_ended
 from septet.processes.in_flight import SLOTS, InFlight
 from septet.processes.orders import DRAIN, Stop, is_readable
@@ -200,6 +200,7 @@ class Supervisor(Generic[Served]):
         """Shared memory with a byte for each slot: why the worker that has the slot asks to be replaced, as an index in
         _ASKED; 0: it does not ask.
         """
+        forked.register(self)
 
     def run(self) -> None:
         """Fork workers and replace those that end, until the order to stop; then stop them all. Raises Failed if they
@@ -208,7 +209,7 @@ class Supervisor(Generic[Served]):
         stop.on_signals(self._kill)
         if self._service.monitor is not None:
             self._service.monitor.supervise()
-        forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
+        handle_sigchld(lambda number, frame: None)
         for number in (signal.SIGTTIN, signal.SIGTTOU):
             forked.set_signal_handler(number, self._change_count)
         orders.pass_on_reopening = partial(self._signal, signal.SIGUSR1)
@@ -348,15 +349,14 @@ class Supervisor(Generic[Served]):
         the ends of the pipe on which the worker reports to the supervisor that it is ready, or why it cannot start.
         file: a descriptor to which it writes its stacks when it crashes.
         """
-        for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
-            os.close(inherited)
+        os.close(reading)
+        self.close_in_child()
         self._service.stop.close_in_child()
         if self._senders is not None:
             self._senders.close_in_child()
         if self._service.endpoint is not None:
             self._service.endpoint.close_in_child()
         self._service.in_flight.occupy(slot)
-        self._deaths.close_in_child()
         crashes.write_to(file)
         if self._service.counted is not None:
             self._service.counted.begin(partial(self._ask_for_replacement, slot, os.getppid()))
@@ -389,6 +389,15 @@ class Supervisor(Generic[Served]):
             forked.exit_child()
         run_exit_handlers(status)
         return status
+
+    def close_in_child(self) -> None:
+        """Close the descriptors by which the supervisor hears of its workers: in a worker, and in a child that the
+        application has forked here, in a thread or in a signal handler."""
+        for worker in self._workers:
+            if worker.readiness >= 0:
+                os.close(worker.readiness)
+                worker.readiness = -1
+        self._deaths.close_in_child()
 
     def _wait(self, timeout: float | None) -> None:
         endpoint = self._service.endpoint
@@ -519,6 +528,7 @@ class Supervisor(Generic[Served]):
         stop = self._service.stop
         draining = stop.draining
         self._signal(DRAIN if draining else signal.SIGTERM)
+        self._signal(signal.SIGCONT)  # a worker that is stopped takes the order when it goes on
         self._service.close_listeners()
         last = monotonic() + self._service.graceful_timeout + KILL_MARGIN_S
         while self._workers and monotonic() < last:

@@ -41,7 +41,7 @@ from septet.rules import DRAINING_S, STOPPING_S
 from septet.session._http2_exchange import Http2Exchange
 from septet.session._http2_input import DRAIN_PING, Http2Input
 from septet.session._http2_output import SEND_BYTES, Http2Output
-from septet.session._http2_state import DUE, HEAD, IDLE, OPEN, OUTPUT, PREFACE, RUNNING
+from septet.session._http2_state import DUE, HEAD, IDLE, OPEN, OUTPUT, PREFACE, REST, RUNNING
 from septet.session.http1 import Session
 from septet.session.observed import ObservedSession
 from septet.session.phases import LINGER, OVER, Pace
@@ -160,7 +160,7 @@ class Http2Session(Http2Input, Http2Output):
         if self._concurrent and not self._closing and len(self.output) < SEND_BYTES and self._has_turn():
             return self._enter(DUE)
         if self._has_output():
-            return self._enter(OUTPUT)
+            return self._enter(OUTPUT if self._exchanges or self._to_report else REST)
         return self._enter(OVER if self.lost else self._waiting(current))
 
     def _waiting(self, current: Http2Exchange | None) -> Phase:
@@ -225,16 +225,18 @@ class Http2Session(Http2Input, Http2Output):
 
     def deadline(self, now: float) -> float | None:
         self._earn(now)
+        if self.stops_now and self.refused_until is None:
+            self.refused_until = now + STOPPING_S
         phase, timeouts = self.phase, self.rules.timeouts
         self._late = None
         if self.since is None:
             self.since = now
         due = None
-        if phase is OUTPUT:
+        if phase is OUTPUT or phase is REST:
             if self._pace is None:
                 self._pace = Pace(timeouts.write, timeouts.rate)
             due = self._pace.deadline(now, self._sent)
-            if self.stopping and not self._exchanges:
+            if self.stopping and phase is REST:
                 due = min(due, self.since + STOPPING_S)
         elif phase is not OPEN and phase.timeout is not None:
             timeout = phase.timeout(timeouts)
@@ -243,7 +245,7 @@ class Http2Session(Http2Input, Http2Output):
             elif self.stopping:
                 timeout = min(timeout, STOPPING_S)
             due = self.since + timeout
-        if phase is OPEN or phase is OUTPUT:
+        if phase is OPEN or phase is OUTPUT or phase is REST:
             due = self._deadline_of_exchanges(now, due)
         return due
 
@@ -302,6 +304,7 @@ class Http2Session(Http2Input, Http2Output):
         if self.phase is LINGER or self.lost:
             return self.phase.want
         self.stopping = True
+        self.stops_now = True
         self._refuse_from_now_on()
         return self.go_on()
 
