@@ -67,9 +67,7 @@ def run(application: Any = None, /, **options: Any) -> None:
         gc.unfreeze()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in handlers.items():
-            if (
-                signal.getsignal(number) is not handler
-            ):  # the server has set one of its own, or has wrapped the program's
+            if signal.getsignal(number) is not handler:  # the server has set its own, or has wrapped the program's
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 

@@ -147,7 +147,7 @@ class Body(_File):
         """Called in a child that the application has forked while the body is still coming: let go of the file on the
         disk. Its number is made one of /dev/null, because what the file object has yet to write must not go elsewhere.
         """
-        if self._rolled and not self.closed:
+        if not self.closed:
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             os.dup2(null, self.fileno(), inheritable=False)
             os.close(null)
