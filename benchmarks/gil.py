@@ -14,10 +14,10 @@ A gain is a ratio of two cells of the same round: requests a second with two thr
 those with one. The table shows the median of the rounds and the lowest and the highest.
 
 On a machine with other work, a thread that could run waits for a CPU. The kernel counts that time for each thread
-(`/proc/PID/task/TID/schedstat`), and it is taken off: N threads that waited W seconds together in T seconds had
-T - W / N to answer in. Time in which a thread waits for the GIL, a lock or a client stays. Gains are ratios of these
-rates; without other work they are those of the usual ones. What they do not show on a busy machine is what two threads
-cost each other when they run at the same instant, for they seldom do.
+(`/proc/PID/task/TID/schedstat`). The last column of the table takes it off: N threads that waited W seconds together in
+T seconds had T - W / N to answer in. Time in which a thread waits for the GIL, a lock or a client stays. Without other
+work these gains are those of the rates. What they do not show on a busy machine is what two threads cost each other
+when they run at the same instant, for they seldom do.
 """
 
 import argparse
@@ -271,9 +271,10 @@ def summarise(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 row[name] = round(statistics.median(each[name] for each in mine), 3)
             if setting.of:
                 bases = [found[each["round"], python, page, setting.of] for each in mine]
-                gains = [each["ready_per_s"] / base["ready_per_s"] for each, base in zip(mine, bases, strict=True)]
                 dearer = [each["cpu_ms"] / base["cpu_ms"] for each, base in zip(mine, bases, strict=True)]
-                row["gain"] = [round(value, 3) for value in (statistics.median(gains), min(gains), max(gains))]
+                for name, rate in (("gain", "per_s"), ("ready_gain", "ready_per_s")):
+                    gains = [each[rate] / base[rate] for each, base in zip(mine, bases, strict=True)]
+                    row[name] = [round(value, 3) for value in (statistics.median(gains), min(gains), max(gains))]
                 row["dearer"] = round(statistics.median(dearer), 3)
             rows.append(row)
     return rows
@@ -282,12 +283,13 @@ def summarise(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown."""
     lines = [
-        "| Python | page | served by | requests/s | with CPUs free | CPU ms each | gain (lowest to highest) |",
+        "| Python | page | served by | requests/s | CPU ms each | gain (lowest to highest) | with CPUs free |",
         "|---|---|---|---:|---:|---:|---:|",
     ]
     for row in rows:
         gain = "{:.2f} ({:.2f} to {:.2f})".format(*row["gain"]) if "gain" in row else ""
-        figures = f"{row['per_s']:.0f} | {row['ready_per_s']:.0f} | {row['cpu_ms']:.2f} | {gain}"
+        ready = f"{row['ready_gain'][0]:.2f}" if "gain" in row else ""
+        figures = f"{row['per_s']:.0f} | {row['cpu_ms']:.2f} | {gain} | {ready}"
         lines.append(f"| {row['python']} | {row['page']} | {row['setting']} | {figures} |")
     return "\n".join(lines)
 

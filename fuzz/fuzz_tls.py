@@ -15,7 +15,8 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 with atheris.instrument_imports(include=["septet"]):
-    from septet.net.certificates import Certificates, Pair, TlsOptions
+    from septet.net.certificates import Certificates
+    from septet.net.tls_files import Pair, TlsOptions
     from septet.protocol import CLOSE, EITHER, RUN, WRITE
     from septet.rules import Rules
     from septet.session.http1 import Session

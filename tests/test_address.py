@@ -21,6 +21,8 @@ from septet.net.address import Address, parse_address
         ("unix:/run/app.sock?mode=660", Address("unix", path="/run/app.sock", mode=0o660), "unix:/run/app.sock"),
         ("unix:a?user=root&mode=0600&group=0", Address("unix", path="a", mode=0o600, uid=0, gid=0), "unix:a"),
         ("fd://3", Address("fd", fd=3), "fd://3"),
+        ("http://localhost:80", Address("tcp", host="localhost", port=80, tls=False), "http://localhost:80"),
+        ("HTTPS://[::1]:443/", Address("tcp", host="::1", port=443, tls=True), "https://[::1]:443"),
         ("fd://web.socket", Address("fd", name="web.socket"), "fd://web.socket"),
     ],
 )
@@ -32,7 +34,7 @@ def test_spelling_means_address(text: str, address: Address, shown: str | None) 
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("", "HOST:PORT"),
+        ("", "HOST:PORT, .*, http://HOST:PORT, https://HOST:PORT, unix:PATH or fd://N"),
         ("8000", "did you mean 127.0.0.1:8000, or 0.0.0.0:8000"),
         (":8000", "did you mean 127.0.0.1:8000, or 0.0.0.0:8000"),
         ("localhost", "did you mean localhost:8000?"),

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from septet.certificate import certificate
-from septet.net.certificates import Certificates, Pair, TlsOptions
+from septet.net.certificates import Certificates
+from septet.net.tls_files import Pair, TlsOptions
 from septet.settings.command import run
 from support.tls import shake_hands
 

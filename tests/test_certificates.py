@@ -5,6 +5,7 @@ import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from time import time
 
 import pytest
 from cryptography import x509
@@ -12,7 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from septet.errors import UsageError
-from septet.net.certificates import Certificates, Pair, TlsOptions
+from septet.net.certificates import Certificates
+from septet.net.tls_files import Pair, TlsOptions
 from support.tls import Authority, Files, shake_hands
 
 
@@ -107,13 +109,74 @@ def test_bad_files_are_named_in_one_sentence(authority: Authority, tmp_path: Pat
         assert "\n" not in str(caught.value)
 
 
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged since the last call, without the dates."""
+    found = [record.message.partition(", at ")[0] for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+DAY_S = 86400
+
+
+def in_days(days: float) -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days, minutes=1)
+
+
 def test_a_certificate_that_expires_soon_is_named(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
-    now = datetime.datetime.now(datetime.UTC)
-    soon = authority.issue("soon.test", not_after=now + datetime.timedelta(days=3, hours=1))
-    certificates(soon, authority.issue("late.test", not_after=now + datetime.timedelta(days=20)))
-    assert [record.message.partition(", at ")[0] for record in caplog.records] == [
-        f"the certificate {soon.certificate} expires in 3 days"
+    """Soon is within two weeks, and within the last quarter of its time."""
+    soon = authority.issue("soon.test", not_before=in_days(-87), not_after=in_days(3))
+    late = authority.issue("late.test", not_before=in_days(-70), not_after=in_days(20))
+    short = authority.issue("short.test", not_before=in_days(-2), not_after=in_days(4))
+    renews = authority.issue("renews.test", not_before=in_days(-5), not_after=in_days(1))
+    certificates(soon, late, short, renews)
+    assert logged(caplog) == [
+        f"SEP172 the certificate {soon.certificate} expires in 3 days",
+        f"SEP172 the certificate {renews.certificate} expires in 1 day",
     ]
+
+
+def test_a_warning_is_repeated_once_a_day_and_at_the_end(
+    authority: Authority, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all processes together: a child that was forked logs none when its parent has."""
+    now = time()
+    soon = authority.issue("soon.test", not_before=in_days(-87), not_after=in_days(3))
+    monkeypatch.setattr("septet.net.certificates.WATCH_S", 0.0)
+    server = certificates(soon)
+    named = f"SEP172 the certificate {soon.certificate}"
+    assert logged(caplog) == [f"{named} expires in 3 days"]
+
+    def at(seconds: float) -> list[str]:
+        monkeypatch.setattr("septet.net.certificates.time", lambda: now + seconds)
+        server.look()
+        return logged(caplog)
+
+    assert at(DAY_S - 1) == []
+    assert at(DAY_S + 1) == [f"{named} expires in 2 days"]
+    assert at(2 * DAY_S) == []
+    child = os.fork()
+    if not child:
+        os._exit(len(at(2.5 * DAY_S)))
+    assert os.waitpid(child, 0)[1] == 1 << 8, "the child warns"
+    assert at(2.6 * DAY_S) == []
+    assert at(3.1 * DAY_S) == [f"{named} has expired"]
+    assert at(3.2 * DAY_S) == []
+
+
+def test_a_certificate_without_alternative_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "old.test")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(in_days(-1)).not_valid_after(in_days(90))
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = tmp_path / "old.pem"
+    path.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(pem) + private)
+    server = Certificates(TlsOptions(pairs=Pair.of([str(path)], [], [])))
+    assert logged(caplog) == [f"SEP174 the certificate {path} has no subjectAltName: browsers refuse it"]
+    assert server.reload()
+    assert "SEP174" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -158,7 +221,8 @@ def test_bad_renewal_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFi
     server = certificates(files)
     files.key.write_bytes(own.issue("two.test").key.read_bytes())
     assert not server.reload()
-    assert f"stay in use: --tls-key is '{files.key}', but must be the key" in caplog.text
+    stay = "SEP171 the certificates were not renewed, and those before stay in use"
+    assert f"{stay}: --tls-key is '{files.key}', but must be the key" in caplog.text
     assert names(server, None, own) == {"one.test"}
 
 
@@ -183,20 +247,20 @@ def test_files_are_loaded_when_they_have_changed_and_settled(
     own.issue("one.test", "two.test")
     changed = max(path.stat().st_ctime for path in own.directory.iterdir())
     monkeypatch.setattr("septet.net.certificates.time", lambda: changed + age_s)
-    server.renew_if_changed()
+    server.look()
     assert names(server, None, own) == ({"one.test", "two.test"} if age_s else {"one.test"})
 
 
-def revoked(own: Authority, files: Files, path: Path) -> Path:
-    """A list that revokes the certificate."""
+def revoked(own: Authority, files: Files, path: Path, ends: datetime.datetime | None = None) -> Path:
+    """A list that revokes the certificate. `ends`: when the next list is due; else tomorrow."""
     issuer = own.authority
     certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
     key = serialization.load_pem_private_key(issuer.private_key_pem.bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    now = datetime.datetime.now(datetime.UTC)
+    now = in_days(-10)
     one = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now).build()
     builder = x509.CertificateRevocationListBuilder().issuer_name(certificate.issuer).last_update(now)
-    made = builder.next_update(now + datetime.timedelta(days=1)).add_revoked_certificate(one).sign(key, hashes.SHA256())
+    made = builder.next_update(ends or in_days(1)).add_revoked_certificate(one).sign(key, hashes.SHA256())
     path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     return path
 
@@ -222,6 +286,34 @@ def test_clients_certificates(tmp_path: Path) -> None:
     stranger = strangers.issue("ada@one.test")
     assert [accepts(required, each) for each in (ada, bob, stranger, None)] == [True, False, False, False]
     assert [accepts(optional, each) for each in (ada, bob, stranger, None)] == [True, False, False, True]
+
+
+def test_a_list_of_revoked_certificates_that_expires_soon(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each of the file counts, in both forms of a date (from 2050 on it is GeneralizedTime)."""
+    own, other = Authority(tmp_path / "own"), Authority(tmp_path / "other")
+    files = own.issue("one.test")
+    crl = tmp_path / "crl.pem"
+    lists = [
+        revoked(authority, authority.issue("bob@one.test"), crl, ends).read_bytes()
+        for authority, ends in ((own, in_days(30)), (other, datetime.datetime(2090, 1, 1)), (own, in_days(0.9)))
+    ]
+    how = {"client_auth": "required", "client_ca": str(own.pem), "crl": str(crl)}
+    named = f"SEP173 the list of revoked certificates {crl}"
+    crl.write_bytes(b"".join(lists[:2]))
+    certificates(files, **how)
+    assert logged(caplog) == []
+    crl.write_bytes(b"Some text.\n" + b"".join(lists))
+    certificates(files, **how)
+    assert logged(caplog) == [f"{named} expires in 21 hours"]
+    certificates(files, client_ca=str(own.pem), crl=str(crl))
+    assert logged(caplog) == [], "clients are not asked for certificates"
+    revoked(own, files, crl, in_days(-1))
+    server = certificates(files, **how)
+    assert logged(caplog) == [f"{named} has expired"]
+    context = own.client_context(check_hostname=False)
+    context.load_cert_chain(own.issue("ada@one.test").both)
+    with pytest.raises(ssl.SSLError, match="CRL has expired"):
+        shake_hands(server, context, None)
 
 
 def test_a_revoked_client_resumes_no_session(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_allowed(values: dict[str, Any]) -> None:
             {"metrics_bind": "https://a:1"},
             "--metrics-bind is 'https://a:1', but must be HOST:PORT, .*: no TLS is spoken",
         ),
-        ({"metrics_bind": "9000"}, r"--metrics-bind is '9000', but must be HOST:PORT, \[IPV6\]:PORT, unix:PATH or fd"),
+        ({"metrics_bind": "9000"}, r"is .9000., but must be HOST:PORT, \[IPV6\]:PORT, http://HOST:PORT, unix:PATH"),
         ({"bind": ()}, "--bind is empty, but must be at least one of HOST:PORT"),
         (
             {"bind": ("http://localhost:1", "a:1", "LOCALHOST:1")},

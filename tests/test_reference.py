@@ -30,3 +30,9 @@ def test_module_writes_no_file_for_an_option(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert done.stderr == "usage: python -m septet.settings.reference FILE\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_defaults_are_as_they_are_written() -> None:
+    """OpenSSL's names of ciphers have capitals."""
+    assert "- default: `ECDHE+AESGCM:ECDHE+CHACHA20`\n" in page()
+    assert "- default: `false`\n" in page()

@@ -10,7 +10,8 @@ import pytest
 from corpus.cases import CASES
 from septet.exchange import FileRegion
 from septet.http.head import response_head
-from septet.net.certificates import Certificates, Pair, TlsOptions
+from septet.net.certificates import Certificates
+from septet.net.tls_files import Pair, TlsOptions
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules, Timeouts
 from septet.session.http1 import Session

@@ -382,3 +382,48 @@ def test_range_of_workers(text: str, least: int, most: int) -> None:
 def test_wrong_range_of_workers(text: str) -> None:
     with pytest.raises(UsageError, match=COUNT):
         resolve({"workers": text}, {})
+
+
+# Units
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("ws_max_message", "16M", 16 << 20),
+        ("ws_max_message", "1MiB", 1 << 20),
+        ("limit_body", "64k", 64 << 10),
+        ("limit_spool", "2GB", 2 << 30),
+        ("min_rate", "1KiB", 1024),
+        ("ws_ping_interval", "20s", 20.0),
+        ("ws_ping_interval", "1.5m", 90.0),
+        ("body_timeout", "250ms", 0.25),
+        ("max_worker_age", "12h", 43_200.0),
+    ],
+)
+def test_sizes_and_times_have_units(name: str, text: str, value: float) -> None:
+    variable = f"SEPTET_{name.upper()}"
+    Path("septet.toml").write_text(f'{name} = "{text}"\n')
+    found = [getattr(resolve(*said).config, name) for said in (({name: text}, {}), ({}, {variable: text}), ({}, {}))]
+    assert found == [value] * 3
+    assert {type(each) for each in found} == {type(value)}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("ws_max_message", "16X", "'16X', but must be a whole number of bytes from 1, or of K, M or G, such as 16M"),
+        ("ws_max_message", "0K", "0, but must be a whole number of bytes from 1"),
+        ("limit_body", "1.5M", "'1.5M', but must be a whole number of bytes from 0"),
+        ("limit_header_count", "1K", "'1K', but must be a whole number from 1"),
+        ("ws_ping_interval", "20 s", "'20 s', but must be a number of seconds from 0 to 1000000, or with ms, s, m"),
+        ("ws_ping_interval", "5M", "'5M', but must be a number of seconds"),
+        ("body_timeout", "1000h", "3600000.0, but must be a number of seconds from 0.001 to 1000000"),
+    ],
+)
+def test_other_units(name: str, text: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=f"is {sentence}"):
+        resolve({name: text}, {})
+    Path("septet.toml").write_text(f'{name} = "{text}"\n')
+    with pytest.raises(UsageError, match=f"is {sentence}"):
+        resolve({}, {})

@@ -61,12 +61,13 @@ def gains() -> str:
     """The figures of the drawing and of what they are compared with, as a table."""
     recorded = json.loads(RUN.read_text("utf-8"))
     lines = [
-        "| Python | page | served by | requests/s | with CPUs free | CPU ms each | gain (lowest to highest) |",
+        "| Python | page | served by | requests/s | CPU ms each | gain (lowest to highest) | with CPUs free |",
         "|---|---|---|---:|---:|---:|---:|",
     ]
     for row in recorded["rows"]:
         gain = "{:.2f} ({:.2f} to {:.2f})".format(*row["gain"]) if "gain" in row else ""
-        figures = f"{row['per_s']:.0f} | {row['ready_per_s']:.0f} | {row['cpu_ms']:.2f} | {gain}"
+        ready = f"{row['ready_gain'][0]:.2f}" if "gain" in row else ""
+        figures = f"{row['per_s']:.0f} | {row['cpu_ms']:.2f} | {gain} | {ready}"
         lines.append(f"| {row['python']} | {row['page']} | {row['setting']} | {figures} |")
     machine = recorded["machine"]
     rounds = max(row["rounds"] for row in recorded["rows"])
@@ -75,7 +76,7 @@ def gains() -> str:
         "",
         f"`{recorded['command']}`, {recorded['date']}, commit {recorded['commit']}: {rounds} rounds on "
         f"{machine['cpus']} CPUs ({machine['processor']}, Linux {machine['kernel']}), load "
-        f"{recorded['load_at_start']} at the start; other programs used {others:.1f} CPUs meanwhile (median), the "
+        f"{recorded['load_at_start']} at the start; other programs used {others:.2f} CPUs meanwhile (median), the "
         f"clients {clients:.2f}.",
         "",
     ]

@@ -9,12 +9,13 @@ file still runs.
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import click
 
 from septet import forked
+from septet.apps.loading import shows_its_routes
 from septet.apps.site import Site
 from septet.errors import Failed
 from septet.logs import configure
@@ -56,6 +57,8 @@ def check(config: Config, said: Iterable[str] = ()) -> int:
     for name, path in log_files(config).items():
         _check_log(name, path, path in given)
     site = load_site(replace(config, span_log=None))
+    for remark in _of_websockets(config, site):
+        log.warning("%s", remark)
     if forked.by_application:
         forked.exit_child()
     click.echo(f"septet: the configuration is valid: {_served(config, site)} at {_shown(config, addresses)}")
@@ -99,6 +102,15 @@ def _check_log(name: str, path: str, given: bool) -> None:
             check_directory(path)
     except OSError as error:
         raise Failed(f"cannot write {name} {path}: {error.strerror}") from error
+
+
+def _of_websockets(config: Config, site: Site) -> Iterator[str]:
+    """Yield a warning if the library for WebSockets is missing, and an ASGI application may have some. A start says so
+    only when a client asks for one, unless the application shows its routes.
+    """
+    for asgi in site.asgis:
+        if config.ws == "auto" and asgi.no_websocket and not shows_its_routes(asgi.application):
+            yield f"the ASGI application is offered no WebSockets: {asgi.no_websocket}; --ws none says that it has none"
 
 
 def _served(config: Config, site: Site) -> str:

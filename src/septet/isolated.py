@@ -9,7 +9,7 @@ object of the kernel (a descriptor) or raw memory. So the main interpreter hands
 
 and the other one loads the application anew and makes listeners, rules and logs of its own. Through the pair of sockets
 it receives orders, one byte each, and sends reports, which are lines of JSON like those of a generation
-(`processes.generation`).
+(`processes.report`).
 
 Some things belong to the process, and not to an interpreter: signals, which only the main interpreter handles; fork(2),
 which is not allowed in any other; the working directory and the environment, which all interpreters share.
@@ -37,9 +37,10 @@ from septet.metrics.table import Table
 from septet.net.certificates import Certificates
 from septet.net.listener import Listener
 from septet.processes.children import THREADS_S
-from septet.processes.generation import Report
 from septet.processes.in_flight import InFlight, Shared
-from septet.processes.orders import Stop, reopen
+from septet.processes.orders import Stop
+from septet.processes.other_signals import reopen
+from septet.processes.report import Report
 from septet.service import Service, tls_options
 from septet.settings.config import Config
 from septet.sites import load_site
@@ -197,7 +198,7 @@ def _service(given: _Handover, shared: Shared, channel: Channel, stop: IsolatedS
         monitor.table.occupy(given.row, INTERPRETER)
     in_flight = InFlight(config.limit_concurrency, config.limit_spool)
     in_flight.borrow(shared, given.slot)
-    certificates = Certificates(tls_options(config)) if config.tls_certificate else None
+    certificates = Certificates(tls_options(config), warns=False) if config.tls_certificate else None
     listeners = tuple(Listener.of_copy(number, certificates if tls else None) for number, tls in given.listeners)
 
     def ready(_: int) -> None:

@@ -36,12 +36,13 @@ from septet.processes.children import (
     run_exit_handlers,
     unblock_orders,
 )
-from septet.processes.generation import Plan, Report
+from septet.processes.generation import Plan
 from septet.processes.generations import Generations
 from septet.processes.orders import Stop, exit_soon, forget_cuts, log_stopped
 from septet.processes.pid_file import pid_file_at
 from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.reload import Problem, Watched, check_installed
+from septet.processes.report import Report
 from septet.processes.supervisor import supervise
 from septet.processes.threads import share_heap
 from septet.service import Service, recycling_of, tls_options

@@ -25,8 +25,8 @@ from septet.metrics.lanes import LEFT_BEHIND, LEFT_SERVING, TIMED_OUT
 from septet.metrics.monitor import Monitor
 from septet.metrics.observer import unread_ms
 from septet.metrics.table import Table
-from septet.net.certificates import Pair, TlsOptions
 from septet.net.listener import Listener
+from septet.net.tls_files import Pair, TlsOptions
 from septet.observers import Beginnings, Observers
 from septet.processes.attendant import Attendant
 from septet.processes.capacity import default_interpreters
@@ -49,7 +49,7 @@ from septet.session.prior_knowledge import LOOKING
 from septet.session.tls import Tls
 from septet.settings.config import Config
 from septet.settings.http_versions import versions_over_tls
-from septet.settings.size import parse_size
+from septet.settings.units import parse_size
 from septet.settings.workers import most_workers
 from septet.sites import notes
 from septet.spans import SpanLog
@@ -195,7 +195,7 @@ class Service:
             if self.http2_cleartext:
                 session.__class__ = LOOKING[type(session)]
             return session
-        certificates.renew_if_changed()
+        certificates.look()
         tls = Tls if self.rules.traffic is None else CountedTls
         return tls(self._session(listener, sock, address, "https"), certificates.wrap, self.rules)
 

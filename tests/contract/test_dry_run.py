@@ -133,6 +133,17 @@ def test_application_that_raises(tmp_path: Path) -> None:
     assert "ValueError: deliberate" in checked.said
 
 
+def test_library_for_websockets_that_is_missing(tmp_path: Path) -> None:
+    support = str(Path(__file__).parent.parent)
+    app = "support.app_without_the_library"
+    done = septet(tmp_path, f"{app}:plain", "--app-dir", support, "--check")
+    why = "the library websockets is not installed (pip install 'septet[websocket]')"
+    assert done.last.endswith(f"is offered no WebSockets: {why}; --ws none says that it has none")
+    assert (done.status, done.said.count("\n")) == (0, 1)
+    for other in ((f"{app}:plain", "--ws", "none"), ("support.apps_wsgi:app",)):
+        assert septet(tmp_path, *other, "--app-dir", support, "--check").said == ""
+
+
 def test_key_of_another_certificate(tmp_path: Path) -> None:
     one, two = (Authority(tmp_path / name).server for name in ("one", "two"))
     options = ("--tls-certificate", str(one.certificate), "--tls-key", str(two.key))

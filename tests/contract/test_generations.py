@@ -184,6 +184,7 @@ def test_certificates_are_loaded_anew(tmp_path: Path) -> None:
         files.certificate.write_text("no certificate")
         server.send_signal(signal.SIGHUP)
         wait_until(lambda: "the server goes on as it is" in server.stderr(), "the file is refused")
+        assert "ERROR septet: SEP114 HUP: --tls-certificate is " in server.stderr()
         assert serial() != before
 
 

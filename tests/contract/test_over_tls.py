@@ -341,7 +341,9 @@ def test_renewal(tmp_path: Path, model: str, interface: str) -> None:
                 return
             files.certificate.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
             wait_until(lambda: shown(server) and "stay in use" in server.stderr(), "the bad file is reported")
-            assert str(files.certificate) in server.stderr().splitlines()[-1]
+            last = server.stderr().splitlines()[-1]
+            assert "ERROR septet: SEP171 the certificates were not renewed" in last
+            assert str(files.certificate) in last
             assert shown(server) != first
             assert kept.request("GET", "/").status == 200
 

@@ -3,7 +3,7 @@
 import os
 import time
 
-from septet.lab.probe import probing, work
+from septet.lab.probe import ROUNDS, probing, work
 from support.waiting import wait_until
 
 
@@ -23,4 +23,4 @@ def test_the_work_is_timed_and_costs_little() -> None:
 
 
 def test_the_work_is_fixed() -> None:
-    assert work() == work() == 400
+    assert work() == work() == ROUNDS

@@ -54,6 +54,7 @@ def valid(model: str, users: int, rate: float, cpu_share: float = 0.3, repeat: i
             "server_cpus_busy_s": 0.085,
             "server_cpus_steal_s": 0.0,
             "probe_us": 50.0,
+            "probe_cold_us": 60.0,
             "cpu_mhz": 2400.0,
             "cpus_wanted": 0.9,
         },

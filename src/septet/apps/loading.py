@@ -190,3 +190,10 @@ def has_websocket_routes(application: Any) -> bool:
         return True
     routes = getattr(application, "routes", None)
     return isinstance(routes, list) and any("WebSocket" in type(route).__name__ for route in routes)
+
+
+def shows_its_routes(application: Any) -> bool:
+    """True if `has_websocket_routes` can tell for an ASGI application: it has routes, or a table of protocols."""
+    return bool(getattr(application, "application_mapping", None)) or isinstance(
+        getattr(application, "routes", None), list
+    )

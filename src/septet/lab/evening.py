@@ -3,11 +3,12 @@ idle machine would have given in every run.
 
 Other programs, and changes of the CPU's speed, disturb the two figures of a run in two ways:
 
-* The CPU time of a request depends on the speed of the CPU, which the probe measures (see `septet.lab.probe`). How much
-  it depends is fitted within the experiment: the slope of the logarithm of CPU time over the logarithm of the probe's
-  time, between runs of the same cell. It is the weighted median of the slopes of all pairs of runs (after Theil and
-  Sen), because outliers do not move a median. A slope of 0 means no dependence, and no correction; 1 means that both
-  change by the same factor.
+* The CPU time of a request depends on the speed of the CPU, which the probe measures (see `septet.lab.probe`), with the
+  caches as the server left them: what slows a server down is seldom the clock, and often the caches and a sibling
+  thread. How much it depends is fitted within the experiment: the slope of the logarithm of CPU time over the logarithm
+  of the probe's time, between runs of the same cell. It is the weighted median of the slopes of all pairs of runs
+  (after Theil and Sen), because outliers do not move a median. A slope of 0 means no dependence, and no correction; 1
+  means that both change by the same factor.
 * Requests per second depend on what other programs leave of the CPUs. A server that is limited by CPU time would, alone
   on the machine, answer as many requests in a second as it has CPU time for. A server that waits for something else is
   hardly slowed down by other programs, and its measured rate is used.
@@ -15,6 +16,9 @@ Other programs, and changes of the CPU's speed, disturb the two figures of a run
 So the evened rate of a cell that is limited by CPU time is the number of CPUs that it wants, divided by the evened CPU
 time of a request; for other cells it is the measured rate. It has only the noise of the CPU time, which is a third of
 the rate's on a machine whose CPUs are used by three quarters by others.
+
+Where other programs leave the CPUs alone, such a cell's measured rate is only corrected for the speed of the CPU, and
+only in comparisons within a turn.
 
 A cell is limited by CPU time if the page computes, and if threads of the server want a CPU most of the time. A page
 computes if its fastest answers take hardly longer than their CPU time: among thousands of requests some are not held up
@@ -77,7 +81,7 @@ class Evening:
         """Return the run's CPU time divided by what it would have been at the usual speed of the CPU, by this
         correction. The usual speed is the one at which the probe (a fixed piece of work) takes its median time.
         """
-        probe_us = record["usage"].get("probe_us")
+        probe_us = record["usage"].get("probe_cold_us")
         return 1.0 if not probe_us or not self.middle_us else (probe_us / self.middle_us) ** self.slope
 
 
@@ -104,7 +108,7 @@ def _point(record: Record) -> tuple[float, float] | None:
     """Return, of a run, the logarithms of the probe's time (see `septet.lab.probe`) and of the CPU time of a request;
     None if one is not known or too inexact.
     """
-    probe_us, cpu_us = record["usage"].get("probe_us"), whole_cpu_us(record)
+    probe_us, cpu_us = record["usage"].get("probe_cold_us"), whole_cpu_us(record)
     if not probe_us or not cpu_us or cpu_grain(record) > GRAIN_MAX:
         return None
     return math.log(probe_us), math.log(cpu_us)
@@ -121,7 +125,8 @@ def _weighted_median(values: list[tuple[float, float]]) -> float:
 
 def evened(results: Results) -> list[Record]:
     """Return the records of all runs. Those that did not fail have a new entry `evened`, with the corrected `cpu_us`
-    and `requests_per_s` (None if not known), and with `cpu_limited`, which is True if CPU time limited the rate.
+    and `requests_per_s` (None if not known), with `at_usual_speed`, the measured requests per second corrected for the
+    speed of the CPU alone, and with `cpu_limited`, which is True if CPU time limited the rate.
     """
     cells: dict[Cell, list[Record]] = {}
     for record in results["runs"]:
@@ -193,8 +198,9 @@ def _cpus_wanted(runs: Sequence[Record]) -> int:
 
 def _evened(record: Record, evening: Evening, cpus_wanted: int) -> dict[str, Any]:
     cpu_us, rate = whole_cpu_us(record), record["load"]["requests_per_s"]
+    factor = evening.cpu_factor(record)
+    found = {"cpu_limited": cpus_wanted > 0, "at_usual_speed": rate * factor if cpus_wanted else rate}
     if not cpu_us:
-        return {"cpu_us": None, "requests_per_s": None if cpus_wanted else rate, "cpu_limited": cpus_wanted > 0}
-    cpu_us /= evening.cpu_factor(record)
-    rate = cpus_wanted * 1e6 / cpu_us if cpus_wanted else rate
-    return {"cpu_us": cpu_us, "requests_per_s": rate, "cpu_limited": cpus_wanted > 0}
+        return {**found, "cpu_us": None, "requests_per_s": None if cpus_wanted else rate}
+    cpu_us /= factor
+    return {**found, "cpu_us": cpu_us, "requests_per_s": cpus_wanted * 1e6 / cpu_us if cpus_wanted else rate}

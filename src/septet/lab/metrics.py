@@ -97,7 +97,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="even_cpu_us",
-        meaning="CPU time of the server for a request, evened: at the median speed of its CPUs, as the probe saw it",
+        meaning="CPU time of the server for a request, evened: at the usual speed of its CPUs, as the probe saw it",
         unit="µs",
         figure=figures.evened("cpu_us"),
     ),
@@ -275,7 +275,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="probe_us",
-        meaning="CPU time of fixed work on the server's CPUs, timed 50 times a second, the median; null: not known",
+        meaning="CPU time of fixed work on the server's CPUs, 100 times a second, harmonic mean; null: not known",
         unit="µs",
         # A process of its own times it (`septet.lab.probe`); the runner adds the figures.
         sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),

@@ -1,4 +1,4 @@
-"""Measures how fast the server's CPUs are: a fixed piece of work is timed some fifty times a second during a run.
+"""Measures how fast the server's CPUs are: a fixed piece of work is timed some hundred times a second during a run.
 
 The speed of a machine changes during a benchmark: its clock, other programs in the caches and on sibling threads, other
 virtual machines. These change the CPU time of a request, though the server is the same. The probe sees the same change
@@ -20,15 +20,17 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from statistics import median
+from statistics import harmonic_mean, median
 from typing import Any, NamedTuple
 
-EVERY_S = 0.02
-ROUNDS = 400
-"""Iterations of the loop in `work`, which take about 50 µs on a server of 2020. The work is done twice for each sample;
+EVERY_S = 0.01
+ROUNDS = 200
+"""Iterations of the loop in `work`, which take about 25 µs on a server of 2020. The work is done twice for each sample;
 with the overhead of a sample the probe uses 0.9 % of a CPU.
 """
-FREQUENCY_EVERY = 25
+TOLD_ROUNDS = 400
+"""Times are told for this many iterations, whatever ROUNDS is, so that results of several versions can be compared."""
+FREQUENCY_EVERY = 50
 """The frequency of a CPU is read once in this many samples on that CPU."""
 SAMPLE = struct.Struct("=QIIIHxx")
 """The layout of a `Sample` in the pipe from the probe's process, for `struct`."""
@@ -75,17 +77,20 @@ class Probe:
         return self._process.pid
 
     def usage(self, begun_ns: int, ended_ns: int) -> dict[str, Any]:
-        """Return medians over the samples between two instants, in ns of the monotonic clock, by the names of metrics:
+        """Return averages over the samples between two instants, in ns of the monotonic clock, by the names of metrics:
         times in µs, the frequency in MHz, and the number of samples. Times are None if there are fewer than SAMPLES_MIN
         samples, the frequency if it is not known.
+
+        Times are harmonic means, the inverse of the mean speed: while a CPU is slow for a part of the run, its server
+        answers fewer requests for that part only. A median would not see a part that is shorter than half of the run.
         """
         self._drain()
         seen = [sample for sample in self._kept if begun_ns <= sample.at_ns <= ended_ns]
         clocks = [sample.frequency_khz / 1000 for sample in seen if sample.frequency_khz]
         enough = len(seen) >= SAMPLES_MIN
         return {
-            "probe_us": median(sample.work_ns for sample in seen) / 1000 if enough else None,
-            "probe_cold_us": median(sample.cold_ns for sample in seen) / 1000 if enough else None,
+            "probe_us": _mean_us([sample.work_ns for sample in seen]) if enough else None,
+            "probe_cold_us": _mean_us([sample.cold_ns for sample in seen]) if enough else None,
             "probe_samples": len(seen),
             "cpu_mhz": median(clocks) if clocks else None,
         }
@@ -103,6 +108,10 @@ class Probe:
             whole = len(data) - len(data) % SAMPLE.size
             self._kept.extend(Sample(*each) for each in SAMPLE.iter_unpack(data[:whole]))
             self._unread = data[whole:]
+
+
+def _mean_us(times_ns: Sequence[int]) -> float:
+    return harmonic_mean(times_ns) / 1000 * TOLD_ROUNDS / ROUNDS
 
 
 @contextmanager

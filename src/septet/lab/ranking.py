@@ -6,7 +6,8 @@ those of the other requests. If the only reason is that the window was too short
 cell is ranked.
 
 If other programs disturb the machine, the ranking uses evened figures (see `septet.lab.evening`), otherwise measured
-ones. The choice depends only on how much of the CPUs others took, never on which contender would be ahead.
+ones; rates that CPU time limits are corrected for the speed of the CPU then. The choice depends only on how much of
+the CPUs others took, never on which contender would be ahead.
 """
 
 from __future__ import annotations
@@ -90,7 +91,6 @@ class _Values:
 
 def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[int, _Values]:
     by = basis(results, metric)
-    assert by.figure is not None, "metrics that are ranked are summed up"
     ranked = {cell.cell: cell.verdict for cell in cells if cell.is_ranked}
     found: dict[int, _Values] = {cell.users: _Values() for cell in cells}
     for cell, verdict in ranked.items():
@@ -100,7 +100,7 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
     coarse = _coarse(records, by)
     for record in records:
         run = run_of(record)
-        if record["verdict"] != "failed" and run.cell in ranked.keys() - coarse and (value := by.figure(record)):
+        if record["verdict"] != "failed" and run.cell in ranked.keys() - coarse and (value := _figure(record, by)):
             here = found[run.cell.users]
             here.values.setdefault(run.cell.label, {})[run.repeat] = float(value)
             here.weights.setdefault(run.cell.label, {})[run.repeat] = _answers(record)
@@ -109,6 +109,14 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
     for each in found.values():
         each.weights = _weights(each.weights) if by in (EVEN_RATE, EVEN_CPU) else {}
     return found
+
+
+def _figure(record: Record, by: Metric) -> float | None:
+    """Return the figure of a run that comparisons rest on: that of `by`, rates as they would be at the usual speed of
+    the CPU.
+    """
+    assert by.figure is not None, "metrics that are ranked are summed up"
+    return record["evened"]["at_usual_speed"] if by is RATE else by.figure(record)
 
 
 def _bound_what_is_not_computed(records: Sequence[Record], found: Mapping[int, _Values]) -> None:

@@ -26,9 +26,9 @@ from septet.errors import Failed
 from septet.models import iterative
 from septet.models._interpreter import Interpreter, obstacle
 from septet.pollers import READABLE, Poll
-from septet.processes import orders
+from septet.processes import other_signals
 from septet.processes.children import exit_despite_threads, exit_now
-from septet.processes.generation import failure_of
+from septet.processes.report import failure_of
 from septet.service import Service, interpreters_of
 
 __all__ = ["obstacle", "run", "serve"]
@@ -71,7 +71,7 @@ class _Pool:
         self._poller = Poll()
         self._poller.add(self._stop.fileno(), READABLE)
         self._stop.on_order = self._pass_on_order
-        orders.pass_on_reopening = lambda: self._order(isolated.REOPEN)
+        other_signals.pass_on_reopening = lambda: self._order(isolated.REOPEN)
 
     def start(self, count: int) -> None:
         """Make `count` interpreters; each is made when the one before it serves. Returns early if the order to stop

@@ -14,7 +14,7 @@ from typing import Literal
 
 from septet.accounts import group_id, user_id
 
-SPELLINGS = "HOST:PORT, [IPV6]:PORT, https://HOST:PORT, unix:PATH or fd://N"
+SPELLINGS = "HOST:PORT, [IPV6]:PORT, http://HOST:PORT, https://HOST:PORT, unix:PATH or fd://N"
 _RIGHTS = "unix:PATH?mode=660&user=USER&group=GROUP, each of the three at most once, and the mode octal"
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+")

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from septet import forked
-from septet.processes.orders import write_in_handler
+from septet.processes.other_signals import write_in_handler
 
 _NOT_THE_APPLICATION = sys.stdlib_module_names | {"click", "h2", "hpack", "hyperframe", "websockets"}
 """Top-level packages whose code never calls the application: the standard library, and libraries that the

@@ -27,9 +27,10 @@ from typing import Any, NoReturn
 
 from septet import forked, remains
 from septet.metrics.lanes import CHILD
-from septet.processes import orders
+from septet.processes import other_signals
 from septet.processes.in_flight import InFlight
-from septet.processes.orders import DRAIN, HANDLED_SIGNALS, Stop
+from septet.processes.orders import DRAIN, Stop
+from septet.processes.other_signals import HANDLED_SIGNALS
 from septet.streams import flush
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -116,7 +117,7 @@ def _prepare_child(parent: int) -> None:
         set_handler(number, SIG_DFL)
     set_handler(_SIGCHLD, _of_application)
     forked.reset_signal_handler(_SIGQUIT)
-    orders.handle_signals_in_child()
+    other_signals.handle_signals_in_child()
     pthread_sigmask(SIG_UNBLOCK, _UNBLOCKED)
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:  # else it would wait at our exit for children of our parent
@@ -233,7 +234,7 @@ class ChildProcesses:
         self._stop = stop
         self._slots: dict[int, int] = {}
         """The slot of shared memory in which a child counts its requests, by the child's process id; 0: none."""
-        orders.pass_on_reopening = self._reopen
+        other_signals.pass_on_reopening = self._reopen
         handle_sigchld(self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:

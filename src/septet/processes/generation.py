@@ -1,78 +1,26 @@
-"""One generation of the server: how it is made, what it reports to the supervisor, and what the supervisor knows of it.
+"""One generation of the server: how it is forked, and what the supervisor knows of it.
 
 A generation is a process that loads the configuration and the application and serves, by itself or with workers. A
-reload replaces one generation by the next; see `septet.processes.generations`.
+reload replaces one generation by the next; see `septet.processes.succession`.
 """
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
 from typing import Any, Protocol
 
-from septet import forked
-from septet.errors import Failed, Refused, SeptetError, UsageError
+from septet.processes import crashes
+from septet.processes.attendant import Overseer
+from septet.processes.children import fork, unblock_orders
+from septet.processes.deaths import Deaths
+from septet.processes.orders import Stop
 from septet.processes.recycling import Life, Recycling
-
-_KINDS: dict[int, type[SeptetError]] = {kind.exit_status: kind for kind in (UsageError, Refused, Failed)}
-
-
-class Report:
-    """The writing end of the pipe on which a generation, a process that loads and serves the application, reports
-    to the supervisor. Any thread may write; each report is a line, written by one write(2).
-    """
-
-    def __init__(self, pipe: int) -> None:
-        self._pipe = pipe
-        forked.register(self)
-
-    def ready(self, workers: int) -> None:
-        """Report that this generation, a process that loads and serves the application, accepts clients from now on.
-        `workers` is the number of processes that do so.
-        """
-        self._write({"ready": workers})
-
-    def serves(self) -> None:
-        """Report that at least one process accepts clients, though others are still starting."""
-        self._write({"serves": True})
-
-    def failed(self, error: SeptetError) -> None:
-        """Report that the generation cannot start, and why."""
-        traceback = getattr(error, "traceback", "")
-        self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback})
-
-    def retire(self, why: str) -> None:
-        """Ask the supervisor to replace this process (a generation, which loads and serves the application) by a new
-        one. `why` is the reason, for the log.
-        """
-        self._write({"retire": why})
-
-    def cut(self) -> None:
-        """Report that requests were broken off: their connections were closed before they were answered. Sent by an
-        interpreter to the main one of its process, which then logs it.
-        """
-        self._write({"cut": True})
-
-    def tell(self, text: str) -> None:
-        """Report an event about a worker of this generation, for the metrics and the console."""
-        self._write({"tell": text})
-
-    def _write(self, message: dict[str, Any]) -> None:
-        with suppress(OSError):  # the supervisor is gone
-            os.write(self._pipe, json.dumps(message).encode() + b"\n")
-
-    def close_in_child(self) -> None:
-        with suppress(OSError):
-            os.close(self._pipe)
-
-
-def failure_of(message: dict[str, Any]) -> SeptetError:
-    """Return the error that a message from `Report.failed` describes."""
-    error = _KINDS[message["status"]](message["failed"])
-    if isinstance(error, Failed):
-        error.traceback = message["traceback"]
-    return error
+from septet.processes.report import Report
+from septet.processes.senders import Senders
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -216,3 +164,56 @@ class Living:
 
     def all(self) -> list[Generation]:
         return [each for each in (self.next, self.current, *self.old) if each is not None]
+
+
+class GenerationFactory:
+    """Forks generations. Used only in the main thread of the supervisor.
+
+    What a generation must not keep of the supervisor is closed in it: `stop`, `overseer`, `deaths` and `senders`.
+    """
+
+    def __init__(self, stop: Stop, overseer: Overseer, deaths: Deaths, senders: Senders) -> None:
+        self._stop = stop
+        self._overseer = overseer
+        self._deaths = deaths
+        self._senders = senders
+        self.numbers = 0
+        """The number of the last generation that was made."""
+
+    def fork(self, plan: Plan, reason: str, held: Sequence[int]) -> Generation:
+        """Fork the process of a generation, made as `plan` says. `reason` says why it replaces the current one: one of
+        `metrics.lanes.REASONS`, or "". `held`: more descriptors of the supervisor that are not for it. Raises OSError.
+        """
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(reading, False)
+        self.numbers += 1
+        row, file = 0, crashes.new_file()
+        try:
+            row = self._overseer.allot()
+            pid = fork(partial(self._work, plan, (reading, *held), writing, row, file))
+        except OSError:
+            os.close(reading)
+            if file >= 0:
+                os.close(file)
+            self._overseer.retire(row)
+            raise
+        finally:
+            os.close(writing)
+        self._deaths.watch(pid, file)
+        return Generation(self.numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row, reason)
+
+    def _work(self, plan: Plan, held: Sequence[int], writing: int, row: int, file: int) -> int:
+        """Called in the child process that is to be a generation: run it until it ends, and return its exit status.
+        `held`: descriptors of the supervisor. `writing` is the end of the pipe on which the generation reports, `row`
+        its row in the table of metrics, `file` a descriptor to which it writes its stacks when it crashes.
+        """
+        for descriptor in held:
+            os.close(descriptor)
+        self._stop.close_in_child()
+        self._senders.close_in_child()
+        self._overseer.close_in_child()
+        self._overseer.occupy(row)
+        self._deaths.close_in_child()
+        crashes.write_to(file)
+        unblock_orders()
+        return plan.run(Report(writing))

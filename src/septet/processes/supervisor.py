@@ -1,151 +1,40 @@
 """N worker processes, kept at N: for preforked, and for `--workers` under every other model.
 
-The supervisor serves no client. It forks workers, which inherit the listeners and the loaded application, waits for one
-of them to end, and forks another in its place; after a worker that ended within EARLY_DEATH_S it waits for a while.
+The supervisor serves no client. It forks workers (`processes.worker`), which inherit the listeners and the loaded
+application, waits for one of them to end, and forks another in its place; after a worker that ended early it waits for
+a while (`processes.restarts`).
 """
 
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from functools import partial
-from mmap import mmap
 from time import monotonic
 from types import FrameType
-from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
+from typing import Generic, NoReturn
 
 from septet import forked
 from septet.errors import Failed, Refused
 from septet.metrics.lanes import WORKER
-from septet.metrics.monitor import Monitor
 from septet.metrics.standstill import StandstillWatch
 from septet.pollers import READABLE, Poll
-from septet.processes import crashes, orders
-from septet.processes.attendant import TURN_S, Attendant
-from septet.processes.children import exit_now, fork, handle_sigchld, run_exit_handlers, unblock_orders
+from septet.processes import orders, other_signals
+from septet.processes.attendant import TURN_S
+from septet.processes.children import exit_now, handle_sigchld, unblock_orders
 from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, replaced_has_ended
-from septet.processes.in_flight import SLOTS, InFlight
-from septet.processes.orders import DRAIN, Stop, is_readable
-from septet.processes.recycling import ANSWERED, SPREAD, TIMED_OUT, Life, Recycling, RequestCount
-from septet.processes.resource_exhaustion import ResourceExhaustion
+from septet.processes.orders import DRAIN, is_readable
+from septet.processes.recycling import SPREAD
+from septet.processes.restarts import KILL_MARGIN_S, MAX_DELAY_S, MAX_FAILED_STARTS, RestartDelay
 from septet.processes.scaling import WorkerScaling, workers_are_wanted
 from septet.processes.senders import Senders
+from septet.processes.worker import READY, Served, Worker, WorkerFactory, close_reports
 
 log = logging.getLogger("septet")
 
-EARLY_DEATH_S = 1.0
-"""Seconds. A worker that ends within this time after its start has ended early: the next one starts after a delay."""
-MIN_DELAY_S = 0.1
-"""Seconds of delay after one early end. The delay doubles with each early end in a row, up to MAX_DELAY_S."""
-MAX_DELAY_S = 5.0
 CHECK_WORKERS_S = 5.0
 """Seconds between two looks for ended workers, in case a signal was missed."""
-KILL_MARGIN_S = 2.0
-"""Seconds. A worker that was told to stop and has not ended this long after `--graceful-timeout` is killed by
-the supervisor.
-"""
-
-READY = b"ready"
-
-MAX_FAILED_STARTS = 8
-"""Number of workers. If this many in a row ended before they were ready, and no worker is left that serves, the
-server ends.
-"""
-
-
-class Readiness:
-    """The writing end of a pipe on which a worker reports, once, that it is ready or why it cannot start."""
-
-    def __init__(self, pipe: int) -> None:
-        self._pipe = pipe
-        forked.register(self)
-
-    def report(self, text: bytes) -> bool:
-        """Write `text` (READY, or an exit status and a sentence) and close the pipe. Returns False, and writes nothing,
-        if the worker has reported already."""
-        if self._pipe < 0:
-            return False
-        with suppress(OSError):
-            os.write(self._pipe, text[:4096])
-        self.close()
-        return True
-
-    def close(self) -> None:
-        if self._pipe >= 0:
-            os.close(self._pipe)
-            self._pipe = -1
-
-    close_in_child = close
-
-
-@dataclass(slots=True)
-class Worker:
-    """What the supervisor knows of one worker process."""
-
-    pid: int
-    readiness: int
-    """Descriptor of the reading end of the pipe on which the worker reports; -1 once it has."""
-    slot: int
-    """Index of the worker's slot: its place in shared memory, where it counts its requests in flight."""
-    started_at: float
-    life: Life
-    """The limits at which the worker is replaced."""
-    ready: bool = False
-    drains: bool = False
-    """True if the worker was told to accept no more clients and to end."""
-    reported: bool = False
-    """True once it has reported: that it is ready, or why it cannot start."""
-
-
-class Supervised(Protocol):
-    """The attributes of `service.Service` that a supervisor uses."""
-
-    @property
-    def listeners(self) -> Sequence[Any]: ...
-
-    @property
-    def stop(self) -> Stop: ...
-
-    @property
-    def ready(self) -> Callable[[int], None]: ...
-
-    @property
-    def serves(self) -> Callable[[], None]: ...
-
-    @property
-    def in_flight(self) -> InFlight: ...
-
-    @property
-    def exhaustion(self) -> ResourceExhaustion: ...
-
-    @property
-    def graceful_timeout(self) -> float: ...
-
-    @property
-    def worker_timeout(self) -> float: ...
-
-    @property
-    def monitor(self) -> Monitor | None: ...
-
-    @property
-    def endpoint(self) -> Attendant | None: ...
-
-    @property
-    def recycling(self) -> Recycling: ...
-
-    @property
-    def counted(self) -> RequestCount | None: ...
-
-    def close_listeners(self) -> None: ...
-
-    def for_worker(
-        self, stop: Stop, ready: Callable[[int], None], workers: int, retire: Callable[[str], None]
-    ) -> Self: ...
-
-
-Served = TypeVar("Served", bound=Supervised)
 
 
 class Supervisor(Generic[Served]):
@@ -157,7 +46,6 @@ class Supervisor(Generic[Served]):
 
     def __init__(self, service: Served, run: Callable[[Served], None], count: int, most: int) -> None:
         self._service = service
-        self._run = run
         self._count = count
         self._most = most
         self._scaling: WorkerScaling | None = None
@@ -190,17 +78,20 @@ class Supervisor(Generic[Served]):
         than 0: how it ended, such as "by signal SIGKILL". The server then ends with this as its error. None: nothing of
         the kind.
         """
-        self._early_deaths = 0
-        """Number of workers in a row that ended within EARLY_DEATH_S seconds after their start."""
+        self._delay = RestartDelay()
         self._failed_starts = 0
         """Number of workers in a row that ended without having been ready. At MAX_FAILED_STARTS the server may end."""
         self._next_start_at = 0.0
         self._deaths = Deaths()
-        self._asking = mmap(-1, SLOTS)
-        """Shared memory with a byte for each slot: why the worker that has the slot asks to be replaced, as an index in
-        _ASKED; 0: it does not ask.
-        """
+        self._factory = WorkerFactory(service, run, self._deaths, self._senders)
         forked.register(self)
+
+    def close_in_child(self) -> None:
+        """Close the descriptors by which the supervisor hears of its workers. Called in a child that the application
+        has forked here, in a thread or in a signal handler.
+        """
+        close_reports(self._workers)
+        self._deaths.close_in_child()
 
     def run(self) -> None:
         """Fork workers and replace those that end, until the order to stop; then stop them all. Raises Failed if they
@@ -212,7 +103,7 @@ class Supervisor(Generic[Served]):
         handle_sigchld(lambda number, frame: None)
         for number in (signal.SIGTTIN, signal.SIGTTOU):
             forked.set_signal_handler(number, self._change_count)
-        orders.pass_on_reopening = partial(self._signal, signal.SIGUSR1)
+        other_signals.pass_on_reopening = partial(self._signal, signal.SIGUSR1)
         unblock_orders()
         self._poller.add(stop.fileno(), READABLE)
         if self._service.endpoint is not None:
@@ -272,7 +163,7 @@ class Supervisor(Generic[Served]):
         while len(self._serving) < self._wanted and monotonic() >= self._next_start_at:
             count = self._count  # an order may change it while the worker is forked
             try:
-                worker = self._fork_worker()
+                worker = self._factory.fork(self._workers, max(count, self._most))
             except OSError as error:
                 if not self._announced:
                     raise Failed(f"cannot start a worker: {error.strerror}") from error
@@ -293,8 +184,8 @@ class Supervisor(Generic[Served]):
         if self._retiring is not None or len(self._serving) != self._count:
             return
         for worker in self._serving:
-            if asked := self._asking[worker.slot]:
-                worker.life.asked = _ASKED[asked]
+            if asked := self._factory.asked(worker):
+                worker.life.asked = asked
             if worker.ready and (why := worker.life.why_over(monotonic())):
                 self._retiring, self._retires_for = worker, why
                 log.info("worker %d is replaced: %s", worker.pid, why)
@@ -315,89 +206,6 @@ class Supervisor(Generic[Served]):
     def _tell(self, text: str) -> None:
         if self._service.monitor is not None:
             self._service.monitor.tell(text)
-
-    def _ask_for_replacement(self, slot: int, parent: int, why: str = ANSWERED) -> None:
-        """Ask the supervisor, process `parent`, to replace this worker, which has the slot `slot`. `why`: one of
-        _ASKED. Called in the worker, in any thread.
-        """
-        self._asking[slot] = _ASKED.index(why)
-        with suppress(ProcessLookupError):
-            os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
-
-    def _fork_worker(self) -> Worker:
-        """Fork a worker that counts its requests in a slot of its own and reports on a pipe. Raises OSError if there is
-        no process, descriptor or slot for it.
-        """
-        with ExitStack() as undo:
-            reading, writing = os.pipe2(os.O_CLOEXEC)
-            undo.callback(os.close, reading)
-            undo.callback(os.close, writing)
-            slot = self._service.in_flight.allot()
-            self._asking[slot] = 0
-            undo.callback(self._service.in_flight.vacate, slot)
-            file = crashes.new_file()
-            if file >= 0:
-                undo.callback(os.close, file)
-            pid = fork(partial(self._work, reading, writing, slot, file))
-            undo.pop_all()
-        self._deaths.watch(pid, file)
-        os.close(writing)
-        return Worker(pid, reading, slot, monotonic(), self._service.recycling.begin(pid))
-
-    def _work(self, reading: int, writing: int, slot: int, file: int) -> int:
-        """Run a worker from its start to its end, in the child process, and return its exit status. reading, writing:
-        the ends of the pipe on which the worker reports to the supervisor that it is ready, or why it cannot start.
-        file: a descriptor to which it writes its stacks when it crashes.
-        """
-        os.close(reading)
-        self.close_in_child()
-        self._service.stop.close_in_child()
-        if self._senders is not None:
-            self._senders.close_in_child()
-        if self._service.endpoint is not None:
-            self._service.endpoint.close_in_child()
-        self._service.in_flight.occupy(slot)
-        crashes.write_to(file)
-        if self._service.counted is not None:
-            self._service.counted.begin(partial(self._ask_for_replacement, slot, os.getppid()))
-        stop = Stop()
-        stop.on_term()
-        stop.exit_after(self._service.graceful_timeout)
-        unblock_orders()
-        readiness = Readiness(writing)
-
-        def ready(_: int) -> None:
-            stop.started = True
-            readiness.report(READY)
-
-        status = 0
-        try:
-            retire = partial(self._ask_for_replacement, slot, os.getppid())
-            self._run(self._service.for_worker(stop, ready, max(self._count, self._most), retire))
-            stop.silence_application()
-        except Failed as error:
-            if not readiness.report(b"%d %s" % (error.exit_status, str(error).encode())):
-                log.error("%s", error)
-            status = error.exit_status
-        except OSError as error:
-            if not readiness.report(
-                b"%d cannot start: %s" % (Failed.exit_status, (error.strerror or str(error)).encode())
-            ):
-                raise
-            status = Failed.exit_status
-        if forked.by_application:
-            forked.exit_child()
-        run_exit_handlers(status)
-        return status
-
-    def close_in_child(self) -> None:
-        """Close the descriptors by which the supervisor hears of its workers: in a worker, and in a child that the
-        application has forked here, in a thread or in a signal handler."""
-        for worker in self._workers:
-            if worker.readiness >= 0:
-                os.close(worker.readiness)
-                worker.readiness = -1
-        self._deaths.close_in_child()
 
     def _wait(self, timeout: float | None) -> None:
         endpoint = self._service.endpoint
@@ -509,10 +317,7 @@ class Supervisor(Generic[Served]):
         if self._service.stop.ordered:
             return
         self._count_restart(death.reason, f"worker {worker.pid} ended {death.text}")
-        self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
-        delay = 0.0
-        if self._early_deaths:
-            delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
+        delay = self._delay.after(worker.started_at)
         self._next_start_at = monotonic() + delay
         how = f"{death.text}; {how_many_lost(lost)}"
         log.error("SEP112 worker %d ended %sanother starts in %.1f s%s", worker.pid, how, delay, death.stacks)
@@ -577,11 +382,6 @@ def _ended(pid: int) -> tuple[int, int]:
         return os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return pid, 0
-
-
-_ASKED = ("", ANSWERED, TIMED_OUT)
-"""Reasons for which a worker asks to be replaced, as the metrics name them. The first, empty, means that it does not.
-"""
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int, most: int | None = None) -> None:

@@ -23,7 +23,8 @@ from time import monotonic
 from typing import Any
 
 from septet.processes.children import ORDERS
-from septet.processes.orders import HANDLED_SIGNALS, Stop
+from septet.processes.orders import Stop
+from septet.processes.other_signals import HANDLED_SIGNALS
 
 HANDOVER = "_SEPTET_HANDOVER"
 """The environment variable with what the old program hands over, as JSON."""

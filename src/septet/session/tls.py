@@ -21,7 +21,7 @@ The life of a connection, by what `phase` says:
     reply ─┘      a failure: an alert is sent ─────────┘ ──> linger ──> over
 
 Why not EITHER throughout? TLS must read while it writes only for renegotiation, which TLS 1.3 has not and
-`net.certificates` turns off. So WRITE stays WRITE, and a client that sends without reading fills no memory, as without
+`net.tls_files` turns off. So WRITE stays WRITE, and a client that sends without reading fills no memory, as without
 TLS. EITHER is what the inner protocol wants (a WebSocket), and what this one wants when it has something of its own to
 send while the inner one reads: session tickets, or the answer to a KeyUpdate. Tickets wait for the first answer if that
 comes at once, and go out with it in one send(2).

@@ -136,7 +136,7 @@ def default_of(option: Option) -> str:
         return f"default: {option.unset}"
     if isinstance(option.default, tuple):
         return f"default: {', '.join(option.default)}"
-    return f"default: {str(option.default).lower()}"
+    return f"default: {str(option.default).lower() if option.kind is bool else option.default}"
 
 
 def config_parameters() -> list[click.Parameter]:

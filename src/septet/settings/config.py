@@ -33,8 +33,8 @@ from septet.settings.mount import (
     parse_root_path,
 )
 from septet.settings.options import Number, OneOf, Option, Spelled, option, options_of
-from septet.settings.size import SYNTAX as SIZES
-from septet.settings.size import parse_size
+from septet.settings.units import OF_BYTES, OF_TIME, parse_size
+from septet.settings.units import SYNTAX as SIZES
 from septet.settings.workers import CountOrRange, WorkerCount
 
 # Sections of the help and of the reference page.
@@ -53,9 +53,9 @@ _FIELD_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")  # without an underscore
 _FIELD_VALUE = re.compile(r"|[!-~]([ -~]*[!-~])?")  # RFC 9110, section 5.5, without obs-text
 
 _COUNT = Number("a whole number", 1)
-_LIMIT = Number("a whole number of bytes", 1)
+_LIMIT = Number("a whole number of bytes", 1, units=OF_BYTES)
 # The shortest and the longest time that poll(2) and epoll_wait(2) can wait: 1 ms, and 2**31 ms, which are 24 days.
-_SECONDS = Number("a number of seconds", 0.001, 1_000_000)
+_SECONDS = Number("a number of seconds", 0.001, 1_000_000, OF_TIME)
 
 
 def _application(text: str) -> None:
@@ -192,9 +192,9 @@ class Config:
     bind: tuple[str, ...] = option(
         ("127.0.0.1:8000",),
         _WHERE,
-        f"Address to listen at: {SPELLINGS}. May be repeated. Port 0: the kernel chooses a port. "
-        "unix:PATH?mode=660&user=USER&group=GROUP gives rights to the socket's file. fd://NAME: the sockets that a "
-        "service manager hands over by this name.",
+        f"Address to listen at: {SPELLINGS}. May be repeated. http://: without TLS, https://: with it. Port 0: the "
+        "kernel chooses a port. unix:PATH?mode=660&user=USER&group=GROUP gives rights to the socket's file; unix:@NAME "
+        "has no file (unix(7)). fd://NAME: the sockets that a service manager hands over by this name.",
         rule=Spelled(SPELLINGS, parse_address),
         metavar="ADDRESS",
     )
@@ -253,7 +253,8 @@ class Config:
     tls_crl: str | None = option(
         None,
         _TLS,
-        "Lists of revoked certificates (CRL), in PEM, of every authority in --tls-client-ca.",
+        "Lists of revoked certificates (CRL), in PEM, of every authority in --tls-client-ca. A file with certificates "
+        "in it is refused: those of authorities are for --tls-client-ca.",
         rule=Spelled("the path of a file", _file),
         metavar="FILE",
         unset="no certificate of a client is taken for revoked",
@@ -447,7 +448,7 @@ class Config:
         0.0,
         _MODEL,
         "Replace a process that is older (up to a tenth is added, at random). 0: never.",
-        rule=Number("a number of seconds", 0, 1_000_000_000),
+        rule=Number("a number of seconds", 0, 1_000_000_000, OF_TIME),
         metavar="SECONDS",
     )
 
@@ -509,7 +510,7 @@ class Config:
         0,
         _LIMITS,
         "Largest body of a request. A larger one is answered 413. 0: no limit.",
-        rule=Number("a whole number of bytes", 0),
+        rule=Number("a whole number of bytes", 0, units=OF_BYTES),
         metavar="BYTES",
     )
 
@@ -519,7 +520,7 @@ class Config:
         "poll, epoll, io_uring with WSGI: most bytes of bodies and answers in temporary files, in all processes "
         "together. A body for which there is no room is answered 503, one that is larger than the limit 413. An answer "
         "waits for room. 0: no limit.",
-        rule=Number("a whole number of bytes", 0),
+        rule=Number("a whole number of bytes", 0, units=OF_BYTES),
         metavar="BYTES",
     )
 
@@ -566,7 +567,7 @@ class Config:
         "Minimum transfer rate in bytes/s: each so many bytes of a body or an answer extend its deadline by one "
         "second, up to the full timeout. A client that is slower for long is cut off. 0: any progress restarts the "
         "timeout.",
-        rule=Number("a whole number of bytes a second", 0),
+        rule=Number("a whole number of bytes a second", 0, units=OF_BYTES),
         metavar="BYTES",
     )
     graceful_timeout: float = option(
@@ -583,7 +584,7 @@ class Config:
         "Time that an application has for a whole answer, from the request's complete header, or after a body from its "
         "call. Then the client is answered 504, or its stream is cut; the log has the stacks of all threads and tasks; "
         "an ASGI application is cancelled; a thread that does not end costs its worker. 0: no limit.",
-        rule=Number("a number of seconds", 0, 1_000_000),
+        rule=Number("a number of seconds", 0, 1_000_000, OF_TIME),
         metavar="SECONDS",
     )
 
@@ -592,7 +593,7 @@ class Config:
         _DEADLINES,
         "Time for which the event loop of a worker, or its interpreter where there is no loop, may stand still. Then "
         "the worker's stacks are logged, and it is ended and replaced. 0: no limit.",
-        rule=Number("a number of seconds", 0, 1_000_000),
+        rule=Number("a number of seconds", 0, 1_000_000, OF_TIME),
         metavar="SECONDS",
     )
 
@@ -620,7 +621,7 @@ class Config:
         20.0,
         _WEBSOCKET,
         "Send a ping to a client from which nothing has come for so long. 0: never.",
-        rule=Number("a number of seconds", 0, 1_000_000),
+        rule=Number("a number of seconds", 0, 1_000_000, OF_TIME),
         metavar="SECONDS",
     )
     ws_ping_timeout: float = option(
@@ -697,7 +698,7 @@ class Config:
         _LOGS,
         "Interval at which each process logs how busy it is. Not for forking, whose processes end with their client. "
         "0: never.",
-        rule=Number("a number of seconds", 0, 1_000_000),
+        rule=Number("a number of seconds", 0, 1_000_000, OF_TIME),
         metavar="SECONDS",
     )
     metrics_bind: str | None = option(

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from septet.settings.units import Units
+
 T = TypeVar("T")
 
 _TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
@@ -36,10 +38,13 @@ class Number:
     noun: str
     minimum: float
     maximum: float = math.inf
+    units: Units | None = None
+    """The units with which text may give the number; None: it has none."""
 
     def allowed(self) -> str:
         upper = "" if self.maximum == math.inf else f" to {self.maximum}"
-        return f"{self.noun} from {self.minimum}{upper}"
+        units = f", {self.units.words}" if self.units else ""
+        return f"{self.noun} from {self.minimum}{upper}{units}"
 
     def check(self, value: float) -> None:
         if not self.minimum <= value <= self.maximum:  # NaN is not between any two numbers
@@ -147,6 +152,8 @@ class Option:
         try:
             return _TRUTHS[text.lower()] if self.kind is bool else self.kind(text)
         except (ValueError, KeyError):
+            if (number := self._with_unit(text)) is not None:
+                return number
             raise ValueError(f"must be {self.allowed()}") from None
 
     def from_toml(self, value: object) -> Any:
@@ -160,10 +167,21 @@ class Option:
                 raise ValueError(f"must be {self.allowed()}") from None
         if self.kind is float and type(value) is int and abs(value) < 2**53:  # a float holds no larger number exactly
             return float(value)
+        if isinstance(value, str) and (number := self._with_unit(value)) is not None:
+            return number
         if type(value) is not self.kind:  # not isinstance: True is an int
             wanted = "true or false" if self.kind is bool else self.allowed()
             raise ValueError(f"must be {wanted}")
         return value
+
+    def _with_unit(self, text: str) -> Any:
+        """Return the number that `text`, such as "16M", means; None if it is none, or the option has no units."""
+        if not isinstance(self.rule, Number) or self.rule.units is None:
+            return None
+        try:
+            return self.kind(self.rule.units.parse(text))
+        except ValueError:
+            return None
 
     def _strings(self, value: object) -> tuple[str, ...]:
         several = value if isinstance(value, list) else [value]

@@ -45,12 +45,21 @@ def _property(option: Option) -> dict[str, Any]:
     if isinstance(option.rule, OneOf):
         found["enum"] = list(option.rule.names())
     if isinstance(option.rule, Number):
-        found["minimum"] = option.rule.minimum
-        if option.rule.maximum != math.inf:
-            found["maximum"] = option.rule.maximum
+        found = _number(found, option.rule)
     if option.default not in (None, ()):
         found["default"] = list(option.default) if option.kind is tuple else option.default
     return found
+
+
+def _number(found: dict[str, Any], rule: Number) -> dict[str, Any]:
+    """Return `found`, the schema of a key, with the bounds of `rule`; if the number may have a unit, as text, with
+    both forms.
+    """
+    bounds = {"minimum": rule.minimum} | ({} if rule.maximum == math.inf else {"maximum": rule.maximum})
+    if rule.units is None:
+        return found | bounds
+    number = {"type": found.pop("type")} | bounds
+    return found | {"anyOf": [number, {"type": "string", "pattern": rule.units.pattern}]}
 
 
 def _description(option: Option) -> str:
