@@ -66,6 +66,9 @@ def serve(app: str, descriptor: int, options: list[str]) -> None:
     from septet.cli import main
 
     def tell(number: int, frame: object) -> None:
+        if signal.SIGCHLD in signal.pthread_sigmask(signal.SIG_BLOCK, ()):  # the server forks: it reaps nothing now
+            os.kill(os.getpid(), TELL)
+            return
         while Path(f"/proc/self/task/{os.getpid()}/children").read_text().strip():
             signal.sigtimedwait((), 0.001)  # the server's handler of SIGCHLD runs, and reaps
         os.write(descriptor, json.dumps(used()).encode() + b"\n")

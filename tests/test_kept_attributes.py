@@ -71,7 +71,7 @@ KEPT: dict[type, dict[str, str]] = {
     },
     _ClientWait: {
         CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
-        NUMBER: "_deferred_s _mask _half_closed_at _drains",
+        NUMBER: "deferred_s _mask _half_closed_at _drains",
         "changed when the time for a request is up, after which the connection ends": "__class__",
     },
     Acceptor: {

@@ -11,9 +11,9 @@ import pytest
 
 PRICE = Path(__file__).parents[2] / "benchmarks" / "fork_price.py"
 
-CHILD, PARENT = 520, 140
-"""Most pages of a child that says hello, and of its parent, beyond those of a bare fork. Counted on 2026-11-29: some
-440 and 115 (600 and 170 before that day).
+CHILD, PARENT = 470, 140
+"""Most page faults of a child that says hello, and of its parent, beyond those of a bare fork. Counted on 2026-11-30:
+some 355 and 107 (600 and 170 on 2026-11-28).
 """
 
 

@@ -52,8 +52,7 @@ class Calls(NamedTuple):
 
 
 #: Beside the wait for the next request, these look whether somebody else is at the door.
-#: A child of forking looks whether its parent has had the order to stop.
-LOOKS = ("iterative", "forking", "preforked", "prethreaded", "interpreters")
+LOOKS = ("iterative", "preforked", "prethreaded", "interpreters")
 WAITS_OF_WSGI = {model: 2 if model in LOOKS else 1 for model in MODELS}
 #: In models that block, an ASGI application runs on a loop in another thread: each waits for the other.
 WAITS_OF_ASGI = {model: waits if model in EVENT_DRIVEN else waits + 2 for model, waits in WAITS_OF_WSGI.items()}

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from socket import socket
-from threading import current_thread, main_thread
 from time import monotonic
 from typing import Any
 
@@ -65,21 +64,15 @@ class _ClientWait:
     """
 
     def __init__(self, client: Client) -> None:
-        acceptor, self._sock, self._session, self._deferred_s = client
+        acceptor, self._sock, self._session, self.deferred_s = client
         self._acceptor = acceptor
-        self._client_poller = Poll()
-        self._client_poller.add(self._sock.fileno(), READABLE)
-        self._idle_poller = Poll()
-        # `fileno` becomes readable at any signal, and only the main thread can drain it.
-        self._order_descriptor = (
-            acceptor.stop.fileno() if current_thread() is main_thread() else acceptor.stop.order_fileno
-        )
-        for descriptor in (self._sock.fileno(), self._order_descriptor, *acceptor.watched_listeners):
-            self._idle_poller.add(descriptor, READABLE)
-        self._client_or_order_poller = Poll()
-        for descriptor in (self._sock.fileno(), self._order_descriptor):
-            self._client_or_order_poller.add(descriptor, READABLE)
-        self._mask = READABLE
+        # Pollers are made at the first wait of their kind: one request on a connection needs none.
+        self._client_poller: Poll | None = None
+        self._idle_poller: Poll | None = None
+        self._client_or_order_poller: Poll | None = None
+        self._order_descriptor = -1
+        self._mask = 0
+        """The events that `_client_poller` watches for."""
         self._mask_with_order = READABLE
         self._drains = False
         """True once the order to drain has come: the connection ends after the answer to the client's next request, or
@@ -112,11 +105,8 @@ class _ClientWait:
         self._write(self._session.exchange.inform(status, fields))
 
     def check_client(self) -> None:
-        if self._mask != RDHUP:
-            # poll(2) reports errors and the end of both directions in any case.
-            self._client_poller.modify(self._sock.fileno(), RDHUP)
-            self._mask = RDHUP
-        for _, found in self._client_poller.wait(0):
+        # poll(2) reports errors and the end of both directions in any case.
+        for _, found in self._watching(RDHUP).wait(0):
             now = monotonic()
             if self._half_closed_at is None:
                 self._half_closed_at = now
@@ -183,7 +173,7 @@ class _ClientWait:
         else:
             ready = self._wait_for_client(WRITABLE if phase.want is WRITE else READABLE, timeout)
         if ready:
-            self._deferred_s = 0.0
+            self.deferred_s = 0.0
             if phase.paced:
                 session.waited(monotonic())
             # EITHER: write if the socket is only writable; in all other cases, errors included, read.
@@ -197,26 +187,37 @@ class _ClientWait:
         has no deadline."""
         now = monotonic()
         deadline = self._session.deadline(now)
-        return None if deadline is None else max(0.0, deadline - now - self._deferred_s)
+        return None if deadline is None else max(0.0, deadline - now - self.deferred_s)
+
+    def _watching(self, mask: int) -> Poll:
+        """Return the poller that watches the client's socket, and nothing else, for the events of `mask`."""
+        poller = self._client_poller
+        if poller is None:
+            poller = self._client_poller = Poll()
+            poller.add(self._sock.fileno(), mask)
+        elif mask != self._mask:
+            poller.modify(self._sock.fileno(), mask)
+        self._mask = mask
+        return poller
 
     def _wait_for_client(self, mask: int, timeout: float | None) -> int:
         """Block until the socket is ready for an event of `mask`. Returns the events; 0 if `timeout` seconds have
         passed."""
-        if mask != self._mask:
-            self._client_poller.modify(self._sock.fileno(), mask)
-            self._mask = mask
-        ready = self._client_poller.wait(timeout)
+        ready = self._watching(mask).wait(timeout)
         return ready[0][1] if ready else 0
 
     def _wait_for_client_or_order(self, mask: int, timeout: float | None) -> int:
         """Block until the socket is ready for an event of `mask`, the order to stop has come, or `timeout` seconds have
         passed. Returns the socket's events; 0 if there are none."""
         descriptor = self._sock.fileno()
+        poller = self._client_or_order_poller
+        if poller is None:
+            poller = self._client_or_order_poller = Poll.for_reading(descriptor, self._acceptor.stop.fileno_here())
         if mask != self._mask_with_order:
-            self._client_or_order_poller.modify(descriptor, mask)
+            poller.modify(descriptor, mask)
             self._mask_with_order = mask
         while True:
-            ready = dict(self._client_or_order_poller.wait(timeout))
+            ready = dict(poller.wait(timeout))
             if not ready or descriptor in ready or self._acceptor.stop.drain_and_check():
                 return ready.get(descriptor, 0)
             timeout = self._time_left()
@@ -236,17 +237,22 @@ class _ClientWait:
         """Block until the idle client has sent something (True), or its connection is to be closed (False): at its
         deadline, at the order to stop, or because another client needs this thread."""
         descriptor = self._sock.fileno()
+        poller = self._idle_poller
+        if poller is None:
+            self._order_descriptor = self._acceptor.stop.fileno_here()  # at any signal in the main thread
+            watched = descriptor, self._order_descriptor, *self._acceptor.watched_listeners
+            poller = self._idle_poller = Poll.for_reading(*watched)
         while True:
-            ready = {found for found, _ in self._idle_poller.wait(timeout)}
+            ready = {found for found, _ in poller.wait(timeout)}
             if descriptor in ready:
                 return True
             if self._order_descriptor in ready:
                 if self._acceptor.stop.drain_and_check():
                     return self._acceptor.stop.draining and self._wait_to_drain()
             elif not ready:
-                if not self._deferred_s or has_been_deferred(self._sock):
+                if not self.deferred_s or has_been_deferred(self._sock):
                     return False
-                self._deferred_s = 0.0  # under a flood of connections the kernel does not hold any back
+                self.deferred_s = 0.0  # under a flood of connections the kernel does not hold any back
             else:  # a client waits to be accepted
                 if self._wait_for_client(READABLE, WAITING_CLIENT_CHECK_S):
                     return True
@@ -260,7 +266,7 @@ class _ClientWait:
         False if it was idle for DRAINING_S.
         """
         self._drains = True
-        self._deferred_s = 0.0
+        self.deferred_s = 0.0
         if self._session.drain() is not READ:  # the protocol tells the client first
             return True
         return bool(self._wait_for_client_or_stop(READABLE, self._time_left()))
@@ -320,18 +326,25 @@ def serve(client: Client, asgi_thread: AsgiThread | None) -> None:
 
 
 def _serve(client: Client, dispatch: Dispatch) -> None:
-    acceptor, sock, session, _ = client
+    acceptor, sock, session, deferred_s = client
     want = READ
     try:
         forked.sockets.add(sock)
         waiting = session.delivery = _ClientWait(client)
-        while want is not CLOSE:
-            want = waiting.wait()
-            if want is READ:
-                want = receive_compactly(session, sock)
+        if deferred_s:  # the kernel has held the client back until it sent something: there is nothing to wait for
+            phase = session.phase
+            want = receive_compactly(session, sock)
+            if session.phase is not phase or not has_been_deferred(sock):
+                waiting.deferred_s = 0.0
+        while True:
             if want is RUN and (acceptor.stop.check_parent() or (acceptor.clients_starve() and session.yields)):
                 session.stop()  # its answer says that the connection ends with it
             want = drive(want, session, sock, dispatch)
+            if want is CLOSE:
+                return
+            want = waiting.wait()
+            if want is READ:
+                want = receive_compactly(session, sock)
     except Exception:
         log.exception("a connection failed, and is cut")
     finally:

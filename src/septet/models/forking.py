@@ -90,6 +90,7 @@ def _serve_and_exit(service: Service, acceptor: _ForkingAcceptor, client: Client
     if not service.site.asgis and service.request_watch is None:
         serve(client, None)
         return 0
+    stop.open()  # for threads, which the order to stop must reach
     service = replace(service, stop=stop, retire=lambda why: exit_now(1))
     try:
         with asgi_in_child(service) as asgi_thread:

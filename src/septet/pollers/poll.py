@@ -6,7 +6,7 @@ is the cheapest poller for a few descriptors.
 
 import select
 
-from septet.pollers._poller import EXCLUSIVE, Ready
+from septet.pollers._poller import EXCLUSIVE, READABLE, Ready
 
 
 class Poll:
@@ -14,6 +14,14 @@ class Poll:
 
     def __init__(self) -> None:
         self._poll = select.poll()
+
+    @classmethod
+    def for_reading(cls, *descriptors: int) -> "Poll":
+        """Return a poller that reports which of these descriptors can be read."""
+        poller = cls()
+        for descriptor in descriptors:
+            poller.add(descriptor, READABLE)
+        return poller
 
     def add(self, fd: int, mask: int) -> None:
         """From now on report `fd` when one of the events in `mask` has occurred. `EXCLUSIVE` is ignored, because

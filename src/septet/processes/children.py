@@ -204,7 +204,10 @@ def run_exit_handlers(status: int) -> None:
     non-daemon threads, at most THREADS_S seconds, and call the functions of atexit. (multiprocessing does the same
     in its children.) `status` is the exit status if threads still run after that time.
     """
-    if threading.active_count() > 1 or "multiprocessing.process" in sys.modules:
+    alone = threading.active_count() == 1
+    if alone and not atexit._ncallbacks() and not getattr(threading, "_threading_atexits", True):
+        return  # nothing is registered, as in most children of forking
+    if not alone or "multiprocessing.process" in sys.modules:
         exit_despite_threads(status)
     try:
         threading._shutdown()  # type: ignore[attr-defined]
@@ -275,7 +278,7 @@ class ChildProcesses:
         """
         found = False
         try:
-            while ended := os.waitid(os.P_ALL, 0, _ENDED):
+            while self._slots and (ended := os.waitid(os.P_ALL, 0, _ENDED)):
                 found = True
                 child = ended.si_pid
                 if child not in self._slots:

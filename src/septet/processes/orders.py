@@ -51,6 +51,8 @@ graceful time-out has passed in this process or in one that it forks.
 
 _SIGTERM, _DRAIN = int(signal.SIGTERM), int(DRAIN)  # plain numbers: enums cost each child of forking some pages
 
+_TO_STOP, _TO_DRAIN = 1, 2
+
 log = logging.getLogger("septet")
 
 _cut = mmap(-1, 1)
@@ -104,29 +106,26 @@ class Stop:
     """
 
     def __init__(self, parent: "Stop | None" = None, signals: bool = True, supervised: bool = False) -> None:
-        self._order = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._open = [self._order]
-        self._order_or_signal = select.epoll()
-        self._order_or_signal.register(self._order, select.EPOLLIN)
-        self._signals = -1
+        self._order = self._signals = -1
+        self._open: list[int] = []
+        self._order_or_signal: select.epoll
         self._woken_before = -1
         """The wake-up descriptor that the process had before this object set its own (signal.set_wakeup_fd); `close`
         restores it. -1: there was none.
         """
-        if signals:
-            self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self._open += [self._signals, waker]
-            self._woken_before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-            self._order_or_signal.register(self._signals, select.EPOLLIN)
+        self.has_signals = signals
+        """True if this server handles the signals of the process.
+
+        False if it is embedded in a program, which handles its own signals and keeps running after the server stops:
+        the server must then end its threads itself.
+        """
         self._supervised = supervised
         self._parent = parent
-        self._draining: mmap = parent._draining if parent else mmap(-1, 1)
-        """A byte of shared memory that is 1 if the last order was to drain (another process has taken over), and not
-        to stop. Children that are forked for clients read there which order their parent has got.
+        self._last: mmap = parent._last if parent else mmap(-1, 1)
+        """A byte of shared memory: the last order, _TO_STOP or _TO_DRAIN; 0: none has come. Children that are forked
+        for clients read there which order their parent has got.
         """
         self._drains = False
-        if parent:
-            self._order_or_signal.register(parent._order, select.EPOLLIN)
         self.ordered = False
         self._ordered_at = 0.0
         """When the order came first, on the clock of `time.monotonic`."""
@@ -142,9 +141,32 @@ class Stop:
         self._time_is_up_logged = False
         self._closed = False
         self._handlers: tuple[object, ...] = ()
+        if parent is None:
+            self.open()
+
+    def open(self) -> None:
+        """Open the descriptors. For the main thread of a child that was forked for a client, when it is about to wait
+        for the first time: most children serve one request and do not. Any other process has them from the beginning.
+        """
+        order = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._open = [order]
+        self._order_or_signal = select.epoll()
+        self._order_or_signal.register(order, select.EPOLLIN)
+        if self.has_signals:
+            self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._open += [self._signals, waker]
+            self._woken_before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+            self._order_or_signal.register(self._signals, select.EPOLLIN)
+        if self._parent is not None:
+            self._order_or_signal.register(self._parent._order, select.EPOLLIN)
+        self._order = order
+        if self.ordered:  # by a signal that came before `order` could write to the descriptor
+            os.eventfd_write(order, 1)
         forked.register(self)
 
     def fileno(self) -> int:
+        if self._order < 0:
+            self.open()
         return self._order_or_signal.fileno()
 
     @property
@@ -174,7 +196,8 @@ class Stop:
         worker for its supervisor's `Stop`. May be called more than once."""
         while self._open:
             os.close(self._open.pop())
-        self._order_or_signal.close()
+        if self._order >= 0:
+            self._order_or_signal.close()
 
     def close(self) -> None:
         """Close the descriptors, and set the wake-up descriptor for signals (signal.set_wakeup_fd) that the process
@@ -186,15 +209,6 @@ class Stop:
         self.close_in_child()
 
     @property
-    def has_signals(self) -> bool:
-        """True if this server handles the signals of the process.
-
-        False if it is embedded in a program, which handles its own signals and keeps running after the server stops:
-        the server must then end its threads itself.
-        """
-        return self._signals >= 0
-
-    @property
     def has_supervisor(self) -> bool:
         """True if the process has a supervisor, which gives it its orders."""
         return self._supervised
@@ -202,7 +216,7 @@ class Stop:
     @property
     def draining(self) -> bool:
         """True if the order that has come is to drain: another process has taken over, and accepts clients already."""
-        return self._drains and self._draining[0] == 1
+        return self._drains and self._last[0] == _TO_DRAIN
 
     def drain_and_check(self) -> bool:
         """To be called when `fileno` is readable. Returns True if the order to stop, or to drain (another process has
@@ -221,7 +235,7 @@ class Stop:
         give the same order to this process. Used in a child that was forked for a client, and that may not have waited
         at `fileno` since the order came.
         """
-        if self._parent is not None and not self.ordered and is_readable(self._parent._order):
+        if self._parent is not None and not self.ordered and self._last[0]:
             self.order(drain=self._parent.draining_of_children)
         return self.ordered
 
@@ -231,7 +245,7 @@ class Stop:
         drain, not to stop. It is read from memory that a child forked for a client shares with its parent, so the child
         knows it before it has taken over the order.
         """
-        return self._draining[0] == 1
+        return self._last[0] == _TO_DRAIN
 
     def wait(self, over: Callable[[], bool] = lambda: False, attendant: Attendant | None = None) -> None:
         """Block until the order comes or `over()` is true. `attendant` is an object whose work, such as answering the
@@ -276,9 +290,10 @@ class Stop:
         if first or not drain:
             self._drains = drain
             if self._parent is None:
-                self._draining[0] = drain
+                self._last[0] = _TO_DRAIN if drain else _TO_STOP
         self.ordered = True
-        os.eventfd_write(self._order, 1)
+        if self._order >= 0:
+            os.eventfd_write(self._order, 1)
         if self.on_order:
             self.on_order()
         if first and self._exit_after_s is not None:
@@ -419,6 +434,4 @@ def exit_soon(status: int, unless: Callable[[], bool] = lambda: False) -> None:
 
 def is_readable(descriptor: int) -> bool:
     """True if the descriptor is readable now."""
-    poller = Poll()
-    poller.add(descriptor, READABLE)
-    return bool(poller.wait(0))
+    return bool(Poll.for_reading(descriptor).wait(0))
