@@ -254,9 +254,11 @@ def hello(environ, start_response):
 def handler(number, frame): pass
 
 signal.signal(signal.SIGTERM, handler)
+signal.signal(signal.SIGALRM, handler)
 for _ in range(2):
     septet.run(hello, model=sys.argv[1], bind="127.0.0.1:0", graceful_timeout=0.5)
     assert signal.getsignal(signal.SIGTERM) is handler
+    assert signal.getsignal(signal.SIGALRM) is handler
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.set_wakeup_fd(-1) == -1
 print("went on")
@@ -283,6 +285,27 @@ def test_run_returns_to_its_program(name: str) -> None:
             program.send_signal(number)
         assert program.stdout.read() == "went on\n", program.stderr.read()
     assert program.returncode == 0
+
+
+PROGRAM_GOES_ON = """
+import time
+import septet
+
+async def refuses(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+try:
+    septet.run(refuses, bind="127.0.0.1:0")
+except septet.Failed:
+    time.sleep(1)  # longer than a server that cannot start has for its end
+    print("went on")
+"""
+
+
+def test_program_goes_on_after_a_start_that_has_failed() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM_GOES_ON], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
 
 
 @pytest.mark.parametrize("option", [{"user": "root"}, {"group": "0"}, {"umask": "027"}, {"pid_file": "a.pid"}], ids=str)

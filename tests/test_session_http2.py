@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from septet.exchange import ClientGone, FileRegion
 from septet.http.head import response_head
 from septet.http.incoming import Limits
-from septet.protocol import CLOSE, READ, RUN
-from septet.rules import Rules, Timeouts
+from septet.protocol import CLOSE, EITHER, READ, RUN
+from septet.rules import STOPPING_S, Rules, Timeouts
 from septet.session._http2_body import LATE_BYTES
 from septet.session._http2_output import SEND_BYTES
 from septet.session.http1 import Session
@@ -27,6 +28,7 @@ from support.http2 import (
     GOAWAY,
     HEADERS,
     PADDED,
+    PING,
     PREFACE,
     SETTINGS,
     WINDOW_UPDATE,
@@ -39,6 +41,8 @@ from support.http2 import (
     head,
 )
 from support.messages import pattern
+from support.websocket import PING as WEBSOCKET_PING
+from support.websocket import frame as websocket_frame
 
 
 def ok(*fields: tuple[bytes, bytes], status: int = 200) -> Any:
@@ -739,8 +743,6 @@ def test_applications_have_their_time() -> None:
 
 
 def test_collected_body() -> None:
-    from io import BytesIO
-
     peer = Peer(Rules(concurrent=True, spool=BytesIO, timeouts=QUICK))
     whole = peer.ask(get(method=b"POST"), b"body")
     assert peer.due[0].body.read() == b"body"
@@ -754,6 +756,105 @@ def test_collected_body() -> None:
     assert peer[late].status == 408
     assert len(peer.due) == 2
     assert whole == 1
+
+
+def test_collected_body_does_not_put_off_a_stop() -> None:
+    """However fast the rest of it comes."""
+    peer = Peer(Rules(concurrent=True, spool=BytesIO))
+    stream = peer.ask(get(method=b"POST"), b"one", end=False)
+    peer.session.stop()
+    for _ in range(10):
+        peer.client.send_body(stream, b"more", end=False)
+        peer.exchange_data()
+        peer.pass_time(0.1, 0.1)
+        if peer.client.answers[stream].fields:
+            break
+    assert peer[stream].status == 503
+
+
+def test_collected_body_has_its_time_while_a_successor_serves() -> None:
+    peer = Peer(Rules(concurrent=True, spool=BytesIO))
+    stream = peer.ask(get(method=b"POST"), b"one", end=False)
+    peer.session.drain()
+    peer.pass_time(4, 0.1)
+    peer.client.send_body(stream, b"two")
+    peer.exchange_data()
+    assert peer.due[0].body.read() == b"onetwo"
+
+
+def test_refusal_that_is_not_taken_does_not_put_off_a_stop() -> None:
+    peer = Peer(Rules(concurrent=True, spool=BytesIO), client=Client(window=0))
+    stream = peer.ask(get(method=b"POST"), b"one", end=False)
+    peer.session.stop()
+    peer.pass_time(1.5, 0.1)
+    assert peer[stream].status == 503
+    assert peer.session.phase.want is CLOSE
+
+
+def test_requests_that_wait_for_their_turn_are_answered_after_a_stop() -> None:
+    peer = Peer(concurrent=False)
+    streams = [peer.ask(get()), peer.ask(get())]
+    peer.session.stop()
+    peer.pass_time(2, 0.1)
+    for number, stream in enumerate(streams):
+        peer.due[number].respond(ok(), b"done", True)
+        peer.send()
+        assert peer[stream].body == b"done"
+
+
+def test_output_of_no_request_is_not_waited_for() -> None:
+    peer = Peer()
+    peer.receive(frame(PING, 0, 0, bytes(8)))
+    assert peer.session.phase.want is EITHER
+    assert peer.session.phase.interruptible
+    peer.session.stop()
+    assert peer.session.deadline(5.0) == 5.0 + STOPPING_S
+
+
+def test_end_of_an_answer_is_waited_for() -> None:
+    """The application has ended, and the client takes its time."""
+    peer = Peer()
+    peer.ask(get())
+    peer.due[0].respond(ok(), bytes(1000), True)
+    assert peer.session.phase.want is EITHER
+    assert not peer.session.phase.interruptible
+    peer.session.deadline(0.0)
+    peer.session.stop()
+    assert peer.session.deadline(5.0) > 5.0 + STOPPING_S
+
+
+def opened_websocket(client: Client) -> tuple[Peer, int, Any]:
+    """One that is accepted, on a stream."""
+    peer = Peer(Rules(concurrent=True, websocket=WebSockets(TunnelOptions())), client=client)
+    fields = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get()[1:], (b"sec-websocket-version", b"13")]
+    stream = peer.ask(fields, end=False)
+    exchange: Any = peer.due[0]
+    exchange.upgrade(None, ())
+    peer.exchange_data()
+    return peer, stream, exchange
+
+
+def test_websocket_that_was_silent_has_its_time_at_a_stop() -> None:
+    peer, _, exchange = opened_websocket(Client())
+    exchange.deadline(0.0)
+    exchange.deadline(10.0)
+    peer.session.stop()
+    peer.exchange_data()
+    assert exchange.deadline(10.0) == 12.0
+
+
+def test_pings_do_not_put_off_the_end_of_a_websocket() -> None:
+    """Even if the client's window lets our answers through byte by byte."""
+    peer, stream, exchange = opened_websocket(Client(window=0))
+    peer.session.stop()
+    peer.client.h2.increment_flow_control_window(20, stream)  # for the Close frame
+    peer.exchange_data()
+    ends_at = exchange.deadline(50.0)
+    for at in (50.5, 51.0, 51.5):
+        peer.client.send_body(stream, websocket_frame(WEBSOCKET_PING, bytes(125)), end=False)
+        peer.client.h2.increment_flow_control_window(1, stream)
+        peer.exchange_data()
+        assert exchange.deadline(at) == ends_at
 
 
 def test_settings_come_first() -> None:

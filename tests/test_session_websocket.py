@@ -324,6 +324,28 @@ def test_pings_do_not_put_off_the_end() -> None:
     assert session.deadline(53.0) == ends_at
 
 
+def test_pings_do_not_put_off_a_stop() -> None:
+    """Even if the client takes our answers to them so slowly that there always are some."""
+    session = opened()
+    session.stop()
+    sent(session)
+    ends_at = session.deadline(50.0)
+    for at in (50.5, 51.0, 51.5):
+        session.receive(frame(PING, bytes(125)))
+        session.wrote(1)
+        assert session.deadline(at) == ends_at
+
+
+def test_what_was_there_before_a_stop_has_its_time() -> None:
+    session = opened()
+    session.send_message(bytes(100_000))
+    session.stop()
+    session.noticed()
+    assert session.deadline(50.0) == 52.0
+    session.wrote(1000)
+    assert session.deadline(51.0) == 53.0
+
+
 def test_an_opening_that_fails_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no HTTP connection any more, and no WebSocket yet: nothing is sent on it."""
 

@@ -21,16 +21,12 @@ from septet.console import attended
 from septet.errors import Failed, UsageError
 from septet.logs import configure, guard
 from septet.processes.orders import Stop
-from septet.processes.other_signals import HANDLED_SIGNALS
 from septet.service import Service
 from septet.settings.checks import check, check_serves_something, refuse
 from septet.settings.config import OPTIONS, Config
 from septet.settings.options import did_you_mean
 
 _OPTIONS = {option.name: option for option in OPTIONS}
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, *HANDLED_SIGNALS)
-"""Signals for which a server sets handlers; `run` gives the program its own handlers back at the end."""
 
 _OF_THE_PROGRAM = ("user", "group", "umask", "pid_file")
 """Options that change the whole process. They are refused here, because the process belongs to the program that embeds
@@ -59,7 +55,7 @@ def run(application: Any = None, /, **options: Any) -> None:
     if not logging.getLogger().handlers:
         configure(config.log_level, config.log_format, config.log_config)
     guard()
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     forked.by_application = False  # it is True in a fork of a program that has served; the fork may serve, too
     stop = Stop()
@@ -72,7 +68,8 @@ def run(application: Any = None, /, **options: Any) -> None:
         gc.unfreeze()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in handlers.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            if signal.getsignal(number) is not handler:  # the server has set its own, or has wrapped the program's
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 class Server:

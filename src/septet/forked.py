@@ -27,7 +27,8 @@ from _signal import (  # type: ignore[import-not-found]
     set_wakeup_fd,
 )
 from _signal import signal as set_handler
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from socket import SHUT_RDWR, socket
 from threading import get_ident
 from traceback import print_exception
@@ -68,9 +69,9 @@ registered.
 
 _registered: WeakSet[Any] = WeakSet()
 _handlers: dict[int, Handler] = {}
-_masks: dict[int, set[int]] = {}
+_masks: dict[int, list[set[int]]] = {}
 """For each thread that is just forking, by `get_ident()`: the signal mask that it had before the fork and gets back
-after it.
+after it. There are several if a signal handler that was called during one fork has forked, too.
 """
 _our_fork: int | None = None
 """`get_ident()` of the thread in which the server is just forking a process of its own, not the application; None:
@@ -88,6 +89,11 @@ def mark_as_server() -> None:
 def register(thing: ClosedInChild) -> None:
     """Have `thing.close_in_child()` called in children that the application forks. Holds a weak reference only."""
     _registered.add(thing)
+
+
+def unregister(thing: ClosedInChild) -> None:
+    """Undo `register`; does nothing if `thing` was not registered."""
+    _registered.discard(thing)
 
 
 def set_signal_handler(number: int, handler: Handler) -> None:
@@ -141,6 +147,19 @@ def fork() -> int:
         _our_fork = None
 
 
+@contextmanager
+def application_may_fork() -> Iterator[None]:
+    """Context manager around a call of a signal handler of the application: a child that it forks is the application's,
+    even if the signal has come while the server was forking a process of its own.
+    """
+    global _our_fork
+    before, _our_fork = _our_fork, None
+    try:
+        yield
+    finally:
+        _our_fork = before
+
+
 def release(sock: socket) -> None:
     """Close a client's socket. If a child may have a copy of it, shut the connection down first, so that the client
     sees its end."""
@@ -180,14 +199,17 @@ def _before() -> None:
     copied = copied or _our_fork != get_ident()
     # A signal for the child must not arrive before `_in_child` has reset the handlers.
     if _handlers:
-        _masks[get_ident()] = pthread_sigmask(SIG_BLOCK, _handlers)
+        mask = pthread_sigmask(SIG_BLOCK, _handlers)
+        _masks.setdefault(get_ident(), []).append(mask)
 
 
 def _after() -> None:
     """Called after any fork, in the parent and at the end of `_in_child`: restore the signal mask."""
-    mask = _masks.pop(get_ident(), None)
-    if mask is not None:
-        pthread_sigmask(SIG_SETMASK, mask)
+    masks = _masks.get(get_ident())
+    if masks:
+        pthread_sigmask(SIG_SETMASK, masks.pop())
+        if not masks:
+            _masks.pop(get_ident(), None)
 
 
 def _in_child() -> None:
@@ -202,7 +224,10 @@ def _in_child() -> None:
             if getsignal(number) is handler:  # else the application has set one of its own
                 set_handler(number, SIG_DFL)
         for thing in list(_registered):
-            thing.close_in_child()
+            try:
+                thing.close_in_child()
+            except OSError:  # the application has closed a descriptor of ours
+                pass
         _registered.clear()
         for sock in sockets:
             sock.close()

@@ -38,7 +38,7 @@ from septet.processes.children import (
 )
 from septet.processes.generation import Plan
 from septet.processes.generations import Generations
-from septet.processes.orders import Stop, forget_cuts, log_stopped
+from septet.processes.orders import Stop, exit_soon, forget_cuts, log_stopped
 from septet.processes.pid_file import pid_file_at
 from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.reload import Problem, Watched, check_installed
@@ -209,8 +209,12 @@ def run(
         with own as service:
             gc.collect()
             gc.freeze()  # what was made so far is never collected: children share its pages, and collections skip it
-            if config.workers and models.concurrency(config.model) != "processes":
-                supervise(service, run_model, int(config.workers), service.most_workers)
+            if _has_workers(config):
+                if models.concurrency(config.model) == "processes":
+                    run_model(service)
+                else:
+                    supervise(service, run_model, int(config.workers or 0), service.most_workers)
+                stop.exit_despite_application(config.graceful_timeout)
             else:
                 stop.exit_after(config.graceful_timeout)
                 run_model(service)
@@ -419,6 +423,7 @@ def _serve_generation(
     except SeptetError as error:
         _exit_if_forked_by_application(None, error, None)
         report.failed(error)
+        exit_soon(error.exit_status)
         status = error.exit_status
     except BaseException as error:
         _exit_if_forked_by_application(None, error, None)

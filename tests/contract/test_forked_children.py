@@ -144,6 +144,63 @@ def test_what_a_child_does_to_the_order_to_stop(model: str) -> None:
         assert server.get("/").body == b"fine"
 
 
+@pytest.mark.parametrize(
+    "how",
+    [*((model,) for model in IN_MAIN_INTERPRETER), ("epoll", "--threads", "0"), ("epoll", "--workers", "2")],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR1, "0"), (signal.SIGUSR2, "7")])
+def test_child_of_a_signal_handler(how: tuple[str, ...], interface: str, number: int, status: str) -> None:
+    """In each process of the server: it ends there, and neither serves, nor forks workers, nor ends the parent's."""
+    model, *options = how
+    with serve(model, interface, *options, app=APP.format(interface), environment={"FORKS_IN_HANDLERS": "1"}) as server:
+        assert server.get("/").body == b"fine"
+        before = server.tree()[: 1 if model == "forking" else None]  # but for what serves one client
+        for each in before:
+            os.kill(each.pid, number)
+            wait_until(server.journal.lines, f"the child of {each} has ended")
+            assert server.journal.lines() == [f"a handler's child ended with {status}"]
+            (server.directory / "journal").unlink()
+        wait_until(lambda: set(server.tree()) == set(before), "there are the same processes as before")
+        assert server.get("/").body == b"fine"
+        assert "Traceback" not in server.stderr()
+
+
+@pytest.mark.parametrize("how", [*HOW, ("preforked", "--workers", "2")], ids=" ".join)
+def test_handler_for_the_end_of_children(how: tuple[str, ...]) -> None:
+    """That the application has set when it was imported: it hears of its own children, in each process."""
+    model, *options = how
+    with serve(model, "wsgi", *options, app=APP.format("wsgi"), environment={"HEARS_OF_CHILDREN": "1"}) as server:
+        assert server.get("/is_heard_of").body == b"1"
+
+
+@pytest.mark.parametrize("model", ["epoll", "preforked"])
+def test_child_of_a_thread_beside_the_supervisor(model: str) -> None:
+    """It has nothing of what the supervisor knows its workers by."""
+    environment = {"FORKS_IN_THREAD": "1"}
+    with serve(model, "wsgi", "--workers", "2", app=APP.format("wsgi"), environment=environment) as server:
+        wait_until(lambda: server.journal.starting("a thread's child "), "it has looked around")
+        (told,) = server.journal.starting("a thread's child ")
+        assert json.loads(told.rpartition(" ")[0])["open"] == []
+
+
+@pytest.mark.parametrize("model", sorted(EVENT_DRIVEN))
+def test_child_has_no_file_that_is_spooled(model: str) -> None:
+    """A body that is still coming, and an answer that is not taken: they would take up the disk as long as it lives."""
+    with serve(model, "wsgi", app="support.app_forks_children:wsgi") as server:
+        with server.connect() as sends, server.connect(receive_buffer=4096) as reads:
+            sends.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n" + bytes(2_000_000))
+            reads.send(render("GET", "/much"))
+            wait_until(lambda: deleted_files(server.pid) == 2, "both are on the disk")
+            assert server.get("/files").body == b"[]"
+
+
+def deleted_files(pid: int) -> int:
+    """How many files the process has open that have no name any more, as temporary ones."""
+    links = [os.path.realpath(f"/proc/{pid}/fd/{entry}") for entry in os.listdir(f"/proc/{pid}/fd") if int(entry) > 2]
+    return sum(link.endswith("(deleted)") and "memfd" not in link for link in links)
+
+
 @pytest.mark.parametrize("how", [("epoll",), ("iterative",), ("epoll", "--workers", "2")], ids=" ".join)
 def test_child_that_is_forked_when_the_application_is_imported(how: tuple[str, ...]) -> None:
     """It comes back from there, and does not become a second server."""

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from contract.test_stops import sleeps_at_stop
 from septet.lab.drill.users import Users
 from support.client import Connection
 from support.messages import render
-from support.models import MODELS
-from support.processes import children, is_stopped
+from support.models import EVENT_DRIVEN, MODELS
+from support.processes import await_idle, children, is_stopped
 from support.server import Server, serve
 from support.tls import HOST, Authority, TlsConnection
 from support.waiting import wait_until
@@ -521,3 +522,19 @@ def test_idle_connections_are_told_of_their_end(model: str) -> None:
             assert all(answer.body.startswith(b"one") for answer in answers)
         server.tree()
         server.stop()
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model not in EVENT_DRIVEN and model != "interpreters"])
+@pytest.mark.parametrize("sent", ["GET / HTTP/1.1\r\nHo", ""], ids=["half a head", "nothing"])
+def test_stop_while_a_generation_drains(model: str, sent: str) -> None:
+    """What it waits for then is no request: the stop takes no longer than any other."""
+    options = ("--workers", "1") if model == "preforked" else ()
+    with Versions(model, "wsgi", *options) as server, server.connect() as connection:
+        assert connection.request("GET", "/").body.startswith(b"one")
+        connection.send(sent.encode())
+        before = server.stderr().count(" finishes its requests")
+        server.version("two")
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: server.stderr().count(" finishes its requests") > before, "the old one drains")
+        await_idle(server.pid)
+        assert sleeps_at_stop(server) < 1.0

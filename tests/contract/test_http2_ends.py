@@ -18,7 +18,7 @@ from contract.test_stops import SOON_S, stop_takes
 from support.client import Connection as PlainConnection
 from support.http2 import GOAWAY, Client, Connection, frame, frames_of, get, head
 from support.models import MODELS
-from support.processes import rests
+from support.processes import await_idle, rests
 from support.server import Server, serve
 from support.tls import Authority, TlsConnection, TlsServer
 from support.waiting import PATIENCE_S, wait_until
@@ -145,6 +145,24 @@ def test_stop_before_the_preface(model: str, tmp_path: Path) -> None:
                     said += data
         assert [int.from_bytes(payload[4:8]) for kind, payload in frames_of(said) if kind == GOAWAY] == [0]
         assert server.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "interface"),
+    [("iterative", "wsgi"), ("threaded", "wsgi"), ("prethreaded", "asgi"), ("forking", "asgi"), ("epoll", "wsgi")],
+)
+def test_stop_with_a_client_that_takes_nothing_of_a_stream_it_has_reset(model: str, interface: str) -> None:
+    """Nothing is in flight."""
+    with serve(model, interface, "--http2-cleartext") as server:
+        client = Client(window=1 << 24)
+        client.h2.increment_flow_control_window(1 << 24)
+        with PlainConnection(server.address, receive_buffer=4096) as connection:
+            stream = client.ask(get("/send?size=10000000&parts=100"))
+            connection.send(client.h2.data_to_send())
+            await_idle(server.pid)
+            connection.send(frame(3, 0, stream, (8).to_bytes(4)))
+            await_idle(server.pid)
+            assert stop_takes(server) < SOON_S
 
 
 def sleeps(pid: int) -> int:

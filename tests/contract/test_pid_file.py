@@ -91,7 +91,7 @@ def test_file_of_no_process_is_replaced(text: str, tmp_path: Path) -> None:
     file = PidFile(str(path))
     file.write()
     assert path.read_text() == f"{os.getpid()}\n"
-    file.remove()
+    file.remove_file()
     assert not path.exists()
 
 
@@ -100,7 +100,7 @@ def test_file_that_has_another_pid_by_now_is_left(tmp_path: Path) -> None:
     file = PidFile(str(path))
     file.write()
     path.write_text("1\n")
-    file.remove()
+    file.remove_file()
     assert path.read_text() == "1\n"
 
 

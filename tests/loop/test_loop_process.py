@@ -93,6 +93,30 @@ def test_signal_in_a_forked_child_is_written_nowhere(backend: str) -> None:
     assert python(FORKED_WITH_HANDLERS, backend) == "0 []\n"
 
 
+FORKED_BESIDE_A_DUE_TIMER = """if True:
+    import os, sys, time, septet.loop
+    loop = septet.loop.new_event_loop(sys.argv[1])
+    parent, children = os.getpid(), []
+    def tick():
+        os.write(1, b"tick in the parent\\n" if os.getpid() == parent else b"tick in the child\\n")
+    def before():
+        time.sleep(0.05)  # the timer is due when the child is forked, in the next turn
+        loop.call_soon(lambda: children.append(os.fork()))
+    loop.call_later(0.01, tick)
+    loop.call_later(0.2, loop.stop)
+    loop.call_soon(before)
+    try:
+        loop.run_forever()
+    except RuntimeError:
+        os._exit(os.getpid() == parent)
+    print(os.waitpid(children[0], 0)[1])
+"""
+
+
+def test_child_that_returns_into_a_turn_runs_no_timer_of_its_parent(backend: str) -> None:
+    assert python(FORKED_BESIDE_A_DUE_TIMER, backend) == "tick in the parent\n0\n"
+
+
 async def _nothing() -> None:
     pass
 

@@ -7,15 +7,43 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
+from support import journal
 from support.apps_asgi import Receive, Scope, Send
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM, signal.SIGHUP, signal.SIGUSR1)
 
 
+def _fork_in_handler(number: int, frame: object) -> None:
+    child = os.fork()
+    if child:
+        threading.Thread(target=lambda: journal.write(f"a handler's child ended with {_status(child)}")).start()
+    elif number == signal.SIGUSR2:
+        sys.exit(7)
+
+
+def _fork_in_thread() -> None:
+    """A child that looks around, as soon as workers are there."""
+    while not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text():
+        time.sleep(0.01)
+    time.sleep(0.2)  # they come one after the other
+    journal.write(f"a thread's child {looks_around()}")
+
+
+children_ended: list[int] = []
+
+if os.environ.get("FORKS_IN_HANDLERS"):
+    signal.signal(signal.SIGUSR1, _fork_in_handler)
+    signal.signal(signal.SIGUSR2, _fork_in_handler)
+if os.environ.get("FORKS_IN_THREAD"):
+    threading.Thread(target=_fork_in_thread, daemon=True).start()
+if os.environ.get("HEARS_OF_CHILDREN"):
+    signal.signal(signal.SIGCHLD, lambda number, frame: children_ended.append(number))
 if os.environ.get("FORKS_AT_IMPORT"):
     if child := os.fork():
         print("the child ended with", os.waitpid(child, 0)[1], file=sys.stderr)
@@ -86,6 +114,31 @@ def is_kept() -> str:
     return str(child)
 
 
+def is_heard_of() -> str:
+    """How often the application's own handler of SIGCHLD has run."""
+    before = len(children_ended)
+    is_told()
+    end = time.monotonic() + 5
+    while len(children_ended) == before and time.monotonic() < end:
+        time.sleep(0.01)
+    return str(len(children_ended) - before)
+
+
+def files() -> str:
+    """What a child has open of deleted files on a disk, such as temporary ones."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        links = [_target(f"/proc/self/fd/{entry}") for entry in os.listdir("/proc/self/fd") if int(entry) > 2]
+        os.write(writing, json.dumps([link for link in links if link.endswith("(deleted)")]).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told_by_child:
+        answer = told_by_child.read()
+    _status(child)
+    return answer
+
+
 def _touch(number: int) -> int:
     return number + 1
 
@@ -110,7 +163,10 @@ def is_interrupted() -> str:
 
 DOES: dict[str, Callable[[], str]] = {
     "/" + does.__name__: does
-    for does in (looks_around, exits, is_told, is_kept, works_in_a_pool, works_in_a_process, is_interrupted)
+    for does in (
+        *(looks_around, exits, is_told, is_kept, works_in_a_pool, works_in_a_process, is_interrupted),
+        *(is_heard_of, files),
+    )
 }
 
 
@@ -134,8 +190,11 @@ def returns() -> int:
     return os.fork()
 
 
-def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     path = environ["PATH_INFO"]
+    if path == "/much":
+        start_response("200 OK", [("Content-Length", "8000000")])
+        return (bytes(1_000_000) for _ in range(8))
     if path == "/returns":
         child = returns()
         body = _status(child) if child else "child"

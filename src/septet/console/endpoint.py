@@ -126,6 +126,8 @@ class Endpoint:
         self._poller = Epoll()
         self._ticked_at = monotonic()
         self._closed = False
+        self._wakeup = -1
+        """An eventfd that wakes the thread of `serving_in_thread`; -1: there is none."""
         for descriptor in self._listeners:
             self._poller.add(descriptor, READABLE)
         answering.tick(self._ticked_at)
@@ -198,13 +200,17 @@ class Endpoint:
     @contextmanager
     def serving_in_thread(self) -> Iterator[None]:
         """Context manager: while it is entered, a thread of its own serves the clients."""
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poller.add(self._wakeup, READABLE)
         thread = Thread(target=self._serve, name="septet-metrics-endpoint", daemon=True)
         thread.start()
         try:
             yield
         finally:
             self._closed = True
+            os.eventfd_write(self._wakeup, 1)
             thread.join(TICK_S + 1)
+            self._close_wakeup()
 
     def _serve(self) -> None:
         pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread
@@ -221,8 +227,14 @@ class Endpoint:
         self._clients.clear()
         self._poller.close()
 
+    def _close_wakeup(self) -> None:
+        wakeup, self._wakeup = self._wakeup, -1
+        if wakeup >= 0:
+            os.close(wakeup)
+
     def close_in_child(self) -> None:
         """Called in a forked child: close the child's copies of the clients' and listeners' descriptors."""
+        self._close_wakeup()
         for client in self._clients.values():
             client.sock.close()
         self._clients.clear()

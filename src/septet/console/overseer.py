@@ -121,7 +121,7 @@ class Console:
                 raise
             log.error("USR2: %s", error)
         if before is not None and before != self._config.pid_file:
-            PidFile(before).remove()
+            PidFile(before).remove_file()
 
     def _open(self, stop: Stop, serves: Callable[[], bool]) -> None:
         given = (("--metrics-bind", self._config.metrics_bind), ("--control", control_bind(self._config)))
@@ -159,7 +159,7 @@ class Console:
 
     def close(self) -> None:
         if self._pid_file is not None:
-            self._pid_file.remove()
+            self._pid_file.remove_file()
         if self._endpoint is not None:
             self._endpoint.close()
         self._listeners.close_others(())
@@ -194,7 +194,7 @@ class Console:
 
     def ends(self) -> None:
         if self._pid_file is not None:
-            self._pid_file.remove()
+            self._pid_file.remove_file()
 
     def fileno(self) -> int:
         return self._endpoint.fileno() if self._endpoint is not None else -1

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 from asyncio import constants, selector_events, sslproto
+from collections import deque
 from collections.abc import Callable, MutableMapping
 from functools import cache, cached_property, partial
 from ssl import SSLContext
@@ -322,6 +323,8 @@ class ReadinessLoop(SocketCalls):
             *self._interest.watchers.values(),
         ]
         self._ready.clear()
+        # What the present turn of the loop still adds is dropped: due timers are callbacks of the parent, too.
+        self._ready = deque(maxlen=0)
         self._scheduled.clear()
         self._interest.close_in_child()
         if cast(Any, self)._signal_handlers:

@@ -50,6 +50,12 @@ IDLE_GRACE_S at the earliest).
 """
 
 
+STOP_CHECK_S = 0.1
+"""Seconds. After the order to drain (another process has taken over), a thread that waits for a client without a
+request in flight checks at this interval whether the order to stop has followed.
+"""
+
+
 class _ClientWait:
     """Waits for events of one client. In phases that may be interrupted, the wait ends also when the order to stop
     comes, and, while the client is idle, when another client needs the thread. For the thread that serves the client.
@@ -67,6 +73,7 @@ class _ClientWait:
         self._order_descriptor = -1
         self._mask = 0
         """The events that `_client_poller` watches for."""
+        self._mask_with_order = READABLE
         self._drains = False
         """True once the order to drain has come: the connection ends after the answer to the client's next request, or
         when it has been idle for DRAINING_S.
@@ -183,9 +190,15 @@ class _ClientWait:
         if phase.idle and not self._drains:
             ready = self._wait_idle(timeout)
         elif phase.interruptible and not session.stopping:
-            ready = self._wait_for_client_or_order(timeout)
+            ready = self._wait_for_client_or_order(READABLE | WRITABLE if phase.want is EITHER else READABLE, timeout)
             if self._acceptor.stop.ordered:
-                return session.drain() if self._acceptor.stop.draining else session.stop()
+                self._drains = self._acceptor.stop.draining
+                return session.drain() if self._drains else session.stop()
+        elif phase.idle or (phase.interruptible and self._drains):
+            ready = self._wait_for_client_or_stop(READABLE | WRITABLE if phase.want is EITHER else READABLE, timeout)
+            if not self._acceptor.stop.draining:
+                self._drains = False
+                return session.stop()
         elif phase.want is EITHER:
             ready = self._wait_for_client(WRITABLE if phase.deaf else READABLE | WRITABLE, timeout)
         else:
@@ -224,18 +237,32 @@ class _ClientWait:
         ready = self._watching(mask).wait(timeout)
         return ready[0][1] if ready else 0
 
-    def _wait_for_client_or_order(self, timeout: float | None) -> bool:
-        """Block until the client has sent something (True), or the order to stop has come or `timeout` seconds have
-        passed (False)."""
+    def _wait_for_client_or_order(self, mask: int, timeout: float | None) -> int:
+        """Block until the socket is ready for an event of `mask`, the order to stop has come, or `timeout` seconds have
+        passed. Returns the socket's events; 0 if there are none."""
         descriptor = self._sock.fileno()
         poller = self._client_or_order_poller
         if poller is None:
             poller = self._client_or_order_poller = Poll.for_reading(descriptor, self._acceptor.stop.fileno_here())
+        if mask != self._mask_with_order:
+            poller.modify(descriptor, mask)
+            self._mask_with_order = mask
         while True:
-            ready = {found for found, _ in poller.wait(timeout)}
+            ready = dict(poller.wait(timeout))
             if not ready or descriptor in ready or self._acceptor.stop.drain_and_check():
-                return descriptor in ready
+                return ready.get(descriptor, 0)
             timeout = self._time_left()
+
+    def _wait_for_client_or_stop(self, mask: int, timeout: float | None) -> int:
+        """Do what `_wait_for_client` does, after the order to drain, but return 0 also soon after the order to stop has
+        followed. No descriptor tells of that, since the one of the orders is readable already.
+        """
+        until = None if timeout is None else monotonic() + timeout
+        while True:
+            left = STOP_CHECK_S if until is None else min(STOP_CHECK_S, max(0.0, until - monotonic()))
+            ready = self._wait_for_client(mask, left)
+            if ready or not self._acceptor.stop.draining or (until is not None and monotonic() >= until):
+                return ready
 
     def _wait_idle(self, timeout: float | None) -> bool:
         """Block until the idle client has sent something (True), or its connection is to be closed (False): at its
@@ -273,7 +300,7 @@ class _ClientWait:
         self.deferred_s = 0.0
         if self._session.drain() is not READ:  # the protocol tells the client first
             return True
-        return bool(self._wait_for_client(READABLE, self._time_left()))
+        return bool(self._wait_for_client_or_stop(READABLE, self._time_left()))
 
     def _may_drop_idle_client(self) -> bool:
         """True if this idle client's connection must be closed, because another client waits and no thread is free. The

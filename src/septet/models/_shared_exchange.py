@@ -232,7 +232,7 @@ class SharedExchange:
                     waker.stop_waiting(ready)
                     changed = self._advance(ready.get(descriptor, 0), not ready)
                     want = self._session.phase.want
-                    if want is CLOSE or (self._complete and want is not WRITE and want is not EITHER):
+                    if want is CLOSE or (self._complete and not self._has_output(want)):
                         self._released = True
                     else:
                         timeout = self._time_left()
@@ -252,6 +252,12 @@ class SharedExchange:
             finally:  # again, in case another thread's exception (PyThreadState_SetAsyncExc) interrupted the first call
                 self._give_up(descriptor, change)
             raise
+
+    def _has_output(self, want: Want) -> bool:
+        """True if output waits for the client that may be the end of the answer. What else waits is sent by the thread
+        after `deliver`, which then can be told of the order to stop.
+        """
+        return want is WRITE or (want is EITHER and not self._session.phase.interruptible)
 
     def _give_up(self, descriptor: int, change: Callable[[], None]) -> None:
         """Close the connection after an exception in the server itself, and call `change`, by which the application

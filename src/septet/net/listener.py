@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from itertools import repeat
 from typing import NamedTuple, cast
 
-from septet import forked
+from septet import forked, remains
 from septet.errors import Failed
 from septet.net import unix_socket
 from septet.net.address import Address, speaks_tls
@@ -84,6 +84,7 @@ class Listener:
         if ours and self.unix_path and not self.unix_path.startswith("@"):
             self._path = os.path.abspath(self.unix_path)  # the application may change the working directory
             self._file = os.open(self._path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+            remains.register(self)
         forked.register(self)
         self._wildcard = name[0] in ("0.0.0.0", "::") if self.unix_path is None else False
 
@@ -221,6 +222,10 @@ class Listener:
         its own file in that place. Only the process that has bound the socket removes the file.
         """
         self.shut()
+        self.remove_file()
+
+    def remove_file(self) -> None:
+        """Remove the file of a unix socket, as `close` does, which calls this."""
         if self._file < 0 or self._pid != os.getpid():
             return
         with suppress(OSError):

@@ -33,6 +33,9 @@ server uses. If a signal interrupts their code, that alone does not show that th
 class GuardedHandler:
     """A signal handler that calls the application's `handler`. If that raises while code of the application was
     interrupted, the exception goes on; if code of the server was interrupted, the exception is logged.
+
+    A child that `handler` has forked ends with `handler` if code of the server was interrupted, which it must not go on
+    with.
     """
 
     def __init__(self, handler: Callable[[int, FrameType | None], Any]) -> None:
@@ -44,15 +47,22 @@ class GuardedHandler:
         """
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        is_child = forked.by_application
         try:
-            self.handler(number, frame)
+            with forked.application_may_fork():
+                self.handler(number, frame)
         except BaseException as error:
+            if forked.by_application and not is_child and not runs_application(frame):
+                forked.exit_child(error)
             if forked.by_application or runs_application(frame):
                 raise
             if not self._is_logging:
                 self._is_logging = True
                 write_in_handler(logging.ERROR, "a signal handler of the application raised", error)
                 self._is_logging = False
+        else:
+            if forked.by_application and not is_child and not runs_application(frame):
+                forked.exit_child()
 
 
 def guard_handlers() -> None:

@@ -13,6 +13,7 @@ from _signal import (  # type: ignore[import-not-found]  # see `forked`
     SIG_BLOCK,
     SIG_DFL,
     SIG_UNBLOCK,
+    getsignal,
     pthread_sigmask,
     set_wakeup_fd,
 )
@@ -22,9 +23,9 @@ from contextlib import suppress
 from functools import partial
 from os import getppid
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from septet import forked
+from septet import forked, remains
 from septet.metrics.lanes import CHILD
 from septet.processes import other_signals
 from septet.processes.in_flight import InFlight
@@ -39,10 +40,11 @@ ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, DRAIN)
 # Plain numbers, for the enums of `signal` cost each child some pages.
 _SIGINT, _SIGQUIT = int(signal.SIGINT), int(signal.SIGQUIT)
 _BLOCKED = tuple(map(int, (*ORDERS, *HANDLED_SIGNALS)))
-_RESET = tuple(map(int, (signal.SIGTERM, DRAIN, signal.SIGCHLD)))
+_RESET = tuple(map(int, (signal.SIGTERM, DRAIN)))
 _UNBLOCKED = tuple(map(int, (signal.SIGCHLD, *HANDLED_SIGNALS)))
 _ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
-_SIGCHLD_ALONE = (int(signal.SIGCHLD),)
+_SIGCHLD = int(signal.SIGCHLD)
+_SIGCHLD_ALONE = (_SIGCHLD,)
 _LET_THROUGH = tuple(map(int, (*ORDERS, signal.SIGCHLD)))
 
 THREADS_S = 0.5
@@ -56,6 +58,19 @@ process if the application has set a wake-up descriptor of its own (signal.set_w
 prctl = ctypes.CDLL(None).prctl  # without `use_errno`, which costs each call a look into a dictionary of the thread
 
 log = logging.getLogger("septet")
+
+_of_application: Any = SIG_DFL
+"""What SIGCHLD did before `handle_sigchld` was called: the handler that the application has set when it was imported,
+SIG_IGN or SIG_DFL. Children of this process get it back.
+"""
+
+
+def handle_sigchld(handler: forked.Handler) -> None:
+    """Set the handler of SIGCHLD in a process that forks workers, or a child for each client."""
+    global _of_application
+    before = getsignal(_SIGCHLD)
+    _of_application = SIG_DFL if before is None else before
+    forked.set_signal_handler(_SIGCHLD, handler)
 
 
 def fork(run: Callable[[], int]) -> int:
@@ -100,6 +115,7 @@ def _prepare_child(parent: int) -> None:
     forked.set_signal_handler(_SIGINT, _ignore)
     for number in _RESET:
         set_handler(number, SIG_DFL)
+    set_handler(_SIGCHLD, _of_application)
     forked.reset_signal_handler(_SIGQUIT)
     other_signals.handle_signals_in_child()
     pthread_sigmask(SIG_UNBLOCK, _UNBLOCKED)
@@ -126,6 +142,7 @@ def exit_now(status: int) -> NoReturn:
     """
     try:
         flush()
+        remains.remove()
     finally:
         os._exit(status)
 
@@ -221,7 +238,7 @@ class ChildProcesses:
         self._slots: dict[int, int] = {}
         """The slot of shared memory in which a child counts its requests, by the child's process id; 0: none."""
         other_signals.pass_on_reopening = self._reopen
-        forked.set_signal_handler(signal.SIGCHLD, self._reap)
+        handle_sigchld(self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:
         """Fork a child that calls `run` and exits with the status that it returns. Raises OSError if the system gives
@@ -288,6 +305,9 @@ class ChildProcesses:
 
     def wait(self) -> None:
         """Block until all children have ended. Called in the main thread."""
+        for child in list(self._slots):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGCONT)  # one that is stopped hears of the order when it goes on
         while self._slots:
             self._stop.wait_for_signal(CHECK_CHILDREN_S)
             self._reap(signal.SIGCHLD, None)

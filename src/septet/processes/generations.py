@@ -39,7 +39,7 @@ from septet.errors import SeptetError
 from septet.pollers import READABLE, Poll
 from septet.processes import orders, other_signals
 from septet.processes.attendant import Overseer
-from septet.processes.children import exit_now, unblock_orders
+from septet.processes.children import exit_now, handle_sigchld, unblock_orders
 from septet.processes.deaths import Deaths, how_it_ended
 from septet.processes.generation import Generation, GenerationFactory, Handed, Plan
 from septet.processes.orders import Stop
@@ -137,7 +137,7 @@ class Generations:
 
     def _handle_signals(self) -> None:
         self._stop.on_signals(self._kill)
-        forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
+        handle_sigchld(lambda number, frame: None)
         for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 forked.set_signal_handler(number, self._note)

@@ -21,7 +21,7 @@ from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import NoReturn
 
-from septet import forked
+from septet import forked, remains
 from septet.pollers import READABLE, Poll
 from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.other_signals import log_unused_signals
@@ -127,12 +127,16 @@ class Stop:
         """
         self._drains = False
         self.ordered = False
+        self._ordered_at = 0.0
+        """When the order came first, on the clock of `time.monotonic`."""
         self.on_order: Callable[[], None] | None = None
         """Called when the order comes, usually in a signal handler in the main thread; None: nothing is called."""
         self.started = False
         """True once clients may be accepted. If the order to stop comes before that, the process exits soon, because
         it has no requests to answer.
         """
+        self._has_served = False
+        """True once all requests are answered or cut: what then keeps the process from its end is the application."""
         self._exit_after_s: float | None = None
         self._time_is_up_logged = False
         self._closed = False
@@ -281,6 +285,8 @@ class Stop:
         after one to stop does not. May be called in a signal handler.
         """
         first = not self.ordered
+        if first:
+            self._ordered_at = time.monotonic()
         if first or not drain:
             self._drains = drain
             if self._parent is None:
@@ -339,6 +345,14 @@ class Stop:
         """
         self._exit_after_s = graceful_timeout + CUT_MARGIN_S
 
+    def exit_despite_application(self, graceful_timeout: float) -> None:
+        """Have this process, whose workers have ended, exit in the time that `exit_after` gives, but at least
+        STARTING_GRACE_S from now, whatever exit handlers of the application do. Returns at once.
+        """
+        self._has_served = True
+        passed_s = time.monotonic() - self._ordered_at
+        self._exit_after(max(STARTING_GRACE_S, graceful_timeout + CUT_MARGIN_S - passed_s))
+
     def _exit_after(self, seconds: float) -> None:
         """Have the process exit `seconds` from now, and return at once. A thread waits meanwhile, because the
         application could reset a timer of the process. The thread is started by `_thread`, which takes no lock: this
@@ -347,7 +361,7 @@ class Stop:
         try:
             _thread.start_new_thread(self._sleep_and_exit, (seconds,))
         except RuntimeError:  # the system gives no thread: use a timer
-            signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
+            signal.signal(signal.SIGALRM, lambda number, frame: exit_at_once(0))
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def silence_application(self) -> None:
@@ -355,19 +369,15 @@ class Stop:
         process. Called in the main thread when the process has served. If the server is embedded in a program, that
         program's handlers are kept.
         """
+        self._has_served = True
         if self.has_signals:
             forked.silence_application_signals()
 
     def exit_soon(self, status: int) -> None:
-        """Have this process, which could not start, exit with `status` within STARTING_GRACE_S, even if a thread of the
-        application goes on. Returns at once."""
-
-        def end() -> NoReturn:
-            time.sleep(STARTING_GRACE_S)
-            os._exit(status)
-
-        with suppress(RuntimeError):
-            _thread.start_new_thread(end, ())
+        """Have this process, which could not start, exit soon (see the function `exit_soon`), unless it is that of a
+        program that goes on without the server.
+        """
+        exit_soon(status, lambda: self._closed)
 
     def _sleep_and_exit(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -381,10 +391,12 @@ class Stop:
         with suppress(RuntimeError):
             words.start()
             words.join(LOG_BEFORE_EXIT_S)
-        os._exit(0 if self.started else 1)
+        exit_at_once(0 if self.started else 1)
 
     def _log_before_exit(self) -> None:
-        if self.started:
+        if self._has_served:
+            log.warning("exit handlers of the application are cut: they have not ended with the server")
+        elif self.started:
             self.log_time_is_up()
         else:
             log.error("SEP122 the application had not started when the order to stop came, and did not end")
@@ -398,6 +410,29 @@ class Stop:
             self._time_is_up_logged = True
             note_cut()
             log.warning("SEP121 requests in flight are cut: %s", time_is_up)
+
+
+def exit_at_once(status: int) -> NoReturn:
+    """Exit by os._exit, but remove the files that must not be left."""
+    try:
+        remains.remove()
+    finally:
+        os._exit(status)
+
+
+def exit_soon(status: int, unless: Callable[[], bool] = lambda: False) -> None:
+    """Have this process, which could not start, exit with `status` within STARTING_GRACE_S, even if a thread or an exit
+    handler of the application goes on. `unless`: asked at the end of that time; if it returns True, the process goes
+    on. Returns at once.
+    """
+
+    def end() -> None:
+        time.sleep(STARTING_GRACE_S)
+        if not unless():
+            exit_at_once(status)
+
+    with suppress(RuntimeError):
+        _thread.start_new_thread(end, ())
 
 
 def is_readable(descriptor: int) -> bool:

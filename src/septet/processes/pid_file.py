@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from septet import remains
 from septet.errors import Failed
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -48,8 +49,9 @@ class PidFile:
             with suppress(OSError):
                 os.unlink(new)
             raise Failed(f"--pid-file {self.path!r} cannot be written: {error.strerror}") from error
+        remains.register(self)
 
-    def remove(self) -> None:
+    def remove_file(self) -> None:
         """Remove the file if it still has the pid of the process that has made this object. Does nothing in a process
         that was forked from that one.
         """
@@ -69,7 +71,7 @@ def pid_file_at(path: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        file.remove()
+        file.remove_file()
 
 
 def _pid_in(path: str) -> int | None:

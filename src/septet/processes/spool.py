@@ -9,6 +9,7 @@ As in `InFlight`, which gives out the slots, each process counts in a slot of sh
 to while it lives. The slot is cleared when the process has ended, by a crash as well.
 """
 
+import os
 from mmap import mmap
 from tempfile import SpooledTemporaryFile
 from threading import RLock
@@ -115,6 +116,8 @@ class Body(_File):
         super().__init__(BODY_BYTES)
         self._spool = spool
         self._length = self._taken = 0
+        self._registered = False
+        """True once the file is on the disk, and a child that the application forks lets go of it."""
 
     def write(self, part: bytes) -> int:  # type: ignore[override]
         """Append a part of the body, and return the length of the part. Raises ProtocolError(503) if `--limit-spool`,
@@ -127,7 +130,27 @@ class Body(_File):
                 self._spool.report_full("cannot store the body of a request", "it is answered 503")
                 raise ProtocolError(503, "too much is stored already")
             self._taken += more
-        return super().write(part)
+        written = super().write(part)
+        if self._taken and not self._registered:
+            self._registered = True
+            forked.register(self)
+        return written
+
+    def seek(self, *place: int) -> int:
+        """As of any file. Called at first when the whole body has come: from then on the body is the application's, and
+        its children may read it.
+        """
+        forked.unregister(self)
+        return super().seek(*place)
+
+    def close_in_child(self) -> None:
+        """Called in a child that the application has forked while the body is still coming: let go of the file on the
+        disk. Its number is made one of /dev/null, because what the file object has yet to write must not go elsewhere.
+        """
+        if not self.closed:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            os.dup2(null, self.fileno(), inheritable=False)
+            os.close(null)
 
     def close(self) -> None:
         taken, self._taken = self._taken, 0

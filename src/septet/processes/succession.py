@@ -206,6 +206,7 @@ class Succession:
         MAX_FAILED_STARTS failures.
         """
         generation.failed = True
+        generation.ends_at = monotonic() + KILL_MARGIN_S
         if self._stop.ordered:
             return
         traceback = getattr(error, "traceback", "")
@@ -300,7 +301,7 @@ class Succession:
             if now - starting.started_at > limit:
                 self._cannot_start(starting, Failed(f"it was not ready within {limit:g} s (--startup-timeout)"))
                 starting.signal(signal.SIGKILL)
-        for generation in living.old:
+        for generation in living.all():
             if now > generation.ends_at:
                 generation.ends_at = float("inf")
                 log.error("%s is killed: it has not ended in time", generation)
@@ -312,6 +313,7 @@ class Succession:
         for generation in self.living.all():
             if not generation.failed:  # else it ends by itself
                 generation.signal(signal.SIGTERM)
+            generation.signal(signal.SIGCONT)  # one that is stopped takes the order when it goes on
         longest = max((each.plan.graceful_timeout for each in self.living.all()), default=0.0)
         return monotonic() + longest + 2 * KILL_MARGIN_S
 

@@ -22,14 +22,14 @@ from septet.metrics.standstill import StandstillWatch
 from septet.pollers import READABLE, Poll
 from septet.processes import orders, other_signals
 from septet.processes.attendant import TURN_S
-from septet.processes.children import exit_now, unblock_orders
+from septet.processes.children import exit_now, handle_sigchld, unblock_orders
 from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, replaced_has_ended
 from septet.processes.orders import DRAIN, is_readable
 from septet.processes.recycling import SPREAD
 from septet.processes.restarts import KILL_MARGIN_S, MAX_DELAY_S, MAX_FAILED_STARTS, RestartDelay
 from septet.processes.scaling import WorkerScaling, workers_are_wanted
 from septet.processes.senders import Senders
-from septet.processes.worker import READY, Served, Worker, WorkerFactory
+from septet.processes.worker import READY, Served, Worker, WorkerFactory, close_reports
 
 log = logging.getLogger("septet")
 
@@ -84,6 +84,14 @@ class Supervisor(Generic[Served]):
         self._next_start_at = 0.0
         self._deaths = Deaths()
         self._factory = WorkerFactory(service, run, self._deaths, self._senders)
+        forked.register(self)
+
+    def close_in_child(self) -> None:
+        """Close the descriptors by which the supervisor hears of its workers. Called in a child that the application
+        has forked here, in a thread or in a signal handler.
+        """
+        close_reports(self._workers)
+        self._deaths.close_in_child()
 
     def run(self) -> None:
         """Fork workers and replace those that end, until the order to stop; then stop them all. Raises Failed if they
@@ -92,7 +100,7 @@ class Supervisor(Generic[Served]):
         stop.on_signals(self._kill)
         if self._service.monitor is not None:
             self._service.monitor.supervise()
-        forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
+        handle_sigchld(lambda number, frame: None)
         for number in (signal.SIGTTIN, signal.SIGTTOU):
             forked.set_signal_handler(number, self._change_count)
         other_signals.pass_on_reopening = partial(self._signal, signal.SIGUSR1)
@@ -325,6 +333,7 @@ class Supervisor(Generic[Served]):
         stop = self._service.stop
         draining = stop.draining
         self._signal(DRAIN if draining else signal.SIGTERM)
+        self._signal(signal.SIGCONT)  # a worker that is stopped takes the order when it goes on
         self._service.close_listeners()
         last = monotonic() + self._service.graceful_timeout + KILL_MARGIN_S
         while self._workers and monotonic() < last:

@@ -131,6 +131,14 @@ class Supervised(Protocol):
 Served = TypeVar("Served", bound=Supervised)
 
 
+def close_reports(workers: Sequence[Worker]) -> None:
+    """Close this process's copies of the pipes on which workers report. Called in a child of the supervisor."""
+    for worker in workers:
+        if worker.readiness >= 0:
+            os.close(worker.readiness)
+            worker.readiness = -1
+
+
 class WorkerFactory(Generic[Served]):
     """Forks workers, each of which calls `run(service)`. Used only by the supervisor, in its main thread.
 
@@ -163,8 +171,7 @@ class WorkerFactory(Generic[Served]):
             file = crashes.new_file()
             if file >= 0:
                 undo.callback(os.close, file)
-            inherited = (reading, *(worker.readiness for worker in others if worker.readiness >= 0))
-            pid = fork(partial(self._work, inherited, writing, slot, file, most))
+            pid = fork(partial(self._work, others, reading, writing, slot, file, most))
             undo.pop_all()
         self._deaths.watch(pid, file)
         os.close(writing)
@@ -176,15 +183,14 @@ class WorkerFactory(Generic[Served]):
 
     # In the worker
 
-    def _work(self, inherited: Sequence[int], writing: int, slot: int, file: int, most: int) -> int:
+    def _work(self, others: Sequence[Worker], reading: int, writing: int, slot: int, file: int, most: int) -> int:
         """Run a worker from its start to its end, in the child process, and return its exit status.
 
-        `inherited`: descriptors of the supervisor that are not for it. `writing`: the end of the pipe on which it
-        reports. `file`: a descriptor to which it writes its stacks when it crashes. `most`: how many workers there may
-        be.
+        `others`: the workers that there are. `reading`, `writing`: the ends of the pipe on which it reports. `file`: a
+        descriptor to which it writes its stacks when it crashes. `most`: how many workers there may be.
         """
-        for descriptor in inherited:
-            os.close(descriptor)
+        os.close(reading)
+        close_reports(others)
         self._service.stop.close_in_child()
         if self._senders is not None:
             self._senders.close_in_child()

@@ -207,10 +207,12 @@ class Http2Exchange(Answering):
         if self.over:
             return None
         timeouts = session.rules.timeouts
+        if session.refused_until is not None and not self.begun and (self.collects or self.status):
+            # Nothing that the client sends or takes puts it off.
+            self.due_at = session.refused_until if self.collects else session.refused_until + STOPPING_S
+            return self.due_at
         if self.waits_for_body or self.collects:
             timeout = timeouts.body
-            if self.collects and session.stopping:
-                timeout = min(timeout, STOPPING_S)
         elif self.later is not None:
             timeout = timeouts.write
         else:
@@ -228,7 +230,7 @@ class Http2Exchange(Answering):
         """Handle a deadline that has passed: answer 408, or reset the stream of a client that does not read."""
         if self.later is not None:
             self.reset(CANCEL)
-        elif self.collects and self._session.stopping:
+        elif self.collects and self._session.stops_now:
             self._break(ProtocolError(503, "the server stops, and the body has not come"))
         else:
             self._break(ProtocolError(408, "the body of the request did not come in time"))

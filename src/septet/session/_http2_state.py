@@ -28,10 +28,17 @@ RUNNING = Phase("http2-running", RUN, None)
 """Phase: the application runs for one exchange. It occurs in models that run one exchange of a connection at a time."""
 OUTPUT = Phase("http2-output", EITHER, lambda timeouts: timeouts.write, paced=True)
 """Phase: output waits for the client."""
+REST = Phase("http2-rest", EITHER, lambda timeouts: timeouts.write, paced=True, interruptible=True)
+"""Phase: output waits for the client, and is of no request: frames of control, and what is left of a stream that was
+reset.
+"""
 LAST_OPEN = Phase("http2-last-open", READ, lambda timeouts: timeouts.write, paced=True, deaf=True)
 """Phase: applications run, and the client sends no more."""
 LAST_OUTPUT = Phase("http2-last-output", WRITE, lambda timeouts: timeouts.write, paced=True)
 """Phase: output waits for the client, which sends no more."""
+LAST_REST = Phase("http2-last-rest", WRITE, lambda timeouts: timeouts.write, paced=True, interruptible=True)
+"""Phase: as REST, and the client sends no more."""
+WRITING = (OUTPUT, REST, LAST_OUTPUT, LAST_REST)
 
 RESETS = 100
 """Number of streams that may be reset in quick succession; one more ends the connection. Answered requests and time
@@ -62,7 +69,7 @@ class Http2State:
         *("_exchanges", "_file_of", "_late", "_leaving", "_lingers", "_pace", "_refusing", "_resets"),
         *("_scheme", "_senders", "_sent", "_served", "_stalled", "_to_report", "_turns", "_unfinished", "client"),
         *("codec", "delivery", "ended", "exchange", "file", "lost", "output", "peer", "phase", "rules"),
-        *("server", "since", "stopping", "tls", "unread_ms"),
+        *("refused_until", "server", "since", "stopping", "stops_now", "tls", "unread_ms"),
     )
 
     def __init__(
@@ -114,6 +121,12 @@ class Http2State:
         self._served = 0
         """Number of requests that were answered."""
         self.lost = self.ended = self.stopping = False
+        self.stops_now = False
+        """True once `stop` was called: the server stops, and has no successor to wait for, as after `drain` alone."""
+        self.refused_until: float | None = None
+        """After `stop`: until when requests whose application was not called may stay, in seconds on the clock of
+        `deadline`. None before the order, and before `deadline` is called for the first time after it.
+        """
         self._draining = False
         """True from `drain` until the last GOAWAY: the client was told that the connection will end, and may still open
         streams.

@@ -82,8 +82,7 @@ class Http2WebSocket(Http2Exchange):
 
     def took(self, data: bytes) -> None:
         tunnel = self.tunnel
-        if not tunnel.closing:  # pings of the client do not put off the end
-            tunnel.heard_at = None
+        tunnel.heard_at = None
         tunnel.pinged = False
         if tunnel.behind:  # there was so much at once that others have their turn first
             tunnel.unparsed += data
@@ -135,6 +134,7 @@ class Http2WebSocket(Http2Exchange):
         if tunnel.closed is None:
             tunnel.closed = SERVICE_RESTART, STOPPING
         self._after_input()
+        tunnel.ends_with = self.sent
 
     def _after_input(self) -> None:
         """Send what the library answers to received frames, and have the application told of messages."""
@@ -267,16 +267,16 @@ class Http2WebSocket(Http2Exchange):
         self.due_at = None
         if self.over:
             return None
-        if self.later is not None:
-            ending = tunnel.closing and self._session.stopping
+        ending = tunnel.closing and self._session.stopping
+        if self.later is not None and not (ending and self.moved >= tunnel.ends_with):
             timeout = timeouts.linger if ending else timeouts.write
             if self._pace is None or self._pace.timeout != timeout:
                 self._pace = Pace(timeout, timeouts.rate)
             self.due_at = self._pace.deadline(now, self.moved)
-        elif tunnel.closing:
-            if tunnel.heard_at is None:
-                tunnel.heard_at = now
-            self.due_at = tunnel.heard_at + (timeouts.linger if self._session.stopping else CLOSE_S)
+        elif tunnel.closing:  # pings of the client, and our answers to them, do not put off the end
+            if tunnel.closing_since is None:
+                tunnel.closing_since = now
+            self.due_at = tunnel.closing_since + (timeouts.linger if ending else CLOSE_S)
         elif timeouts.ping and not self.held:
             if tunnel.heard_at is None:
                 tunnel.heard_at = now

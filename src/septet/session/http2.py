@@ -41,7 +41,20 @@ from septet.rules import DRAINING_S, STOPPING_S
 from septet.session._http2_exchange import Http2Exchange
 from septet.session._http2_input import DRAIN_PING, Http2Input
 from septet.session._http2_output import SEND_BYTES, Http2Output
-from septet.session._http2_state import DUE, HEAD, IDLE, LAST_OPEN, LAST_OUTPUT, OPEN, OUTPUT, PREFACE, RUNNING
+from septet.session._http2_state import (
+    DUE,
+    HEAD,
+    IDLE,
+    LAST_OPEN,
+    LAST_OUTPUT,
+    LAST_REST,
+    OPEN,
+    OUTPUT,
+    PREFACE,
+    REST,
+    RUNNING,
+    WRITING,
+)
 from septet.session.http1 import Session
 from septet.session.observed import ObservedSession
 from septet.session.phases import LINGER, OVER, Pace
@@ -160,7 +173,9 @@ class Http2Session(Http2Input, Http2Output):
         if self._concurrent and not self._closing and len(self.output) < SEND_BYTES and self._has_turn():
             return self._enter(DUE)
         if self._has_output():
-            return self._enter(LAST_OUTPUT if self.ended else OUTPUT)
+            if self._exchanges or self._to_report:
+                return self._enter(LAST_OUTPUT if self.ended else OUTPUT)
+            return self._enter(LAST_REST if self.ended else REST)
         return self._enter(OVER if self.lost else self._waiting(current))
 
     def _waiting(self, current: Http2Exchange | None) -> Phase:
@@ -227,16 +242,18 @@ class Http2Session(Http2Input, Http2Output):
 
     def deadline(self, now: float) -> float | None:
         self._earn(now)
+        if self.stops_now and self.refused_until is None:
+            self.refused_until = now + STOPPING_S
         phase, timeouts = self.phase, self.rules.timeouts
         self._late = None
         if self.since is None:
             self.since = now
         due = None
-        if phase is OUTPUT or phase is LAST_OUTPUT:
+        if phase in WRITING:
             if self._pace is None:
                 self._pace = Pace(timeouts.write, timeouts.rate)
             due = self._pace.deadline(now, self._sent)
-            if self.stopping and not self._exchanges:
+            if self.stopping and (phase is REST or phase is LAST_REST):
                 due = min(due, self.since + STOPPING_S)
         elif phase is not OPEN and phase is not LAST_OPEN and phase.timeout is not None:
             timeout = phase.timeout(timeouts)
@@ -245,7 +262,7 @@ class Http2Session(Http2Input, Http2Output):
             elif self.stopping:
                 timeout = min(timeout, STOPPING_S)
             due = self.since + timeout
-        if phase in (OPEN, OUTPUT, LAST_OPEN, LAST_OUTPUT):
+        if phase is OPEN or phase is LAST_OPEN or phase in WRITING:
             due = self._deadline_of_exchanges(now, due)
         return due
 
@@ -304,6 +321,7 @@ class Http2Session(Http2Input, Http2Output):
         if self.phase is LINGER or self.lost:
             return self.phase.want
         self.stopping = True
+        self.stops_now = True
         self._refuse_from_now_on()
         return self.go_on()
 

@@ -81,13 +81,24 @@ class State(Tunnel):
     application has been told.
     """
 
-    __slots__ = ("closed_told", "given_back", "heard_at", "listening", "news", "pinged", "room_awaited", "told")
+    __slots__ = (
+        *("closed_told", "closing_since", "ends_with", "given_back", "heard_at", "listening", "news", "pinged"),
+        *("room_awaited", "told"),
+    )
 
     def __init__(self, options: TunnelOptions, offered_extensions: tuple[str, ...]) -> None:
         super().__init__(options, offered_extensions)
         self.heard_at: float | None = None
         """When the client's last bytes came, in seconds on the clock of `deadline`. None after bytes have come, until
         `deadline` is called.
+        """
+        self.closing_since: float | None = None
+        """When the client began to have time to answer our Close frame, in seconds on the clock of `deadline`; None
+        before `deadline` is called for the first time after that frame.
+        """
+        self.ends_with = 0
+        """When the server stops: the number of bytes that have been sent once our Close frame is. What is sent later
+        answers pings of the client, and does not put off the end.
         """
         self.pinged = False
         """True if a ping was sent and nothing has come from the client since."""
@@ -240,17 +251,17 @@ class WebSocketSession(Session):
         phase, timeouts, tunnel = self.phase, self._rules.timeouts, self.tunnel
         if phase is LINGER or phase is OVER:
             return super().deadline(now)
-        if self.output:
+        ending = tunnel.closing and self.http.stopping
+        if self.output and not (ending and self._moved >= tunnel.ends_with):
             pace = self._pace
-            ending = tunnel.closing and self.http.stopping
             timeout = timeouts.linger if ending else timeouts.write
             if pace is None or pace.timeout != timeout:
                 pace = self._pace = Pace(timeout, timeouts.rate)
             return pace.deadline(now, self._moved)
         if tunnel.closing:
-            if self.since is None:  # pings of the client, and our answers to them, do not put off the end
-                self.since = now
-            return self.since + (timeouts.linger if self.http.stopping else CLOSE_S)
+            if tunnel.closing_since is None:  # pings of the client, and our answers to them, do not put off the end
+                tunnel.closing_since = now
+            return tunnel.closing_since + (timeouts.linger if ending else CLOSE_S)
         if not timeouts.ping:
             return None
         if tunnel.queued + len(tunnel.unparsed) > QUEUE_BYTES:  # nothing is heard, because nothing is read
@@ -295,6 +306,7 @@ class WebSocketSession(Session):
         if tunnel.closed is None:
             tunnel.closed = SERVICE_RESTART, STOPPING
         self._after_input()
+        tunnel.ends_with = self.http.sent
         return self._next()
 
     def lose(self) -> Want:

@@ -1,0 +1,59 @@
+"""What a fork is taken for, and what it does to signals, where a signal handler of the application forks meanwhile."""
+
+import subprocess
+import sys
+
+BEGIN = """
+import os, signal
+parent, once = os.getpid(), [True]
+
+def handler(number, frame):
+    child = os.fork()
+    if child:
+        print("the handler's child ended with", os.waitpid(child, 0)[1], flush=True)
+    elif "exit" in globals():
+        os._exit(0)
+
+hook = {"__name__": "logging", "once": once, "signal": signal}  # code that is not the application's
+exec("def strike():\\n if once:\\n  once.pop()\\n  signal.raise_signal(signal.SIGUSR1)", hook)
+"""
+
+DURING_A_FORK_OF_THE_SERVER = """
+from septet import forked
+from septet.processes.application_signals import guard_handlers
+forked.mark_as_server()
+signal.signal(signal.SIGUSR1, handler)
+guard_handlers()
+os.register_at_fork(before=hook["strike"])
+child = forked.fork()
+if child:
+    os.waitpid(child, 0)
+print("it goes on as the server" if not forked.by_application else "it goes on")
+"""
+
+DURING_A_FORK_OF_THE_APPLICATION = """
+os.register_at_fork(after_in_parent=hook["strike"])
+from septet import forked
+forked.set_signal_handler(signal.SIGTERM, lambda number, frame: None)
+signal.signal(signal.SIGUSR1, handler)
+child = os.fork()
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+print("blocked:", *signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+
+
+def output(script: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", BEGIN + script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_child_of_a_handler_during_a_fork_of_the_server_is_the_application_s() -> None:
+    said = output(DURING_A_FORK_OF_THE_SERVER)
+    assert said == ["the handler's child ended with 0", *["it goes on as the server"] * 2]
+
+
+def test_signals_arrive_after_a_fork_within_a_fork() -> None:
+    assert output("exit = True\n" + DURING_A_FORK_OF_THE_APPLICATION)[-1] == "blocked:"
