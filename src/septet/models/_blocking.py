@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from functools import partial
 from socket import socket
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 from septet import forked
 from septet.apps._channel import HALF_CLOSED_S
@@ -94,7 +94,8 @@ class _ClientWait:
     # `exchange.Delivery`: what a WSGI application asks for, in this thread
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
-        self._check_whole()
+        if self._broken:
+            self._refuse()
         session, exchange = self._session, self._session.exchange
         try:
             want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
@@ -112,18 +113,18 @@ class _ClientWait:
             raise
 
     def inform(self, status: int, fields: Fields) -> None:
-        self._check_whole()
+        if self._broken:
+            self._refuse()
         try:
             self._write(self._session.exchange.inform(status, fields))
         except (RecursionError, MemoryError):
             self._broken = True
             raise
 
-    def _check_whole(self) -> None:
-        """Raise ClientGone, and cut the connection, if memory or frames were lacking while this answer was sent."""
-        if self._broken:
-            self._lose_broken()
-            raise ClientGone("an earlier part of the answer could not be sent")
+    def _refuse(self) -> NoReturn:
+        """Raise ClientGone, and cut the connection: memory or frames were lacking while this answer was sent."""
+        self._lose_broken()
+        raise ClientGone("an earlier part of the answer could not be sent")
 
     def check_client(self) -> None:
         # poll(2) reports errors and the end of both directions in any case.
@@ -160,7 +161,8 @@ class _ClientWait:
         return want
 
     def await_body(self) -> None:
-        self._check_whole()
+        if self._broken:
+            self._refuse()
         sock, session = self._sock, self._session
         try:
             want = drive(session.phase.want, session, sock, _already_dispatched)

@@ -10,7 +10,7 @@ from functools import partial
 from socket import socket
 from threading import Condition, RLock
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from septet import forked
 from septet.apps._channel import HALF_CLOSED_S
@@ -354,7 +354,8 @@ class ClientConnection(WatchedConnection):
         exchange = self.session.exchange
         try:
             with self.lock:
-                self._check_whole()
+                if self._broken:
+                    self._refuse()
                 want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
                 if last:
                     self._finish(want)
@@ -376,17 +377,17 @@ class ClientConnection(WatchedConnection):
         session = self.session
         try:
             with self.lock:
-                self._check_whole()
+                if self._broken:
+                    self._refuse()
                 self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.dispatch))
         except (RecursionError, MemoryError):
             self._broken = True
             raise
 
-    def _check_whole(self) -> None:
-        """Raise ClientGone, and cut the connection, if memory or frames were lacking while this answer was sent."""
-        if self._broken:
-            self._lose_broken()
-            raise ClientGone("an earlier part of the answer could not be sent")
+    def _refuse(self) -> NoReturn:
+        """Raise ClientGone, and cut the connection: memory or frames were lacking while this answer was sent."""
+        self._lose_broken()
+        raise ClientGone("an earlier part of the answer could not be sent")
 
     def _lose_broken(self) -> Want:
         if not self.session.lost:

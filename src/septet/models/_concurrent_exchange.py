@@ -9,7 +9,7 @@ that answers it. For HTTP/1.1, which has one exchange at a time, `ClientConnecti
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from septet.apps.asgi import Asgi, Cycle, cycle_of_upgrade
 from septet.apps.asgi_websocket import WebSocketCycle
@@ -160,7 +160,8 @@ class ConcurrentExchange:
         exchange, connection = self._exchange, self._connection
         try:
             with connection.lock:
-                self._check_whole()
+                if self._broken:
+                    self._refuse()
                 _ = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
                 if last:
                     connection.concurrent.pop(exchange, None)
@@ -175,11 +176,10 @@ class ConcurrentExchange:
             self._broken = True  # without a call, for which there may be no frame or no memory
             raise
 
-    def _check_whole(self) -> None:
-        """Raise ClientGone, and cut the connection, if memory or frames were lacking while this answer was sent."""
-        if self._broken:
-            self._abandon_broken()
-            raise ClientGone("an earlier part of the answer could not be sent")
+    def _refuse(self) -> NoReturn:
+        """Raise ClientGone, and cut the connection: memory or frames were lacking while this answer was sent."""
+        self._abandon_broken()
+        raise ClientGone("an earlier part of the answer could not be sent")
 
     def _hold_back(self) -> None:
         exchange, reactor = self._exchange, self._connection.reactor
@@ -192,7 +192,8 @@ class ConcurrentExchange:
     def inform(self, status: int, fields: Fields) -> None:
         try:
             with self._connection.lock:
-                self._check_whole()
+                if self._broken:
+                    self._refuse()
                 self._exchange.inform(status, fields)
                 self._connection.flush()
         except (RecursionError, MemoryError):
