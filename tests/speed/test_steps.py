@@ -47,8 +47,8 @@ class Steps(NamedTuple):
         return self[min(sys.version_info.minor, 13) - 10]
 
 
-# Counted on 2026-11-28; prethreaded on 2026-11-30; varying, balanced and post on 2026-11-29, after what was learned of earlier heads went:
-# balanced took 209 calls and 10,391 instructions with it (3.11).
+# Counted on 2026-11-28, prethreaded with 3.11 on 2026-11-30; varying, balanced and post on 2026-11-29, after what was
+# learned of earlier heads went: balanced took 209 calls and 10,391 instructions with it (3.11).
 # Since every step of a carrier is guarded against want of memory and against exceptions of other
 # threads, they are up to 7 % more instructions than before, and up to three calls fewer.
 STEPS = {
