@@ -110,6 +110,12 @@ def test_orders(model: str) -> None:
         wait_until(lambda: number(server) == 1, "it goes back to what is needed")
 
 
+def test_an_order_while_the_number_is_computed() -> None:
+    app = "support.app_ordered_amid_scaling:wsgi"
+    with serve("epoll", "wsgi", "--workers", "1-2", *ENDPOINT, app=app) as server:
+        wait_until(lambda: number(server) == 2, "the order is followed")
+
+
 @pytest.mark.parametrize("supervised", [(), ("--supervisor",)], ids=["alone", "supervised"])
 def test_without_metrics(supervised: tuple[str, ...]) -> None:
     """The range needs no endpoint."""

@@ -8,6 +8,7 @@ a while (`processes.restarts`).
 import logging
 import os
 import signal
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -56,6 +57,8 @@ class Supervisor(Generic[Served]):
             if most > count:
                 self._scaling = WorkerScaling(count, most, monitor.table, service.listeners)
                 self._count = self._scaling.first(monitor.serving_workers())
+        self._orders: deque[int] = deque()
+        """Signals TTIN and TTOU that have come, each an order that is not yet carried out; the oldest first."""
         self._logged_count = count
         """The number of workers that ran when the wanted number was reached last. While the wanted number, `_count`, is
         larger, a worker that starts is an additional one and is logged at level INFO; one that takes another's place,
@@ -102,7 +105,7 @@ class Supervisor(Generic[Served]):
             self._service.monitor.supervise()
         handle_sigchld(lambda number, frame: None)
         for number in (signal.SIGTTIN, signal.SIGTTOU):
-            forked.set_signal_handler(number, self._change_count)
+            forked.set_signal_handler(number, self._note_order)
         other_signals.pass_on_reopening = partial(self._signal, signal.SIGUSR1)
         unblock_orders()
         self._poller.add(stop.fileno(), READABLE)
@@ -126,6 +129,7 @@ class Supervisor(Generic[Served]):
 
     def _keep(self) -> None:
         while not self._service.stop.ordered:
+            self._carry_out_orders()
             if self._announced:
                 self._recycle()
                 self._scale()
@@ -138,12 +142,19 @@ class Supervisor(Generic[Served]):
             else:
                 self._wait(None)
 
-    def _change_count(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal that changes the number of workers. TTIN: one worker more. TTOU: one fewer, but at least one.
-        The signal also wakes the supervisor, so the change is carried out at once.
+    def _note_order(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal that changes the number of workers. It also wakes the supervisor, so the order is carried out
+        at once, but not here: what this interrupts may be computing the number.
         """
-        count = max(1, self._count + (1 if number == signal.SIGTTIN else -1))
-        self._count = count if self._scaling is None else self._scaling.ordered(count, monotonic())
+        self._orders.append(number)
+
+    def _carry_out_orders(self) -> None:
+        """Change the number of workers as signals have ordered. TTIN: one worker more. TTOU: one fewer, but at least
+        one.
+        """
+        while self._orders:
+            count = max(1, self._count + (1 if self._orders.popleft() == signal.SIGTTIN else -1))
+            self._count = count if self._scaling is None else self._scaling.ordered(count, monotonic())
 
     @property
     def _serving(self) -> list[Worker]:
@@ -161,9 +172,8 @@ class Supervisor(Generic[Served]):
         for worker in self._serving[self._wanted :]:
             self._drain(worker, workers_are_wanted(self._count))
         while len(self._serving) < self._wanted and monotonic() >= self._next_start_at:
-            count = self._count  # an order may change it while the worker is forked
             try:
-                worker = self._factory.fork(self._workers, max(count, self._most))
+                worker = self._factory.fork(self._workers, max(self._count, self._most))
             except OSError as error:
                 if not self._announced:
                     raise Failed(f"cannot start a worker: {error.strerror}") from error
@@ -172,8 +182,8 @@ class Supervisor(Generic[Served]):
                 return
             self._workers.append(worker)
             self._poller.add(worker.readiness, READABLE)
-            if count > self._logged_count:
-                log.info("worker %d has started: %s", worker.pid, workers_are_wanted(count))
+            if self._count > self._logged_count:
+                log.info("worker %d has started: %s", worker.pid, workers_are_wanted(self._count))
             else:
                 log.debug("worker %d has started", worker.pid)
         if len(self._serving) == self._wanted:
