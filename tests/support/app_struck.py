@@ -35,7 +35,9 @@ def strike(thread: int, kind: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
 
 
-def _strike_late(thread: int, kind: type[BaseException]) -> None:
+def _strike_late(thread: int, kind: type[BaseException], begun: threading.Event) -> None:
+    begun.wait()
+    time.sleep(0.1)
     strike(thread, kind)
     journal.write("struck")
 
@@ -80,7 +82,9 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
     elif path == "/waits":
         time.sleep(0.004)
     elif path == "/late":  # in the thread that has answered, when it comes to run again
-        threading.Timer(0.03, _strike_late, (threading.get_ident(), KINDS[query["kind"]])).start()
+        begun = threading.Event()  # `start` waits until the other thread runs: it is not to be struck there
+        threading.Thread(target=_strike_late, args=(threading.get_ident(), KINDS[query["kind"]], begun)).start()
+        begun.set()
     elif path == "/inside":
         strike(threading.get_ident(), KINDS[query["kind"]])
     elif path == "/hail":
