@@ -17,7 +17,7 @@ from support.scripted_server import ANSWER, Connection, ScriptedServer, answerin
 @pytest.mark.parametrize("mode", ["--keep-alive", "--close", "--http10"])
 def test_load(mode: str) -> None:
     with ScriptedServer(keep_answering) as server:
-        result = septet("load", server.url, "--users", "3", "--duration", "0.3", "--warmup", "0", mode)
+        result = septet("load", server.url, "--users", "3", "--duration", "1", "--warmup", "0", mode)
     assert result.returncode == 0, result.stderr
     rows = dict(line.split("  ", 1) for line in result.stdout.splitlines())
     assert float(rows["requests/s"].replace(",", "")) > 10
@@ -27,7 +27,7 @@ def test_load(mode: str) -> None:
 
 def test_load_over_http2() -> None:
     with Http2Server(lambda peer, stream: peer.answer(stream)) as server:
-        words = ["--users", "6", "--duration", "0.3", "--warmup", "0", "--http2", "--streams", "4"]
+        words = ["--users", "6", "--duration", "1", "--warmup", "0", "--http2", "--streams", "4"]
         result = septet("load", server.url, *words)
     assert result.returncode == 0, result.stderr
     rows = dict(line.split("  ", 1) for line in result.stdout.splitlines())

@@ -42,7 +42,8 @@ def test_requests_come_at_the_rate(mode: str) -> None:
         assert 0 < figures["requests_per_s"] <= (100 + 40 + 2) / 0.5
         assert figures["unanswered"] == 0
         # Sent late on a busy machine, and the service begins only then: the latency that is told has both.
-        assert figures["send_late_us"]["p50"] <= figures["latency_us"]["max"]
+        late = figures["send_late_us"]["p50"]  # None: all requests of the window were sent after it
+        assert late is None or late <= figures["latency_us"]["max"]
         assert (server.connections <= 20) == (mode == "keep-alive")
 
 
