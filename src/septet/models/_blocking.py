@@ -15,17 +15,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from functools import partial
 from socket import socket
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any
 
 from septet import forked
 from septet.apps._channel import HALF_CLOSED_S
 from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
-from septet.exchange import BROKEN, ClientGone, Fields, Part, ResponseHead, Want
+from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.models._acceptor import Acceptor, Client
 from septet.models._answer import answer, answer_without_waiting
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
-from septet.models._drive import Dispatch, drive, expire, receive_compactly
+from septet.models._drive import Dispatch, drive, expire, lose_broken, receive_compactly, refuse_broken
 from septet.models._late_requests import BlockedThread, mark_requests, threads_that_answer
 from septet.models._waker import close_waker_of_this_thread
 from septet.net.listener import has_been_deferred
@@ -95,7 +95,7 @@ class _ClientWait:
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         if self._broken:
-            self._refuse()
+            refuse_broken(self._session)
         session, exchange = self._session, self._session.exchange
         try:
             want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
@@ -114,17 +114,12 @@ class _ClientWait:
 
     def inform(self, status: int, fields: Fields) -> None:
         if self._broken:
-            self._refuse()
+            refuse_broken(self._session)
         try:
             self._write(self._session.exchange.inform(status, fields))
         except (RecursionError, MemoryError):
             self._broken = True
             raise
-
-    def _refuse(self) -> NoReturn:
-        """Raise ClientGone, and cut the connection: memory or frames were lacking while this answer was sent."""
-        self._lose_broken()
-        raise ClientGone("an earlier part of the answer could not be sent")
 
     def check_client(self) -> None:
         # poll(2) reports errors and the end of both directions in any case.
@@ -136,13 +131,8 @@ class _ClientWait:
                 self._session.lose()
                 raise ClientGone("the client went away")
 
-    def _lose_broken(self) -> Want:
-        if not self._session.lost:
-            log.error(BROKEN)
-        return self._session.lose()
-
     def give_up(self) -> None:
-        self._write(self._lose_broken() if self._broken else self._session.exchange.fail())
+        self._write(lose_broken(self._session) if self._broken else self._session.exchange.fail())
 
     def abandon(self) -> bool:
         """From now on refuse what the application gives for this client: its calls raise ClientGone. Called by another
@@ -162,7 +152,7 @@ class _ClientWait:
 
     def await_body(self) -> None:
         if self._broken:
-            self._refuse()
+            refuse_broken(self._session)
         sock, session = self._sock, self._session
         try:
             want = drive(session.phase.want, session, sock, _already_dispatched)

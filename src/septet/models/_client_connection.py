@@ -10,7 +10,7 @@ from functools import partial
 from socket import socket
 from threading import Condition, RLock
 from time import monotonic
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from septet import forked
 from septet.apps._channel import HALF_CLOSED_S
@@ -18,11 +18,11 @@ from septet.apps.asgi import Asgi, Cycle, cycle_of_upgrade
 from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.site import Site
 from septet.apps.wsgi import Wsgi
-from septet.exchange import BROKEN, ClientGone, Fields, Part, ResponseHead, Want
+from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.loop import ReadinessLoop
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
 from septet.models._concurrent_exchange import ConcurrentExchange
-from septet.models._drive import drive, expire, receive_compactly
+from septet.models._drive import drive, expire, lose_broken, receive_compactly, refuse_broken
 from septet.models._member import Due
 from septet.models._run_ahead import RunAhead, hold_back
 from septet.models._runners import Runner
@@ -355,7 +355,7 @@ class ClientConnection(WatchedConnection):
         try:
             with self.lock:
                 if self._broken:
-                    self._refuse()
+                    refuse_broken(self.session)
                 want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
                 if last:
                     self._finish(want)
@@ -378,25 +378,15 @@ class ClientConnection(WatchedConnection):
         try:
             with self.lock:
                 if self._broken:
-                    self._refuse()
+                    refuse_broken(self.session)
                 self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.dispatch))
         except (RecursionError, MemoryError):
             self._broken = True
             raise
 
-    def _refuse(self) -> NoReturn:
-        """Raise ClientGone, and cut the connection: memory or frames were lacking while this answer was sent."""
-        self._lose_broken()
-        raise ClientGone("an earlier part of the answer could not be sent")
-
-    def _lose_broken(self) -> Want:
-        if not self.session.lost:
-            log.error(BROKEN)
-        return self.session.lose()
-
     def give_up(self) -> None:
         with self.lock:
-            self._finish(self._lose_broken() if self._broken else self.session.exchange.fail())
+            self._finish(lose_broken(self.session) if self._broken else self.session.exchange.fail())
 
     def _finish(self, want: Want) -> None:
         """Send the end of the answer, and begin the next request if it has come. An exception is logged and not raised

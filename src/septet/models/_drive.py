@@ -11,8 +11,9 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
-from septet.exchange import FileRegion, Want
+from septet.exchange import BROKEN, ClientGone, FileRegion, Want
 from septet.protocol import CLOSE, EITHER, READ, RUN, TURN, WRITE, ServerExchange, ServerProtocol
 
 log = logging.getLogger("septet")
@@ -186,6 +187,21 @@ def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) 
             return _give_up_file(protocol, error)
         raise
     return protocol.wrote(sent) if sent else _cut_short(protocol)
+
+
+def lose_broken(protocol: ServerProtocol) -> Want:
+    """Cut a connection, and log why, on which there was no memory or no frame left while an answer was sent. Returns
+    what the connection wants next.
+    """
+    if not protocol.lost:
+        log.error(BROKEN)
+    return protocol.lose()
+
+
+def refuse_broken(protocol: ServerProtocol) -> NoReturn:
+    """Cut such a connection, and raise ClientGone to an application that goes on with its answer."""
+    lose_broken(protocol)
+    raise ClientGone("an earlier part of the answer could not be sent")
 
 
 def _give_up_file(protocol: ServerProtocol, error: OSError) -> Want:
