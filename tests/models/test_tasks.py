@@ -360,6 +360,23 @@ def test_task_factory_of_the_application_is_asked() -> None:
     assert began == made
 
 
+def test_task_factory_that_returns_no_task() -> None:
+    """A request without a task would seem to have ended, and would be begun again and again."""
+
+    async def work() -> None:
+        raise AssertionError("it is closed before it begins")
+
+    def scene(starter: Starter) -> None:
+        asyncio.get_running_loop().set_task_factory(lambda loop, coroutine, **how: None)  # type: ignore[arg-type]
+        request = work()
+        with pytest.raises(TypeError, match="task factory"):
+            starter.start(request)
+        request.close()
+        asyncio.get_running_loop().set_task_factory(None)
+
+    run(scene)
+
+
 @pytest.mark.parametrize(
     ("version", "implementation", "gil", "expected"),
     [

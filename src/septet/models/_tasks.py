@@ -65,7 +65,10 @@ class Starter:
         """
         loop = self._loop
         if loop.get_task_factory() is not None or not self._reuses:  # a task factory of the application makes its own
-            return loop.create_task(work, context=self._context.copy())
+            made: asyncio.Task[None] | None = loop.create_task(work, context=self._context.copy())
+            if made is None:
+                raise TypeError("the application's task factory has returned no task")
+            return made
         spare = self._spare
         if spare is None:
             spare = _Spare(loop, self._context)
