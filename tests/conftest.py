@@ -65,3 +65,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.collect()
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(scope="module")
+def executed() -> Generator[None]:
+    """Servers are programs that are executed, and not children that `support.starter` forks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTRACT_START", "exec")
+        yield

@@ -447,7 +447,7 @@ def test_changed_files_are_loaded(interface: str) -> None:
         wait_until(lambda: "SyntaxError" in server.page(), "browsers see the error")
         assert "def app(:" in server.page()
         assert server.get("/").body == b"two"
-        assert "SyntaxError: " in server.stderr()
+        wait_until(lambda: "SyntaxError: " in server.stderr(), "the log has it, too")
         before = server.stderr().count("starts")
         (server.directory / "ignored" / "three.py").touch()
         (server.directory / "notes.txt").touch()

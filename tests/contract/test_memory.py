@@ -9,6 +9,8 @@ from support.messages import pattern, render
 from support.processes import private_memory
 from support.server import Server, serve
 
+pytestmark = pytest.mark.usefixtures("executed")
+
 UPLOADS = 4000
 
 #: Bytes; with receive buffers among which small objects survived it was 2 to 4 MB for so many uploads.

@@ -16,6 +16,8 @@ from support.models import STYLES, WITH_WORKERS
 from support.server import APP_DIR, Server, serve
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("executed")
+
 APP = "support.app_stops:{}"
 PROMPT_S = 10.0
 

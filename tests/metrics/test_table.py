@@ -99,6 +99,14 @@ def test_rows_of_a_killed_parent(table: Table) -> None:
     assert sent(table.snapshot()) == 3
 
 
+def test_row_stays_allotted_to_a_child_that_has_not_occupied_it_yet(table: Table) -> None:
+    number = table.allot()
+    table.retire_ended()
+    assert table.allot() != number
+    table.retire(number)
+    assert table.allot() == number, "the child could not be forked"
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: the process makes no further step."""
 

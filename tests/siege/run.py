@@ -58,6 +58,7 @@ def main() -> int:
         return 0
     models = [model for model in options.models if not refused(model)]
     raise_limit()
+    os.environ["CONTRACT_START"] = "exec"  # for a forked server, what it shares with its helper counts as memory later
     if options.memory:
         return memory.main(options.memory, [model for model in models if model in memory.MODELS], options.json)
     return campaign(cells(options.attacks, models, options.interfaces), options)

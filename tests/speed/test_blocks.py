@@ -11,6 +11,8 @@ from support.models import INTERFACES, MODELS, refusal
 from support.server import Server
 from support.visits import REQUESTS, STATIC, spent, visit
 
+pytestmark = pytest.mark.usefixtures("executed")
+
 WARM_UP = 1000
 VISITS = 10_000
 BRIEF_VISITS = 2500

@@ -11,6 +11,8 @@ import pytest
 
 from support.server import Server
 
+pytestmark = pytest.mark.usefixtures("executed")
+
 OURS = {("epoll", "wsgi"): 184, ("epoll", "asgi"): 184, ("prethreaded", "wsgi"): 177}
 """Modules of Septet, counted on 2026-11-30: eight more than the day before. Seven are parts of modules that were too
 long, and one knows what an ended server leaves behind."""

@@ -23,6 +23,8 @@ from support.server import Server
 from support.visits import REQUESTS, STATIC, spent, visit
 from support.websocket import TEXT, frame, raw_websocket
 
+pytestmark = pytest.mark.usefixtures("executed")
+
 WARM_UP = 300
 """Visits after which a server has learned what it learns: which fields vary, which heads and files come again."""
 

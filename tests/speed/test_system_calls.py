@@ -21,6 +21,8 @@ from support.system_calls import system_calls
 from support.visits import HELLO, REQUESTS, STATIC, visit, visit_together
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("executed")
+
 REQUESTS_COUNTED = 300
 CONNECTIONS_COUNTED = 50
 TOGETHER = 16

@@ -15,6 +15,7 @@ from support.client import Address, Connection, Response
 from support.journal import VARIABLE, Journal
 from support.models import INTERPRETERS
 from support.processes import Process, tree
+from support.starter import WARNINGS, start
 from support.waiting import PATIENCE_S, wait_until
 
 #: Where `support.apps_wsgi` and its siblings are found: the directory `tests`.
@@ -96,14 +97,8 @@ class Server:
         self.journal = Journal(self.directory)
         self._stderr = self.directory / "stderr"
         with self._stderr.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=self._stdout,
-                stderr=stderr,
-                cwd=self.directory,
-                env=self._make_environment(),
-                pass_fds=self._pass_fds,
+            self.process = start(
+                self.command, self._make_environment(), self.directory, self._stdout, stderr.fileno(), self._pass_fds
             )
         try:
             if self._wait_ready:
@@ -190,7 +185,7 @@ class Server:
         }
         # One process less for each server. Tests of the supervisor ask for it: `--supervisor`. All may be run with it.
         watch = {
-            "PYTHONWARNINGS": "always::ResourceWarning",
+            **WARNINGS,
             VARIABLE: str(self.directory),
             "SEPTET_SUPERVISOR": SUPERVISOR,
         }

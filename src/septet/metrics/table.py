@@ -225,8 +225,11 @@ class Table:
         """Add the rows of certain processes to the sums of ended processes, and free the rows: of those that have ended
         and were not reaped by their parent, because the parent has ended, too.
         """
+        pids, own = self._lanes[PID::ROW_LANES], os.getpid()
         with self._exclusive():
-            self._to_move += self._living()  # of which those that live are left alone: see `_has_ended`
+            # Of these, those that live are left alone: see `_has_ended`. A row of this process's pid may be one that a
+            # child is about to occupy.
+            self._to_move += [number for number in self._living() if pids[number] != own]
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
