@@ -269,7 +269,7 @@ class SharedExchange:
         self._waker.poller.remove(descriptor)
         change()
 
-    def _advance(self, ready: int, timed_out: bool, overdue: bool) -> bool:
+    def _advance(self, ready: int, timed_out: bool, overdue: bool = False) -> bool:
         """Receive and send as far as the socket allows. ready: the socket's events. timed_out: True if the wait ended
         without events. overdue: True if the deadline had passed when the wait began; then what has come is taken, but
         does not put off the end of a client that never ceases to send. Returns True if something has happened that the
