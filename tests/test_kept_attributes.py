@@ -14,6 +14,7 @@ import pytest
 
 from septet.http.codec import Http1Codec
 from septet.http.incoming import IDLE_REQUEST
+from septet.http2.connection import Http2Connection
 from septet.models._acceptor import Acceptor
 from septet.models._asgi_in_thread import AsgiThread
 from septet.models._blocking import _ClientWait
@@ -26,7 +27,11 @@ from septet.models._tasks import Starter
 from septet.models._waker import Waker
 from septet.models.io_uring import RingConnection, RingReactor
 from septet.session.http1 import Session
+from septet.session.http2 import Http2Session
+from septet.session.tls import Tls
+from septet.session.websocket import State
 from support.carrier import Watched, ok, write_all
+from support.http2 import Peer, get
 from support.messages import render
 
 CONNECTION = "of the connection: made when it is accepted, and says nothing of a request"
@@ -54,6 +59,37 @@ CODEC = {
     NEW: "_inbox _scanned _unfinished _chunk_end request",
 }
 
+HTTP2 = {
+    CONNECTION: "rules client server peer unread_ms tls delivery codec _scheme _concurrent",
+    NUMBER: "since lost ended stopping stops_now refused_until _draining _refusing _leaving _closing _lingers "
+    "_discarded _served _sent _earned_at _announced_at _announcement_ends",
+    "allowances, which are numbers": "_control _resets",
+    NEW: "phase output file exchange _file_of _current _exchanges _stalled _unfinished _to_report _late _pace",
+    "queues, which are empty again": "_turns _senders",
+}
+
+HTTP2_CODEC = {
+    "the library's object; it forgets streams that have ended, but for the numbers of CLOSED_STREAMS": "_h2",
+    NUMBER: "_credit over",
+    NEW: "_ours _stream_credit",
+}
+
+TLS = {
+    CONNECTION: "_rules _wrap _inner _tls _incoming _outgoing",
+    NUMBER: "_discarded _input_ended _lingers _notified _of_file _own _plain_bytes _record_bytes _reported _since",
+    "the beginning of the handshake, and empty after it": "_preface",
+    "empty again when it is sent": "_record",
+}
+
+WEBSOCKET = {
+    "of the WebSocket, with which its connection or stream ends": "frames message accepted_extensions _slices",
+    NUMBER: "_text behind close_begun closed_told closing_since ends_with given_back heard_at listening news pinged "
+    "queued room_awaited told",
+    "the code and the reason of the end": "closed _closed_behind",
+    "each message leaves when the application takes it": "messages",
+    "bytes of messages that are not complete": "_partial unparsed",
+}
+
 WATCHED = {
     CONNECTION: "loop sock session lock reactor",
     NUMBER: "_descriptor _mask _requests_begun _answering _half_closed_at",
@@ -65,6 +101,10 @@ WATCHED = {
 KEPT: dict[type, dict[str, str]] = {
     Session: SESSION,
     Http1Codec: CODEC,
+    Http2Session: HTTP2,
+    Http2Connection: HTTP2_CODEC,
+    Tls: TLS,
+    State: WEBSOCKET,
     ClientConnection: WATCHED,
     RingConnection: {
         **WATCHED,
@@ -168,3 +208,27 @@ def test_session_is_as_new_after_an_exchange(request_: bytes, split: bool) -> No
     new.http.request = new.request = IDLE_REQUEST  # in place of the request that no client has sent
     assert values(session, SESSION) == values(new, SESSION)
     assert values(session.http, CODEC) == values(new.http, CODEC)
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+@pytest.mark.parametrize("way", ["whole", "in parts", "before its body", "reset"])
+def test_http2_session_is_as_new_after_its_exchanges(way: str, concurrent: bool) -> None:
+    peer, new = Peer(concurrent=concurrent), Peer(concurrent=concurrent)
+    new.client.h2.ping(b"12345678")  # the phase of one that has no stream
+    new.exchange_data()
+    body = bytes(20_000)
+    stream = peer.ask(get("/", method=b"POST"), body, end=way != "before its body")
+    (exchange,) = peer.due
+    while way != "before its body" and exchange.poll():
+        pass
+    if way == "reset":
+        peer.client.h2.reset_stream(stream)
+        peer.exchange_data()
+    exchange.respond(ok(), b"hello", way != "in parts")
+    if way == "in parts":
+        exchange.push(bytes(100_000), True)
+    peer.exchange_data()
+    peer.pass_time(1)
+    assert values(peer.session, HTTP2) == values(new.session, HTTP2)
+    assert values(peer.session.codec, HTTP2_CODEC) == values(new.session.codec, HTTP2_CODEC)
+    assert len(peer.session._turns) == len(peer.session._senders) == 0

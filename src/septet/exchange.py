@@ -445,15 +445,17 @@ class ClientGone(ConnectionError):
     """The client cannot be reached any more, or ended its body before it was complete."""
 
 
-def stems_from_client(error: BaseException | None) -> bool:
+def stems_from_client(error: BaseException | None, above: frozenset[int] = frozenset()) -> bool:
     """True if `error` is ClientGone, was raised because of one (`__cause__`, `__context__`), or is a group of such
-    exceptions only."""
-    seen: set[int] = set()
+    exceptions only. `above`: the `id` of each exception from which the search has come to `error`. The only exception
+    of a group that is raised where the group was caught, as Starlette does it, has the group as its context.
+    """
+    seen = set(above)
     while error is not None and not isinstance(error, ClientGone):
         if id(error) in seen:  # `raise error from error` makes a ring of causes
             return False
         seen.add(id(error))
         if isinstance(error, BaseExceptionGroup):
-            return all(map(stems_from_client, error.exceptions))
+            return all(stems_from_client(each, frozenset(seen)) for each in error.exceptions)
         error = error.__cause__ if error.__cause__ is not None else error.__context__
     return error is not None

@@ -329,3 +329,25 @@ def test_a_cause_that_is_its_own_cause_ends_its_request_only(error: type[BaseExc
         raise raised
 
     assert answered(application).startswith(b"HTTP/1.1 500")
+
+
+def test_an_exception_that_was_taken_out_of_its_group_is_logged_with_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As by BaseHTTPMiddleware of Starlette: its context is the group, in which it is."""
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(raises())
+        except ExceptionGroup as error:
+            raise error.exceptions[0]  # noqa: B904
+
+    async def raises() -> None:
+        raise KeyError("deliberate")
+
+    assert answered(application).startswith(b"HTTP/1.1 500")
+    (record,) = [record for record in caplog.records if record.name == "septet"]
+    assert record.getMessage() == "SEP141 the application raised at GET /"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], KeyError)

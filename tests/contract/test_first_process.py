@@ -23,7 +23,7 @@ def wsgi(environ, start_response):
     try:
         with open(f"/proc/{int(asked)}/stat") as file:
             return [file.read().rpartition(")")[2].split()[0].encode()]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may be reaped between open and read
         return [b"gone"]
 """
 

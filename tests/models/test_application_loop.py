@@ -1,6 +1,7 @@
 """The loop under an application's tasks: what they raise ends the work that the loop was started for in no case."""
 
 import asyncio
+import errno
 from collections.abc import Iterator
 
 import pytest
@@ -48,3 +49,25 @@ def test_what_the_work_itself_raises_comes_out(loop: ReadinessLoop, kind: type[B
 
     with pytest.raises(kind, match="the work's own"):
         run_through(loop, work())
+
+
+class Closed(SystemExit, ValueError):
+    """What select.epoll raises when it is closed, by its look."""
+
+
+class BadDescriptor(OSError, KeyboardInterrupt):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error", [Closed("it is closed"), BadDescriptor(errno.EBADF, "bad")], ids=lambda each: type(each).__name__
+)
+def test_what_the_application_raises_is_no_end_of_the_loop(loop: ReadinessLoop, error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_soon(fail)
+        await asyncio.sleep(0.001)
+
+    run_through(loop, work())

@@ -1,8 +1,9 @@
 """Tasks for requests: what an application that answers at once may see of another's, and what one that waits needs."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from weakref import ref
 
 import pytest
@@ -218,6 +219,27 @@ async def takes_a_name() -> None:
     asyncio.current_task().set_name("another's")  # type: ignore[union-attr]
 
 
+async def takes_an_attribute() -> None:
+    asyncio.current_task().of_the_request = "another's"  # type: ignore[union-attr]
+
+
+def own_context() -> Context:
+    """What `get_context` of a task returns, which it has since Python 3.12."""
+    return next(each for each in gc.get_referents(asyncio.current_task()) if isinstance(each, Context))
+
+
+async def keeps_its_context() -> None:
+    kept.append(own_context())
+
+
+async def keeps_its_context_weakly() -> None:
+    kept.append(ref(own_context()))
+
+
+async def goes_on_in_its_context() -> None:
+    asyncio.get_running_loop().call_soon(variable.set, "another's", context=own_context())
+
+
 kept: list[object] = []
 
 
@@ -232,6 +254,10 @@ kept: list[object] = []
         is_cancelled,
         is_cancelled_for_a_moment,
         takes_a_name,
+        takes_an_attribute,
+        keeps_its_context,
+        keeps_its_context_weakly,
+        goes_on_in_its_context,
     ],
 )
 def test_nobody_meets_what_another_has_left(leaves_a_trace: Callable[[], Awaitable[None]]) -> None:
@@ -243,9 +269,10 @@ def test_nobody_meets_what_another_has_left(leaves_a_trace: Callable[[], Awaitab
         task = asyncio.current_task()
         assert task is not None
         known = [one() if isinstance(one, ref) else one for one in kept]
-        seen.append((variable.get(), task.cancelling(), task in known, task.get_name() == "another's"))
+        again = any(each is task or each is own_context() for each in known) or hasattr(task, "of_the_request")
+        seen.append((variable.get(), task.cancelling(), again, task.get_name() == "another's"))
         await asyncio.sleep(0)  # where a cancellation would strike
-        seen.append("went on")
+        seen.append("went on" if variable.get() == "unset" else variable.get())
 
     def scene(starter: Starter) -> None:
         assert starter.start(leaves_a_trace()) is None  # type: ignore[arg-type]
@@ -331,6 +358,23 @@ def test_task_factory_of_the_application_is_asked() -> None:
 
     run(scene)
     assert began == made
+
+
+def test_task_factory_that_returns_no_task() -> None:
+    """A request without a task would seem to have ended, and would be begun again and again."""
+
+    async def work() -> None:
+        raise AssertionError("it is closed before it begins")
+
+    def scene(starter: Starter) -> None:
+        asyncio.get_running_loop().set_task_factory(lambda loop, coroutine, **how: None)  # type: ignore[arg-type]
+        request = work()
+        with pytest.raises(TypeError, match="task factory"):
+            starter.start(request)
+        request.close()
+        asyncio.get_running_loop().set_task_factory(None)
+
+    run(scene)
 
 
 @pytest.mark.parametrize(

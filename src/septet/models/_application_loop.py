@@ -9,6 +9,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import Any
 
 from septet import forked
@@ -88,12 +89,25 @@ def _run_until(loop: ReadinessLoop, over: Callable[[], bool], repair: Callable[[
 
 def has_failed(loop: ReadinessLoop, error: BaseException) -> bool:
     """Return True if `error`, which a run of the loop has raised, means that the loop cannot go on: it, or its
-    descriptor, is closed. Other exceptions come from signal handlers and tasks of the application: the loop can be run
-    again.
+    descriptor, is closed. Other exceptions come from signal handlers and tasks of the application, which may raise
+    anything: the loop can be run again.
     """
+    if loop.is_closed():
+        return True
+    if not _raised_by_server(error):
+        return False
     if isinstance(error, OSError):
         return error.errno in (errno.EBADF, errno.EINVAL)
-    return loop.is_closed() or (isinstance(error, ValueError) and "closed" in str(error))  # select.epoll's own
+    return isinstance(error, ValueError) and "closed" in str(error)  # select.epoll's own
+
+
+def _raised_by_server(error: BaseException) -> bool:
+    """True if the code that has raised `error` is a function of the server, or a system call that it has made."""
+    of_exceptions: Any = BaseException.__traceback__  # the application's class may have one of its own
+    at: TracebackType | None = of_exceptions.__get__(error)
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at is not None and at.tb_frame.f_globals.get("__name__", "").startswith("septet.")
 
 
 def _tell(error: BaseException) -> None:

@@ -17,6 +17,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
+from gc import get_referents
 from operator import is_
 from sys import getrefcount
 from typing import Any, cast
@@ -64,10 +65,13 @@ class Starter:
         """
         loop = self._loop
         if loop.get_task_factory() is not None or not self._reuses:  # a task factory of the application makes its own
-            return loop.create_task(work, context=self._context.copy())
+            made: asyncio.Task[None] | None = loop.create_task(work, context=self._context.copy())
+            if made is None:
+                raise TypeError("the application's task factory has returned no task")
+            return made
         spare = self._spare
         if spare is None:
-            spare = _Spare(loop, self._context.copy())
+            spare = _Spare(loop, self._context)
         self._spare = None
         waits = True
         awaited = None
@@ -97,35 +101,36 @@ class Starter:
 
 class _Spare:
     """A task that is kept for the next request and that asyncio has not begun: it is neither in the loop's queue nor
-    among `asyncio.all_tasks()`. `context`: the context in which it runs.
+    among `asyncio.all_tasks()`. It runs in `context`, a copy of the context that it is made with.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
-        self.context = context
+        self.context = own = context.copy()
         self._rest = _Rest()
         work = _finish(self._rest)
         work.send(None)
-        self.task = asyncio.Task(work, loop=loop, context=context)
-        self._step = _take_back(cast(Any, loop)._ready, self.task)
-        asyncio._unregister_task(self.task)
-        self._name = self.task.get_name()
-        self._references = getrefcount(self.task)
+        self.task = task = asyncio.Task(work, loop=loop, context=own)
+        self._step = _take_back(cast(Any, loop)._ready, task)
+        asyncio._unregister_task(task)
+        task.get_name()  # which later versions make when it is asked for
+        self._referents = get_referents(task)
+        self._references = getrefcount(task) + getrefcount(own) + getweakrefcount(task) + getweakrefcount(own)
 
     def is_as_new(self, context: Context) -> bool:
         """True if the application has not changed the spare task, so that it can be used for another request: its
-        context has the values of `context`, and the task was not named or cancelled, has no callbacks, and is not
-        referred to (as a key of a dict, for instance).
+        context has the values of `context`, and the task was not named or cancelled, has no callbacks and no attributes
+        of the application's, and neither the task nor its context (`get_context`, since Python 3.12) is referred to,
+        as a key of a dict, for instance, or by a callback that is to run in this context.
         """
         task: Any = self.task
+        own = self.context
         return (
-            len(self.context) == len(context)
-            and (not context or _has_same_values(self.context, context))
-            and task.get_name() == self._name
+            len(own) == len(context)
+            and (not context or _has_same_values(own, context))
             and not task.cancelling()
             and not task._must_cancel  # before Python 3.13 it outlives `uncancel`
-            and not task._callbacks
-            and getrefcount(self.task) - 1 == self._references
-            and getweakrefcount(task) == 0
+            and get_referents(task) == self._referents  # name, callbacks, and a dict that can be seen in no other way
+            and getrefcount(task) + getrefcount(own) + getweakrefcount(task) + getweakrefcount(own) == self._references
         )
 
     def go_on(self, work: Work, awaited: Any) -> "asyncio.Task[None]":
