@@ -481,7 +481,9 @@ class ClientConnection(WatchedConnection):
             self._run_ahead = RunAhead(self.reactor.service.in_flight.spool)
         why_not = hold_back(self._run_ahead, exchange, partial(self.reactor.runner.wait_for_room, self))
         if why_not is not None:
-            self.reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
+            self.reactor.service.exhaustion.report(
+                f"cannot keep an answer for a slow client: {why_not}", "the application waits for it"
+            )
 
     def check_client(self) -> None:
         """Raise ClientGone if the client is gone. Asks the kernel, because the loop cannot notice it while the
