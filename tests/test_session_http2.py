@@ -11,6 +11,7 @@ import pytest
 from septet.exchange import ClientGone, FileRegion
 from septet.http.head import response_head
 from septet.http.incoming import Limits
+from septet.http2.connection import STREAMS
 from septet.protocol import CLOSE, EITHER, READ, RUN
 from septet.rules import STOPPING_S, Rules, Timeouts
 from septet.session._http2_body import LATE_BYTES
@@ -789,6 +790,24 @@ def test_refusal_that_is_not_taken_does_not_put_off_a_stop() -> None:
     peer.pass_time(1.5, 0.1)
     assert peer[stream].status == 503
     assert peer.session.phase.want is CLOSE
+
+
+@pytest.mark.parametrize("window", [0, 65535])
+def test_streams_are_refused_together_at_a_stop(window: int) -> None:
+    """Not one at each look of the carrier, which would prolong the stop by the number of streams."""
+    peer = Peer(Rules(concurrent=True, spool=BytesIO), client=Client(window=window))
+    streams = [peer.ask(get(method=b"POST"), end=False) for _ in range(STREAMS)]
+    peer.session.stop()
+    peer.pass_time(1.2, 0.1)
+    assert {peer[stream].status for stream in streams} == {503}
+    assert peer.session.phase.want is CLOSE
+
+
+def test_streams_that_are_late_at_the_same_time_end_together() -> None:
+    peer = Peer(Rules(concurrent=True, spool=BytesIO, timeouts=Timeouts(body=2.0)))
+    streams = [peer.ask(get(method=b"POST"), end=False) for _ in range(10)]
+    peer.pass_time(3.0)
+    assert {peer[stream].status for stream in streams} == {408}
 
 
 def test_requests_that_wait_for_their_turn_are_answered_after_a_stop() -> None:

@@ -66,7 +66,7 @@ class Http2State:
             "_discarded",
             "_draining",
         ),
-        *("_exchanges", "_file_of", "_late", "_leaving", "_lingers", "_pace", "_refusing", "_resets"),
+        *("_exchanges", "_file_of", "_late_until", "_leaving", "_lingers", "_pace", "_refusing", "_resets"),
         *("_scheme", "_senders", "_sent", "_served", "_stalled", "_to_report", "_turns", "_unfinished", "client"),
         *("codec", "delivery", "ended", "exchange", "file", "lost", "output", "peer", "phase", "rules"),
         *("refused_until", "server", "since", "stopping", "stops_now", "tls", "unread_ms"),
@@ -159,8 +159,10 @@ class Http2State:
         """True if the deadline that was returned last is the one of `_announced_at`: when it has passed, the last
         GOAWAY is sent.
         """
-        self._late: Http2Exchange | None = None
-        """The exchange whose deadline was returned last; None if it was the connection's own."""
+        self._late_until: float | None = None
+        """If the deadline that was returned last is of an exchange: the exchanges whose deadline is not later than this
+        are late when it has passed, in seconds on its clock. None if it was the connection's own.
+        """
 
     def go_on(self) -> Want:
         """Enter the next phase, by what the connection has to do (call applications, send output, or wait), and return

@@ -245,7 +245,7 @@ class Http2Session(Http2Input, Http2Output):
         if self.stops_now and self.refused_until is None:
             self.refused_until = now + STOPPING_S
         phase, timeouts = self.phase, self.rules.timeouts
-        self._late = None
+        self._late_until = None
         if self.since is None:
             self.since = now
         due = None
@@ -274,13 +274,13 @@ class Http2Session(Http2Input, Http2Output):
         for exchange in self._exchanges.values():
             at = exchange.deadline(now)
             if at is not None and (due is None or at < due):
-                due, self._late = at, exchange
+                due, self._late_until = at, max(at, now)
         if self._draining:
             if self._announced_at is None:
                 self._announced_at = now
             at = self._announced_at + DRAINING_S
             if due is None or at < due:
-                due, self._late, self._announcement_ends = at, None, True
+                due, self._late_until, self._announcement_ends = at, None, True
         return due
 
     def _earn(self, now: float) -> None:
@@ -306,10 +306,12 @@ class Http2Session(Http2Input, Http2Output):
             self._announcement_ends = False
             self._refuse_from_now_on()
             return self.go_on()
-        late, self._late = self._late, None
-        if late is not None:
-            self.rules.refused(f"a stream of {self.peer or 'an unknown client'} was too slow")
-            late.expire()
+        until, self._late_until = self._late_until, None
+        if until is not None:  # all that are late: one at each look would prolong a stop by the number of streams
+            for exchange in list(self._exchanges.values()):
+                if exchange.due_at is not None and exchange.due_at <= until:
+                    self.rules.refused(f"a stream of {self.peer or 'an unknown client'} was too slow")
+                    exchange.expire()
             return self.go_on()
         if self.phase is IDLE:
             return self.stop()
