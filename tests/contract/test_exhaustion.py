@@ -9,6 +9,7 @@ from time import sleep
 
 import pytest
 
+from contract.test_metrics_endpoint import ENDPOINT, ask
 from support.client import Connection, connections
 from support.messages import render
 from support.processes import await_idle, lowest_free_descriptor, open_descriptors, rests, tree
@@ -57,6 +58,21 @@ def test_out_of_descriptors(model: str, interface: str) -> None:
         assert [connection.read_response().status for connection in waiting] == [200] * 3
         assert server.stderr().count(COMPLAINT) == 1
         assert not server.complaints()
+
+
+@pytest.mark.parametrize("how", ["--no-supervisor", "--supervisor"])
+def test_no_descriptor_for_clients_of_metrics(how: str) -> None:
+    with serve("epoll", "wsgi", *ENDPOINT, how) as server, ExitStack() as stack:
+        assert ask(server, "/healthz").status == 200
+        address = ("127.0.0.1", int(server.stderr().partition("metrics at http://127.0.0.1:")[2].split()[0]))
+        with without_descriptors(server):
+            waiting = stack.enter_context(connections(address, 5))  # the metrics may give one or two back
+            for connection in waiting:
+                connection.send(render("GET", "/healthz"))
+            wait_until(lambda: "Too many open files" in server.stderr(), "the server says that it lacks descriptors")
+            assert rests(server.pid)
+        assert [connection.read_response().status for connection in waiting] == [200] * 5
+        assert server.stderr().count("Too many open files") == 1
 
 
 @pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])

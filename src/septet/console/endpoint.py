@@ -23,6 +23,7 @@ from septet.http.head import reason_phrase, response_head
 from septet.models._drive import drive, expire, receive
 from septet.net.listener import Listener
 from septet.pollers import READABLE, WRITABLE, Epoll
+from septet.processes.resource_exhaustion import reason
 from septet.protocol import CLOSE, READ, RUN, WRITE, ServerExchange, ServerProtocol
 from septet.service import Service
 
@@ -36,6 +37,11 @@ clients, takes a sample of the metrics, and sends the next part of each stream.
 MOST_CLIENTS = 64
 """Most clients that are connected at the same time; further ones are closed at once, because each costs a descriptor of
 the supervisor.
+"""
+
+UNREAD_LIMIT = 65536
+"""Most bytes that are kept of what a client sends while an answer is streamed to it. When there are more, no further
+ones are received, and they stay in the kernel.
 """
 
 
@@ -123,6 +129,8 @@ class Endpoint:
         self._service = service
         self._listeners = {listener.fileno(): listener for listener in service.listeners}
         self._clients: dict[int, _Client] = {}
+        self._paused: set[Listener] = set()
+        """Listeners at which no client is accepted before the next tick, because accepting has failed."""
         self._poller = Epoll()
         self._ticked_at = monotonic()
         self._closed = False
@@ -159,13 +167,19 @@ class Endpoint:
 
     def _tick(self, now: float) -> None:
         self.answering.tick(now)
+        for listener in [each for each in self._paused if each.fileno() >= 0]:
+            self._poller.add(listener.fileno(), READABLE)
+            self._paused.discard(listener)
         for client in list(self._clients.values()):
             self._attend(client, lambda client=client: client.tick(now))  # type: ignore[misc]
 
     def _accept(self, listener: Listener) -> None:
         try:
             sock, address = listener.accept()
-        except OSError:  # no client waits any more, or there are no descriptors
+        except (BlockingIOError, ConnectionError):  # no client waits any more
+            return
+        except (OSError, MemoryError) as error:
+            self._pause(listener, error)
             return
         private = listener in self._private
         peer = _trusted_peer(sock) if private else None
@@ -175,6 +189,14 @@ class Endpoint:
         client = _Client(self, sock, self._service.accepted(listener, sock, address), peer)
         self._poller.add(sock.fileno(), READABLE)
         self._clients[sock.fileno()] = client
+
+    def _pause(self, listener: Listener, error: BaseException) -> None:
+        """Accept nothing at a listener until the next tick: accepting has failed with `error`, because descriptors or
+        memory are exhausted. While a client waits there, the listener would wake the process without end.
+        """
+        self._service.exhaustion.report(f"cannot accept clients at {listener}: {reason(error)}")
+        self._paused.add(listener)
+        self._poller.remove(listener.fileno())
 
     def _attend(self, client: _Client, step: Callable[[], Want]) -> None:
         """Call `step`, which moves the bytes of a client, and watch its socket for what its session wants next. If
@@ -193,6 +215,8 @@ class Endpoint:
             client.sock.close()
             return
         mask = WRITABLE if want is WRITE else READABLE
+        if want is RUN and client.session.unread > UNREAD_LIMIT:
+            mask = 0  # an error is reported all the same
         if mask != client.mask:
             client.mask = mask
             self._poller.modify(descriptor, mask)
