@@ -500,8 +500,11 @@ class ClientConnection(WatchedConnection):
         """True if the socket has failed, or if the client half-closed the connection (it sends no more, but may still
         read) at least HALF_CLOSED_S seconds ago.
         """
+        descriptor = self._descriptor
+        if descriptor < 0:  # the loop has seen it first, in its own thread, and has closed the socket
+            return True
         poller = Poll()
-        poller.add(self._descriptor, RDHUP)  # poll(2) reports errors and the end of both directions in any case
+        poller.add(descriptor, RDHUP)  # poll(2) reports errors and the end of both directions in any case
         for _, found in poller.wait(0):
             now = monotonic()
             if self._half_closed_at is None:
