@@ -20,7 +20,7 @@ from typing import Any
 
 from septet.errors import Failed, SeptetError
 from septet.pollers import READABLE, Poll
-from septet.processes import orders
+from septet.processes import orders, resource_exhaustion
 from septet.processes.attendant import Overseer
 from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, replaced_has_ended
 from septet.processes.generation import Generation, Living, Plan, keep_text
@@ -38,7 +38,7 @@ class Succession:
     """Keeps one generation serving, and replaces it. Used only in the main thread of the supervisor.
 
     `plan`: how the first generation is made. `fork`: forks a generation by a plan, for a reason of
-    `metrics.lanes.REASONS` or ""; raises OSError. `poller`: watches the pipes on which generations report.
+    `metrics.lanes.REASONS` or ""; raises OSError and MemoryError. `poller`: watches the pipes on which generations report.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class Succession:
         """
         try:
             generation = self._fork(plan, reason)
-        except OSError as error:
-            failure = Failed(f"cannot start a generation: {error.strerror}")
+        except (OSError, MemoryError) as error:
+            failure = Failed(f"cannot start a generation: {resource_exhaustion.reason(error)}")
             if not self.served:
                 raise failure from error
             log.error("%s", failure)

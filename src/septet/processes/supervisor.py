@@ -27,6 +27,7 @@ from septet.processes.children import exit_now, handle_sigchld, unblock_orders
 from septet.processes.deaths import Deaths, how_it_ended, how_many_lost, replaced_has_ended
 from septet.processes.orders import DRAIN, is_readable
 from septet.processes.recycling import SPREAD
+from septet.processes.resource_exhaustion import reason
 from septet.processes.restarts import KILL_MARGIN_S, MAX_DELAY_S, MAX_FAILED_STARTS, RestartDelay
 from septet.processes.scaling import WorkerScaling, workers_are_wanted
 from septet.processes.senders import Senders
@@ -174,10 +175,10 @@ class Supervisor(Generic[Served]):
         while len(self._serving) < self._wanted and monotonic() >= self._next_start_at:
             try:
                 worker = self._factory.fork(self._workers, max(self._count, self._most))
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 if not self._announced:
-                    raise Failed(f"cannot start a worker: {error.strerror}") from error
-                self._service.exhaustion.report(f"cannot start a worker: {error.strerror}")
+                    raise Failed(f"cannot start a worker: {reason(error)}") from error
+                self._service.exhaustion.report(f"cannot start a worker: {reason(error)}")
                 self._next_start_at = monotonic() + MAX_DELAY_S
                 return
             self._workers.append(worker)
