@@ -38,7 +38,7 @@ class Succession:
     """Keeps one generation serving, and replaces it. Used only in the main thread of the supervisor.
 
     `plan`: how the first generation is made. `fork`: forks a generation by a plan, for a reason of
-    `metrics.lanes.REASONS` or ""; raises OSError and MemoryError. `poller`: watches the pipes on which generations report.
+    `metrics.lanes.REASONS` or ""; raises OSError, MemoryError. `poller`: watches the pipes on which generations report.
     """
 
     def __init__(
