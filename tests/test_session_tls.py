@@ -12,8 +12,8 @@ from septet.exchange import FileRegion
 from septet.http.head import response_head
 from septet.net.certificates import Certificates
 from septet.net.tls_files import Pair, TlsOptions
-from septet.protocol import CLOSE, READ, RUN, WRITE
-from septet.rules import Rules, Timeouts
+from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE
+from septet.rules import STOPPING_S, Rules, Timeouts
 from septet.session.http1 import Session
 from septet.session.tls import OWN_BYTES, Tls
 from support.carrier import CLIENT, SERVER
@@ -345,6 +345,25 @@ def test_a_client_cannot_fill_memory_with_answers_of_tls(peer: Peer) -> None:
     peer.server._outgoing.write(b"x")
     assert peer.ask(b"x") is CLOSE
     assert peer.server.lost
+
+
+def test_own_messages_that_a_client_does_not_take_put_off_no_stop(peer: Peer) -> None:
+    """A thread that waits until they are sent is told of the order, as long as no request is in flight."""
+    peer.shake_hands()
+    peer.deliver()
+    peer.server._outgoing.write(b"x")
+    assert (peer.server.phase.want, peer.server.phase.interruptible) == (EITHER, True)
+    assert peer.server.stop() is WRITE  # close_notify, for which there is less time when the server stops
+    deadline = peer.server.deadline(0.0)
+    assert deadline is not None
+    assert deadline <= STOPPING_S
+
+
+def test_own_messages_during_a_request(peer: Peer) -> None:
+    peer.shake_hands().ask(render("POST", "/", "Content-Length: 5"))
+    assert peer.inner.want_body() is READ
+    peer.server._outgoing.write(b"x")
+    assert (peer.server.phase.want, peer.server.phase.interruptible) == (EITHER, False)
 
 
 def test_memory_is_given_back(peer: Peer) -> None:

@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from socket import SO_RCVBUF, SOL_SOCKET
 from time import sleep
 
@@ -72,6 +73,21 @@ def test_body_that_cannot_be_stored(model: str) -> None:
                 assert (answer.status, answer.body) == (500, b"the body could not be stored\n")
         complaint = "cannot store the body of a request: Too many open files; it is answered 500"
         assert server.stderr().count(complaint) == 1
+        assert not server.complaints()
+
+
+@pytest.mark.parametrize("model", ["threaded", "epoll"])
+def test_static_file_that_cannot_be_opened(model: str, static_tree: Path) -> None:
+    """One line for all of them, and no traceback: nothing of the server's is wrong."""
+    with serve(model, "wsgi", "--static", f"/files={static_tree}") as server, server.connect() as client:
+        assert client.request("GET", "/files/plain.txt").status == 200
+        with without_descriptors(server):
+            answers = [client.request("GET", f"/files/{name}") for name in ("big.bin", "data.json", "big.bin")]
+            assert {(answer.status, answer.closes) for answer in answers} == {(500, False)}
+        assert client.request("GET", "/files/big.bin").status == 200
+        lines = [line for line in server.stderr().splitlines() if "no answer could be given" in line]
+        assert len(lines) == 1
+        assert lines[0].endswith("no answer could be given to /files/big.bin: Too many open files; it is answered 500")
         assert not server.complaints()
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from h2.exceptions import ProtocolError
 
+from contract.test_spool import temporary_bytes
 from support.client import Truncated
 from support.http2 import Answer, Connection, get
 from support.messages import render
 from support.models import LOOPS, MODELS
 from support.processes import tree
 from support.server import serve
+from support.waiting import wait_until
 
 BODY = b"b" * 2_000_000
 
@@ -64,6 +66,16 @@ def test_body_whose_file_may_not_grow(model: str) -> None:
         assert connection.request("/").status == 200
         assert "cannot store the body of a request: File too large" in server.stderr()
         assert not server.complaints()
+
+
+def test_client_that_leaves_before_its_answers_have_gone() -> None:
+    """Nothing of them is on the disk afterwards, where it would count for `--limit-spool`."""
+    with serve("epoll", "wsgi", "--http2-cleartext") as server:
+        with Connection(server.address) as connection:
+            for _ in range(3):
+                connection.ask(get("/send?size=4000000&parts=10"))
+            wait_until(lambda: temporary_bytes(server) >= 3_000_000, "answers are in files")
+        wait_until(lambda: not temporary_bytes(server), "the files are gone")
 
 
 @pytest.mark.parametrize("model", MODELS)

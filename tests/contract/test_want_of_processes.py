@@ -52,6 +52,7 @@ def test_nobody_to_serve_a_client(model: str, interface: str, complaint: str) ->
         with without_processes(server), server.connect() as connection:
             connection.send(render("GET", "/"))
             wait_until(lambda: complaint in server.stderr(), "the server says what it lacks")
+            assert f"{complaint}; the connection is cut, and other clients wait until it" in server.stderr()
             connection.assert_closed()
             assert rests(server.pid)
         wait_until(lambda: server.get("/").status == 200, "clients are served again")

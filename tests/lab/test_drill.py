@@ -67,6 +67,14 @@ def test_refused_connections_are_lost() -> None:
     assert {loss.reason for loss in tally.losses} == {"connecting: ECONNREFUSED"}
 
 
+def test_none_begins_after_the_order_to_stop() -> None:
+    """Also of those that were due before it, however long the order took."""
+    with socket.create_server((loopback(), 0)) as gone:
+        address = gone.getsockname()
+    users = Users(address, "/", 2, 2, 1e9)
+    assert not users.run(0.1, [(0.0, users.begin_no_more)]).losses
+
+
 def test_connection_that_ends_while_it_is_idle_is_no_loss() -> None:
     with server(lambda client: client.sendall(OK)) as address:
         tally = Users(address, "/", 1, 0, 10.0).run(0.5, [])

@@ -159,11 +159,15 @@ def test_a_browser_shows_it_as_it_grows(width: int, scheme: Any, browser: Browse
         page.get_by_text("for the third time").wait_for()
         expect(page.locator("svg")).to_have_count(2, timeout=WAIT_MS)
         expect(page.locator("line.interval")).to_have_count(16, timeout=WAIT_MS)  # forking has failed at 1,000 users
-        before = page.locator("svg .interval").first.evaluate("each => Math.abs(each.getBBox().height)")
+
+        def height() -> float:
+            return float(page.locator("svg .interval").first.evaluate("each => Math.abs(each.getBBox().height)"))
+
+        wait_until(lambda: height() > 0, "the interval is drawn")
+        before = height()
         fill(display, range(4, 10))
         page.get_by_text("for the 9th time").wait_for()
-        after = page.locator("svg .interval").first.evaluate("each => Math.abs(each.getBBox().height)")
-        assert after < before, "the interval has shrunk"
+        wait_until(lambda: 0 < height() < before, "the interval has shrunk")
         assert page.locator("td", has_text="failed").count() == 2
         if folder := os.environ.get("SCREENSHOTS"):
             page.screenshot(path=f"{folder}/live-{width}-{scheme}.png", full_page=True)

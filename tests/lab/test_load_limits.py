@@ -105,7 +105,7 @@ def test_users_come_from_several_addresses(monkeypatch: pytest.MonkeyPatch) -> N
         keep_answering(connection)
 
     with ScriptedServer(notes_the_peer) as server:
-        assert run(Plan(server.url, users=12, warmup_s=0.0, duration_s=0.2))["errors"] == {}
+        assert run(Plan(server.url, users=12, warmup_s=0.0, duration_s=1.0))["errors"] == {}
     assert seen == {"127.0.0.1", "127.0.0.2", "127.0.0.3"}
 
 

@@ -28,8 +28,13 @@ def server() -> Iterator[Server]:
 
 def load(server: Server, target: str = "/echo", scheme: str = "ws", **changes: Any) -> Any:
     assert isinstance(server.address, tuple)
-    plan = {"users": 3, "duration_s": 0.3, "warmup_s": 0.0}
-    return run(Plan(url=f"{scheme}://localhost:{server.address[1]}{target}", **{**plan, **changes}))
+    url = f"{scheme}://localhost:{server.address[1]}{target}"
+    for duration_s in (0.3, 1.0, 3.0):  # on a very busy machine nothing may come in a short window
+        plan = {"users": 3, "duration_s": duration_s, "warmup_s": 0.0}
+        figures = run(Plan(url=url, **{**plan, **changes}))
+        if figures["answers"] > 3 or figures["errors"]:
+            break
+    return figures
 
 
 @pytest.mark.parametrize("size", [1, 125, 126, 65_535, 65_536, 300_000])

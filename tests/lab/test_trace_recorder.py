@@ -104,16 +104,19 @@ def test_switches_are_exact(registers: bool, monkeypatch: pytest.MonkeyPatch) ->
         process.stdin.flush()  # type: ignore[union-attr]
         wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) == 2, "the thread has begun")
         (tid,) = set(map(int, os.listdir(f"/proc/{process.pid}/task"))) - {process.pid}
-        before, since = ran_ns(tid), time.monotonic_ns()
-        recording = recorder.record(1.0)
-        after, until = ran_ns(tid), time.monotonic_ns()
-    (lane,) = (lane for lane in recording.lanes if lane.tid == tid)
+        for _ in range(3):  # on a very busy machine it hardly comes to sleep
+            before, since = ran_ns(tid), time.monotonic_ns()
+            recording = recorder.record(1.0)
+            after, until = ran_ns(tid), time.monotonic_ns()
+            (lane,) = (lane for lane in recording.lanes if lane.tid == tid)
+            sleeps = [each for each in lane.intervals[1:-1] if each.state is State.SLEEP]
+            if len(sleeps) >= 3:
+                break
+    assert len(sleeps) >= 3
     assert recording.lost == 0
     around = (until - since) - (recording.end - recording.start)  # between our readings and the recording
     running_ns = lane.total(State.RUNNING)  # the two are written down a moment apart at each switch
     assert 0.9 * (after - before - around) <= running_ns <= 1.1 * (after - before) + 1_000_000
-    sleeps = [each for each in lane.intervals[1:-1] if each.state is State.SLEEP]
-    assert len(sleeps) >= 3
     # Not all of them: time.sleep waits for an instant, so whoever is preempted on the way there sleeps less.
     assert median(each.end - each.start for each in sleeps) >= 9_900_000
     assert lane.total(State.UNKNOWN, State.GIL, State.BACKEND) == 0

@@ -1,13 +1,18 @@
 """The count of requests in flight that processes share."""
 
+import errno
 import os
+import signal
 import threading
 from itertools import pairwise
 
 import pytest
 
 from septet import forked
+from septet.processes import other_signals
+from septet.processes.children import ChildProcesses
 from septet.processes.in_flight import SLOTS, InFlight
+from septet.processes.orders import Stop
 
 
 def test_limit_and_room_again() -> None:
@@ -49,6 +54,29 @@ def test_more_processes_than_slots() -> None:
         in_flight.allot()
     in_flight.vacate(slot)
     assert in_flight.allot() == slot
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EAGAIN, "no process"), MemoryError()], ids=["process", "memory"])
+def test_slot_of_a_child_that_could_not_be_forked(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is free again, for whatever reason: else a lack of memory that passes would leave no slots."""
+
+    def lacking() -> int:
+        raise error
+
+    in_flight, stop = InFlight(1), Stop(signals=False)
+    monkeypatch.setattr(other_signals, "pass_on_reopening", other_signals.pass_on_reopening)
+    before = signal.getsignal(signal.SIGCHLD)
+    children = ChildProcesses(in_flight, stop)
+    monkeypatch.setattr(os, "fork", lacking)
+    try:
+        with pytest.raises(type(error)):
+            children.fork(lambda: 0)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        stop.close()
+    first = in_flight.allot()
+    in_flight.vacate(first)
+    assert first == InFlight(1).allot()
 
 
 def test_threads_share_a_slot() -> None:

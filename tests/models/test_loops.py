@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import septet
+from septet.models._client_connection import ClientConnection
 from support.models import LOOPS, io_uring_refusal
 from support.stress import in_threads
 from support.waiting import wait_until
@@ -245,3 +246,10 @@ def test_several_loops_are_refused_with_a_gil(model: str, monkeypatch: pytest.Mo
 def test_other_models_have_no_loops(other: str) -> None:
     with pytest.raises(septet.UsageError, match=f"must be left out with the model {other}: only poll, epoll, io_uring"):
         septet.Server(synchronous, model=other, loops=1)
+
+
+def test_client_that_the_loop_has_seen_leave() -> None:
+    """The application's thread asks for the client when the loop has closed the socket already, in its own thread."""
+    connection = ClientConnection.__new__(ClientConnection)
+    connection._descriptor = -1
+    assert connection.client_has_left()

@@ -154,6 +154,9 @@ def test_calls_of_a_connection(model: str) -> None:
 
     with serving(model, "wsgi") as server:
         come_and_go(5)
-        counted = system_calls(server, lambda: come_and_go(CONNECTIONS_COUNTED))
-    calls = sum(per_request(counted, CONNECTIONS_COUNTED)[1:])
+        for _ in range(3):  # on a busy machine a process may find that another one was faster to accept
+            counted = system_calls(server, lambda: come_and_go(CONNECTIONS_COUNTED))
+            calls = sum(per_request(counted, CONNECTIONS_COUNTED)[1:])
+            if calls < PER_CONNECTION[model] + NOISE:
+                break
     assert calls == pytest.approx(PER_CONNECTION[model], abs=NOISE), counted

@@ -175,8 +175,9 @@ class Acceptor:
         session = self.service.accepted(self._listeners[descriptor], sock, address)
         return Client(self, sock, session, self._deferred_s[descriptor])
 
-    def pause(self, why: str) -> None:
+    def pause(self, why: str, accepted: bool = False) -> None:
         """Log `why`, and sleep for ACCEPT_PAUSE_S: a resource is exhausted, and other threads may give some of it
-        back."""
-        self._exhaustion.report(why)
+        back. accepted: True if a client was accepted for which it lacked, and is cut."""
+        waiting = "clients wait until it can be done again"
+        self._exhaustion.report(why, f"the connection is cut, and other {waiting}" if accepted else waiting)
         sleep(ACCEPT_PAUSE_S)

@@ -25,9 +25,15 @@ from septet.exchange import (
     Want,
     octets,
 )
+from septet.processes.resource_exhaustion import ResourceExhaustion, reason
 from septet.protocol import ServerExchange
 
 log = logging.getLogger("septet")
+
+_refused = ResourceExhaustion()
+"""Logs what the system refuses to the server's own applications. Not with what it refuses elsewhere, such as clients
+that cannot be accepted: each has its own consequence.
+"""
 
 SyncApplication = Callable[[Exchange], Response]
 
@@ -161,7 +167,8 @@ def _close(parts: ResponseParts, call: Call) -> None:
 
 def answer_without_waiting(application: SyncApplication, exchange: ServerExchange) -> Want:
     """Answer by an application of the server's own that never waits, such as static files. Returns what the connection
-    wants next. If the application raises, that is logged and the answer is 500.
+    wants next. If the application raises, that is logged and the answer is 500. What the system or the disk refuses,
+    such as a descriptor, it refuses to each request: that is one line for each episode.
     """
     try:
         head, body, parts = application(exchange)
@@ -175,6 +182,10 @@ def answer_without_waiting(application: SyncApplication, exchange: ServerExchang
             finally:
                 parts.close()
         return want
+    except (OSError, MemoryError) as error:
+        target = exchange.request.target.decode("ascii")
+        _refused.report(f"no answer could be given to {target}: {reason(error)}", "it is answered 500")
+        return exchange.fail()
     except BaseException:
         log.exception("no answer could be given to %s", exchange.request.target.decode("ascii"))
         return exchange.fail()

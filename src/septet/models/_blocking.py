@@ -32,7 +32,7 @@ from septet.net.listener import has_been_deferred
 from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S
 from septet.processes.stacks import thread_in
-from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
+from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, Phase, ServerExchange, ServerProtocol
 from septet.service import Service
 
 log = logging.getLogger("septet")
@@ -81,6 +81,10 @@ class _ClientWait:
         self._half_closed_at: float | None = None
         """When `check_client` first saw that the client sends no more, on the clock of `monotonic`; None: it has
         not."""
+        self._overdue: Phase | None = None
+        """The phase whose deadline had passed when `wait` was last called after a deadline; None: none had."""
+        self._took_last_input = False
+        """True if the idle client had sent something when the order to stop was first seen: it has been received."""
         self._broken = False
         """True if there was no memory or no frame left while an answer was being sent, for example because an
         application calls `write` deep in a recursion: some of it may be lost or sent twice, so the connection is to be
@@ -178,6 +182,10 @@ class _ClientWait:
             self._acceptor.count_as_busy()
         timeout = self._time_left()
         phase = session.phase
+        if timeout == 0.0:  # What has come by the deadline is taken, once: a client may never cease to send.
+            overdue, self._overdue = self._overdue, phase
+            if overdue is phase:
+                return session.stop() if phase.idle else expire(session, self._sock)
         ready: int
         if phase.idle and not self._drains:
             ready = self._wait_idle(timeout)
@@ -267,7 +275,7 @@ class _ClientWait:
             poller = self._idle_poller = Poll.for_reading(*watched)
         while True:
             ready = {found for found, _ in poller.wait(timeout)}
-            if descriptor in ready:
+            if descriptor in ready and (len(ready) == 1 or self._may_receive(ready)):
                 return True
             if self._order_descriptor in ready:
                 if self._acceptor.stop.drain_and_check():
@@ -282,6 +290,16 @@ class _ClientWait:
                 if self._may_drop_idle_client():
                     return False
             timeout = self._time_left()
+
+    def _may_receive(self, ready: set[int]) -> bool:
+        """True if what the idle client has sent is to be received now. After the order to stop that is done once, for a
+        request that has come by then. A client that sends, without end, what is none, such as messages of TLS, would
+        put off the end.
+        """
+        if self._order_descriptor not in ready or not self._acceptor.stop.drain_and_check():
+            return True
+        before, self._took_last_input = self._took_last_input, True
+        return not before
 
     def _wait_to_drain(self) -> bool:
         """Wait for a request while the server drains, which means that this process has a successor and ends when its

@@ -481,7 +481,9 @@ class ClientConnection(WatchedConnection):
             self._run_ahead = RunAhead(self.reactor.service.in_flight.spool)
         why_not = hold_back(self._run_ahead, exchange, partial(self.reactor.runner.wait_for_room, self))
         if why_not is not None:
-            self.reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
+            self.reactor.service.exhaustion.report(
+                f"cannot keep an answer for a slow client: {why_not}", "the application waits for it"
+            )
 
     def check_client(self) -> None:
         """Raise ClientGone if the client is gone. Asks the kernel, because the loop cannot notice it while the
@@ -498,8 +500,11 @@ class ClientConnection(WatchedConnection):
         """True if the socket has failed, or if the client half-closed the connection (it sends no more, but may still
         read) at least HALF_CLOSED_S seconds ago.
         """
+        descriptor = self._descriptor
+        if descriptor < 0:  # the loop has seen it first, in its own thread, and has closed the socket
+            return True
         poller = Poll()
-        poller.add(self._descriptor, RDHUP)  # poll(2) reports errors and the end of both directions in any case
+        poller.add(descriptor, RDHUP)  # poll(2) reports errors and the end of both directions in any case
         for _, found in poller.wait(0):
             now = monotonic()
             if self._half_closed_at is None:

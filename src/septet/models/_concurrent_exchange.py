@@ -155,6 +155,8 @@ class ConcurrentExchange:
         except BaseException:  # not the application's: `answer` handles what that raises
             self.abandon()
             log.exception("a connection failed, and is cut")
+        finally:  # else its file is open until the garbage collector comes: the exchange and this object are a cycle
+            self._run_ahead = None
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         exchange, connection = self._exchange, self._connection
@@ -187,7 +189,9 @@ class ConcurrentExchange:
             self._run_ahead = RunAhead(reactor.service.in_flight.spool)
         why_not = hold_back(self._run_ahead, exchange, lambda left_s: reactor.runner.wait_for_room(self, left_s))
         if why_not is not None:
-            reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
+            reactor.service.exhaustion.report(
+                f"cannot keep an answer for a slow client: {why_not}", "the application waits for it"
+            )
 
     def inform(self, status: int, fields: Fields) -> None:
         try:

@@ -16,6 +16,7 @@ from time import monotonic
 from septet import forked
 from septet.apps._files import OwnedDescriptor
 from septet.exchange import ClientGone, FileRegion
+from septet.processes.resource_exhaustion import reason
 from septet.processes.spool import Spool
 from septet.protocol import ServerExchange
 
@@ -121,10 +122,10 @@ class RunAhead:
         pieces.reverse()
         try:
             region = self._write(b"".join(pieces))
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             later.extend(pieces)
             self._file_limit = 0
-            return error.strerror or str(error)
+            return reason(error)
         if region is None:
             later.extend(pieces)
             self._spool_is_full = True

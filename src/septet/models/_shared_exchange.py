@@ -230,7 +230,7 @@ class SharedExchange:
                 ready = waker.wait(timeout)
                 with waker.lock:
                     waker.stop_waiting(ready)
-                    changed = self._advance(ready.get(descriptor, 0), not ready)
+                    changed = self._advance(ready.get(descriptor, 0), not ready, overdue=timeout == 0.0)
                     want = self._session.phase.want
                     if want is CLOSE or (self._complete and not self._has_output(want)):
                         self._released = True
@@ -269,10 +269,11 @@ class SharedExchange:
         self._waker.poller.remove(descriptor)
         change()
 
-    def _advance(self, ready: int, timed_out: bool) -> bool:
+    def _advance(self, ready: int, timed_out: bool, overdue: bool = False) -> bool:
         """Receive and send as far as the socket allows. ready: the socket's events. timed_out: True if the wait ended
-        without events. Returns True if something has happened that the application may wait for. The caller holds the
-        lock."""
+        without events. overdue: True if the deadline had passed when the wait began; then what has come is taken, but
+        does not put off the end of a client that never ceases to send. Returns True if something has happened that the
+        application may wait for. The caller holds the lock."""
         session = self._session
         before, gone = session.phase.want, self._exchange.gone
         want = before
@@ -286,6 +287,8 @@ class SharedExchange:
         elif timed_out and self._is_late():
             want = expire(session, self._sock)
         want = drive(want, session, self._sock, self._dispatch)
+        if overdue and not timed_out and self._is_late():
+            want = drive(expire(session, self._sock), session, self._sock, self._dispatch)
         if self._complete:
             return False
         return (want is RUN and before is not RUN) or (self._exchange.gone and not gone)

@@ -150,8 +150,8 @@ class SharedWebSocket(SharedExchange):
         want = self._session.phase.want
         return None if want is RUN else want
 
-    def _advance(self, ready: int, timed_out: bool) -> bool:
-        changed = super()._advance(ready, timed_out)
+    def _advance(self, ready: int, timed_out: bool, overdue: bool = False) -> bool:
+        changed = super()._advance(ready, timed_out, overdue)
         told, self._told = self._told, False
         return changed or told
 

@@ -72,7 +72,7 @@ def _accept_and_fork(service: Service, children: ChildProcesses, acceptor: _Fork
         try:
             children.fork(partial(_serve_and_exit, service, acceptor, client))
         except (OSError, MemoryError) as error:
-            acceptor.pause(f"cannot fork for a client: {reason(error)}")
+            acceptor.pause(f"cannot fork for a client: {reason(error)}", accepted=True)
         client.sock.close()  # the parent's copy: the child has its own, and goes on with it
 
 

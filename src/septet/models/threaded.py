@@ -39,7 +39,7 @@ def _accept_and_start(threads: ThreadGroup, acceptor: Acceptor, asgi_thread: Asg
             threads.start(_serve, client, asgi_thread)
         except (RuntimeError, MemoryError) as error:
             client.sock.close()
-            acceptor.pause(f"cannot start a thread for a client: {error or 'out of memory'}")
+            acceptor.pause(f"cannot start a thread for a client: {error or 'out of memory'}", accepted=True)
         del client  # no memory of it is held while the main thread waits for the next one
 
 

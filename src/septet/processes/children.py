@@ -242,14 +242,15 @@ class ChildProcesses:
 
     def fork(self, run: Callable[[], int]) -> None:
         """Fork a child that calls `run` and exits with the status that it returns. Raises OSError if the system gives
-        no process, or if no slot is free in the shared memory in which the child is to count its requests.
+        no process, or if no slot is free in the shared memory in which the child is to count its requests; MemoryError,
+        and what a signal handler of the application raises.
         """
         pthread_sigmask(SIG_BLOCK, _SIGCHLD_ALONE)  # `_reap` must not run before the slot is noted
         try:
             slot = self._in_flight.allot() if self._in_flight.counts else 0
             try:
                 self._slots[fork(partial(self._work, slot, run))] = slot
-            except OSError:
+            except BaseException:
                 if slot:
                     self._in_flight.vacate(slot)
                 raise

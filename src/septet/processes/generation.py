@@ -191,7 +191,7 @@ class GenerationFactory:
         try:
             row = self._overseer.allot()
             pid = fork(partial(self._work, plan, (reading, *held), writing, row, file))
-        except OSError:
+        except BaseException:
             os.close(reading)
             if file >= 0:
                 os.close(file)

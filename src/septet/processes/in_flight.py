@@ -336,7 +336,7 @@ class InFlight:
         if self._table is not None:
             try:
                 self._rows[slot] = self._table.allot()
-            except OSError:
+            except BaseException:
                 heappush(self._free, slot)
                 raise
         return slot

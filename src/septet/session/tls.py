@@ -366,6 +366,6 @@ def _pieces(data: bytes) -> Iterator[bytes]:
 @cache
 def _writing_too(phase: Phase) -> Phase:
     """Return a phase like `phase`, in which the inner protocol reads, but with the want EITHER: TLS has messages of its
-    own to send meanwhile.
+    own to send meanwhile. A client that does not take them, and has no request in flight, must not put off a stop.
     """
-    return phase._replace(want=EITHER, idle=False, interruptible=False)
+    return phase._replace(want=EITHER, idle=False, interruptible=phase.idle or phase.interruptible)

@@ -113,7 +113,7 @@ class Users:
 
     def begin_no_more(self) -> None:
         """Begin no further request; those in flight are still awaited."""
-        self._until = self.now()
+        self._until = float("-inf")
 
     @staticmethod
     def now() -> float:
