@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from septet import forked
 from septet.errors import Failed
 from septet.log_format import COMMON, Entry, formatter
 from septet.protocol import ServerExchange
@@ -28,6 +29,10 @@ CLIENT_CLOSED = 499
 _common = formatter(COMMON)
 
 
+def _write_nothing(exchange: ServerExchange, status: int, complete: bool) -> None:
+    """Takes the place of `LoggedAccess._write` in a child that the application has forked."""
+
+
 class LoggedAccess:
     """Gives a line for each answer to the logger `septet.access`, which `--log-config` may send anywhere. An
     `Observer`: sessions call it when a request begins and when its answer or its connection has ended.
@@ -40,6 +45,13 @@ class LoggedAccess:
         self._format = format
         self._excluded = frozenset(path.encode() for path in exclude if not path.endswith("*"))
         self._prefixes = tuple(path[:-1].encode() for path in exclude if path.endswith("*"))
+        forked.register(self)
+
+    def close_in_child(self) -> None:
+        """Called in a child that the application has forked: write nothing from now on. The requests are the parent's,
+        and it logs them, whatever the child gives by its copies of `send` and `write`.
+        """
+        self._write = _write_nothing  # type: ignore[method-assign]
 
     def began(self, exchange: ServerExchange) -> None:
         exchange.observer_state = time.monotonic_ns()

@@ -25,6 +25,7 @@ from time import monotonic_ns, thread_time_ns
 from types import GeneratorType, coroutine
 from typing import Any
 
+from septet import forked
 from septet.errors import Failed
 from septet.protocol import ServerExchange
 from septet.streams import Sink
@@ -60,6 +61,10 @@ MOST_TURNS = 500
 """Most intervals (turns) in one line of the log, about 20 KB, which one write(2) to a pipe or a file takes."""
 
 
+def _write_nothing(**fields: Any) -> None:
+    """Takes the place of `SpanLog._write` in a child that the application has forked."""
+
+
 class SpanLog:
     """Writes the span log: as an `Observer` it records requests, and `around` wraps an application so that its turns,
     the intervals in which it runs, are recorded. Any thread may use it, and processes forked later may, too.
@@ -67,6 +72,11 @@ class SpanLog:
 
     def __init__(self, descriptor: int) -> None:
         self._sink = Sink(descriptor, "the span log", log.error)
+        forked.register(self)
+
+    def close_in_child(self) -> None:
+        """Called in a child that the application has forked: write nothing from now on, as `access_log` does."""
+        self._write = _write_nothing  # type: ignore[method-assign]
 
     @classmethod
     def open(cls, path: str) -> "SpanLog":

@@ -4,6 +4,8 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -246,3 +248,30 @@ def test_endless_writing_ends_where_nothing_more_is_wanted(
     assert not session.lost
     assert session.phase is IDLE
     assert caplog.records == []
+
+
+def test_early_hints_that_take_longer_than_the_answer(run: Run) -> None:
+    """A thread of the application gives them by an iterator that waits: they do not go before the next answer."""
+    begun, over, raised = Event(), Event(), Future[None]()
+
+    def late() -> Iterator[tuple[str, str]]:
+        begun.set()
+        over.wait()
+        yield "Link", "</a>"
+
+    def application(environ: Any, start_response: Start) -> list[bytes]:
+        def hint() -> None:
+            try:
+                raised.set_result(environ["wsgi.early_hints"](late()))
+            except RuntimeError as error:
+                raised.set_exception(error)
+
+        Thread(target=hint).start()
+        begun.wait()
+        start_response("200 OK", [])
+        return [b"content"]
+
+    assert run(Wsgi(application), GET).answer.status == 200
+    over.set()
+    with pytest.raises(RuntimeError, match="before the answer"):
+        raised.result()

@@ -96,6 +96,32 @@ def test_child_of_a_callback_ends(how: tuple[str, ...]) -> None:
         assert server.get("/").body == b"fine"
 
 
+@pytest.mark.parametrize("model", ["epoll", "threaded"])
+def test_child_of_a_thread_of_the_executor_ends(model: str) -> None:
+    """By itself: the thread would wait for the executor's next work."""
+    with serve(model, "asgi", app=APP.format("asgi")) as server:
+        assert server.get("/in_a_thread").body == b"0 7"
+        assert "Traceback" not in server.stderr()
+
+
+@pytest.mark.parametrize("model", ["epoll", "threaded"])
+def test_child_that_comes_back_after_the_last_byte(model: str) -> None:
+    with serve(model, "wsgi", app=APP.format("wsgi")) as server:
+        assert server.get("/runs_out").body == b"fine"
+        wait_until(lambda: len(server.journal.lines()) == 2, "both have ended")
+        assert server.journal.lines() == ["a child that raises ended with 7", "a child that gives more ended with 0"]
+        assert "/runs_out" not in server.stderr(), "the log accuses the application, as if its request had failed"
+
+
+def test_child_writes_no_line_of_the_access_log() -> None:
+    """Its copy of `send` takes an answer, which reaches nobody."""
+    with serve("epoll", "asgi", "--access-log", "access.log", app=APP.format("asgi")) as server:
+        assert len(server.get("/sends").body) == 200_000
+        assert server.get("/").body == b"fine"
+        wait_until(lambda: "GET / " in (server.directory / "access.log").read_text(), "the second is logged")
+        assert (server.directory / "access.log").read_text().count("/sends") == 1
+
+
 def test_connection_ends_though_a_child_goes_on(forking_server: Server) -> None:
     with forking_server.connect() as connection:
         start = time.monotonic()

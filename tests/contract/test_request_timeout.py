@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.client import Connection, Truncated
+from support.http2 import Connection as Http2Connection
 from support.marks import each_style
 from support.messages import render
 from support.models import IN_MAIN_INTERPRETER, WITH_WORKERS
@@ -211,3 +212,13 @@ def test_thread_of_an_asgi_application_that_goes_on(model: str, library: str) ->
         wait_until(lambda: left_behind(server) == 0, "it has ended")
         wait_until(lambda: server.get(f"/{library}").status == 200, "others of its kind are answered")
         assert server.stderr().count("SEP106") == 1
+
+
+def test_stream_of_a_client_whose_thread_runs_the_application() -> None:
+    """Over HTTP/2 it is answered as well, as the log says, before its connection ends."""
+    with (
+        serve("threaded", "wsgi", *TIMEOUT, "--http2-cleartext", app="support.app_late:wsgi") as server,
+        Http2Connection(server.address) as connection,
+    ):
+        assert connection.request("/waits").status == 504
+        release(server)

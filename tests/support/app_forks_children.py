@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -185,6 +185,33 @@ async def exits_in_a_task() -> str:
     return await asyncio.to_thread(_status, await forked)
 
 
+async def in_a_thread(ends: Callable[[], str]) -> str:
+    """The exit status of a child that a function in a thread of the executor forks."""
+
+    def fork() -> str:
+        child = os.fork()
+        return _status(child) if child else ends()
+
+    return await asyncio.to_thread(fork)
+
+
+def _exit_with_7() -> str:
+    sys.exit(7)
+
+
+def runs_out() -> Iterator[bytes]:
+    """Its child comes back when the Content-Length is reached: it raises, or gives more."""
+    yield b"fine"
+    for ends in ("raises", "gives more"):
+        child = os.fork()
+        if not child:
+            if ends == "raises":
+                sys.exit(7)
+            yield b"too much"
+            return
+        journal.write(f"a child that {ends} ended with {_status(child)}")
+
+
 def returns() -> int:
     """0 in the child, which goes on in the server's code unless the server sees to it."""
     return os.fork()
@@ -195,6 +222,9 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     if path == "/much":
         start_response("200 OK", [("Content-Length", "8000000")])
         return (bytes(1_000_000) for _ in range(8))
+    if path == "/runs_out":
+        start_response("200 OK", [("Content-Length", "4"), ("Connection", "close")])
+        return runs_out()
     if path == "/returns":
         child = returns()
         body = _status(child) if child else "child"
@@ -213,6 +243,17 @@ async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         body = _status(child) if child else "child"
     elif path == "/exits_in_a_task":
         body = await exits_in_a_task()
+    elif path == "/in_a_thread":
+        body = " ".join([await in_a_thread(lambda: ""), await in_a_thread(_exit_with_7)])
+    elif path == "/sends":
+        child = os.fork()
+        headers = [(b"content-length", b"200000"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if not child:
+            await send({"type": "http.response.body", "body": bytes(200_000), "more_body": True})
+        _status(child)
+        await send({"type": "http.response.body", "body": bytes(200_000)})
+        return
     else:
         body = DOES[path]() if path in DOES else "fine"
     headers = [(b"content-length", str(len(body)).encode()), (b"connection", b"close")]

@@ -106,10 +106,13 @@ class Call:
         """The environment's `wsgi.early_hints`, as in gunicorn and puma: send an interim answer 103 with these header
         fields (RFC 8297). Raises RuntimeError if the answer has begun.
         """
+        # First, because an iterator of the application may wait while another thread ends the answer: what is left of
+        # these hints would go out before the answer to the connection's next request.
+        fields = _encoded(headers)
         exchange = self.exchange
         if exchange is None or exchange.responding:
             raise RuntimeError("early hints come before the answer")
-        delivery_of(exchange).inform(103, _encoded(headers))
+        delivery_of(exchange).inform(103, fields)
 
     def write(self, data: bytes) -> None:
         """Send `data` (PEP 3333, "The write() Callable"). On return it has been sent, or is sent while the application

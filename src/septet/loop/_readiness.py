@@ -7,17 +7,20 @@ own code, which uses Handles: datagrams, writing pipes, the sending sock_* metho
 """
 
 import asyncio
+import concurrent.futures
 import os
 import signal
 import socket
 from asyncio import constants, selector_events, sslproto
 from collections import deque
 from collections.abc import Callable, MutableMapping
+from concurrent.futures import Executor
 from functools import cache, cached_property, partial
 from ssl import SSLContext
-from typing import Any, TypeVarTuple, cast
+from typing import Any, TypeVar, TypeVarTuple, cast
 from weakref import WeakSet
 
+from septet import forked
 from septet.loop._connection import StreamConnection, TransportsByDescriptor, set_nodelay
 from septet.loop._interest import Interest, Watcher
 from septet.loop._metrics import Metrics
@@ -27,6 +30,7 @@ from septet.loop._socket_calls import SocketCalls
 from septet.loop._stream import RECEIVE_SIZE, StreamTransport
 from septet.pollers import READABLE, WRITABLE, Epoll, Poll, Poller, Ready
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _loops: "WeakSet[ReadinessLoop]" = WeakSet()
@@ -49,6 +53,19 @@ class DatagramTransport(selector_events._SelectorDatagramTransport):  # type: ig
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         self._loop._transports.pop(self._sock_fd, None)
         super()._call_connection_lost(exc)
+
+
+def _run_in_thread(pid: int, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """Call `function` in a thread of an executor of the loop of process `pid`, and end a child that comes back."""
+    try:
+        result = function(*arguments)
+    except BaseException as error:
+        if forked.by_application and os.getpid() != pid:
+            forked.exit_child(error)
+        raise
+    if forked.by_application and os.getpid() != pid:
+        forked.exit_child()
+    return result
 
 
 class ReadinessLoop(SocketCalls):
@@ -103,6 +120,16 @@ class ReadinessLoop(SocketCalls):
     def unwatch(self, fd: int) -> bool:
         """Stop watching `fd`. To be called before `fd` is closed. Returns False if `fd` was not watched."""
         return self._interest.unwatch(fd)
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> "asyncio.Future[T]":
+        """As in asyncio. Where a server runs the loop, a child that `func` forks and that returns from it ends there
+        (see `forked`): the executor's thread would wait for its next work, which never comes.
+        """
+        if self._debug:
+            cast(Any, self)._check_callback(func, "run_in_executor")
+        if executor is None or isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+            return super().run_in_executor(executor, _run_in_thread, self._pid, func, *args)
+        return super().run_in_executor(executor, func, *args)
 
     def metrics(self) -> Metrics:
         """Return the activity of the loop since the first call of this method, which starts the counting.

@@ -145,11 +145,14 @@ def _run_out(parts: ResponseParts, request: Request, promised: int, exchange: Se
     """Call `next` once more after the Content-Length, `promised` bytes, is reached, so that a generator can come to its
     end. A part that it gives instead is reported and dropped (PEP 3333, "Handling the Content-Length Header")."""
     try:
-        if part := call(next, parts):
+        part = call(next, parts)
+        if part and not forked.by_application:
             exchange.complain_of_excess(request, promised + len(part), promised)
     except StopIteration:
         pass
     except BaseException as error:
+        if forked.by_application:
+            forked.exit_child(error)
         log_raised(request, error)
 
 

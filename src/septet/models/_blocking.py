@@ -95,6 +95,10 @@ class _ClientWait:
     def sock(self) -> socket:
         return self._sock
 
+    @property
+    def session(self) -> ServerProtocol:
+        return self._session
+
     # `exchange.Delivery`: what a WSGI application asks for, in this thread
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:

@@ -23,7 +23,7 @@ from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.site import Site
 from septet.models._answer import answer
 from septet.processes.stacks import frame_in, frames_in, thread_in
-from septet.protocol import WRITE
+from septet.protocol import EITHER, WRITE
 
 OUTER_FRAMES = 8
 """How many of the outermost frames of a thread are looked at for a context: threads of an executor have four of their
@@ -158,12 +158,13 @@ class BlockedThread:
             with suppress(OSError):
                 sock.shutdown(SHUT_RDWR)
             return
+        session = wait.session
         want = exchange.fail()
         with suppress(OSError):
-            if want is WRITE:
-                exchange.wrote(sock.send(exchange.output))
+            while (want is WRITE or want is EITHER) and session.output:
+                want = session.wrote(sock.send(session.output))
             sock.shutdown(SHUT_WR)
-        exchange.lose()
+        session.lose()
 
     def is_stuck(self) -> bool:
         return self.thread() is not None
