@@ -62,9 +62,10 @@ CODEC = {
 HTTP2 = {
     CONNECTION: "rules client server peer unread_ms tls delivery codec _scheme _concurrent",
     NUMBER: "since lost ended stopping stops_now refused_until _draining _refusing _leaving _closing _lingers "
-    "_discarded _served _sent _earned_at _announced_at _announcement_ends",
+    "_discarded _served _sent _earned_at _announced_at _announcement_ends "
+    "_late_until",
     "allowances, which are numbers": "_control _resets",
-    NEW: "phase output file exchange _file_of _current _exchanges _stalled _unfinished _to_report _late _pace",
+    NEW: "phase output file exchange _file_of _current _exchanges _stalled _unfinished _to_report _pace",
     "queues, which are empty again": "_turns _senders",
 }
 
@@ -112,7 +113,7 @@ KEPT: dict[type, dict[str, str]] = {
     },
     _ClientWait: {
         CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
-        NUMBER: "deferred_s _mask _mask_with_order _half_closed_at _drains _took_last_input",
+        NUMBER: "deferred_s _mask _mask_with_order _half_closed_at _drains _took_last_input _thread _interrupted",
         "one of the constant phases, or None": "_overdue",
         "a flag, after which the connection ends": "_broken",
         "changed when the time for a request is up, after which the connection ends": "__class__",

@@ -197,6 +197,13 @@ class Delivery(Protocol):
         """Block until more of the request's body has come, or it has ended. Not called in models that collect the whole
         body before they call the application."""
 
+    def interrupt_reading(self) -> None:
+        """Have `await_body` raise ClientGone in another thread that is in it."""
+
+    def break_off(self) -> None:
+        """End the connection, because another thread does not cease to use it. Called for what is the application's
+        fault. It may go on if other requests share it."""
+
 
 @dataclass(slots=True, eq=False)
 class TlsInfo:

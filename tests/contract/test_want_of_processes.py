@@ -64,6 +64,7 @@ def test_nobody_to_serve_a_client(model: str, interface: str, complaint: str) ->
 def test_no_thread_for_a_follower(model: str, token: str) -> None:
     """The leader stays where it waits, and the others wait with it; all get their answers."""
     with serve(model, "wsgi", "--threads", "2", app=APP.format("wsgi")) as server:
+        assert server.get("/").status == 200  # the first thread is there
         with connections(server.address, 3) as waiting:
             with without_processes(server):
                 waiting[0].send(render("GET", f"/gate?gate={token}"))

@@ -285,7 +285,10 @@ def test_warm_up_is_counted_apart() -> None:
 def test_visits(mode: str) -> None:
     with ScriptedServer(keep_answering) as server:
         assert "visits" not in load(server.url, mode=mode)
-        figures = load(server.url, mode=mode, warmup_s=0.1, visits=100_000)
+        for duration_s in (0.3, 1.0, 3.0):  # on a very busy machine nothing may come in a short window
+            figures = load(server.url, mode=mode, warmup_s=0.1, duration_s=duration_s, visits=100_000)
+            if figures["answers"] > 5:
+                break
         assert len(figures["visits"]) == figures["answers"]
         latencies = [answered - asked for _, _, asked, _, answered in figures["visits"]]
         assert max(latencies) // 1000 == figures["latency_us"]["max"]

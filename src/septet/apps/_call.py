@@ -5,10 +5,12 @@ inside the application or just after it has returned, and becomes a 500.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from threading import Lock, get_ident
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from septet.apps._files import region_of_rest
+from septet.apps._other_threads import OtherThreads
 from septet.exchange import ClientGone, Delivery, Exchange, Fields, Part, Response, ResponseHead, octets
 from septet.http.cache import BoundedCache
 from septet.http.head import response_head, with_length
@@ -24,6 +26,9 @@ PART_BYTES = 64
 are counted against SURPLUS_BYTES. Without them an application that endlessly gives empty parts would never reach that
 bound.
 """
+
+_making = Lock()
+"""Held while `Call.others` is set: two threads may want it at the same time."""
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Headers = Iterable[tuple[str, str]]
@@ -67,7 +72,7 @@ def _latin_1(text: str) -> bytes:
 class Call:
     """The `start_response`, `write` and `early_hints` of one call of the application, and the answer that they make."""
 
-    __slots__ = ("_surplus", "exchange", "head", "wrote")
+    __slots__ = ("_surplus", "exchange", "head", "iterated_in", "others", "wrote")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange: Exchange | None = exchange
@@ -75,6 +80,12 @@ class Call:
         to the connection's next request: `write` and `wsgi.input` raise if the application still uses them.
         """
         self.head: ResponseHead | None = None
+        self.others: OtherThreads | None = None
+        """The threads that are inside `write`, `early_hints` or `wsgi.input`; None: these were not used yet."""
+        self.iterated_in: int | None = None
+        """The thread that sends the parts of the application's iterable, since the application has returned; from then
+        on no other thread may send.
+        """
         self.wrote = False
         """True once the application has sent content by `write`; `start_response` can then no longer replace the
         head.
@@ -106,13 +117,15 @@ class Call:
         """The environment's `wsgi.early_hints`, as in gunicorn and puma: send an interim answer 103 with these header
         fields (RFC 8297). Raises RuntimeError if the answer has begun.
         """
-        # First, because an iterator of the application may wait while another thread ends the answer: what is left of
-        # these hints would go out before the answer to the connection's next request.
-        fields = _encoded(headers)
-        exchange = self.exchange
-        if exchange is None or exchange.responding:
-            raise RuntimeError("early hints come before the answer")
-        delivery_of(exchange).inform(103, fields)
+        fields = _encoded(headers)  # first, because an iterator of the application may wait
+        others, exchange = self.enter()
+        try:
+            with others.sending:
+                if exchange is None or exchange.responding:
+                    raise RuntimeError("early hints come before the answer")
+                delivery_of(exchange).inform(103, fields)
+        finally:
+            others.leave(False)
 
     def write(self, data: bytes) -> None:
         """Send `data` (PEP 3333, "The write() Callable"). On return it has been sent, or is sent while the application
@@ -121,10 +134,18 @@ class Call:
         Raises ClientGone if the client cannot be reached, and when more than SURPLUS_BYTES were given after the end of
         the answer.
         """
-        exchange = self.exchange
-        if exchange is None:
-            raise RuntimeError("write was called after the answer was complete")
-        content = octets(data)
+        others, exchange = self.enter()
+        try:
+            if exchange is None:
+                raise RuntimeError(
+                    "write was called after the answer was complete, or by another thread after the call"
+                )
+            with others.sending:
+                self._write(exchange, octets(data))
+        finally:
+            others.leave(False)
+
+    def _write(self, exchange: Exchange, content: bytes) -> None:
         if not content:
             delivery_of(exchange).check_client()
             return
@@ -135,6 +156,29 @@ class Call:
                 raise ClientGone("nothing more of this answer is wanted")
             return
         delivery_of(exchange).deliver(None if exchange.responding else self._started(), content, False)
+
+    def enter(self, reads: bool = False) -> tuple[OtherThreads, Exchange | None]:
+        """Called by a thread that is about to send, or to read the request's body; afterwards it calls `leave` of what
+        this returns. The exchange is None if the thread may not do so: the answer is complete, or another thread sends
+        the rest of it.
+        """
+        if self.others is None:
+            with _making:
+                if self.others is None:
+                    self.others = OtherThreads()
+        others = self.others
+        with others.changed:
+            others.enter(reads)
+            late = not reads and self.iterated_in is not None and self.iterated_in != get_ident()
+            return others, None if late else self.exchange
+
+    def end(self) -> None:
+        """Separate the application from its exchange, because the answer's content is complete. Another thread that
+        still sends or reads leaves first.
+        """
+        exchange, self.exchange = self.exchange, None
+        if self.others is not None and exchange is not None:
+            self.others.await_all(delivery_of(exchange))
 
     def _started(self) -> ResponseHead:
         if self.head is None:
@@ -148,7 +192,10 @@ class Call:
         Raises what the application raises, after closing the iterable.
         """
         parts = IterableParts(self, getattr(iterable, "close", None))
+        self.iterated_in = get_ident()
         try:
+            if self.others is not None and self.exchange is not None:
+                self.others.await_senders(delivery_of(self.exchange))
             if isinstance(iterable, FileWrapper) and not self.wrote:
                 response = iterable.response(parts, self._started())
                 if response is not None:
@@ -159,7 +206,7 @@ class Call:
             first = self._first(parts.iterator)
             if not first or _is_single(iterable):
                 parts.whole = True
-                self.exchange = None
+                self.end()
             return self._started(), first, parts
         except BaseException:
             parts.close()
@@ -213,10 +260,10 @@ class IterableParts:
         return next(self.iterator)
 
     def detach(self) -> None:
-        self._call.exchange = None
+        self._call.end()
 
     def close(self) -> None:
-        self._call.exchange = None
+        self._call.end()
         close, self._close = self._close, None
         if close is not None:
             close()

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from septet.apps import _tls as tls
-from septet.apps._call import Call, FileWrapper
+from septet.apps._call import Call, FileWrapper, delivery_of
 from septet.apps._diagnostics import WITH_WSGI, warn_of_websocket
 from septet.exchange import Exchange, Fields, Request, Response
 from septet.http.cache import shared_texts
@@ -87,10 +87,13 @@ class Wsgi:
             iterable = self._application(environ, call.start_response)
             if type(iterable) is list and len(iterable) == 1 and call.head is not None and not call.wrote:
                 call.exchange = None
-                return call.head, iterable[0], None
+                if call.others is not None:
+                    call.others.await_all(delivery_of(exchange))
+                if not call.wrote:  # by another thread meanwhile
+                    return call.head, iterable[0], None
             return call.response(iterable)
         except BaseException:
-            call.exchange = None
+            call.end()
             raise
 
     def _of_head(self, request: Request, server: tuple[str, int | None]) -> Environ:
@@ -184,11 +187,14 @@ class _Incoming(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        exchange = self._call.exchange
-        if exchange is None:
-            raise ValueError("wsgi.input was read after the answer was complete")
-        data = self._left or exchange.read()
-        count = min(len(buffer), len(data))
-        buffer[:count] = data[:count]
-        self._left = data[count:]
-        return count
+        others, exchange = self._call.enter(reads=True)
+        try:
+            if exchange is None:
+                raise ValueError("wsgi.input was read after the answer was complete")
+            data = self._left or exchange.read()
+            count = min(len(buffer), len(data))
+            buffer[:count] = data[:count]
+            self._left = data[count:]
+            return count
+        finally:
+            others.leave(True)

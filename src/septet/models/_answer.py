@@ -84,6 +84,8 @@ def answer(
         if forked.by_application:  # a child of the application must not answer the client
             forked.exit_child()
         log_raised(exchange.request, error)
+        if parts is not None:
+            parts.detach()
         if exchange.lost or not exchange.content_ended:
             delivery.give_up()
         else:  # the application wrote more than it had promised: the client has the whole answer
@@ -96,6 +98,8 @@ def answer(
                 _close(parts, call)
             raise
         log_raised(exchange.request, error)
+        if parts is not None:
+            parts.detach()
         delivery.give_up()
     if parts is not None:
         if runs_on is not None:

@@ -13,7 +13,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
-from socket import socket
+from socket import SHUT_RDWR, socket
+from threading import get_ident
 from time import monotonic
 from typing import Any
 
@@ -50,6 +51,11 @@ IDLE_GRACE_S at the earliest).
 """
 
 
+INTERRUPT_S = 0.05
+"""Seconds. A thread of the application's own that waits for a request's body looks at this interval whether the answer
+is complete.
+"""
+
 STOP_CHECK_S = 0.1
 """Seconds. After the order to drain (another process has taken over), a thread that waits for a client without a
 request in flight checks at this interval whether the order to stop has followed.
@@ -85,6 +91,9 @@ class _ClientWait:
         """The phase whose deadline had passed when `wait` was last called after a deadline; None: none had."""
         self._took_last_input = False
         """True if the idle client had sent something when the order to stop was first seen: it has been received."""
+        self._thread = get_ident()
+        self._interrupted = False
+        """True if the answer was complete while another thread of the application waited for the request's body."""
         self._broken = False
         """True if there was no memory or no frame left while an answer was being sent, for example because an
         application calls `write` deep in a recursion: some of it may be lost or sent twice, so the connection is to be
@@ -161,6 +170,9 @@ class _ClientWait:
     def await_body(self) -> None:
         if self._broken:
             refuse_broken(self._session)
+        if get_ident() != self._thread:
+            self._await_body_beside()
+            return
         sock, session = self._sock, self._session
         try:
             want = drive(session.phase.want, session, sock, _already_dispatched)
@@ -169,6 +181,36 @@ class _ClientWait:
         except (RecursionError, MemoryError):
             self._broken = True
             raise
+        if want is CLOSE:
+            raise ClientGone("the client went away")
+
+    def interrupt_reading(self) -> None:
+        self._interrupted = True
+
+    def break_off(self) -> None:
+        with suppress(OSError):
+            self._sock.shutdown(SHUT_RDWR)
+
+    def _await_body_beside(self) -> None:
+        """Do what `await_body` does, in a thread of the application's own. It may be interrupted, because the answer
+        may be complete before the body is.
+        """
+        self._interrupted = False
+        sock, session, poller = self._sock, self._session, Poll()
+        poller.add(sock.fileno(), READABLE)
+        want = drive(session.phase.want, session, sock, _already_dispatched)
+        while want is not RUN and want is not CLOSE:
+            left_s = self._time_left()
+            mask = WRITABLE if want is WRITE else READABLE
+            poller.modify(sock.fileno(), mask)
+            ready = poller.wait(INTERRUPT_S if left_s is None else min(left_s, INTERRUPT_S))
+            if self._interrupted:
+                raise ClientGone("the answer is complete")
+            if ready:
+                want = receive_compactly(session, sock) if want is READ else want
+            elif left_s is not None and left_s <= INTERRUPT_S:
+                want = expire(session, sock)
+            want = drive(want, session, sock, _already_dispatched)
         if want is CLOSE:
             raise ClientGone("the client went away")
 
@@ -344,6 +386,12 @@ class _AbandonedWait(_ClientWait):
 
     def await_body(self) -> None:
         raise ClientGone("the request has exceeded its time")
+
+    def interrupt_reading(self) -> None:
+        pass
+
+    def break_off(self) -> None:
+        pass
 
     def give_up(self) -> None:
         pass

@@ -5,9 +5,10 @@ runs for it.
 import logging
 from asyncio import Task, current_task
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
-from socket import socket
+from socket import SHUT_RDWR, socket
 from threading import Condition, RLock
 from time import monotonic
 from typing import Any, Protocol
@@ -514,6 +515,13 @@ class ClientConnection(WatchedConnection):
 
     def await_body(self) -> None:
         raise AssertionError("the body is collected before the application is called")
+
+    def interrupt_reading(self) -> None:
+        pass  # what was collected is read without a wait
+
+    def break_off(self) -> None:
+        with suppress(OSError):
+            self.sock.shutdown(SHUT_RDWR)
 
     def await_room(self, timeout_s: float | None) -> None:
         """Block until the loop has sent some output, or `timeout_s` seconds have passed; None: no time-out. Called by

@@ -226,6 +226,12 @@ class ConcurrentExchange:
     def await_body(self) -> None:
         raise AssertionError("the body is collected before the application is called")
 
+    def interrupt_reading(self) -> None:
+        pass  # what was collected is read without a wait
+
+    def break_off(self) -> None:
+        pass  # other requests share the connection
+
     def abandon(self) -> None:
         with suppress(Exception):
             self._connection.concurrent.pop(self._exchange, None)

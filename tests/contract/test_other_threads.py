@@ -1,0 +1,56 @@
+"""Threads of a WSGI application that still send or read when its answer is complete.
+
+They leave first, and reach nothing of the connection's next request.
+"""
+
+import pytest
+
+from support.http2 import Connection as Http2Connection
+from support.http2 import get
+from support.marks import each_style
+from support.messages import render
+from support.server import serve
+
+APP = "support.app_other_threads:app"
+ROUNDS = 30
+
+
+@each_style
+def test_writes_at_the_end_of_an_answer(model: str) -> None:
+    with serve(model, "wsgi", app=APP) as server:
+        for number in range(ROUNDS):
+            tags = [f"{number}-{each}".encode() for each in range(5)]
+            with server.connect() as client:
+                for tag in tags:
+                    client.send(render("GET", f"/writes?{tag.decode()}") + render("POST", "/", body=tag))
+                for tag in tags:
+                    assert client.read_response().body.replace(b"<%s>" % tag, b"") == b"end"
+                    assert client.read_response().body == tag
+        assert not server.complaints()
+
+
+@each_style
+def test_writes_at_the_end_of_an_answer_over_http2(model: str) -> None:
+    with serve(model, "wsgi", "--http2-cleartext", app=APP) as server:
+        for _ in range(ROUNDS):
+            with Http2Connection(server.address) as client:
+                streams = [client.ask(get(f"/writes?{number}")) for number in range(4)]
+                for number, stream in enumerate(streams):
+                    assert client.answer(stream).body.replace(b"<%d>" % number, b"") == b"end"
+        assert not server.complaints()
+
+
+@pytest.mark.parametrize("model", ["threaded", "prethreaded"])
+def test_reader_of_a_body_that_is_on_its_way(model: str) -> None:
+    with serve(model, "wsgi", app=APP) as server:
+        for _ in range(3):
+            with server.connect() as client:
+                client.send(b"POST /reads HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345")
+                assert client.read_response().body == b"early"
+                client.send(b"67890")
+                for number in range(5):
+                    secret = b"secret %d" % number
+                    client.send(render("POST", "/", body=secret))
+                    assert client.read_response().body == secret
+        assert server.journal.lines() == ["refused: the answer is complete"] * 3
+        assert not server.complaints()

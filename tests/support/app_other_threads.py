@@ -1,0 +1,43 @@
+"""A WSGI application whose own threads go on with what was given for one call, when that is over."""
+
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from support import journal
+
+sys.setswitchinterval(1e-4)
+
+
+def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    path, source = environ["PATH_INFO"], environ["wsgi.input"]
+    if path == "/writes":
+        write, tag, begun = start_response("200 OK", []), b"<%s>" % environ["QUERY_STRING"].encode(), threading.Event()
+
+        def go_on() -> None:
+            begun.set()
+            with suppress(RuntimeError):  # once it may no longer write
+                while True:
+                    write(tag)
+
+        threading.Thread(target=go_on, daemon=True).start()
+        begun.wait()
+        return [b"end"]
+    if path == "/reads":
+
+        def read() -> None:
+            try:
+                source.read()
+            except OSError as error:
+                journal.write(f"refused: {error}")
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(0.05)
+        start_response("200 OK", [("Content-Length", "5")])
+        return [b"early"]
+    body = source.read()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
