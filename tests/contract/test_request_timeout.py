@@ -10,6 +10,7 @@ import pytest
 
 from support.client import Connection, Truncated
 from support.http2 import Connection as Http2Connection
+from support.http2 import get
 from support.marks import each_style
 from support.messages import render
 from support.models import IN_MAIN_INTERPRETER, WITH_WORKERS
@@ -222,3 +223,14 @@ def test_stream_of_a_client_whose_thread_runs_the_application() -> None:
     ):
         assert connection.request("/waits").status == 504
         release(server)
+
+
+def test_streams_that_wait_behind_one_that_takes_too_long() -> None:
+    """A thread serves one after the other: each is ended once it has begun, and none runs without a limit."""
+    with (
+        serve("threaded", "asgi", *TIMEOUT, "--http2-cleartext", app="support.app_late:asgi") as server,
+        Http2Connection(server.address) as connection,
+    ):
+        streams = [connection.ask(get("/waits")) for _ in range(3)]
+        assert [connection.answer(stream).status for stream in streams] == [504, 504, 504]
+        assert server.stderr().count("SEP101") == 3

@@ -113,6 +113,7 @@ class _OnLoop:
     goes round, and which request is running on it at the moment.
     """
 
+    begun = True
     _post: Callable[[Callable[[], Any]], Any]
     """A function that has the loop's thread call the given function soon."""
 
@@ -137,6 +138,10 @@ class BlockedThread:
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
 
+    @property
+    def begun(self) -> bool:
+        return self._exchange.delivery is not None
+
     def thread(self) -> int | None:
         return thread_of(self._exchange)
 
@@ -149,8 +154,6 @@ class BlockedThread:
         """
         exchange = self._exchange
         wait = exchange.delivery
-        if wait is None:
-            return
         sock, begun = wait.sock, wait.abandon()
         exchange.time_out()
         if begun or exchange.status or exchange.tls is not None:  # what goes out is for the cipher to say

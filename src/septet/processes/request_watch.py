@@ -73,6 +73,10 @@ class Running(Protocol):
     needs_loop: bool
     """True if the client can only be answered by the event loop's thread, and so not while that loop stands still."""
 
+    @property
+    def begun(self) -> bool:
+        """False if the application was not called yet, because another request of the connection is served first."""
+
     def thread(self) -> int | None:
         """Identity of the thread that runs a WSGI application for this request now; None if none does."""
 
@@ -204,9 +208,13 @@ class RequestWatch:
         for exchange, began_ns in list(self._begun.items()):
             since_ns = self._since(exchange, began_ns)
             if since_ns and now_ns - since_ns >= self.timeout_s * 1e9:
+                assert self._find is not None, "`start` comes first"
+                running = self._find(exchange)
+                if not running.begun:
+                    continue  # it is ended when it has begun
                 self._begun.pop(exchange, None)
                 if not (exchange.answered or exchange.status == SWITCHED):
-                    self._end(exchange, since_ns)
+                    self._end(exchange, running, since_ns)
         now = time.monotonic()
         for late in [late for late in self._late if now >= late.check_at]:
             self._late.remove(late)
@@ -240,9 +248,7 @@ class RequestWatch:
         """
         return int(getattr(exchange, "called_ns", began_ns)) if exchange.request.has_body else began_ns
 
-    def _end(self, exchange: Any, began_ns: int) -> None:
-        assert self._find is not None, "`start` comes first"
-        running = self._find(exchange)
+    def _end(self, exchange: Any, running: Running, began_ns: int) -> None:
         late = _Late(running, exchange.request, _name(exchange), began_ns, time.monotonic() + GRACE_S)
         described = f"{late.name}, {_since(began_ns)}, in process {os.getpid()}"
         self._late.append(late)
