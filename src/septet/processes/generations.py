@@ -44,6 +44,7 @@ from septet.processes.deaths import Deaths, how_it_ended
 from septet.processes.generation import Generation, GenerationFactory, Handed, Plan
 from septet.processes.orders import Stop
 from septet.processes.reload import FileWatcher, Watched
+from septet.processes.resource_exhaustion import reason
 from septet.processes.restarts import KILL_MARGIN_S
 from septet.processes.senders import Senders
 from septet.processes.succession import Succession
@@ -129,9 +130,9 @@ class Generations:
             self._end()
         return self._succession.status
 
-    def _fork(self, plan: Plan, reason: str) -> Generation:
+    def _fork(self, plan: Plan, cause: str) -> Generation:
         holders = (*self.living.all(), self._watcher, self._trial)
-        return self._factory.fork(plan, reason, [each.pipe for each in holders if each is not None and each.pipe >= 0])
+        return self._factory.fork(plan, cause, [each.pipe for each in holders if each is not None and each.pipe >= 0])
 
     # Signals
 
@@ -187,9 +188,10 @@ class Generations:
         log.info("%s: the program that is to replace this one is tried in a child", self._upgrades_for)
         try:
             self._trial = Trial.start(self._succession.plan.startup_timeout)
-        except OSError as error:
-            log.error("%s: the program cannot be started, and this one goes on: %s", self._upgrades_for, error.strerror)
-            self._overseer.order_ended(f"the program cannot be started: {error.strerror}", failed=True)
+        except (OSError, MemoryError) as error:
+            why = reason(error)
+            log.error("%s: the program cannot be started, and this one goes on: %s", self._upgrades_for, why)
+            self._overseer.order_ended(f"the program cannot be started: {why}", failed=True)
 
     def _trial_has_ended(self, trial: Trial, status: int) -> None:
         self._trial = None

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Generic, NoReturn
 
@@ -34,6 +34,9 @@ from septet.processes.senders import Senders
 from septet.processes.worker import READY, Served, Worker, WorkerFactory, close_reports
 
 log = logging.getLogger("septet")
+
+INTERRUPTED_PAUSE_S = 0.25
+"""Seconds. The supervisor waits so long after an exception, which may come again at once: it must not fill the log."""
 
 CHECK_WORKERS_S = 5.0
 """Seconds between two looks for ended workers, in case a signal was missed."""
@@ -120,6 +123,7 @@ class Supervisor(Generic[Served]):
                     raise
                 except Exception:  # a signal handler that the application has set when it was imported
                     log.exception("the supervisor was interrupted, and goes on")
+                    sleep(INTERRUPTED_PAUSE_S)
         finally:
             self._poller.remove(stop.fileno())
             if self._senders is not None:
