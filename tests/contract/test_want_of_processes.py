@@ -125,3 +125,12 @@ def test_no_thread_at_all(interface: str) -> None:
         assert server.wait() == 1
         assert server.stderr().splitlines()[-1] == f"septet: cannot start {what}: can't start new thread"
         assert not server.complaints()
+
+
+@needs_a_user_of_its_own
+def test_no_thread_to_lead_the_loop() -> None:
+    app, environment = "support.app_few_threads:wsgi", {"FEW_THREADS": "1"}
+    with serve("epoll", "wsgi", app=app, environment=environment, wait_ready=False) as server:
+        assert server.wait() == 1
+        assert server.stderr().splitlines()[-1] == "septet: cannot start a thread: can't start new thread"
+        assert not server.complaints()

@@ -34,6 +34,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread, current_thread, get_ident
 
 from septet import forked
+from septet.errors import Failed
 from septet.loop import ReadinessLoop
 from septet.models._member import Answering, Due, Job, Member, Promotion, ThreadStart
 from septet.models._slow_paths import SlowPaths
@@ -190,7 +191,7 @@ class Leaders:
 
     def run(self) -> None:
         """Serve until `end` is called. Called in the main thread, or in the thread of one of several loops. Raises the
-        exception that has ended the loop, if one has, and RuntimeError if the system gives no thread at all.
+        exception that has ended the loop, if one has, and Failed if the system gives no thread at all.
         """
         self._threads = 1
         first = ThreadStart()
@@ -210,8 +211,8 @@ class Leaders:
 
     def _watch(self, first: ThreadStart) -> None:
         """Start the first thread, and run the watcher (`_watcher`) until `end` is called. If a signal handler of the
-        application raises, that is reported and the watcher is run again. Raises RuntimeError if the system gives no
-        first thread.
+        application raises, that is reported and the watcher is run again. Raises Failed if the system gives no first
+        thread.
         """
         failure: BaseException | None = None
         while not self.ended:
@@ -227,7 +228,7 @@ class Leaders:
                 if forked.by_application:
                     forked.exit_child(error)
                 if isinstance(error, RuntimeError) and not first.began:
-                    raise
+                    raise Failed(f"cannot start a thread: {error}") from None
                 failure = error  # no call here, for the next signal could interrupt it: the next round handles it
 
     # Jobs and threads
