@@ -9,6 +9,7 @@ import logging
 from threading import Condition, RLock, get_ident
 from time import monotonic
 
+from septet import forked
 from septet.exchange import Delivery
 
 log = logging.getLogger("septet")
@@ -51,6 +52,8 @@ class OtherThreads:
         self._await(delivery, True)
 
     def _await(self, delivery: Delivery, readers: bool) -> None:
+        if forked.by_application:  # the other threads, and the connection, are the parent's
+            return
         me, until = get_ident(), monotonic() + PATIENCE_S
         with self.changed:
             while others := [reads for thread, reads in self._inside if thread != me and (readers or not reads)]:

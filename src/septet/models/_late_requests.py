@@ -154,6 +154,8 @@ class BlockedThread:
         """
         exchange = self._exchange
         wait = exchange.delivery
+        if wait is None:  # it was answered a moment ago
+            return
         sock, begun = wait.sock, wait.abandon()
         exchange.time_out()
         if begun or exchange.status or exchange.tls is not None:  # what goes out is for the cipher to say

@@ -123,7 +123,8 @@ class Supervisor(Generic[Served]):
                     raise
                 except Exception:  # a signal handler that the application has set when it was imported
                     log.exception("the supervisor was interrupted, and goes on")
-                    sleep(INTERRUPTED_PAUSE_S)
+                    with suppress(Exception):  # the next one
+                        sleep(INTERRUPTED_PAUSE_S)
         finally:
             self._poller.remove(stop.fileno())
             if self._senders is not None:
