@@ -1,7 +1,9 @@
 """A WSGI application whose own threads go on with what was given for one call, when that is over."""
 
+import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 from support import journal
 
 sys.setswitchinterval(1e-4)
+LARGE = bytes(20_000_000)
+"""More than sockets hold."""
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -24,6 +28,20 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[byt
 
         threading.Thread(target=go_on, daemon=True).start()
         begun.wait()
+        return [b"end"]
+    if path == "/forks":
+        write, begun = start_response("200 OK", []), threading.Event()
+
+        def send() -> None:
+            begun.set()
+            write(LARGE)
+
+        threading.Thread(target=send, daemon=True).start()
+        begun.wait()
+        time.sleep(0.2)  # until it waits for the client
+        child = os.fork()
+        if child:
+            journal.write(f"child ended: {os.waitpid(child, 0)[1]}")
         return [b"end"]
     if path == "/reads":
 

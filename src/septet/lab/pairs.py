@@ -22,9 +22,10 @@ The estimator, on logarithms, where a factor is a difference:
   contenders: a noisy one makes its own pairs wide, and no others. With two contenders this is the plain paired t.
 * Turns share servers. A server that was started anew would be a little slower or faster (hash seeds, addresses), by
   SERVER_SPREAD, which no number of visits to the same one shows; so that is added to the error.
-* The intervals of all pairs hold together (Bonferroni): in 95 of 100 experiments no order that is claimed is wrong.
-  "Equal within 5 %" is no order; it is claimed when the pair's own 90 % interval is within these bounds, which are two
-  one-sided tests of 5 % each (Schuirmann, 1987).
+* The orders that are claimed hold together: in 95 of 100 experiments none of them is wrong. Pairs share that error rate
+  (Bonferroni), and those that are decided leave their share to the others (Holm, 1979: "A simple sequentially rejective
+  multiple test procedure"). All intervals are those of its last step. "Equal within 5 %" is no order; it is claimed
+  when the pair's own 90 % interval is within these bounds, which are two one-sided tests of 5 % each (Schuirmann, 1987).
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class Standings:
 def standings(
     values: Values,
     more_is_better: bool,
-    family: int,
+    sharing: float = 1.0,
     at_least: frozenset[str] = frozenset(),
     weights: Values | None = None,
     turns: int = 0,
@@ -151,8 +152,8 @@ def standings(
     Args:
         values: the figure by contender and turn; a contender without any value is left out.
         more_is_better: False for figures such as latency, where the smallest value is best.
-        family: number of comparisons that share the error rate of 5 % (Bonferroni), including the pairs compared here;
-            a larger number widens the intervals, so that fewer pairs are DECIDED.
+        sharing: number of rankings, this one included, that share the error rate of 5 %; a larger number widens the
+            intervals, so that fewer pairs are DECIDED.
         at_least: contenders that the load generator held back, and that may be better than measured; a lead over one
             of them is LIMITED, never DECIDED.
         weights: the weight of each of `values`, by contender and turn; None: every weight is 1.
@@ -171,8 +172,10 @@ def standings(
     levels = _levels(logs, heavy)
     order = tuple(sorted(logs, key=lambda label: -levels[label]))
     compared = {frozenset(both): _compared(*both, logs, heavy, kept) for both in combinations(order, 2)}
-    judge = _Judge(levels, compared, max(1, family), at_least, turns)
-    found = (judge.pair(one, other) for one, other in combinations(order, 2))
+    judge = _Judge(levels, compared, at_least, turns)
+    tested = [judge.tested(one, other) for one, other in combinations(order, 2)]
+    level = _holm(tested, sharing)
+    found = (judge.pair(each, level) for each in tested)
     return Standings(order, {frozenset((pair.ahead, pair.behind)): pair for pair in found})
 
 
@@ -317,6 +320,37 @@ class _Lent(NamedTuple):
     freedom: int
 
 
+class _Tested(NamedTuple):
+    """How far two contenders (servers or process models) are apart, and how certain that is."""
+
+    ahead: str
+    behind: str
+    value: float
+    """The logarithm of the ratio of `ahead` to `behind`; 0 or more, unless they had no turn in common."""
+    error: float
+    """The standard error of `value`; infinite if there are too few turns (TURNS_MIN)."""
+    freedom: int
+    """Its degrees of freedom."""
+    turns: int
+
+    def reach(self, level: float) -> float:
+        """Return half the width of the interval of `value` at this level."""
+        return self.error * student(self.freedom, level)
+
+
+def _holm(tested: Sequence[_Tested], sharing: float) -> float:
+    """Return the level of the intervals that say which pairs are decided, by Holm's procedure: pairs that are decided
+    leave their share of the error rate to the others, again and again, until that decides no more of them.
+    """
+    left = len(tested)
+    while True:
+        level = 1 - (1 - LEVEL) / max(1, left) / sharing
+        still = sum(each.value <= each.reach(level) for each in tested)
+        if still in (left, 0):
+            return level
+        left = still
+
+
 @dataclass(frozen=True, slots=True)
 class _Judge:
     """Compares pairs of contenders (servers or process models), and says for each whether its order is certain. The
@@ -325,25 +359,29 @@ class _Judge:
 
     levels: Mapping[str, float]
     compared: Mapping[frozenset[str], _Compared]
-    family: int
     at_least: frozenset[str]
     turns: int
 
-    def pair(self, one: str, other: str) -> Pair:
+    def tested(self, one: str, other: str) -> _Tested:
         found = self.compared[frozenset((one, other))]
         turns = len(found.places)
         if not turns:
-            value = self.levels[one] - self.levels[other]
-            return Pair(one, other, Ratio(math.exp(value), None, None), OPEN, 0)
+            return _Tested(one, other, self.levels[one] - self.levels[other], math.inf, 1, 0)
         ahead, behind = (found.one, found.other) if found.value >= 0 else (found.other, found.one)
         value = abs(found.value)
         if turns < TURNS_MIN:
-            return Pair(ahead, behind, Ratio(math.exp(value), None, None), OPEN, turns)
+            return _Tested(ahead, behind, value, math.inf, 1, turns)
         variance, freedom = self._variance(found)
         servers = len({(place - 1) // self.turns for place in found.places}) if self.turns else 0
         error = math.sqrt(variance / found.weight + (2 * SERVER_SPREAD**2 / servers if servers else 0.0))
-        reach = error * student(freedom, 1 - (1 - LEVEL) / self.family)
-        outcome = self._outcome(ahead, behind, value, reach, error * student(freedom, EQUAL_LEVEL))
+        return _Tested(ahead, behind, value, error, freedom, turns)
+
+    def pair(self, tested: _Tested, level: float) -> Pair:
+        ahead, behind, value, error, _, turns = tested
+        if error == math.inf:
+            return Pair(ahead, behind, Ratio(math.exp(value), None, None), OPEN, turns)
+        reach = tested.reach(level)
+        outcome = self._outcome(ahead, behind, value, reach, tested.reach(EQUAL_LEVEL))
         ratio = Ratio(math.exp(value), math.exp(value - reach), math.exp(value + reach))
         return Pair(ahead, behind, ratio, outcome, turns)
 
@@ -375,8 +413,8 @@ class _Judge:
 
     def _outcome(self, one: str, other: str, value: float, reach: float, single: float) -> str:
         """Return the outcome of the comparison of two contenders: DECIDED, EQUAL, OPEN or LIMITED. `value`: the
-        logarithm of the ratio of `one` to `other`. `reach`: half the width of the interval that holds together with
-        those of all pairs; `single`: half the width of the pair's own 90 % interval.
+        logarithm of the ratio of `one` to `other`. `reach`: half the width of the interval by which orders are decided;
+        `single`: half the width of the pair's own 90 % interval.
         """
         if value - reach > 0:
             return LIMITED if other in self.at_least else DECIDED

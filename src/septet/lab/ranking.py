@@ -31,10 +31,11 @@ FIRST_ROUNDS = 1
 at one number of users) is run. Later rounds run those whose order is not decided.
 """
 OPEN_NAMED_MAX = 4
-LOOKS = 5
-"""An experiment with --for is judged after each round, and ends when the ranking is decided, so chance has several
-occasions to look like an order. To make up for that, intervals are as wide as for this many looks at the data. After
-Pocock (1977) five suffice for ten looks that have most of their data in common; the tests simulate this.
+LOOKS_SHARE, LOOKS_MAX = 0.02, 10
+"""An experiment with --for is judged after each round, and goes on where the ranking is open, so chance has several
+occasions to look like an order. What is said after a round gets LOOKS_SHARE of the error rate, and what is said at the
+end the rest, as for LOOKS_MAX rounds (after Haybittle, 1971, and Peto and others, 1976). More rounds than these have
+most of their data in common; the tests simulate this.
 """
 COARSEST = 0.15
 """A rate that is computed from CPU time is used for ranking only if the error of that CPU time is at most this share of
@@ -57,19 +58,22 @@ def basis(results: Results, metric: Metric) -> Metric:
     return EVEN_RATE if metric is RATE and rests_on_cpu_time(results) else metric
 
 
-def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) -> dict[int, Standings]:
+def rankings(
+    results: Results, cells: Sequence[Summary], metric: Metric = RATE, is_at_end: bool = True
+) -> dict[int, Standings]:
     """Return the ranking of the contenders (servers or process models) by `metric`, for each number of users. `cells`
     are the summaries of the results: one for each contender at each number of users.
+
+    Without `is_at_end` it is the ranking by which an experiment with --for goes on, which is decided more strictly.
     """
     found = _values(results, cells, metric)
-    family = sum(len(each.values) * (len(each.values) - 1) // 2 for each in found.values())
-    turns = 0
+    sharing, turns = float(len(found)), 0
     if results["experiment"].get("for_s"):
-        family *= LOOKS
+        sharing /= 1 - LOOKS_SHARE * LOOKS_MAX if is_at_end else LOOKS_SHARE
         turns = results["experiment"].get("turns", 1)
     return {
         users: standings(
-            each.values, metric.more_is_better, family, frozenset(each.at_least), weights=each.weights, turns=turns
+            each.values, metric.more_is_better, sharing, frozenset(each.at_least), weights=each.weights, turns=turns
         )
         for users, each in found.items()
     }
@@ -181,7 +185,7 @@ def open_cells(results: Results, cells: Sequence[Cell]) -> list[Cell]:
     """Return those of `cells` that another round of runs should measure: those of a contender (a server or process
     model) whose order with a neighbour in the ranking is open at that number of users.
     """
-    found = rankings(results, summaries(results))
+    found = rankings(results, summaries(results), is_at_end=False)
     labels = {(users, label) for users, pair in open_pairs(found) for label in (pair.ahead, pair.behind)}
     return [cell for cell in cells if (cell.users, cell.label) in labels]
 

@@ -42,7 +42,7 @@ def until_decided(
     while cells := _cells(experiment, recorded, place):
         for block in experiment.round(cells, place):
             if place > 1 or recorded["runs"]:
-                tell(state(rankings(recorded, summaries(recorded))))
+                tell(state(rankings(recorded, summaries(recorded), is_at_end=False)))
             yield _in_time(block, done, lambda: now() >= end)
             if place > 1 and now() >= end:
                 recorded["ended"] = TIME
