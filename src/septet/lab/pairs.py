@@ -25,7 +25,7 @@ The estimator, on logarithms, where a factor is a difference:
 * The orders that are claimed hold together: in 95 of 100 experiments none of them is wrong. Pairs share that error rate
   (Bonferroni), and those that are decided leave their share to the others (Holm, 1979: "A simple sequentially rejective
   multiple test procedure"). All intervals are those of its last step. "Equal within 5 %" is no order; it is claimed
-  when the pair's own 90 % interval is within these bounds, which are two one-sided tests of 5 % each (Schuirmann, 1987).
+  when the pair's own 90 % interval is within these bounds: two one-sided tests of 5 % each (Schuirmann, 1987).
 """
 
 from __future__ import annotations
