@@ -71,6 +71,12 @@ def test_every_cell_is_visited_whatever_it_takes() -> None:
     assert bench.recorded["ended"] == rounds.TIME
 
 
+def test_the_first_round_is_finished_if_little_lacks() -> None:
+    """Two models, two numbers of users, two turns: eight runs."""
+    assert len(Bench({"epoll": 4000, "poll": 4000}, 7 * RUN_S - 1, 0.3).go()) == 8
+    assert len(Bench({"epoll": 4000, "poll": 4000}, 6 * RUN_S - 1, 0.3).go()) == 7
+
+
 def test_it_is_resumed_where_it_was() -> None:
     bench = Bench({"epoll": 4000, "poll": 4000}, 100, 0.3)
     first = bench.go(runs=9)

@@ -15,6 +15,8 @@ from septet.lab.ranking import FIRST_ROUNDS, open_cells, rankings, state
 from septet.lab.results import Results, run_of
 from septet.lab.summary import summaries
 
+OVERTIME = 0.1
+"""Share of the time of an experiment by which its first round may exceed it."""
 DECIDED, TIME = "decided", "time"
 """Why an experiment with --for ended, as `ended` in results.json: the order of all contenders (servers or process
 models) was decided, or the time was up.
@@ -32,7 +34,8 @@ def until_decided(
     a sentence on the ranking so far, if there is one.
 
     Every cell (a server or process model at one number of users) is run once in any case, however long it takes,
-    because a cell without a run says nothing. If an experiment is resumed, recorded runs are not repeated, and count
+    because a cell without a run says nothing. The first round may take a little longer than there is time (OVERTIME),
+    because two runs of a cell decide nothing. If an experiment is resumed, recorded runs are not repeated, and count
     towards the time. The records of a round must be stored before the next round is asked for. The last `kept_s`
     seconds of the time are not used.
     """
@@ -43,7 +46,8 @@ def until_decided(
         for block in experiment.round(cells, place):
             if place > 1 or recorded["runs"]:
                 tell(state(rankings(recorded, summaries(recorded), is_at_end=False)))
-            yield _in_time(block, done, lambda: now() >= end)
+            until = end + OVERTIME * (experiment.for_s or 0.0) if place == 1 else end
+            yield _in_time(block, done, now, until)
             if place > 1 and now() >= end:
                 recorded["ended"] = TIME
                 return
@@ -58,12 +62,12 @@ def left_s(experiment: Experiment, recorded: Results) -> float:
     return experiment.for_s - took_s
 
 
-def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -> Iterator[Run]:
+def _in_time(runs: Sequence[Run], done: Set[Run], now: Callable[[], float], until: float) -> Iterator[Run]:
     """Yield those of `runs` that are not in `done`, until the time is over. The first run of each cell (a server or
     process model at one number of users) is yielded even then.
     """
     for run in runs:
-        if run.repeat > 1 and is_over():
+        if run.repeat > 1 and now() >= until:
             return
         if run not in done:
             yield run
