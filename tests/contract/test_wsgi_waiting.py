@@ -7,7 +7,8 @@ that waits stands at a gate, see `support.journal`, and the journal tells in whi
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,8 @@ PROMPT_S = 5.0
 SMALL_BUFFER = 1 << 16
 #: Bytes of an answer that no kernel keeps for a client that does not read.
 LARGE = 5_000_000
+#: Requests one after the other.
+SEQUENCE = 200
 
 
 @pytest.fixture
@@ -93,6 +96,37 @@ def test_an_answer_that_waits_does_not_stop_others(server: Server, token: str, m
             assert client.read_response().body == (b"rest" if more else b"firstrest")
     for own in tokens:
         observed(server, own)
+
+
+@these(Configuration("io_uring", ("--threads", "4")), Configuration("epoll", ("--threads", "4")))
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "anew"])
+def test_a_thread_that_ran_the_loop_once_sleeps(configuration: Configuration, token: str, kept: bool) -> None:
+    """The kernel carries out what a thread has put into a ring by waking that thread: so its successor puts it in anew."""
+    with serve_with(configuration) as server, server.connect() as before:
+        assert before.request("GET", "/hello").status == 200
+        with clients_of(server, 1, gate=token) as waiting:
+            ask_at_gate(waiting, token)
+            await_at_gate(server, token, 1)
+            assert before.request("GET", "/hello").status == 200
+            server.journal.open_gate(token)
+            assert waiting[0].read_response().status == 200
+        await_idle(server.pid)
+        began = switches(server.pid)
+        for _ in range(SEQUENCE):
+            with nullcontext(before) if kept else server.connect() as client:
+                assert client.request("GET", "/hello").status == 200
+        spent = {thread: count - began[thread] for thread, count in switches(server.pid).items() if thread in began}
+        assert sum(spent.values()) < SEQUENCE * 1.5, f"one thread waits for clients: {spent}"
+
+
+def switches(pid: int) -> dict[int, int]:
+    """How often each thread of a server has given up its CPU, without the main thread, which looks after them."""
+    found = {}
+    for path in Path(f"/proc/{pid}/task").iterdir():
+        if int(path.name) != pid:
+            status = dict(line.split(":", 1) for line in (path / "status").read_text().splitlines())
+            found[int(path.name)] = int(status["voluntary_ctxt_switches"])
+    return found
 
 
 @these(*(one for one in CONFIGURATIONS if one.one_at_a_time))

@@ -57,7 +57,7 @@ class RingConnection(ClientConnection):
     receive in the ring, which calls back with the bytes each time some have come (a completion).
     """
 
-    __slots__ = ("_closing", "_ended", "_polled", "_receive", "_ring")
+    __slots__ = ("_closing", "_ended", "_polled", "_receive", "_ring", "_thread")
 
     def __init__(self, reactor: ConnectionOwner, sock: socket, session: ServerProtocol) -> None:
         super().__init__(reactor, sock, session)
@@ -65,6 +65,8 @@ class RingConnection(ClientConnection):
         self._closing = cast(RingReactor, reactor).closing
         self._receive = 0
         """The ring's number (token) of the multishot receive that is in the ring; 0 if none is."""
+        self._thread = 0
+        """The thread that has submitted this receive (`Ring.thread`)."""
         self._polled = 0
         """Events for which the loop watches the socket in addition to what the ring receives: WRITABLE, if there is
         something to send; ERROR, if no receive is in the ring and a broken connection would not be seen. 0: none.
@@ -80,6 +82,7 @@ class RingConnection(ClientConnection):
             self.loop.unwatch(self._descriptor)
         if mask & READABLE and not self._receive and not self._ended:
             self._receive = self._ring.receive_multishot(self._descriptor, self._received)
+            self._thread = self._ring.thread
         if polled and not self._polled:
             self._polled = polled
             self.loop.watch(self._descriptor, polled, self.ready)
@@ -108,6 +111,9 @@ class RingConnection(ClientConnection):
         """
         if not flags & MORE:
             self._receive = 0
+        elif self._thread != self._ring.thread:  # the kernel would wake that thread each time, to complete the receive
+            self._thread = self._ring.thread
+            self._ring.cancel(self._receive)  # when that is complete, it is asked for again
         if self._descriptor < 0:
             self.close_when_idle()
         elif result >= 0:
@@ -183,6 +189,8 @@ class RingReactor(Reactor):
         self._ring = loop.ring
         self._ring.interrupted = self._interrupted
         self._accepts: dict[Listener, int] = {}
+        self._thread = 0
+        """The thread that has submitted the accepts last (`Ring.thread`)."""
         self._cancelled: dict[Listener, int] = {}
         """The listeners whose accept in the ring was cancelled when the order to stop came, each with the ring's
         number (token) of that accept. Until its cancellation is complete, the accept may still bring clients.
@@ -258,6 +266,10 @@ class RingReactor(Reactor):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))
         if flags & MORE:
+            if self._thread != self._ring.thread:  # as for a receive, and for all listeners at once
+                self._thread = self._ring.thread
+                for token in self._accepts.values():
+                    self._ring.cancel(token)
             return
         if listener in self._accepts:
             self.start_accepting(listener)

@@ -13,7 +13,7 @@ import os
 import time
 import weakref
 from collections import deque
-from threading import Lock
+from threading import Lock, get_ident
 from typing import NoReturn
 
 from septet.pollers import _uring_abi as abi
@@ -82,6 +82,10 @@ class Queues:
     def __init__(self, entries: int, shared: bool = False) -> None:
         self._enabled = False
         self._fence = Fence() if shared else None
+        self.thread = 0
+        """If it is shared: the thread that has submitted last (get_ident), which the kernel has complete what it has
+        submitted.
+        """
         self._sq_tail = self._cq_head = self._prepared = 0
         self._late: deque[Completion] = deque()
         """Completions that were taken from the queue and for which no callback has been called yet; `reap` returns
@@ -156,6 +160,8 @@ class Queues:
             self.enable()
         if self._late:
             timeout_s = 0
+        if self._fence is not None:
+            self.thread = get_ident()
         self._words[self._sq_tail_at] = self._sq_tail & 0xFFFF_FFFF
         if timeout_s is None:
             code = abi.enter(self._fd, self._prepared, 1, abi.ENTER_GETEVENTS)
