@@ -101,7 +101,7 @@ def test_an_answer_that_waits_does_not_stop_others(server: Server, token: str, m
 @these(Configuration("io_uring", ("--threads", "4")), Configuration("epoll", ("--threads", "4")))
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "anew"])
 def test_a_thread_that_ran_the_loop_once_sleeps(configuration: Configuration, token: str, kept: bool) -> None:
-    """The kernel carries out what a thread has put into a ring by waking that thread: so its successor puts it in anew."""
+    """The kernel wakes a thread to carry out what it has put into a ring: so its successor puts that in anew."""
     with serve_with(configuration) as server, server.connect() as before:
         assert before.request("GET", "/hello").status == 200
         with clients_of(server, 1, gate=token) as waiting:
