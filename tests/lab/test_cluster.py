@@ -126,7 +126,7 @@ def test_processes_on_each_cpu_of_each_worker(cluster: Cluster) -> None:
 
 
 def test_one_worker_at_its_limit_spoils_the_run(cluster: Cluster, dask: LocalCluster) -> None:
-    """It is stopped for a while: what was due then is sent late."""
+    """It is stopped for a while: what was due then, and had a free user, is sent late: two or three of some 100."""
     stopped = []
 
     def hear(event: str, details: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ def test_one_worker_at_its_limit_spoils_the_run(cluster: Cluster, dask: LocalClu
             stopped.append(victim)
 
     with ScriptedServer(keep_answering) as server:
-        figures = load(cluster, server.url, hear, rate=200.0, duration_s=3.0)
+        figures = load(cluster, server.url, hear, rate=60.0, duration_s=3.0)
     assert stopped
     assert max(part["send_late_us"] for part in figures["client"]["workers"]) > 100_000
     usage = {"user_s": 0.0, "system_s": 0.0, "machine_busy_s": 0.0, "machine_steal_s": 0.0}

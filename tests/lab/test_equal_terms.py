@@ -2,6 +2,7 @@
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from septet.errors import UsageError
 from septet.lab import contenders, interpreters, pool
 from septet.lab.beside import UNSURE, beside
+from septet.lab.equal_terms import as_they_come
 from septet.lab.experiment import Cell, Experiment
 from septet.lab.pairs import LIMITED
 from septet.lab.pinning import Pinning
@@ -26,6 +28,17 @@ TAKES = {
     "preforked": frozenset({"workers"}),
     "epoll": frozenset({"workers", "threads"}),
 }
+
+
+def test_pools_by_default_are_named_unless_an_option_sets_them() -> None:
+    models = ("iterative", "threaded", "preforked", "prethreaded", "poll")
+    plain = Experiment(out=Path("out"), models=models, users=(20,), pinned=Pinning((0,), (1,)))
+    assert as_they_come(plain).pool_told == (
+        "WSGI requests at a time, by default on 1 CPU: prethreaded, poll: 8 (--threads); preforked: 3 (--workers); "
+        "iterative: 1; threaded: one for each client."
+    )
+    assert as_they_come(replace(plain, serve_options=("--threads=4",))).pool_told is None
+    assert as_they_come(replace(plain, sweeps=(("workers", ("1", "2")),))).pool_told is None
 
 
 def test_every_contender_has_the_same_pool() -> None:

@@ -9,6 +9,7 @@ from septet.lab.report.figure_text import number
 from septet.lab.report.findings import findings, focus, landmarks
 from septet.lab.results import Results
 from septet.lab.summary import summaries
+from septet.lab.tables import costs
 from support.made_up_results import Record, failed, results_of, valid, with_errors
 
 
@@ -55,7 +56,7 @@ def test_a_tie_is_called_one() -> None:
 def test_a_tie_at_the_top() -> None:
     records = [*thrice("epoll", 100, 4000), *thrice("io_uring", 100, 4050), *thrice("forking", 100, 400)]
     assert of_rates(finished(*records)) == [
-        "At 100 users io_uring served 4,050 requests/s, 9.7 to 11 times forking. epoll equals it within 5%."
+        "At 100 users io_uring served 4,050 requests/s, 9.8 to 10 times forking. epoll equals it within 5%."
     ]
 
 
@@ -157,6 +158,30 @@ def test_nothing_at_all() -> None:
     assert sentences({**results_of(), "finished": "now"}) == ["Nothing has been measured yet."]
     interrupted = sentences(results_of(*thrice("epoll", 10, 100)))
     assert interrupted[0] == "The experiment was interrupted: some of its cells are missing."
+
+
+def test_latencies_that_the_end_of_the_window_cut_off() -> None:
+    """Of a model that answers few of its users, only those who came first have a latency: it is a lower bound."""
+    slow = thrice("iterative", 100, 50)
+    for record in slow:
+        record["load"] = {**record["load"], "answers": 40, "requests_per_s": 50.0, "unanswered": 100}
+    recorded = finished(*thrice("epoll", 100, 4000), *thrice("poll", 100, 3000), *slow)
+    said = sentences(recorded)
+    assert not [sentence for sentence in said if "p99" in sentence and "iterative" in sentence]
+    assert "At 100 users the runs were too short for the latencies of iterative: true ones are longer." in said
+    assert "78 to 82 times iterative" in said[0], "requests per second are what they are"
+    rows = {row.split()[0]: row for row in costs(summaries(recorded), 100).splitlines()}
+    assert rows["iterative"].count("≥") == 2
+    assert "≥" not in rows["poll"]
+
+
+def test_users_without_an_answer_are_no_errors_of_the_server() -> None:
+    waiting = thrice("forking", 100, 50)
+    for record in waiting:
+        load = {**record["load"], "answers": 40, "users_never_answered": 60}
+        record |= {"load": load, "verdict": "errors", "reason": "60 users had no answer by the end"}
+    said = sentences(finished(*thrice("epoll", 100, 4000), *waiting))
+    assert said[-1] == "Not every user had an answer in the measured time: forking at 100 users."
 
 
 def test_less_is_better_for_what_it_costs() -> None:

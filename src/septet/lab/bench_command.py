@@ -320,7 +320,7 @@ def _load(
 
 def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     from septet.lab import contenders, interpreters
-    from septet.lab.equal_terms import on_equal_terms
+    from septet.lab.equal_terms import as_they_come, on_equal_terms
 
     app = application(name)
     profile = profiles.profile(options["profile"]) if options["profile"] else None
@@ -372,7 +372,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         **times,
     )
     if not others and options["pool"] is None:
-        return experiment
+        return as_they_come(experiment) if app.is_callable else experiment
     return on_equal_terms(experiment, options["pool"], lambda line: click.echo(line, err=True))
 
 

@@ -1,5 +1,5 @@
 """Prepares an experiment that compares servers: leaves out servers that cannot serve the application, and gives all
-contenders a pool of the same size.
+contenders a pool of the same size. Of an experiment without other servers it says which pools the models have.
 """
 
 from __future__ import annotations
@@ -50,6 +50,17 @@ def on_equal_terms(experiment: Experiment, written: str | None, say: Callable[[s
         pool_told=pool.describe(chosen, _kinds(takes, fit, interface)),
         model_options=options,
     )
+
+
+def as_they_come(experiment: Experiment) -> Experiment:
+    """Return the experiment with the sentence that says which pools its models have by default, unless an option sets
+    one of their sizes.
+    """
+    words = [*experiment.serve_options, *(word for each in experiment.model_options.values() for word in each)]
+    given = {word.split("=")[0] for word in words} | {f"--{name}" for name, _ in experiment.sweeps}
+    if given & {f"--{name}" for name in SIZES}:
+        return experiment
+    return replace(experiment, pool_told=pool.told_by_default(experiment.models, experiment.pinned))
 
 
 def _interface(experiment: Experiment) -> str | None:

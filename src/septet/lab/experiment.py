@@ -132,7 +132,7 @@ class Experiment:
     default.
     """
     pool_told: str | None = None
-    """The sentence that says which pool (numbers of processes and threads) each contender has; None: no pool was set.
+    """The sentence that says which pool (numbers of processes and threads) each contender has; None: options say it.
     """
     pythons: tuple[Interpreter, ...] = ()
     """Interpreters under which each model is measured; empty: only the one that runs the lab."""

@@ -315,7 +315,7 @@ BARS = [metric for metric in CHARTS if metric.chart is not None and metric.chart
 BARS.sort(key=lambda metric: metric.chart.bar if metric.chart is not None else 0)
 """The metrics that have a bar for one number of users, in the order of the bars."""
 
-RATE, P99, CPU, MEMORY = (BY_KEY[key] for key in ("requests_per_s", "p99_us", "cpu_us", "pss_bytes"))
+P50, RATE, P99, CPU, MEMORY = (BY_KEY[key] for key in ("p50_us", "requests_per_s", "p99_us", "cpu_us", "pss_bytes"))
 """The metrics that rankings, and the sentences of reports, refer to: requests per second, latency at the 99th
 percentile, CPU time of a request, memory.
 """

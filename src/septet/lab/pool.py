@@ -102,6 +102,23 @@ def model_options(pool: Pool, takes: Mapping[str, frozenset[str]], interface: st
     return found
 
 
+def told_by_default(models: Sequence[str], pinned: Pinning) -> str:
+    """Return a sentence that says how many requests each of these process models answers at a time if no size is
+    given.
+    """
+    threads = default(pinned).threads
+    cpus, processes = threads // THREADS_PER_CPU, threads // THREADS_PER_CPU * 2 + 1
+    pools = {
+        f"{threads} (--threads)": [model for model in ("prethreaded", *sorted(_LOOPS)) if model in models],
+        f"{processes} (--workers)": [model for model in ("preforked",) if model in models],
+        f"{processes} (--threads)": [model for model in ("interpreters",) if model in models],
+        "1": [model for model in ("iterative",) if model in models],
+        "one for each client": [model for model in ("forking", "threaded") if model in models],
+    }
+    told = "; ".join(f"{', '.join(names)}: {size}" for size, names in pools.items() if names)
+    return f"WSGI requests at a time, by default on {cpus} CPU{'s' * (cpus > 1)}: {told}."
+
+
 def kind_of(model: str, takes: frozenset[str], interface: str | None) -> str:
     """Return what the pool of one of Septet's process models consists of: one of KINDS; UNBOUNDED for a model that
     makes a thread or process for every client; ONE for a model that answers one request at a time. `takes` has the

@@ -3,7 +3,7 @@
 A cell (a contender at one number of users) may be ranked though its figure is noisy, because the ratio of two runs of
 the same turn may be certain when the figure is not. A cell in which requests failed is not ranked: its figures are
 those of the other requests. If the only reason is that the window was too short for each user to get an answer, the
-cell is ranked.
+cell is ranked, but not by its latencies.
 
 If other programs disturb the machine, the ranking uses evened figures (see `septet.lab.evening`), otherwise measured
 ones; rates that CPU time limits are corrected for the speed of the CPU then. The choice depends only on how much of
@@ -95,7 +95,7 @@ class _Values:
 
 def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[int, _Values]:
     by = basis(results, metric)
-    ranked = {cell.cell: cell.verdict for cell in cells if cell.is_ranked}
+    ranked = {cell.cell: cell.verdict for cell in cells if cell.is_ranked and not (by is P99 and cell.is_cut)}
     found: dict[int, _Values] = {cell.users: _Values() for cell in cells}
     for cell, verdict in ranked.items():
         if verdict == "client-limited" and by in (RATE, P99):

@@ -15,7 +15,7 @@ from septet.lab.load import Histogram
 from septet.lab.metrics import SUMMED_UP
 from septet.lab.results import Results, run_of
 from septet.lab.statistics import Estimate, estimate
-from septet.lab.verdicts import RANKED, all_served, judge_all
+from septet.lab.verdicts import RANKED, all_served, is_cut, judge_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,10 @@ class Summary:
     """
     latencies: Histogram
     """The latencies of all runs of the cell in one histogram, in µs."""
+    is_cut: bool = False
+    """True if in most runs the window was too short for the latencies (`verdicts.is_cut`): they are longer than the
+    figures say.
+    """
 
     @property
     def is_ranked(self) -> bool:
@@ -95,4 +99,5 @@ def _summary(cell: Cell, records: list[Record]) -> Summary:
         values = [float(value) for record in measured if (value := figure(record)) is not None]
         if (found := estimate(values)) is not None:
             figures[key] = found
-    return Summary(cell, verdict, reason, figures, len(records), all(map(all_served, records)), latencies)
+    cut = sum(map(is_cut, measured)) > len(measured) / 2
+    return Summary(cell, verdict, reason, figures, len(records), all(map(all_served, records)), latencies, cut)

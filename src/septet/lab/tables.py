@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from septet.lab.metric import Metric
-from septet.lab.metrics import COLUMNS
+from septet.lab.metrics import COLUMNS, P50, P99
 from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK
 
+AT_LEAST = "≥"
+"""Precedes a latency that is a lower bound, because the measured window was too short for it."""
 ANSWERS_FOR = {"p99.9": 10_000, "p99.99": 100_000}
 """Least number of answers with which a percentile is printed in the table of a run. With fewer, too few answers took
 longer than it to be sure of it. Percentiles that are not listed are always printed.
@@ -35,10 +37,19 @@ def costs(cells: Sequence[Summary], users: int) -> str:
     return aligned([headings, *([cell.label, *(_column(metric, cell) for metric in COLUMNS)] for cell in measured)])
 
 
+def is_lower_bound(metric: Metric, cell: Summary) -> bool:
+    """True if the figure is a latency that the end of the measured window has cut off: the true one is higher."""
+    return cell.is_cut and metric in (P50, P99)
+
+
 def _column(metric: Metric, cell: Summary) -> str:
     assert metric.column is not None, "it is one of COLUMNS"
     found = metric.estimate(cell.figures)
-    return "-" if found is None else format(found.median, metric.column.form) + "%" * (metric.unit == "%")
+    if found is None:
+        return "-"
+    return (
+        AT_LEAST * is_lower_bound(metric, cell) + format(found.median, metric.column.form) + "%" * (metric.unit == "%")
+    )
 
 
 def load_figures(figures: dict[str, Any]) -> str:

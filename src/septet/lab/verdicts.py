@@ -133,6 +133,15 @@ def all_served(record: dict[str, Any]) -> bool:
     return bool(errors <= ERROR_SHARE_MAX * (errors + load["answers"]) and (short or not load["users_never_answered"]))
 
 
+def is_cut(record: dict[str, Any]) -> bool:
+    """True if the latencies of a run in a closed loop (each user waits for an answer before the next request) are those
+    of the users who were served first: there were fewer than ANSWERS_PER_USER_MIN answers per user, so most users had
+    none or still waited for one when the window ended, and their waits are not among the latencies.
+    """
+    load = record["load"]
+    return load["plan"]["rate"] is None and load["answers"] < ANSWERS_PER_USER_MIN * load["plan"]["users"]
+
+
 def client_limit(load: dict[str, Any]) -> str | None:
     """Return a sentence that says why the load generator, or one of its workers on other machines, may have limited the
     measured rate, so that the server may be faster; None if it did not. `load`: the figures of the load generator.

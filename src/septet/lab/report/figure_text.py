@@ -5,6 +5,7 @@ from __future__ import annotations
 from septet.lab.metric import Metric
 from septet.lab.statistics import Estimate
 from septet.lab.summary import Summary
+from septet.lab.tables import AT_LEAST, is_lower_bound
 from septet.lab.verdicts import DOUBT_MARK
 
 
@@ -25,12 +26,15 @@ def with_interval(found: Estimate) -> str:
 
 def text(metric: Metric, cell: Summary | None) -> str:
     """Return the value of a metric in a cell (a server or process model at one number of users) as text. DOUBT_MARK
-    follows if the verdict on the cell's runs is not "valid". It is "failed" if all runs failed, and "-" if the value is
-    not known.
+    follows if the verdict on the cell's runs is not "valid", AT_LEAST precedes a lower bound. It is "failed" if all
+    runs failed, and "-" if the value is not known.
     """
     if cell is None:
         return "-"  # not measured: the run was interrupted before
     if not cell.figures:
         return "failed"
     found = metric.estimate(cell.figures)
-    return "-" if found is None else with_interval(found) + (DOUBT_MARK if cell.verdict != "valid" else "")
+    if found is None:
+        return "-"
+    least = AT_LEAST * is_lower_bound(metric, cell)
+    return least + with_interval(found) + (DOUBT_MARK if cell.verdict != "valid" else "")

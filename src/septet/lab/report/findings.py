@@ -117,7 +117,14 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
         elif order := _order(found[RATE.key][users], f"At {users:,} users"):
             said.append(order)
     said += _down_the_columns(cells, bases[RATE.key])
-    return said + _cliffs(cells) + _broken(cells, "failed", "Failed") + _broken(cells, "errors", "Answered with errors")
+    said += _cliffs(cells) + _broken(cells, "failed", "Failed")
+    refused = [cell for cell in cells if not cell.served or cell.verdict != "errors"]
+    waiting = [cell for cell in cells if cell.served or cell.verdict != "errors"]
+    return [
+        *said,
+        *_broken(refused, "errors", "Answered with errors"),
+        *_broken(waiting, "errors", "Not every user had an answer in the measured time"),
+    ]
 
 
 def others_share(results: Results) -> str | None:
@@ -180,6 +187,8 @@ def _at(
         said += [told] if told else []
         if metric is RATE and (fastest := _order(found[metric.key], where)):
             said.append(fastest)
+    if cut := [cell.label for cell in cells if cell.is_cut]:
+        said.append(f"{where} the runs were too short for the latencies of {enumerated(cut)}: true ones are longer.")
     noisy = [cell.label for cell in cells if cell.verdict == "noisy"]
     if noisy and any(pair.outcome == DECIDED for pair in found[RATE.key].pairs.values()):
         said.append(f"{where} the figures of {enumerated(noisy)} are noisy; the stated order is sure all the same.")
@@ -236,7 +245,9 @@ def _ranking(
     limited = _limited(metric, leader)
     said = f"{where} {opening.format(**words, least='at least ' * limited, most='at most ' * limited)}"
     if behind:
-        told = [other.format(label=pair.behind + place, ratio=_ratio(pair, limited)) for pair, place in _named(behind)]
+        next_is = " (next)" if found.order[1] == behind[0].behind else " (the next that is decided)"
+        named = _named(behind, next_is)
+        told = [other.format(label=pair.behind + place, ratio=_ratio(pair, limited)) for pair, place in named]
         said += f", {enumerated(told)}" if metric.more_is_better else f"; {enumerated(told)}"
     return said + "".join(f". {sentence}" for sentence in _level(leader.label, level)) + "."
 
@@ -300,14 +311,14 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
     return f"{where} {enumerated(figures)} {unit}; too few rounds, so differences cannot be told from noise."
 
 
-def _named(behind: list[Pair]) -> list[tuple[Pair, str]]:
+def _named(behind: list[Pair], next_is: str) -> list[tuple[Pair, str]]:
     """Return the comparisons with the best contender that a sentence names: all of `behind` if these are at most
     NAMED_MAX, else the first and the last. Each comes with a text that follows the name: "" if all are named, else
-    "(next)" or "(last)" after a space.
+    `next_is` or "(last)" after a space.
     """
     if len(behind) <= NAMED_MAX:
         return [(each, "") for each in behind]
-    return [(behind[0], " (next)"), (behind[-1], " (last)")]
+    return [(behind[0], next_is), (behind[-1], " (last)")]
 
 
 def _ratio(pair: Pair, limited: bool) -> str:

@@ -234,9 +234,11 @@ def caption(results: Results) -> list[str]:
         shared = f"users on {len(results.get('workers', {}))} workers of a cluster"
     pythons = [each["name"] for each in experiment.get("pythons", ())] or [machine["python"].split()[0]]
     connections = spoken(results) if experiment.get("streams") else MODE_WORDS[experiment["mode"]]
+    above = experiment.get("users_per_window")
+    longer = f" (longer above {above:,} users)" if above and max(experiment["users"]) > above else ""
     lines = [
         f"GET {experiment['path']} of {experiment['app']}; {connections}; "
-        f"{runs} of {experiment['duration_s']:g} s for each point",
+        f"{runs} of {experiment['duration_s']:g} s{longer} for each point",
         f"{TRADE_MARKS.sub('', machine['cpu'])}, {machine['cpus_usable']} CPUs ({shared}); "
         f"Linux {machine['kernel']}; Python {enumerated(pythons)}; {results['started'][:10]}",
     ]
