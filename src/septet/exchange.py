@@ -181,6 +181,10 @@ class Delivery(Protocol):
     The process model provides it. All methods raise ClientGone if the client cannot be reached any more.
     """
 
+    @property
+    def turn(self) -> Any:
+        """A context manager, entered by a thread that reads the request's body, because another one may send the answer meanwhile."""
+
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         """Begin the answer with `head`, or continue it if `head` is None. `last`: there is no other part. On return
         `body` has been sent, or is queued and sent while the application runs on."""

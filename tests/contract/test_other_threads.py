@@ -3,16 +3,28 @@
 They leave first, and reach nothing of the connection's next request.
 """
 
+import threading
+import time
+
 import pytest
 
+from support.client import Connection
 from support.http2 import Connection as Http2Connection
 from support.http2 import get
 from support.marks import each_style
 from support.messages import render
 from support.server import serve
+from support.tls import Authority, TlsServer
 
 APP = "support.app_other_threads:app"
 ROUNDS = 30
+UPLOAD = render("POST", "/both", body=render("GET", "/smuggled") * 400)
+BOTH = b"".join(b"%06d;" % part * 10_000 for part in range(20)) + b"%d" % len(render("GET", "/smuggled") * 400)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @each_style
@@ -64,3 +76,37 @@ def test_child_forked_while_another_thread_sends(model: str) -> None:
         server.journal.wait_for("child ended: 0")
         assert client.read_response().body == bytes(20_000_000) + b"end"
         assert not server.complaints()
+
+
+@pytest.mark.parametrize("model", ["iterative", "threaded", "prethreaded", "epoll"])
+def test_reader_beside_an_answer_in_parts(model: str) -> None:
+    """The body comes in small pieces while the answer goes out; what it holds is no request."""
+    with serve(model, "wsgi", app=APP) as server:
+        for number in range(10):
+            with server.connect() as client:
+                sender = threading.Thread(target=send_in_pieces, args=(client, UPLOAD))
+                sender.start()
+                assert client.read_response().body == BOTH
+                sender.join()
+                client.send(render("POST", "/", body=b"%d" % number))
+                assert client.read_response().body == b"%d" % number
+        assert not server.complaints()
+
+
+@pytest.mark.parametrize("model", ["iterative", "threaded", "prethreaded", "epoll"])
+def test_reader_beside_an_answer_in_parts_over_tls(model: str, authority: Authority) -> None:
+    """Records of two threads would not fit together."""
+    with TlsServer(authority, APP, "--model", model) as server:
+        for number in range(10):
+            with server.connect() as client:
+                client.send(UPLOAD)
+                assert client.read_response().body == BOTH
+                client.send(render("POST", "/", body=b"%d" % number))
+                assert client.read_response().body == b"%d" % number
+        assert not server.complaints()
+
+
+def send_in_pieces(client: Connection, data: bytes) -> None:
+    for start in range(0, len(data), 100):
+        client.send(data[start : start + 100])
+        time.sleep(0.0005)

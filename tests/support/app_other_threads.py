@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ LARGE = bytes(20_000_000)
 """More than sockets hold."""
 
 
-def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     path, source = environ["PATH_INFO"], environ["wsgi.input"]
     if path == "/writes":
         write, tag, begun = start_response("200 OK", []), b"<%s>" % environ["QUERY_STRING"].encode(), threading.Event()
@@ -56,6 +56,24 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[byt
         reader.join(0.05)
         start_response("200 OK", [("Content-Length", "5")])
         return [b"early"]
+    if path == "/both":
+        taken: list[int] = []
+
+        def take() -> None:
+            while part := source.read1(100):
+                taken.append(len(part))
+
+        taker = threading.Thread(target=take, daemon=True)
+        taker.start()
+
+        def parts() -> Iterator[bytes]:
+            for part in range(20):
+                yield b"%06d;" % part * 10_000
+            taker.join()
+            yield b"%d" % sum(taken)
+
+        start_response("200 OK", [])
+        return parts()
     body = source.read()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]

@@ -191,7 +191,8 @@ class _Incoming(io.RawIOBase):
         try:
             if exchange is None:
                 raise ValueError("wsgi.input was read after the answer was complete")
-            data = self._left or exchange.read()
+            with delivery_of(exchange).turn:
+                data = self._left or exchange.read()
             count = min(len(buffer), len(data))
             buffer[:count] = data[:count]
             self._left = data[count:]

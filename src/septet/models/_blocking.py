@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from socket import SHUT_RDWR, socket
-from threading import get_ident
+from threading import RLock, get_ident
 from time import monotonic
 from typing import Any
 
@@ -30,7 +30,7 @@ from septet.models._drive import Dispatch, drive, expire, lose_broken, receive_c
 from septet.models._late_requests import BlockedThread, mark_requests, threads_that_answer
 from septet.models._waker import close_waker_of_this_thread
 from septet.net.listener import has_been_deferred
-from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
+from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll, Ready
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S
 from septet.processes.stacks import thread_in
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, Phase, ServerExchange, ServerProtocol
@@ -92,6 +92,12 @@ class _ClientWait:
         self._took_last_input = False
         """True if the idle client had sent something when the order to stop was first seen: it has been received."""
         self._thread = get_ident()
+        self.turn = RLock()
+        """Held by the thread that moves the session on: that of the client, or one of the application's own that reads
+        the body of a request while the answer is given. Not held while it waits for the client.
+        """
+        self._has_turn = False
+        """True while the thread of the client, or one that sends in its place, holds `turn`."""
         self._interrupted = False
         """True if the answer was complete while another thread of the application waited for the request's body."""
         self._broken = False
@@ -114,6 +120,7 @@ class _ClientWait:
         if self._broken:
             refuse_broken(self._session)
         session, exchange = self._session, self._session.exchange
+        self._take_turn()
         try:
             want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
             if last and session.closes:
@@ -128,15 +135,20 @@ class _ClientWait:
         except (RecursionError, MemoryError):
             self._broken = True  # without a call, for which there may be no frame or no memory
             raise
+        finally:
+            self._end_turn()
 
     def inform(self, status: int, fields: Fields) -> None:
         if self._broken:
             refuse_broken(self._session)
+        self._take_turn()
         try:
             self._write(self._session.exchange.inform(status, fields))
         except (RecursionError, MemoryError):
             self._broken = True
             raise
+        finally:
+            self._end_turn()
 
     def check_client(self) -> None:
         # poll(2) reports errors and the end of both directions in any case.
@@ -149,7 +161,11 @@ class _ClientWait:
                 raise ClientGone("the client went away")
 
     def give_up(self) -> None:
-        self._write(lose_broken(self._session) if self._broken else self._session.exchange.fail())
+        self._take_turn()
+        try:
+            self._write(lose_broken(self._session) if self._broken else self._session.exchange.fail())
+        finally:
+            self._end_turn()
 
     def abandon(self) -> bool:
         """From now on refuse what the application gives for this client: its calls raise ClientGone. Called by another
@@ -174,6 +190,7 @@ class _ClientWait:
             self._await_body_beside()
             return
         sock, session = self._sock, self._session
+        self._has_turn = True
         try:
             want = drive(session.phase.want, session, sock, _already_dispatched)
             while want is not RUN and want is not CLOSE:
@@ -181,8 +198,28 @@ class _ClientWait:
         except (RecursionError, MemoryError):
             self._broken = True
             raise
+        finally:
+            self._has_turn = False
         if want is CLOSE:
             raise ClientGone("the client went away")
+
+    def _take_turn(self) -> None:
+        self.turn.acquire()
+        self._has_turn = True
+
+    def _end_turn(self) -> None:
+        self._has_turn = False
+        self.turn.release()
+
+    def _sleep(self, poller: Poll, timeout: float | None) -> Ready:
+        """Wait for events, and let another thread of the application have its turn meanwhile."""
+        if not self._has_turn:
+            return poller.wait(timeout)
+        self._end_turn()
+        try:
+            return poller.wait(timeout)
+        finally:
+            self._take_turn()
 
     def interrupt_reading(self) -> None:
         self._interrupted = True
@@ -203,9 +240,14 @@ class _ClientWait:
             left_s = self._time_left()
             mask = WRITABLE if want is WRITE else READABLE
             poller.modify(sock.fileno(), mask)
-            ready = poller.wait(INTERRUPT_S if left_s is None else min(left_s, INTERRUPT_S))
+            self.turn.release()
+            try:
+                ready = poller.wait(INTERRUPT_S if left_s is None else min(left_s, INTERRUPT_S))
+            finally:
+                self.turn.acquire()
             if self._interrupted:
                 raise ClientGone("the answer is complete")
+            want = session.phase.want  # the thread that gives the answer may have moved the session on
             if ready:
                 want = receive_compactly(session, sock) if want is READ else want
             elif left_s is not None and left_s <= INTERRUPT_S:
@@ -253,6 +295,7 @@ class _ClientWait:
             self.deferred_s = 0.0
             if phase.paced:
                 session.waited(monotonic())
+            phase = session.phase  # another thread may have moved it on
             # EITHER: write if the socket is only writable; in all other cases, errors included, read.
             return READ if phase.want is EITHER and ready != WRITABLE else phase.want
         if phase.idle:
@@ -280,7 +323,7 @@ class _ClientWait:
     def _wait_for_client(self, mask: int, timeout: float | None) -> int:
         """Block until the socket is ready for an event of `mask`. Returns the events; 0 if `timeout` seconds have
         passed."""
-        ready = self._watching(mask).wait(timeout)
+        ready = self._sleep(self._watching(mask), timeout)
         return ready[0][1] if ready else 0
 
     def _wait_for_client_or_order(self, mask: int, timeout: float | None) -> int:
@@ -294,7 +337,7 @@ class _ClientWait:
             poller.modify(descriptor, mask)
             self._mask_with_order = mask
         while True:
-            ready = dict(poller.wait(timeout))
+            ready = dict(self._sleep(poller, timeout))
             if not ready or descriptor in ready or self._acceptor.stop.drain_and_check():
                 return ready.get(descriptor, 0)
             timeout = self._time_left()

@@ -5,7 +5,7 @@ runs for it.
 import logging
 from asyncio import Task, current_task
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context
 from functools import partial
 from socket import SHUT_RDWR, socket
@@ -518,6 +518,9 @@ class ClientConnection(WatchedConnection):
 
     def interrupt_reading(self) -> None:
         pass  # what was collected is read without a wait
+
+    turn: AbstractContextManager[object] = nullcontext()
+    """Nothing: the lock is taken at each step."""
 
     def break_off(self) -> None:
         with suppress(OSError):

@@ -8,7 +8,7 @@ that answers it. For HTTP/1.1, which has one exchange at a time, `ClientConnecti
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, NoReturn, Protocol
 
 from septet.apps.asgi import Asgi, Cycle, cycle_of_upgrade
@@ -228,6 +228,9 @@ class ConcurrentExchange:
 
     def interrupt_reading(self) -> None:
         pass  # what was collected is read without a wait
+
+    turn: AbstractContextManager[object] = nullcontext()
+    """Nothing: the lock is taken at each step."""
 
     def break_off(self) -> None:
         pass  # other requests share the connection
