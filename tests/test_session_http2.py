@@ -12,7 +12,7 @@ from septet.exchange import ClientGone, FileRegion
 from septet.http.head import response_head
 from septet.http.incoming import Limits
 from septet.http2.connection import STREAMS
-from septet.protocol import CLOSE, EITHER, READ, RUN
+from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE
 from septet.rules import STOPPING_S, Rules, Timeouts
 from septet.session._http2_body import LATE_BYTES
 from septet.session._http2_output import SEND_BYTES
@@ -881,3 +881,15 @@ def test_pings_do_not_put_off_the_end_of_a_websocket() -> None:
 def test_settings_come_first() -> None:
     peer = Peer()
     assert peer.said[3] == SETTINGS
+
+
+@pytest.mark.parametrize("length", [0, 3, 23])
+def test_client_that_is_silent_before_the_end_of_its_preface(length: int) -> None:
+    """As after a TLS handshake that has chosen HTTP/2: at the order to stop its connection is over."""
+    session = Http2Session(Rules(), ("192.0.2.1", 50000), ("192.0.2.2", 443), "192.0.2.1", "https", lambda: None)
+    if length:
+        assert session.receive(PREFACE[:length]) is not CLOSE
+    want = session.stop()
+    while want is WRITE or want is EITHER:
+        want = session.wrote(len(session.output))
+    assert want is CLOSE

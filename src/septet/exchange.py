@@ -183,7 +183,8 @@ class Delivery(Protocol):
 
     @property
     def turn(self) -> Any:
-        """A context manager, entered by a thread that reads the request's body, because another one may send the answer meanwhile."""
+        """A context manager, entered by a thread that reads the request's body: another one may send the answer
+        meanwhile."""
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         """Begin the answer with `head`, or continue it if `head` is None. `last`: there is no other part. On return

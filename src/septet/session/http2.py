@@ -191,7 +191,7 @@ class Http2Session(Http2Input, Http2Output):
                 return RUNNING
             return LAST_OPEN if self.ended else OPEN
         if self.codec.expects_preface:
-            return OVER if self.ended else PREFACE
+            return OVER if self.ended or self._refusing else PREFACE
         if self._exchanges:
             if self.ended and all(each.answered for each in self._exchanges.values()):  # no window opens any more
                 return OVER
@@ -382,6 +382,7 @@ class Http2Session(Http2Input, Http2Output):
 
     def close(self) -> None:
         self.lost = True
+        self.file = self._file_of = None
         for exchange in list(self._exchanges.values()):
             exchange.was_reset()
             self._abort(exchange)
