@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from typing import Any
 
@@ -84,6 +85,8 @@ class ByHand:
     def give_up(self) -> None:
         self.session.fail()
         self.written += write_all(self.session)
+
+    turn: AbstractContextManager[object] = nullcontext()
 
     def await_body(self) -> None:
         """The client sends what `bring` gives."""

@@ -120,7 +120,8 @@ class _ClientWait:
         if self._broken:
             refuse_broken(self._session)
         session, exchange = self._session, self._session.exchange
-        self._take_turn()
+        self.turn.acquire()  # as _take_turn does
+        self._has_turn = True
         try:
             want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
             if last and session.closes:
@@ -136,7 +137,8 @@ class _ClientWait:
             self._broken = True  # without a call, for which there may be no frame or no memory
             raise
         finally:
-            self._end_turn()
+            self._has_turn = False
+            self.turn.release()
 
     def inform(self, status: int, fields: Fields) -> None:
         if self._broken:
