@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from septet.apps._other_threads import PATIENCE_S
 from support import journal
 
 sys.setswitchinterval(1e-4)
@@ -39,9 +40,10 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         threading.Thread(target=send, daemon=True).start()
         begun.wait()
         time.sleep(0.2)  # until it waits for the client
-        child = os.fork()
+        began, child = time.monotonic(), os.fork()
         if child:
-            journal.write(f"child ended: {os.waitpid(child, 0)[1]}")
+            status = os.waitpid(child, 0)[1]
+            journal.write(f"child ended: {status}, {'late' if time.monotonic() - began >= PATIENCE_S else 'in time'}")
         return [b"end"]
     if path == "/reads":
 
