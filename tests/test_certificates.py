@@ -367,6 +367,19 @@ def test_what_is_no_list_of_revoked_certificates(tmp_path: Path) -> None:
         certificates(files, client_auth="required", client_ca=str(crl))
 
 
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    """A server that renews its certificates must not wait for somebody to write into a named pipe."""
+    own = Authority(tmp_path / "own")
+    files = own.issue("one.test")
+    server = certificates(files)
+    for path in (files.certificate, files.key):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    with pytest.raises(UsageError, match="but must be a regular file"):
+        certificates(files)
+    assert not server.reload()
+
+
 def test_no_file_is_left_open(authority: Authority) -> None:
     before = len(os.listdir("/proc/self/fd"))
     certificates(authority.issue("good.test"), client_ca=str(authority.pem), client_auth="optional")

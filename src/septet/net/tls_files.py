@@ -6,10 +6,12 @@ handshake with itself, in memory, which takes 2 ms. This gives the certificate's
 that the certificate is valid today, and that a server may use it.
 """
 
+import os
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from stat import S_ISREG
 from typing import Any
 
 from septet.errors import UsageError
@@ -146,11 +148,21 @@ def _why_not(pair: Pair, error: Exception, asked: bool) -> str:
 
 
 def _read(option: str, path: str) -> bytes:
+    """Return what a file holds. Raises UsageError for one that is not a regular file, too, such as a named pipe: opening
+    or reading it might block for ever, and OpenSSL could not read it a second time.
+    """
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        with open(path, "rb", opener=_open_at_once) as file:
+            if S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read()
     except OSError as error:
         raise UsageError(f"{option} is {path!r}, but must be a file that can be read: {error.strerror}") from None
+    raise UsageError(f"{option} is {path!r}, but must be a regular file, because it is read more than once")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """An opener for `open` that does not wait for a named pipe's other end, and takes no terminal (open(2))."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _first_certificate(text: bytes) -> str | None:
