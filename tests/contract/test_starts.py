@@ -101,11 +101,12 @@ needs_a_user_of_its_own = pytest.mark.skipif(
 
 @needs_a_user_of_its_own
 @pytest.mark.parametrize("options", [(), ("--workers", "1")], ids=str)
-def test_prethreaded_without_threads(options: tuple[str, ...]) -> None:
-    """It does not say that it listens, and says why."""
+@pytest.mark.parametrize("model", ["prethreaded", "epoll", "io_uring"])
+def test_no_thread_to_run_the_application(model: str, options: tuple[str, ...]) -> None:
+    """The server does not say that it listens, says why, and is not started anew for ever."""
     environment = {"FEW_THREADS": "2" if options else "1"}  # the process itself, and its worker
     app = "support.app_few_threads:wsgi"
-    server = serve("prethreaded", "wsgi", *options, app=app, environment=environment, wait_ready=False)
+    server = serve(model, "wsgi", *options, app=app, environment=environment, wait_ready=False)
     status, said = failed_start(server)
     assert status == 1
     assert said.splitlines()[-1] == "septet: cannot start a thread: can't start new thread"

@@ -16,6 +16,7 @@ from threading import RLock
 
 from septet import forked
 from septet.apps._lifespan import Lifespans
+from septet.errors import Failed
 from septet.loop import ReadinessLoop
 from septet.models._application_loop import run_through, start_application
 from septet.models._beside import Beside, BesideConnection
@@ -31,6 +32,7 @@ from septet.processes.capacity import default_threads
 from septet.processes.idle_heap import IdleHeap
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
+from septet.processes.threads import check_thread_start
 from septet.protocol import CLOSE, ServerExchange, ServerProtocol
 from septet.rules import STOPPING_S
 from septet.service import Service
@@ -71,7 +73,7 @@ class Reactor:
         """Requests that wait for a WSGI application, in the order in which they were complete."""
         try:
             self.runner = self._runner()
-        except OSError:  # too few descriptors
+        except (OSError, Failed):  # too few descriptors, or no thread
             loop.close()
             raise
         self.lock = None if isinstance(self.runner, (Leaders, Beside)) else RLock()
@@ -125,6 +127,7 @@ class Reactor:
             return Asynchronous(self.loop, service.stop, self.repair)
         if service.threads == 0:
             return OnLoop(self.loop, self.due, service.stop, self.end_if_done, self.repair)
+        check_thread_start()
         limit = service.threads or -(-default_threads() // service.loops)
         leaders = Leaders(self.loop, self.due, limit, service.stop, service.exhaustion, self.end_if_done, self.repair)
         if service.shares_listeners:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import ParamSpec
 
+from septet.errors import Failed
 from septet.interpreter import has_gil
 
 log = logging.getLogger("septet")
@@ -65,6 +66,18 @@ class ThreadGroup:
         """Block until all threads have ended that were started so far."""
         for thread in list(self._working):
             thread.join()
+
+
+def check_thread_start() -> None:
+    """Start a thread that ends at once. Raises Failed if the system gives none, which a server that needs one should
+    find out before it says that it is ready.
+    """
+    try:
+        thread = threading.Thread(target=int, daemon=True)
+        thread.start()
+    except (RuntimeError, MemoryError) as error:
+        raise Failed(f"cannot start a thread: {error}") from None
+    thread.join()
 
 
 def share_heap() -> None:
