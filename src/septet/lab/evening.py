@@ -17,10 +17,8 @@ So the evened rate of a cell that is limited by CPU time is the number of CPUs t
 time of a request; for other cells it is the measured rate. It has only the noise of the CPU time, which is a third of
 the rate's on a machine whose CPUs are used by three quarters by others.
 
-Where other programs leave the CPUs alone most of the time, such a cell's measured rate is corrected only in comparisons
-within a turn: for the speed of the CPU, and for single runs in which other programs took time of the server's CPUs, or
-of the load generator's. So what is compared is the rate at which the run would have used as much CPU time a second as
-the cell's usual run does.
+Where other programs leave the CPUs alone, such a cell's measured rate is only corrected for the speed of the CPU, and
+only in comparisons within a turn.
 
 A cell is limited by CPU time if the page computes, and if threads of the server want a CPU most of the time. A page
 computes if its fastest answers take hardly longer than their CPU time: among thousands of requests some are not held up
@@ -127,8 +125,8 @@ def _weighted_median(values: list[tuple[float, float]]) -> float:
 
 def evened(results: Results) -> list[Record]:
     """Return the records of all runs. Those that did not fail have a new entry `evened`, with the corrected `cpu_us`
-    and `requests_per_s` (None if not known), with `compared`, the requests per second by which runs are compared on a
-    machine that is not disturbed, and with `cpu_limited`, which is True if CPU time limited the rate.
+    and `requests_per_s` (None if not known), with `at_usual_speed`, the measured requests per second corrected for the
+    speed of the CPU alone, and with `cpu_limited`, which is True if CPU time limited the rate.
     """
     cells: dict[Cell, list[Record]] = {}
     for record in results["runs"]:
@@ -137,7 +135,7 @@ def evened(results: Results) -> list[Record]:
     evening = fitted(cells.values())
     measured = [record for runs in cells.values() for record in runs]
     computes = page_computes(measured, results.get("alone") or {})
-    limits = {cell: _Limit.of(runs) if computes else _Limit() for cell, runs in cells.items()}
+    limits = {cell: _cpus_wanted(runs) if computes else 0 for cell, runs in cells.items()}
     return [
         {**record, "evened": _evened(record, evening, limits[run_of(record).cell])}
         if record["verdict"] != "failed"
@@ -189,39 +187,20 @@ def taken_share(record: Record, results: Results) -> float | None:
     return float(min(1.0, max(0.0, taken_s / (load["window_s"] * cpus))))
 
 
-@dataclass(frozen=True, slots=True)
-class _Limit:
-    """Whether CPU time limits the rate of a cell (a server or process model at one number of users)."""
-
-    cpus_wanted: int = 0
-    """The number of CPUs that the server wanted on average, rounded, but at least 1; 0 if it wanted less than
-    WANTED_MIN, or if that is not known: its rate then counts as not limited by CPU time.
+def _cpus_wanted(runs: Sequence[Record]) -> int:
+    """Return the number of CPUs that the server of a cell wanted on average, rounded, but at least 1. Returns 0 if it
+    wanted less than WANTED_MIN, or if that is not known; its rate then counts as not limited by CPU time.
     """
-    cpus_used: float | None = None
-    """The number of CPUs that the server used in the usual run; None if that is not known exactly enough."""
-
-    @classmethod
-    def of(cls, runs: Sequence[Record]) -> _Limit:
-        known = [wanted for record in runs if (wanted := record["usage"].get("cpus_wanted")) is not None]
-        wanted = fmean(known) if known else 0.0
-        used = [each for record in runs if (each := _cpus_used(record)) is not None]
-        return cls(max(1, round(wanted)) if wanted >= WANTED_MIN else 0, median(used) if used else None)
+    known = [wanted for record in runs if (wanted := record["usage"].get("cpus_wanted")) is not None]
+    wanted = fmean(known) if known else 0.0
+    return max(1, round(wanted)) if wanted >= WANTED_MIN else 0
 
 
-def _cpus_used(record: Record) -> float | None:
-    """Return how many CPUs the server used on average; None if that is not known, or too inexact."""
-    cpu_us = whole_cpu_us(record)
-    return record["load"]["requests_per_s"] * cpu_us / 1e6 if cpu_us and cpu_grain(record) <= GRAIN_MAX else None
-
-
-def _evened(record: Record, evening: Evening, limit: _Limit) -> dict[str, Any]:
+def _evened(record: Record, evening: Evening, cpus_wanted: int) -> dict[str, Any]:
     cpu_us, rate = whole_cpu_us(record), record["load"]["requests_per_s"]
-    if not limit.cpus_wanted:
-        corrected = cpu_us / evening.cpu_factor(record) if cpu_us else None
-        return {"cpu_limited": False, "compared": rate, "cpu_us": corrected, "requests_per_s": rate}
-    factor, used = evening.cpu_factor(record), _cpus_used(record)
-    share = limit.cpus_used / used if limit.cpus_used and used else 1.0
-    found = {"cpu_limited": True, "compared": rate * factor * share}
+    factor = evening.cpu_factor(record)
+    found = {"cpu_limited": cpus_wanted > 0, "at_usual_speed": rate * factor if cpus_wanted else rate}
     if not cpu_us:
-        return {**found, "cpu_us": None, "requests_per_s": None}
-    return {**found, "cpu_us": cpu_us / factor, "requests_per_s": limit.cpus_wanted * 1e6 * factor / cpu_us}
+        return {**found, "cpu_us": None, "requests_per_s": None if cpus_wanted else rate}
+    cpu_us /= factor
+    return {**found, "cpu_us": cpu_us, "requests_per_s": cpus_wanted * 1e6 / cpu_us if cpus_wanted else rate}

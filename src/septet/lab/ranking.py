@@ -6,8 +6,8 @@ those of the other requests. If the only reason is that the window was too short
 cell is ranked, but not by its latencies.
 
 If other programs disturb the machine, the ranking uses evened figures (see `septet.lab.evening`), otherwise measured
-ones; rates that CPU time limits are corrected for the speed of the CPU, and for single runs that had less of it than is
-usual. The choice depends only on how much of the CPUs others took, never on which contender would be ahead.
+ones; rates that CPU time limits are corrected for the speed of the CPU then. The choice depends only on how much of
+the CPUs others took, never on which contender would be ahead.
 """
 
 from __future__ import annotations
@@ -116,11 +116,11 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
 
 
 def _figure(record: Record, by: Metric) -> float | None:
-    """Return the figure of a run that comparisons rest on: that of `by`, rates as they would be with the usual speed
-    and share of the CPU.
+    """Return the figure of a run that comparisons rest on: that of `by`, rates as they would be at the usual speed of
+    the CPU.
     """
     assert by.figure is not None, "metrics that are ranked are summed up"
-    return record["evened"]["compared"] if by is RATE else by.figure(record)
+    return record["evened"]["at_usual_speed"] if by is RATE else by.figure(record)
 
 
 def _bound_what_is_not_computed(records: Sequence[Record], found: Mapping[int, _Values]) -> None:
