@@ -419,7 +419,7 @@ def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> No
     from septet.lab.report.findings import findings, focus, others_share
 
     if title:
-        click.echo(f"\n{title}\n")
+        click.echo()  # the line of the page begins with it
     busy = others_share(recorded)
     above = (page_line(recorded, cells), cpus_line(recorded), recorded["experiment"].get("pool_told"), busy)
     for line in filter(None, above):
