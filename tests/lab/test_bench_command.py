@@ -18,6 +18,8 @@ def test_bench(tmp_path: Path, app: str) -> None:
     result = septet("bench", app, *words, "--serve-option", "--server-header ''", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "[4/4] iterative, 8 users: " in result.stderr
+    assert f" of {app}; a request takes " in result.stdout
+    assert "; a new connection for every request; one run of 0.3 s" in result.stdout
     assert first_words(result.stdout)[:3] == ["requests/s", "epoll", "iterative"]
     assert result.stdout.splitlines()[-5:] == [
         "out/results.json",

@@ -16,8 +16,9 @@ from septet.lab.pairs import LIMITED
 from septet.lab.pinning import Pinning
 from septet.lab.pool import Pool
 from septet.lab.ranking import rankings
+from septet.lab.report.about import captions
 from septet.lab.report.findings import findings
-from septet.lab.report.page import caption, title
+from septet.lab.report.page import title
 from septet.lab.results import Results
 from septet.lab.summary import summaries
 from support.made_up_results import Record, results_of, valid
@@ -188,7 +189,7 @@ def test_interpreters_beside_the_first() -> None:
     (table,) = beside(found, summaries(found), 8)
     assert table.title == "Beside epoll python=3.11.7, at 8 users"
     assert table.lines[2][1].startswith("1.10 (1.0"), table.lines
-    assert any("Python 3.11.7 and 3.13.0" in line for line in caption(found))
+    assert any("Python 3.11.7 and 3.13.0" in line for line in captions([(found, summaries(found))]))
     assert title(found).endswith(", Python 3.11.7 and 3.13.0")
 
 

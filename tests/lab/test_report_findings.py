@@ -193,6 +193,20 @@ def test_less_is_better_for_what_it_costs() -> None:
     assert "At 100 users epoll took 25 MB; forking 3.6 times that." in said
 
 
+def test_cpu_time_is_that_of_the_tables() -> None:
+    """The order is that of evened CPU times; two figures for one case would be a riddle."""
+    records = []
+    for model, probes, base in (("epoll", (80.0, 95.0, 120.0), 1.0), ("forking", (40.0, 50.0, 65.0), 5.0)):
+        for record, probe_us in zip(thrice(model, 100, 4000), probes, strict=True):
+            used = {"cpu_s": base * probe_us / 1000, "probe_cold_us": probe_us}
+            records.append({**record, "usage": {**record["usage"], **used}})
+    recorded = finished(*records)
+    (epoll, _) = summaries(recorded)
+    assert (epoll.median("cpu_us"), epoll.median("even_cpu_us")) == (pytest.approx(95), pytest.approx(72, abs=2))
+    (told,) = [sentence for sentence in sentences(recorded) if "CPU time" in sentence]
+    assert told.startswith("At 100 users a request cost epoll 95 µs of CPU time; forking ")
+
+
 def test_landmarks() -> None:
     served = [valid(model, users, 10) for model in "abcd" for users in (1, 10, 100)]
     served += [valid("b", 1000, 10), valid("c", 1000, 10)]

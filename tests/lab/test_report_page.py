@@ -168,6 +168,20 @@ def test_in_a_browser(browser: Browser, report: Path, width: int, scheme: str) -
     visit.close(report)
 
 
+def test_on_paper(browser: Browser, report: Path) -> None:
+    """What is folded away and explains the figures is printed, too: a sheet has nothing to click on."""
+    visit = Visit(browser, 794)  # A4 at 96 dots per inch
+    page = visit.open(report)
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = false")
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 794
+    assert page.locator("#models dt").all_inner_texts() == ["epoll", "threaded", "forking"]
+    folded = page.locator("#summary details:not([open]) li")
+    assert folded.count() > 0
+    assert all(each.bounding_box() for each in [*folded.all(), *page.locator("#models dd").all()])
+    visit.close(report)
+
+
 def _point_at_a_mark(page: Page) -> tuple[float, float]:
     """Wakes the first chart; the middle of one of its hotspots."""
     figure = page.locator("figure.chart").first

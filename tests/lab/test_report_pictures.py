@@ -117,6 +117,13 @@ def test_distribution_merges_repeats_and_ends_at_the_last_request() -> None:
     halfway = min(rows, key=lambda row: abs(row["x"] - 2))
     assert halfway["y"] == pytest.approx(1.5, rel=0.02)
     assert section.table[1][-1] == "3,000"
+    assert "medians of the runs" in section.remark, "its p99 is not that of the other tables"
+
+
+def test_distribution_of_a_window_that_was_too_short() -> None:
+    record = valid("iterative", 500, 1000)
+    section = sections(results_of(record), summaries(results_of(record)))[-1]
+    assert section.table[1][1].startswith("≥1.5")
 
 
 @pytest.mark.parametrize(

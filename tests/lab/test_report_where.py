@@ -6,8 +6,10 @@ import json
 import pytest
 
 from septet.lab import palette
-from septet.lab.report import drawing
+from septet.lab.caveats import unrecorded
+from septet.lab.report import drawing, glance
 from septet.lab.report.drawing import NARROW, WIDE
+from septet.lab.report.page import page, specifications
 from septet.lab.report.save import sections
 from septet.lab.report.where import TITLE, section
 from septet.lab.results import Results
@@ -68,7 +70,8 @@ def test_table_and_csv() -> None:
     recorded = results_with(split_request("epoll", 20, gil=0.25, other=0.05), failed, skipped="No time for more.")
     found = section(recorded, summaries(recorded))
     assert found is not None
-    assert found.remark.endswith(" No time for more.")
+    reason = " Where the time goes was not recorded for poll at 20 users: it died."
+    assert found.remark.endswith(f"{reason} No time for more.")
     head, row, other = found.table
     told = dict(zip(head, row, strict=True))
     assert (told["ms"], told["in all"], told["in the runs"]) == ("epoll, 20 users", "10.0", "20.0")
@@ -101,6 +104,21 @@ def test_results_without_it() -> None:
         assert complaint(stored(each)) is None
         assert section(each, summaries(each)) is None
         assert TITLE not in [found.title for found in sections(each, summaries(each))]
+
+
+def test_why_there_is_no_picture_is_said() -> None:
+    """Of some contenders, with the same reason in one sentence; or of all, which have no section of their own then."""
+    pairs = itertools.product(("poll", "epoll"), (20, 100))
+    broken = [{**split_request(model, users), "failure": "it died."} for model, users in pairs]
+    assert unrecorded({"cells": [*broken, split_request("threaded", 20)], "skipped": None}) == [
+        "Where the time goes was not recorded for poll and epoll at 20 and 100 users: it died."
+    ]
+    recorded = results_of(valid("epoll", 20, 1000.0))
+    recorded["where"] = {"cells": [], "skipped": "Where the time goes was not recorded: there was no time left."}
+    cells = summaries(recorded)
+    found = glance.section([glance.Page(recorded, cells)])
+    text = page([glance.Page(recorded, cells)], [found], specifications([found]), None)
+    assert "<li>Where the time goes was not recorded: there was no time left.</li>" in text
 
 
 @pytest.mark.parametrize(

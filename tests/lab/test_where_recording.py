@@ -149,6 +149,33 @@ def test_server_that_cannot_start(tmp_path: Path) -> None:
     assert all("no_such_module" in cell["failure"] for cell in cells)
 
 
+def answer_nobody(plan: Plan, receive: Receive, scenario: Path | None) -> dict[str, Any]:
+    return {"answers": 0, "errors": {"reset": 2}, "window_s": plan.duration_s, "visits": []}
+
+
+def test_why_a_recording_has_no_request(tmp_path: Path) -> None:
+    experiment = Experiment(out=tmp_path / "out", models=("epoll",), users=(2,), app_words=(f"{CAUSES}hello",))
+    (cell,) = record(experiment, LIMIT_S, lambda line: None, answer_nobody)["cells"]
+    assert cell["failure"] == "no request was answered rightly in 1.4 s: 2 x reset"
+    strangers = [["127.0.0.1", 1, 5, 6, 7]]
+    load: Load = lambda plan, receive, scenario: {"answers": 1, "visits": strangers}  # noqa: E731
+    (cell,) = record(experiment, LIMIT_S, lambda line: None, load)["cells"]
+    assert cell["failure"] == "the span log has none of the 1 requests that were answered"
+
+
+def test_few_users_come_first(tmp_path: Path) -> None:
+    """The server of forking still forked for a thousand users when twenty came, who had no answer in time."""
+    came: list[int] = []
+
+    def load(plan: Plan, receive: Receive, scenario: Path | None) -> dict[str, Any]:
+        came.append(plan.users)
+        return {"answers": 1, "visits": []}
+
+    experiment = Experiment(out=tmp_path / "out", models=("epoll",), users=(3, 1, 2), app_words=(f"{CAUSES}hello",))
+    record(experiment, LIMIT_S, lambda line: None, load)
+    assert came == [1, 2, 3]
+
+
 def test_no_time(tmp_path: Path) -> None:
     told: list[str] = []
     experiment = Experiment(out=tmp_path / "out", models=("epoll", "poll"), users=(2,))
@@ -164,7 +191,7 @@ def test_time_for_one_of_two(tmp_path: Path) -> None:
     )
     where = record(experiment, 1.51, told.append)
     assert [cell["model"] for cell in where["cells"]] == ["poll"]  # iterative, which takes longest, comes last
-    assert told == [where["skipped"]] == ["Where the time goes was not recorded of epoll: there was no time left."]
+    assert told == [where["skipped"]] == ["Where the time goes was not recorded for epoll: there was no time left."]
 
 
 def take_two_seconds(plan: Plan, receive: Receive, scenario: Path | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from septet.lab.bench import write
+from septet.lab.caveats import unrecorded
 from septet.lab.experiment import Experiment
 from septet.lab.results import Results
 from septet.lab.rounds import left_s
@@ -50,7 +51,10 @@ class Afterwards:
         if experiment.for_s is not None:  # the last round may have taken longer than it had
             limit_s = min(limit_s, max(left_s(experiment, recorded), self.kept_s(experiment)))
         try:
-            recorded["where"] = recording.record(experiment, limit_s, tell)
+            found = recording.record(experiment, limit_s, tell)
+            for sentence in unrecorded({**found, "skipped": None}):
+                tell(sentence)
+            recorded["where"] = found
         except KeyboardInterrupt:  # the figures are complete
             recorded["where"] = recording.nothing("it was interrupted", tell)
         write(recorded, experiment)

@@ -415,15 +415,15 @@ def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> No
     """
     from septet.lab import caveats, tables
     from septet.lab.beside import beside
+    from septet.lab.report.about import cpus_line, page_line
     from septet.lab.report.findings import findings, focus, others_share
 
     if title:
-        click.echo(f"\n{title}\n")
+        click.echo()  # the line of the page begins with it
     busy = others_share(recorded)
-    if busy:
-        click.echo(busy + "\n")
-    if recorded["experiment"].get("pool_told"):
-        click.echo(recorded["experiment"]["pool_told"] + "\n")
+    above = (page_line(recorded, cells), cpus_line(recorded), recorded["experiment"].get("pool_told"), busy)
+    for line in filter(None, above):
+        click.echo(f"{line}\n")
     click.echo(tables.rates(cells, recorded["experiment"]["users"]))
     most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:

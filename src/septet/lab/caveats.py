@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
+from septet.lab.experiment import Cell
 from septet.lab.results import Results
 from septet.lab.summary import Summary
 
@@ -31,6 +33,26 @@ def caveats(results: Results, cells: Sequence[Summary], doubt_mark: str) -> list
         where = _places(overflowed, axis)
         sentences.append(f"the listener's queue overflowed, and users waited a second or more to try again: {where}")
     return sentences + _without(results["experiment"].get("lacking", {}))
+
+
+def unrecorded(where: Mapping[str, Any]) -> list[str]:
+    """Return sentences that say of which contenders there is no record of where the time of a request goes, and why.
+    `where` is that entry of results.json.
+    """
+    axis = sorted({each["users"] for each in where["cells"]})
+    users: dict[tuple[str, str], list[int]] = {}
+    for each in where["cells"]:
+        if each["failure"] is not None:
+            label = Cell(each["model"], each["users"], tuple(each["setting"].items())).label
+            users.setdefault((label, each["failure"].rstrip(".")), []).append(each["users"])
+    labels: dict[tuple[str, str], list[str]] = {}
+    for (label, reason), numbers in users.items():
+        labels.setdefault((spans(numbers, axis), reason), []).append(label)
+    said = [
+        f"Where the time goes was not recorded for {enumerated(names)} at {numbers} users: {reason}."
+        for (numbers, reason), names in labels.items()
+    ]
+    return [*said, *([where["skipped"]] if where["skipped"] is not None else [])]
 
 
 def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:

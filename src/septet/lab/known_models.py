@@ -27,6 +27,17 @@ def possible_models() -> tuple[str, ...]:
 
 
 @cache
+def descriptions() -> dict[str, str]:
+    """Return how each model serves, in a sentence, by its name. Empty if `septet models` fails: a report is drawn
+    without them.
+    """
+    try:
+        return {each["name"]: each["description"] for each in _described()}
+    except Failed:
+        return {}
+
+
+@cache
 def tell_left_out() -> None:
     """Write on standard error which models cannot run here, each with the reason; nothing if all can. Only the first
     call in a process writes.

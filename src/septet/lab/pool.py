@@ -33,7 +33,7 @@ client. Used in place of one of KINDS.
 """
 ONE = "one"
 """Says that a server in a comparison answers one request at a time in each process. Used in place of one of KINDS."""
-_LOOPS = frozenset({"poll", "epoll", "io_uring"})
+LOOP_MODELS = frozenset({"poll", "epoll", "io_uring"})
 """Septet's process models with one thread for all clients. An ASGI application runs on the event loop of that thread,
 so it needs no pool of threads.
 """
@@ -109,7 +109,7 @@ def told_by_default(models: Sequence[str], pinned: Pinning) -> str:
     threads = default(pinned).threads
     cpus, processes = threads // THREADS_PER_CPU, threads // THREADS_PER_CPU * 2 + 1
     pools = {
-        f"{threads} (--threads)": [model for model in ("prethreaded", *sorted(_LOOPS)) if model in models],
+        f"{threads} (--threads)": [model for model in ("prethreaded", *sorted(LOOP_MODELS)) if model in models],
         f"{processes} (--workers)": [model for model in ("preforked",) if model in models],
         f"{processes} (--threads)": [model for model in ("interpreters",) if model in models],
         "1": [model for model in ("iterative",) if model in models],
@@ -124,7 +124,7 @@ def kind_of(model: str, takes: frozenset[str], interface: str | None) -> str:
     makes a thread or process for every client; ONE for a model that answers one request at a time. `takes` has the
     names of the options, "workers" and "threads", that the model takes.
     """
-    if interface == "asgi" and model in _LOOPS:
+    if interface == "asgi" and model in LOOP_MODELS:
         return LOOPS
     if "threads" in takes:
         return THREADS

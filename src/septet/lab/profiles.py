@@ -40,6 +40,8 @@ class Profile:
     """
     title: str = ""
     """What the page that the simulated users request does, in a phrase, for headings; "" if the preset does not say."""
+    does: str = ""
+    """What the application does for a request, in a phrase that follows the title; "" if the preset does not say."""
     short: str = ""
     """What the page that the simulated users request does, in one word, for headings; "" if the preset does not say."""
 
@@ -80,7 +82,13 @@ def profile(name: str) -> Profile:
             redis=True,
         ),
         "computes": Profile(
-            users=(20, 1000), mode="close", options=(), app="guestbook", title="A page that computes", short="Computes"
+            users=(20, 1000),
+            mode="close",
+            options=(),
+            app="guestbook",
+            title="A page that computes",
+            does="a small one, which counts the visit in SQLite and fills a template",
+            short="Computes",
         ),
         "waits": Profile(
             users=(10, 100),
@@ -88,6 +96,7 @@ def profile(name: str) -> Profile:
             options=(),
             app="wait",
             title="A page that waits 20 ms for a backend",
+            does="it sleeps for that time, in place of a database or another service",
             short="Waits",
         ),
         "modern": Profile(users=(20, 100, 500, 1000), mode="keep-alive", options=("--backlog", "4096")),

@@ -46,6 +46,19 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
     }
 
 
+MODE_WORDS = {
+    "close": "a new connection for every request",
+    "http10": "a new HTTP/1.0 connection for every request",
+    "keep-alive": "connections kept alive",
+}
+
+
+def connections(results: Results) -> str:
+    """Return in words which connections the simulated users of an experiment made."""
+    experiment = results["experiment"]
+    return spoken(results) if experiment.get("streams") else MODE_WORDS[experiment["mode"]]
+
+
 def spoken(results: Results) -> str:
     """Return the protocol that the simulated users of an experiment spoke, as text, such as "HTTP/2 (10 streams on a
     connection)".

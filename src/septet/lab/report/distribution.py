@@ -18,6 +18,7 @@ from septet.lab.report.drawing import Data, Form, Picture, Section, Table
 from septet.lab.report.figure_text import number
 from septet.lab.report.scales import Scale, values_scale
 from septet.lab.summary import Summary
+from septet.lab.tables import AT_LEAST
 from septet.lab.verdicts import DOUBT_MARK
 
 HEADINGS = ("line", "percentile", "latency", "requests beyond it")
@@ -53,7 +54,8 @@ def section(cells: Sequence[Summary], users: int) -> Section | None:
     name = f"latency-distribution-{users}"
     shows = f"{title}: latency over percentiles, for each contender"
     remark = (
-        f"All answers of all repeats. Those who had none by the end are missing; {DOUBT_MARK} marks what is not valid."
+        "All answers of all runs together, so p50 and p99 are not those of the other tables, which are medians of the "
+        f"runs. Those who had none by the end are missing; {DOUBT_MARK} marks what is not valid."
     )
     return Section(
         title, remark, [Picture(name, title, title, shows, partial(curves.draw, drawn), _data(points))], _table(here)
@@ -114,10 +116,10 @@ def _table(cells: Sequence[Summary]) -> Table:
 
 
 def _line(cell: Summary) -> list[str]:
-    doubt = DOUBT_MARK if cell.verdict != "valid" else ""
+    least, doubt = AT_LEAST * cell.is_cut, DOUBT_MARK * (cell.verdict != "valid")
     found = [cell.latencies.percentile(percent) for percent in PERCENTILES] + [cell.latencies.max_us]
     return [
         cell.label,
-        *("-" if us is None else number(us / 1000) + doubt for us in found),
+        *("-" if us is None else least + number(us / 1000) + doubt for us in found),
         f"{cell.latencies.count:,}",
     ]

@@ -184,7 +184,7 @@ def _shaded(text: str) -> str:
 def _title(frame: Frame) -> Specification:
     return {
         "text": frame.title,
-        "subtitle": list(frame.caption),
+        "subtitle": [part for line in frame.caption for part in textwrap.wrap(line, CAPTION_CHARACTERS)],
         "anchor": "start",
         "fontSize": 22,
         "subtitleFontSize": 13,
@@ -254,3 +254,5 @@ class Section:
     remark: str
     pictures: Sequence[Picture]
     table: Table
+    about: str = ""
+    """What is said below the title, about the page that was measured; "" in a report about one page."""

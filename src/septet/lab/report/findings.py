@@ -19,7 +19,7 @@ from septet.lab.caveats import enumerated, spans
 from septet.lab.evening import evened, rests_on_cpu_time
 from septet.lab.experiment import Cell
 from septet.lab.metric import Metric
-from septet.lab.metrics import CPU, EVEN_RATE, MEMORY, P99, RATE
+from septet.lab.metrics import CPU, EVEN_CPU, EVEN_RATE, MEMORY, P99, RATE
 from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, Pair, Standings
 from septet.lab.ranking import basis, open_pairs, rankings
 from septet.lab.results import Results, run_of
@@ -183,7 +183,8 @@ def _at(
         order = found[metric.key].order
         leads = next((cell.cell for cell in cells if order and cell.label == order[0]), None)
         opening = EVENED if by is EVEN_RATE and leads in computed else opening
-        told = _ranking(by, cells, found[metric.key], where, opening, other)
+        shown = metric if by is EVEN_CPU else by  # the figure of the tables; only ratios are of evened CPU times
+        told = _ranking(shown, cells, found[metric.key], where, opening, other)
         said += [told] if told else []
         if metric is RATE and (fastest := _order(found[metric.key], where)):
             said.append(fastest)

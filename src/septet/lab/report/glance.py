@@ -38,7 +38,7 @@ from septet.lab.report.drawing import (
     finished,
 )
 from septet.lab.report.figure_text import text
-from septet.lab.results import Results
+from septet.lab.results import Results, connections
 from septet.lab.summary import Summary
 
 NAME = "glance"
@@ -59,15 +59,16 @@ the one that it names second.
 """
 
 RULES = (
-    ("prethreaded", "threaded", "A thread for each client costs {times} times a pool's"),
-    ("preforked", "forking", "A process for each client costs {times} times a pool's"),
-    ("threaded", "prethreaded", "Where pages wait, a thread for each client serves {times} times what a pool does"),
-    ("threaded", "iterative", "A thread for each client serves {times} times what one client at a time does"),
-    ("epoll", "iterative", "epoll with its threads serves {times} times what one client at a time does"),
-    ("epoll", "forking", "epoll serves {times} times what a process for each client does"),
+    ("prethreaded", "threaded", "A pool of threads ({0}) serves {times} times what a thread per client ({1}) does"),
+    ("preforked", "forking", "A pool of processes ({0}) serves {times} times what a process per client ({1}) does"),
+    ("threaded", "prethreaded", "A thread per client ({0}) serves {times} times what a pool of threads ({1}) does"),
+    ("threaded", "iterative", "A thread per client ({0}) serves {times} times what one client at a time ({1}) does"),
+    ("epoll", "iterative", "{0} with its threads serves {times} times what one client at a time ({1}) does"),
+    ("epoll", "forking", "{0} serves {times} times what a process per client ({1}) does"),
 )
 """Titles for the panels of the picture, each of which compares contenders (servers or process models) at one number of
-users: (contender, another contender, title if it is certain that the first is ahead of the second).
+users: (contender, another contender, title if it is certain that the first is ahead of the second). A title names both,
+as the bars below it do.
 """
 
 
@@ -88,11 +89,16 @@ class Page:
 @dataclass(frozen=True, slots=True)
 class _Panel:
     title: str
-    subtitle: str
+    place: Sequence[str]
+    """The measured page, if there are several; the number of users, and then their connections."""
     metric: Metric
     found: Standings
     cells: Sequence[Summary]
     """The summaries of the contenders (servers or process models) in the order of their bars, the best first."""
+
+    @property
+    def subtitle(self) -> str:
+        return ", ".join(self.place)
 
 
 def section(pages: Sequence[Page]) -> Section:
@@ -129,8 +135,10 @@ def _panels(page: Page) -> list[_Panel]:
         here = [cell for cell in page.cells if cell.users == users]
         place = {label: number for number, tier in enumerate(standings.tiers) for label in tier}
         here.sort(key=lambda cell: (place.get(cell.label, len(place)), -(cell.median(by.key) or 0.0)))
-        subtitle = f"{page.title}, {users:,} users" if page.title else f"{users:,} users"
-        panels.append(_Panel(_finding(standings, used), subtitle, by, standings, here))
+        where = [f"{users:,} users"]
+        if page.title:
+            where = [page.title, f"{users:,} users, {connections(page.results)}"]
+        panels.append(_Panel(_finding(standings, used), where, by, standings, here))
     return panels
 
 
@@ -151,7 +159,7 @@ def _finding(found: Standings, used: set[str]) -> str:
             continue
         if pair.ratio.value >= TIMES_MIN:
             used.add(words)
-            return words.format(times=_times(pair.ratio.value))
+            return words.format(ahead, behind, times=_times(pair.ratio.value))
     decided = [pair for pair in found.pairs.values() if pair.outcome == DECIDED]
     if not decided:
         return _nothing_decided(found)
@@ -235,7 +243,7 @@ def _panel(paper: Paper, panel: _Panel, form: Form, width: float, wrap: int, lin
     wrapped = textwrap.wrap(panel.title, wrap)
     title = alt.TitleParams(
         text=[*wrapped, *[" "] * (lines - len(wrapped))] if form is WIDE else wrapped,
-        subtitle=[panel.subtitle],
+        subtitle=[*panel.place],
         subtitleColor=PALE,
         subtitleFontSize=form.letters,
         subtitlePadding=3,

@@ -12,9 +12,7 @@ import functools
 import gzip
 import hashlib
 import json
-import re
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +22,16 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from septet.lab.beside import REMARK, beside
-from septet.lab.caveats import caveats, enumerated
+from septet.lab.beside import REMARK, Beside, beside
+from septet.lab.caveats import caveats, enumerated, unrecorded
+from septet.lab.known_models import descriptions
+from septet.lab.pool import LOOP_MODELS
 from septet.lab.report import drawing
+from septet.lab.report.about import captions, cpus_line, heading
 from septet.lab.report.drawing import NARROW, WIDE, Section, Specification, Table, inline_svg
 from septet.lab.report.findings import findings, focus
 from septet.lab.report.glance import Page
-from septet.lab.results import Results, run_of, spoken
+from septet.lab.results import Results, run_of
 from septet.lab.trace import captions as trace_captions
 from septet.lab.trace.captions import DIRECTORY, FIGURES, OVERVIEW, ZOOM
 from septet.lab.verdicts import DOUBT_MARK
@@ -69,13 +70,16 @@ def page(
     number of users at which servers or process models are compared side by side (None: that of `findings.focus`).
     """
     results = pages[0].results
-    script = _read("page.js")
+    script, models = _read("page.js"), _models(pages)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_read("page.html.jinja")).render(
         title=title(results) if len(pages) == 1 else _joint_title(pages),
-        caption=captions(pages),
-        said=[(each.title, findings(each.results, each.cells)) for each in pages],
-        beside=[table for each in pages for table in beside(each.results, each.cells, users or focus(each.cells))],
+        cpus=list(dict.fromkeys(line for each in pages if (line := cpus_line(each.results)) is not None)),
+        caption=captions((each.results, each.cells) for each in pages),
+        models=models,
+        pooled=enumerated([model for model, _ in models if model in LOOP_MODELS]),
+        said=[(heading(each.title, each.results), _said(each)) for each in pages],
+        beside=[(heading(each.title, each.results), table) for each in pages for table in _beside(each, users)],
         beside_remark=REMARK,
         remarks=[each for page in pages for each in caveats(page.results, page.cells, f"{DOUBT_MARK} or hollow")],
         sections=[_for_template(section, drawn) for section in sections],
@@ -92,6 +96,24 @@ def page(
     )
 
 
+def _said(page: Page) -> list[str]:
+    """Return the sentences about one measured page, among them why there is no picture of where the time goes."""
+    found = page.results.get("where")
+    missing = unrecorded(found) if found and not found["cells"] else []
+    return [*findings(page.results, page.cells), *missing]
+
+
+def _beside(page: Page, users: int | None) -> list[Beside]:
+    return beside(page.results, page.cells, users or focus(page.cells))
+
+
+def _models(pages: Sequence[Page]) -> list[tuple[str, str]]:
+    """Return the name of each process model of the report, with a sentence that says how it serves."""
+    models = dict.fromkeys(model for each in pages for model in each.results["experiment"]["models"])
+    told = descriptions()
+    return [(model, told[model]) for model in models if model in told]
+
+
 def _read(name: str) -> str:
     return (_HERE / name).read_text()
 
@@ -104,6 +126,7 @@ def _style() -> str:
 def _for_template(section: Section, drawn: Drawn) -> dict[str, Any]:
     return {
         "title": section.title,
+        "about": section.about,
         "remark": section.remark,
         "table": section.table,
         "pictures": [
@@ -188,14 +211,6 @@ def _commands(results: Results) -> dict[str, Any]:
     return {"lines": list(found.items()), "at": f"{users:,} users"}
 
 
-MODE_WORDS = {
-    "close": "a new connection for every request",
-    "http10": "a new HTTP/1.0 connection for every request",
-    "keep-alive": "connections kept alive",
-}
-TRADE_MARKS = re.compile(r"\((R|TM)\)")
-
-
 def title(results: Results) -> str:
     """Return the title of report.html: the application, and the servers or process models that were compared."""
     experiment = results["experiment"]
@@ -213,51 +228,6 @@ def _joint_title(pages: Sequence[Page]) -> str:
     first, *others = (each.title for each in pages)
     titles = enumerated([first, *(title[:1].lower() + title[1:] for title in others)])
     return f"{titles}, under {len(models)} process models"
-
-
-def captions(pages: Sequence[Page]) -> list[str]:
-    """Return the lines below the title of report.html: what was measured on each of `pages`, and on which machine.
-    Equal lines appear once.
-    """
-    return list(dict.fromkeys(line for each in pages for line in caption(each.results)))
-
-
-def caption(results: Results) -> list[str]:
-    """Return the lines below the title of a report or picture: what was measured in this experiment, and on which
-    machine.
-    """
-    experiment, machine = results["experiment"], results["machine"]
-    runs = _runs(results)
-    server, client = experiment["pinned"]
-    shared = f"server on {len(server)}, users on {len(client)} of them" if client else "shared with the load generator"
-    if experiment.get("cluster"):
-        shared = f"users on {len(results.get('workers', {}))} workers of a cluster"
-    pythons = [each["name"] for each in experiment.get("pythons", ())] or [machine["python"].split()[0]]
-    connections = spoken(results) if experiment.get("streams") else MODE_WORDS[experiment["mode"]]
-    above = experiment.get("users_per_window")
-    longer = f" (longer above {above:,} users)" if above and max(experiment["users"]) > above else ""
-    lines = [
-        f"GET {experiment['path']} of {experiment['app']}; {connections}; "
-        f"{runs} of {experiment['duration_s']:g} s{longer} for each point",
-        f"{TRADE_MARKS.sub('', machine['cpu'])}, {machine['cpus_usable']} CPUs ({shared}); "
-        f"Linux {machine['kernel']}; Python {enumerated(pythons)}; {results['started'][:10]}",
-    ]
-    if experiment.get("pool_told"):
-        lines.append(experiment["pool_told"])
-    if experiment["profile"] == "seed":
-        lines.append("faint: what the seed measured in 2019, with servers in C on another machine")
-    return lines
-
-
-def _runs(results: Results) -> str:
-    """Return text that says of how many runs each figure is the median."""
-    most = least = results["experiment"]["repeats"]
-    if results["experiment"].get("for_s"):
-        counts = Counter(run_of(run).cell for run in results["runs"]).values()
-        most, least = max(counts, default=1), min(counts, default=1)
-    if most == 1:
-        return "one run"
-    return f"median of {most} runs" if most == least else f"median of {least} to {most} runs"
 
 
 PICTURES = {ZOOM: "some milliseconds, as they were", OVERVIEW: "all that was recorded, in columns"}

@@ -13,10 +13,11 @@ from septet.lab.caveats import caveats
 from septet.lab.pairs import Standings
 from septet.lab.ranking import rankings
 from septet.lab.report import bars, distribution, drawing, glance, over_users, where
+from septet.lab.report.about import captions, heading
 from septet.lab.report.drawing import WIDE, Frame, Picture, Section
 from septet.lab.report.findings import focus
 from septet.lab.report.glance import Page
-from septet.lab.report.page import captions, page, read_traces, specifications
+from septet.lab.report.page import page, read_traces, specifications
 from septet.lab.results import Results
 from septet.lab.summary import Summary
 
@@ -54,13 +55,14 @@ def save_pages(
     `users` is the number of users at which servers or process models are shown side by side (None: that of
     `findings.focus`). `trace` is the directory whose trace/ is shown, too, if it exists (None: `directory`).
     """
-    found = [glance.section(pages), *(section for page in pages for section in _sections(page, users, len(pages) > 1))]
+    own = [(each, section) for each in pages for section in sections_of(each, users, len(pages) > 1)]
+    found = [glance.section(pages), *(section for _, section in own)]
     first = FIRST if len(pages) == 1 else glance.NAME
     (directory / CHARTS).mkdir(exist_ok=True)
     drawn = specifications(found)
-    lines = captions(pages)
-    notes = [note for each in pages for note in caveats(each.results, each.cells, "hollow")]
-    for section in found:
+    for about, section in [(pages, found[0]), *(([each], section) for each, section in own)]:
+        lines = captions((each.results, each.cells) for each in about)
+        notes = [note for each in about for note in caveats(each.results, each.cells, "hollow")]
         for picture in section.pictures:
             # Caveats are about figures of the runs, and not about ranks or where the time goes.
             apart = picture.name == glance.NAME or picture.name.endswith(where.NAME)
@@ -84,7 +86,7 @@ def sections(results: Results, cells: Sequence[Summary], users: int | None = Non
     return [*first, *over[1:], *([spread] if spread else [])]
 
 
-def _sections(page: Page, users: int | None, several: bool) -> list[Section]:
+def sections_of(page: Page, users: int | None, several: bool) -> list[Section]:
     """Return the sections of the report about one measured page of the application. If there are `several` pages, the
     page's short name is put before the titles of its sections and the names of its pictures, so that these differ.
     `users` is the number of users at which servers or process models are shown side by side.
@@ -97,6 +99,7 @@ def _sections(page: Page, users: int | None, several: bool) -> list[Section]:
         replace(
             section,
             title=f"{preset.short}: {section.title}",
+            about=heading(page.title, page.results),
             pictures=[replace(each, name=f"{preset.short.lower()}-{each.name}") for each in section.pictures],
         )
         for section in found

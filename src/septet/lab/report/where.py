@@ -14,6 +14,7 @@ from typing import Any
 
 import altair as alt
 
+from septet.lab.caveats import unrecorded
 from septet.lab.experiment import Cell
 from septet.lab.palette import PARTS as STYLES
 from septet.lab.report.drawing import (
@@ -99,7 +100,7 @@ def section(results: Results, cells: Sequence[Summary]) -> Section | None:
     if not found or not found["cells"]:
         return None
     panels = _panels([_bar(cell, cells) for cell in found["cells"]])
-    remark = REMARK if found["skipped"] is None else f"{REMARK} {found['skipped']}"
+    remark = " ".join([REMARK, *unrecorded(found)])
     shows = "; ".join(f"{panel.subtitle}: {panel.title}" for panel in panels)
     picture = Picture(NAME, TITLE, TITLE, f"{TITLE}. {shows}", partial(_draw, panels), _data(panels))
     return Section(TITLE, remark, [picture], _table(panels))

@@ -153,7 +153,8 @@ class _Recording:
             self._left_out.append(line[0].label)
             return
         some = numbers(self._experiment.users, self._most)
-        cells = [cell for cell in reversed(line) if cell.users in some]
+        # Few users first: a slow server has work left from many.
+        cells = sorted((cell for cell in line if cell.users in some), key=lambda cell: cell.users)
         self._found += _record_line(self._experiment, cells, load)
         self._took_s += time.monotonic() - begun
 
@@ -170,7 +171,7 @@ class _Recording:
 
     def skipped(self) -> str | None:
         """Return a sentence about what was left out; None if nothing was."""
-        said = [f"of {', '.join(reversed(self._left_out))}"] if self._left_out else []
+        said = [f"for {', '.join(reversed(self._left_out))}"] if self._left_out else []
         if self._some() != numbers(self._experiment.users):
             said.append(f"with other numbers of users than {', '.join(f'{users:,}' for users in self._some())}")
         return f"Where the time goes was not recorded {' and '.join(said)}: there was no time left." if said else None
@@ -274,7 +275,7 @@ def _result(cell: Cell, figures: dict[str, Any], samples: list[Sample], spans: l
     visits: list[Visit] = [tuple(visit) for visit in figures["visits"]]
     found = split(join(visits, spans, turns, cell.model in MAIN_ACCEPTS), samples)
     if found is None:
-        return {"failure": "no request was answered rightly"}
+        return {"failure": _without_requests(figures)}
     return {
         "answers": figures["answers"],
         "requests": found.requests,
@@ -282,6 +283,14 @@ def _result(cell: Cell, figures: dict[str, Any], samples: list[Sample], spans: l
         "parts_us": {key: round(value, 1) for key, value in found.parts_us.items()},
         "samples": found.samples,
     }
+
+
+def _without_requests(figures: dict[str, Any]) -> str:
+    """Return why there is no request whose time could be divided. `figures`: those of the load generator."""
+    if figures["answers"]:
+        return f"the span log has none of the {figures['answers']:,} requests that were answered"
+    kinds = ", ".join(f"{count:,} x {kind}" for kind, count in sorted(figures["errors"].items()))
+    return f"no request was answered rightly in {figures['window_s']:.2g} s{kinds and ': ' + kinds}"
 
 
 class Looks:
