@@ -210,6 +210,63 @@ def test_addresses_and_model_change() -> None:
         assert reachable() == [False, True, True]
 
 
+@pytest.mark.parametrize("mistake", ["the application", "the certificate"])
+def test_new_address_of_a_generation_that_cannot_start_is_closed(mistake: str) -> None:
+    """Else a client would connect there, and wait for ever in a queue from which nobody accepts."""
+    with Versions("", "wsgi") as server:
+        wait_until(lambda: server.stderr().count("listening on") == 2, "it is ready")
+        settings = server.directory / "septet.toml"
+        before = settings.read_text()
+        more = "tls_certificate = ['one.sock']\n" if mistake == "the certificate" else ""
+        settings.write_text("bind = ['unix:one.sock', 'unix:three.sock']\n" + more)
+        if mistake == "the application":
+            server.fails_to_reload("broken")
+        else:
+            server.send_signal(signal.SIGHUP)
+            wait_until(lambda: "the server goes on as it is" in server.stderr(), "it is refused")
+        assert sorted(path.name for path in server.directory.glob("*.sock")) == ["one.sock", "two.sock"]
+        assert _answers(server.directory / "two.sock")
+        settings.write_text(before)
+        position = len(server.stderr())
+        server.version("two")
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: "finishes its requests" in server.stderr()[position:], "the next one serves")
+        assert _answers(server.directory / "two.sock")
+
+
+@pytest.mark.parametrize("order", [signal.SIGHUP, signal.SIGUSR2], ids=lambda order: order.name)
+def test_file_of_a_unix_socket_that_was_removed_is_made_anew(order: signal.Signals) -> None:
+    with Versions("", "wsgi") as server:
+        wait_until(lambda: server.stderr().count("listening on") == 2, "it is ready")
+        one, two = server.directory / "one.sock", server.directory / "two.sock"
+        one.unlink()
+        server.version("two")
+        server.send_signal(order)
+        wait_until(lambda: server.stderr().count(" has ended") == 1, "the other generation serves alone")
+        assert _answers(one)
+        assert _answers(two)
+        server.stop()
+        assert not one.exists()
+        assert not two.exists()
+
+
+@pytest.mark.parametrize("order", [signal.SIGHUP, signal.SIGUSR2], ids=lambda order: order.name)
+def test_file_of_another_program_in_the_place_of_a_unix_socket_is_left(order: signal.Signals) -> None:
+    with Versions("", "wsgi") as server, socket.socket(socket.AF_UNIX) as other:
+        wait_until(lambda: server.stderr().count("listening on") == 2, "it is ready")
+        one = server.directory / "one.sock"
+        one.unlink()
+        other.bind(str(one))
+        other.listen()
+        server.version("two")
+        server.send_signal(order)
+        wait_until(lambda: server.stderr().count(" has ended") == 1, "the other generation serves alone")
+        assert "one.sock was removed, and is not made anew" in server.stderr()
+        assert _answers(server.directory / "two.sock")
+        server.stop()
+        assert one.is_socket()
+
+
 def _connects(server: Server) -> bool:
     try:
         server.connect().close()
