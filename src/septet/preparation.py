@@ -50,12 +50,16 @@ def _with_absolute_paths(config: Config) -> Config:
     """Return `config` with absolute paths of all files that it names: logs, certificates, keys, the pid file, unix
     sockets. Called before the application is loaded, because the application may change the working directory.
     """
-    one = ("access_log", "span_log", "control", "pid_file", "tls_client_ca", "tls_crl")
+    one = ("access_log", "span_log", "pid_file", "tls_client_ca", "tls_crl")
     several = ("tls_certificate", "tls_key", "tls_key_password_file")
     files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}
     files |= {name: tuple(map(os.path.abspath, getattr(config, name))) for name in several}
     if config.access_log in ("-", "logger"):
         del files["access_log"]
+    if config.metrics_bind is not None:
+        files["metrics_bind"] = _absolute(config.metrics_bind)
+    if config.control is not None:
+        files["control"] = _absolute(f"unix:{config.control}").removeprefix("unix:")
     return replace(config, bind=tuple(map(_absolute, config.bind)), **files)
 
 
