@@ -2,8 +2,10 @@
 
 import os
 import re
+import select
 import signal
 import socket
+import ssl
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ import pytest
 
 from contract.test_stops import sleeps_at_stop
 from septet.lab.drill.users import Users
+from support import http2
 from support.client import Connection
 from support.messages import render
 from support.models import EVENT_DRIVEN, MODELS
 from support.processes import await_idle, children, is_stopped
 from support.server import Server, serve
 from support.tls import HOST, Authority, TlsConnection
-from support.waiting import wait_until
+from support.waiting import PATIENCE_S, becomes_true, wait_until
 
 APP = "support.app_versions:{}"
 
@@ -579,6 +582,66 @@ def test_idle_connections_are_told_of_their_end(model: str) -> None:
             assert all(answer.body.startswith(b"one") for answer in answers)
         server.tree()
         server.stop()
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+@pytest.mark.parametrize("model", MODELS)
+def test_handshake_of_tls_is_not_cut(model: str, protocol: str, tmp_path: Path) -> None:
+    """The client may complete it and send a request, and is told then that the connection ends."""
+    authority = Authority(tmp_path)
+    context = authority.client_context()
+    context.set_alpn_protocols([protocol])
+    with (
+        Versions(model, "wsgi", *authority.server.options) as server,
+        socket.create_connection(server.address, PATIENCE_S) as plain,
+        context.wrap_socket(plain, server_hostname=HOST, do_handshake_on_connect=False) as sock,
+    ):
+        sock.setblocking(False)
+        with pytest.raises(ssl.SSLWantReadError):
+            sock.do_handshake()
+        select.select([sock], [], [], PATIENCE_S)  # the server has done its part
+        sock.settimeout(PATIENCE_S)
+        _reload_while_a_client_is_there(server)
+        sock.do_handshake()
+        if protocol == "h2":
+            _ask_over_http2(server, sock)
+        else:
+            sock.sendall(render("GET", "/"))
+            answer = b"".join(iter(lambda: sock.recv(65536), b""))
+            assert b"Connection: close" in answer
+            assert b"\r\n\r\none" in answer
+        wait_until(lambda: len(children(server.pid)) == 1, "the old generation has ended")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_client_that_begins_http2_while_a_generation_drains_is_told(model: str) -> None:
+    """It has sent a part of the preface. Else it would keep the old generation until its requests are cut."""
+    with (
+        Versions(model, "wsgi", "--http2-cleartext") as server,
+        socket.create_connection(server.address, PATIENCE_S) as sock,
+    ):
+        client = http2.Client()
+        preface = client.h2.data_to_send()
+        sock.sendall(preface[:10])
+        await_idle(server.pid)
+        _reload_while_a_client_is_there(server)
+        sock.sendall(preface[10:])
+        _ask_over_http2(server, sock, client)
+        wait_until(lambda: len(children(server.pid)) == 1, "the old generation has ended")
+
+
+def _reload_while_a_client_is_there(server: Versions) -> None:
+    server.version("two")
+    server.send_signal(signal.SIGHUP)
+    wait_until(lambda: " finishes its requests" in server.stderr(), "the old generation drains")
+    assert not becomes_true(lambda: len(children(server.pid)) == 1, 1.3), "the client was cut"
+
+
+def _ask_over_http2(server: Versions, sock: socket.socket, client: http2.Client | None = None) -> None:
+    connection = http2.Connection(server.address, client=client, sock=sock)
+    assert connection.request("/").body.startswith(b"one")
+    connection.read_to_end()
+    assert connection.client.went_away is not None
 
 
 @pytest.mark.parametrize("model", [model for model in MODELS if model not in EVENT_DRIVEN and model != "interpreters"])
