@@ -17,7 +17,6 @@ from support.messages import render
 from support.server import Server, loopback, serve
 from support.waiting import wait_until
 
-
 PYTHONPATH = os.environ.get("PYTHONPATH", "")
 
 
