@@ -3,6 +3,7 @@
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import ssl
@@ -268,6 +269,24 @@ def test_file_of_another_program_in_the_place_of_a_unix_socket_is_left(order: si
         assert _answers(server.directory / "two.sock")
         server.stop()
         assert one.is_socket()
+
+
+@pytest.mark.parametrize("order", [signal.SIGHUP, signal.SIGUSR2], ids=lambda order: order.name)
+@pytest.mark.parametrize(
+    "relative", [("--access-log", "a.log"), ("--control", "c.sock"), ("--static", "/s=.")], ids=" ".join
+)
+def test_directory_of_the_start_that_was_removed(order: signal.Signals, relative: tuple[str, str]) -> None:
+    """As that of an older release is. What is relative cannot be found any more, and the server goes on."""
+    server = serve("epoll", "wsgi", "--supervisor", *relative)
+    server.command = ["sh", "-c", 'mkdir gone && cd gone && exec "$@"', "sh", *server.command]
+    with server:
+        shutil.rmtree(server.directory / "gone")
+        server.send_signal(order)
+        sentence = "a path of the configuration is relative, and the working directory cannot be found: No such file"
+        wait_until(lambda: sentence in server.stderr(), "the log says why")
+        wait_until(lambda: "goes on" in server.stderr(), "the old generation goes on")
+        assert server.get("/").status == 200
+        assert not server.complaints()
 
 
 def _connects(server: Server) -> bool:
