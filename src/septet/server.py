@@ -307,7 +307,7 @@ class SupervisedServer:
             log.warning("%s", remark)
         try:
             return self._plan(resolved.config)
-        except SeptetError:
+        except BaseException:
             self._close_unused()
             raise
 
