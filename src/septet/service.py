@@ -389,26 +389,30 @@ class WebSocketsOnDemand:
         self._opener: Upgrade | None = None
 
     def open(self, session: Session, subprotocol: str | None, fields: Fields) -> Want:
-        return self.load().open(session, subprotocol, fields)
+        return self._loaded().open(session, subprotocol, fields)
 
     def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
-        return self.load().open_on_stream(exchange, subprotocol, fields)
+        return self._loaded().open_on_stream(exchange, subprotocol, fields)
+
+    def _loaded(self) -> Upgrade:
+        """Call `load` for a client. Raises ClientGone if the library cannot be read: that is no fault of the
+        application, which can do nothing for this client, and another one may find it readable.
+        """
+        try:
+            return self.load()
+        except OSError as error:
+            what = f"cannot load the library for WebSockets: {reason(error)}"
+            self._exhaustion.report(what, "requests for one are answered 500")
+            raise ClientGone(what) from error
 
     def load(self) -> Upgrade:
-        """Import the library, if that was not done before. Raises ClientGone if it cannot be read: that is no fault of
-        the application, which can do nothing for this client, and another one may find it readable.
-        """
+        """Import the library, if that was not done before. Raises OSError if it cannot be read."""
         if self._opener is None:
-            try:
-                from septet.session.websocket import WebSockets
-                from septet.websocket.tunnel import TunnelOptions
+            from septet.session.websocket import WebSockets
+            from septet.websocket.tunnel import TunnelOptions
 
-                if _http2(self._config):
-                    import_module("septet.session._http2_websocket")
-            except OSError as error:
-                what = f"cannot load the library for WebSockets: {reason(error)}"
-                self._exhaustion.report(what, "requests for one are answered 500")
-                raise ClientGone(what) from error
+            if _http2(self._config):
+                import_module("septet.session._http2_websocket")
             config = self._config
             self._opener = WebSockets(TunnelOptions(max_message=config.ws_max_message, deflate=config.ws_deflate))
         return self._opener
