@@ -7,7 +7,8 @@ import shutil
 import signal
 import socket
 import ssl
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -616,7 +617,7 @@ def test_handshake_of_tls_is_not_cut(model: str, protocol: str, tmp_path: Path) 
         context.wrap_socket(plain, server_hostname=HOST, do_handshake_on_connect=False) as sock,
     ):
         sock.setblocking(False)
-        with pytest.raises(ssl.SSLWantReadError):
+        with _stopped(server), pytest.raises(ssl.SSLWantReadError):
             sock.do_handshake()
         select.select([sock], [], [], PATIENCE_S)  # the server has done its part
         sock.settimeout(PATIENCE_S)
@@ -647,6 +648,18 @@ def test_client_that_begins_http2_while_a_generation_drains_is_told(model: str) 
         sock.sendall(preface[10:])
         _ask_over_http2(server, sock, client)
         wait_until(lambda: len(children(server.pid)) == 1, "the old generation has ended")
+
+
+@contextmanager
+def _stopped(server: Server) -> Iterator[None]:
+    processes = server.tree()
+    for process in processes:
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process.pid, signal.SIGCONT)
 
 
 def _reload_while_a_client_is_there(server: Versions) -> None:
