@@ -656,6 +656,7 @@ def _stopped(server: Server) -> Iterator[None]:
     for process in processes:
         os.kill(process.pid, signal.SIGSTOP)
     try:
+        wait_until(lambda: all(is_stopped(process.pid) for process in processes), "all are stopped")
         yield
     finally:
         for process in processes:
