@@ -256,6 +256,7 @@ def test_gunicorn_file_that_the_command_line_names(tmp_path: Path, migrated: Cal
     ("words", "said"),
     [
         (["nosuch.py"], "FILE is 'nosuch.py', but must be a file that exists\n"),
+        (["x" * 300 + ".py"], "FILE is 'xxx"),
         (["bad.conf.py"], "bad.conf.py cannot be run: ValueError: deliberate\n"),
         (["empty.ini"], "empty.ini has no section [uwsgi]\n"),
         (["--", "nginx", "-t"], "'nginx -t' is neither a gunicorn.conf.py"),

@@ -13,7 +13,7 @@ from septet.http.head import response_head
 from septet.net.certificates import Certificates
 from septet.net.tls_files import Pair, TlsOptions
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE
-from septet.rules import STOPPING_S, Rules, Timeouts
+from septet.rules import DRAINING_S, STOPPING_S, Rules, Timeouts
 from septet.session.http1 import Session
 from septet.session.tls import OWN_BYTES, Tls
 from support.carrier import CLIENT, SERVER
@@ -300,6 +300,29 @@ def test_handshake_has_one_deadline(peer: Peer) -> None:
     assert not peer.server.phase.idle
     assert peer.server.deadline(105.0) == 110.0
     assert peer.server.expire() is CLOSE
+
+
+def test_handshake_that_has_begun_is_completed_while_a_successor_serves(peer: Peer) -> None:
+    """It has its usual time, and then there is time for a request, whose answer says that the connection ends."""
+    with pytest.raises(ssl.SSLWantReadError):
+        peer.client.do_handshake()
+    peer.server.deadline(100.0)
+    peer.server.receive(peer.said())
+    peer.deliver()
+    peer.server.drain()
+    assert peer.server.deadline(105.0) == 110.0
+    peer.shake_hands()
+    assert peer.server.deadline(106.0) == 106.0 + DRAINING_S
+    assert peer.ask() is RUN
+
+
+def test_client_that_has_not_begun_its_handshake_has_a_moment_while_a_successor_serves(peer: Peer) -> None:
+    peer.server.deadline(100.0)
+    peer.server.drain()
+    assert peer.server.deadline(105.0) == 105.0 + DRAINING_S
+    peer.shake_hands()
+    peer.server.stop()
+    assert peer.deliver() is CLOSE
 
 
 def test_after_the_handshake_deadlines_are_those_of_http(peer: Peer) -> None:

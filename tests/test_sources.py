@@ -223,6 +223,15 @@ def test_file_that_does_not_exist() -> None:
         resolve({}, {}, "no.toml")
 
 
+def test_file_of_which_it_cannot_be_told_whether_it_exists() -> None:
+    """As in a directory that this user may not search. The user of tests may search all, but no name has 300 bytes."""
+    with pytest.raises(UsageError, match=r"^x+ cannot be read: File name too long$"):
+        resolve({}, {}, "x" * 300)
+    Path("septet.toml").symlink_to("septet.toml")
+    with pytest.raises(UsageError, match=r"septet\.toml cannot be read: Too many levels of symbolic links"):
+        resolve({}, {})
+
+
 def test_one_string_is_a_list_of_one() -> None:
     Path("septet.toml").write_text('bind = "a:1"\nbody_timeout = 3\n')
     config = resolve({}, {}).config

@@ -46,6 +46,8 @@ def _apply(file: str) -> None:
         raise UsageError(f"--log-config is {file!r}, which cannot be read: {error.strerror}") from error
     except ValueError as error:  # tomllib.TOMLDecodeError and json.JSONDecodeError are ValueErrors
         raise UsageError(f"--log-config is {file!r}, which is no valid {_kind(file)}: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"--log-config is {file!r}, which is no valid JSON object")
     content.setdefault("version", 1)
     content.setdefault("disable_existing_loggers", False)
     try:

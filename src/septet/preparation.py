@@ -14,6 +14,7 @@ from septet.net.address import parse_address
 from septet.processes import privileges
 from septet.processes.capacity import INTERPRETER_BYTES, THREAD_BYTES, why_over_capacity
 from septet.settings.config import Config
+from septet.settings.mount import parse_mount
 from septet.settings.workers import most_workers
 
 RELOADING_S = 2.0
@@ -48,15 +49,29 @@ def prepared(config: Config, has_sockets: bool = True) -> Config:
 
 def _with_absolute_paths(config: Config) -> Config:
     """Return `config` with absolute paths of all files that it names: logs, certificates, keys, the pid file, unix
-    sockets. Called before the application is loaded, because the application may change the working directory.
+    sockets. Called before the application is loaded, because the application may change the working directory. Raises
+    Failed if there is a relative path, and the working directory was removed.
     """
-    one = ("access_log", "span_log", "control", "pid_file", "tls_client_ca", "tls_crl")
+    one = ("access_log", "span_log", "pid_file", "tls_client_ca", "tls_crl")
     several = ("tls_certificate", "tls_key", "tls_key_password_file")
-    files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}
-    files |= {name: tuple(map(os.path.abspath, getattr(config, name))) for name in several}
-    if config.access_log in ("-", "logger"):
-        del files["access_log"]
-    return replace(config, bind=tuple(map(_absolute, config.bind)), **files)
+    try:
+        files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}
+        files |= {name: tuple(map(os.path.abspath, getattr(config, name))) for name in several}
+        if config.access_log in ("-", "logger"):
+            del files["access_log"]
+        if config.metrics_bind is not None:
+            files["metrics_bind"] = _absolute(config.metrics_bind)
+        if config.control is not None:
+            files["control"] = _absolute(f"unix:{config.control}").removeprefix("unix:")
+        loaded = [parse_mount(each).directory for each in config.static]
+        if config.app is not None or config.mount:
+            loaded.append(config.app_dir)
+        for directory in loaded:
+            os.path.abspath(directory)  # as the process that loads the application does
+        return replace(config, bind=tuple(map(_absolute, config.bind)), **files)
+    except OSError as error:  # of getcwd(3)
+        why = f"the working directory cannot be found: {error.strerror}"
+        raise Failed(f"a path of the configuration is relative, and {why}") from error
 
 
 def _absolute(bind: str) -> str:

@@ -305,7 +305,11 @@ class SupervisedServer:
         check_serves_something(resolved.config)
         for remark in resolved.warnings:
             log.warning("%s", remark)
-        return self._plan(resolved.config)
+        try:
+            return self._plan(resolved.config)
+        except BaseException:
+            self._close_unused()
+            raise
 
     def _plan(self, config: Config) -> Plan:
         """Return the plan of a generation with this configuration: what its process runs, and within which time-outs.
@@ -322,13 +326,28 @@ class SupervisedServer:
             instead=partial(_serve_problem, config, listeners, certificates, problem, monitor)
             if config.reload
             else None,
-            failed=lambda text: problem.write(text) if text else problem.clear(),
+            failed=self._note_failure,
             began=partial(self._began, config, listeners, certificates),
             reopens=partial(give_logs, config),
             graceful_timeout=config.graceful_timeout,
             startup_timeout=config.startup_timeout,
             recycling=Recycling() if _has_workers(config) else recycling_of(config),
         )
+
+    def _note_failure(self, text: str) -> None:
+        """Called with `text` when a generation cannot start, which says why; with "" when one is ready."""
+        if text:
+            self._problem.write(text)
+            self._close_unused()
+        else:
+            self._problem.clear()
+
+    def _close_unused(self) -> None:
+        """Close the listeners that were opened for a generation which cannot start. A client that connects there would
+        wait in a queue from which nobody accepts.
+        """
+        if self._announced:  # else none has served yet, and the listeners are those of the one that will
+            self._listeners.close_others(self._announced)
 
     def _began(
         self, config: Config, listeners: tuple[Listener, ...], certificates: Certificates | None, workers: int

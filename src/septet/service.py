@@ -8,6 +8,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 from socket import socket
 from tempfile import gettempdir
 from time import monotonic_ns
@@ -18,7 +19,7 @@ from septet.access_log import AccessLog, LoggedAccess
 from septet.apps.loading import has_websocket_routes
 from septet.apps.site import MountedSite, Site
 from septet.date_and_server import date_and_server_fields
-from septet.exchange import Fields, Want
+from septet.exchange import ClientGone, Fields, Want
 from septet.http.incoming import Limits
 from septet.log_format import formatter
 from septet.metrics.lanes import LEFT_BEHIND, LEFT_SERVING, TIMED_OUT
@@ -35,7 +36,7 @@ from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
 from septet.processes.recycling import ANSWERED, Recycling, RequestCount
 from septet.processes.request_watch import RequestWatch
-from septet.processes.resource_exhaustion import ResourceExhaustion
+from septet.processes.resource_exhaustion import ResourceExhaustion, reason
 from septet.processes.spool import Body
 from septet.protocol import ServerProtocol
 from septet.proxies.filter import UntrustedFieldFilter
@@ -154,10 +155,11 @@ class Service:
         observer = _observer(config, counted, monitor, watch)
         if monitor is not None:
             monitor.presents(next((each.certificates for each in listeners if each.certificates), None))
+        exhaustion = ResourceExhaustion()
         rules = replace(
             rules_of(config, metrics or admission),
             observer=observer,
-            websocket=_websockets(config, site),
+            websocket=_websockets(config, site, exhaustion),
             traffic=monitor.traffic if monitor is not None else None,
             **_http2(config),
         )
@@ -184,6 +186,7 @@ class Service:
             counted=counted,
             http2_cleartext=config.http2_cleartext,
             config=config,
+            exhaustion=exhaustion,
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
@@ -380,27 +383,42 @@ class WebSocketsOnDemand:
     applications have no WebSockets. Implements `rules.Upgrade`.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, exhaustion: ResourceExhaustion) -> None:
         self._config = config
+        self._exhaustion = exhaustion
         self._opener: Upgrade | None = None
 
     def open(self, session: Session, subprotocol: str | None, fields: Fields) -> Want:
-        return self.load().open(session, subprotocol, fields)
+        return self._loaded().open(session, subprotocol, fields)
 
     def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
-        return self.load().open_on_stream(exchange, subprotocol, fields)
+        return self._loaded().open_on_stream(exchange, subprotocol, fields)
+
+    def _loaded(self) -> Upgrade:
+        """Call `load` for a client. Raises ClientGone if the library cannot be read: that is no fault of the
+        application, which can do nothing for this client, and another one may find it readable.
+        """
+        try:
+            return self.load()
+        except OSError as error:
+            what = f"cannot load the library for WebSockets: {reason(error)}"
+            self._exhaustion.report(what, "requests for one are answered 500")
+            raise ClientGone(what) from error
 
     def load(self) -> Upgrade:
+        """Import the library, if that was not done before. Raises OSError if it cannot be read."""
         if self._opener is None:
             from septet.session.websocket import WebSockets
             from septet.websocket.tunnel import TunnelOptions
 
+            if _http2(self._config):
+                import_module("septet.session._http2_websocket")
             config = self._config
             self._opener = WebSockets(TunnelOptions(max_message=config.ws_max_message, deflate=config.ws_deflate))
         return self._opener
 
 
-def _websockets(config: Config, site: Site) -> Upgrade | None:
+def _websockets(config: Config, site: Site, exhaustion: ResourceExhaustion) -> Upgrade | None:
     """Return the object that turns exchanges into WebSockets; None if no application has WebSockets. Its library is
     imported now if an application has routes for WebSockets, or if each client has a process of its own; else when it
     is needed.
@@ -408,7 +426,7 @@ def _websockets(config: Config, site: Site) -> Upgrade | None:
     asgis = [asgi for asgi in site.asgis if not asgi.no_websocket]
     if not asgis:
         return None
-    opener = WebSocketsOnDemand(config)
+    opener = WebSocketsOnDemand(config, exhaustion)
     if config.model == "forking" or any(has_websocket_routes(asgi.application) for asgi in asgis):
         opener.load()
     return opener

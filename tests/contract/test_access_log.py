@@ -1,6 +1,7 @@
 """The access log of a running server, ids of requests, Server-Timing, and where the server's own messages go."""
 
 import json
+import os
 import re
 import signal
 from typing import Any
@@ -139,6 +140,25 @@ def test_logging_configuration_with_a_mistake(model: str, content: str | None, c
         assert server.wait() == 2
         assert complaint in server.stderr()
         assert len(server.stderr().splitlines()) == 1
+
+
+@engine_decides
+def test_logging_configuration_that_is_no_object(model: str, tmp_path: Any) -> None:
+    file = tmp_path / "logging.json"
+    file.write_text("[]")
+    with serve(model, "wsgi", "--log-config", str(file), wait_ready=False) as server:
+        assert server.wait() == 2
+        assert server.stderr() == f"septet: --log-config is '{file}', which is no valid JSON object\n"
+
+
+@engine_decides
+def test_logging_configuration_in_a_named_pipe(model: str, tmp_path: Any) -> None:
+    """Each process of the server would wait for somebody to write into it, and only one would read it."""
+    file = tmp_path / "logging.toml"
+    os.mkfifo(file)
+    with serve(model, "wsgi", "--log-config", str(file), wait_ready=False) as server:
+        assert server.wait() == 2
+        assert server.stderr() == f"septet: --log-config is '{file}', but must be the path of a regular file\n"
 
 
 @engine_decides

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import pytest
 from support.client import Connection, refuses_connections
 from support.marks import with_one_interface
 from support.messages import render
-from support.server import loopback, serve
+from support.server import Server, loopback, serve
 from support.waiting import wait_until
+
+PYTHONPATH = os.environ.get("PYTHONPATH", "")
 
 
 @pytest.fixture
@@ -103,6 +106,25 @@ def test_inherited_unix_socket_is_not_removed(model: str, unix_path: Path) -> No
         with serve(model, "wsgi", bind=(f"fd://{number}",), pass_fds=(number,)) as server:
             assert server.get("/").status == 200
     assert stat.S_ISSOCK(unix_path.stat().st_mode)
+
+
+@pytest.mark.parametrize("supervisor", ["--supervisor", "--no-supervisor"])
+def test_sockets_for_the_operator_where_the_application_changes_the_directory(supervisor: str, tmp_path: Path) -> None:
+    (tmp_path / "moving.py").write_text("import os\nos.chdir('/')\nfrom support.apps_wsgi import app\n")
+    options = ("--control", "c.sock", "--metrics-bind", "unix:m.sock", supervisor)
+    with Server("moving:app", *options, environment={"PYTHONPATH": f"{tmp_path}:{PYTHONPATH}"}) as server:
+        for name in ("c.sock", "m.sock"):
+            with Connection(str(server.directory / name)) as connection:
+                assert connection.request("GET", "/healthz").status == 200
+
+
+def test_control_socket_whose_absolute_path_is_too_long(tmp_path: Path) -> None:
+    """As for --bind, the relative one counts then."""
+    directory = tmp_path / ("x" * 100)
+    directory.mkdir()
+    command = [sys.executable, "-m", "septet", "serve", "--static", "/=.", "--check", "--control", "c.sock"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @with_one_interface()

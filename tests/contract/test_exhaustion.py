@@ -15,6 +15,7 @@ from support.messages import render
 from support.processes import await_idle, lowest_free_descriptor, open_descriptors, rests, tree
 from support.server import Server, serve
 from support.waiting import wait_until
+from support.websocket import TEXT, frame, handshake, raw_websocket
 
 COMPLAINT = "cannot accept clients: Too many open files"
 
@@ -105,6 +106,26 @@ def test_static_file_that_cannot_be_opened(model: str, static_tree: Path) -> Non
         assert len(lines) == 1
         assert lines[0].endswith("no answer could be given to /files/big.bin: Too many open files; it is answered 500")
         assert not server.complaints()
+
+
+@pytest.mark.parametrize("model", ["threaded", "poll", "epoll", "io_uring"])
+def test_library_for_websockets_that_cannot_be_read(model: str) -> None:
+    """The first client that asks for a WebSocket has it loaded. The application is not accused, nor is each refused."""
+    app = "support.app_websocket:app"
+    with serve(model, "asgi", app=app) as server, ExitStack() as stack:
+        clients = stack.enter_context(connections(server.address, 3))
+        for client in clients:
+            assert client.request("GET", "/").status == 200
+        with without_descriptors(server):
+            for client in clients:
+                client.send(handshake("/echo"))
+                assert client.read_response().status == 500
+        lines = [line for line in server.stderr().splitlines() if " ERROR " in line]
+        assert len(lines) == 1, lines
+        assert "cannot load the library for WebSockets: Too many open files; requests for one are" in lines[0]
+        with raw_websocket(server.address, "/echo") as websocket:
+            websocket.sock.sendall(frame(TEXT, b"hello"))
+            assert websocket.read() == (TEXT, b"hello")
 
 
 @pytest.mark.parametrize("model", ["threaded", "poll", "epoll", "io_uring"])

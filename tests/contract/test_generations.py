@@ -2,9 +2,13 @@
 
 import os
 import re
+import select
+import shutil
 import signal
 import socket
-from contextlib import ExitStack
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +16,14 @@ import pytest
 
 from contract.test_stops import sleeps_at_stop
 from septet.lab.drill.users import Users
+from support import http2
 from support.client import Connection
 from support.messages import render
 from support.models import EVENT_DRIVEN, MODELS
 from support.processes import await_idle, children, is_stopped
 from support.server import Server, serve
 from support.tls import HOST, Authority, TlsConnection
-from support.waiting import wait_until
+from support.waiting import PATIENCE_S, becomes_true, wait_until
 
 APP = "support.app_versions:{}"
 
@@ -208,6 +213,81 @@ def test_addresses_and_model_change() -> None:
         server.send_signal(signal.SIGHUP)
         wait_until(lambda: "cannot listen at unix:" in server.stderr()[position:], "the log says why")
         assert reachable() == [False, True, True]
+
+
+@pytest.mark.parametrize("mistake", ["the application", "the certificate"])
+def test_new_address_of_a_generation_that_cannot_start_is_closed(mistake: str) -> None:
+    """Else a client would connect there, and wait for ever in a queue from which nobody accepts."""
+    with Versions("", "wsgi") as server:
+        wait_until(lambda: server.stderr().count("listening on") == 2, "it is ready")
+        settings = server.directory / "septet.toml"
+        before = settings.read_text()
+        more = "tls_certificate = ['one.sock']\n" if mistake == "the certificate" else ""
+        settings.write_text("bind = ['unix:one.sock', 'unix:three.sock']\n" + more)
+        if mistake == "the application":
+            server.fails_to_reload("broken")
+        else:
+            server.send_signal(signal.SIGHUP)
+            wait_until(lambda: "the server goes on as it is" in server.stderr(), "it is refused")
+        assert sorted(path.name for path in server.directory.glob("*.sock")) == ["one.sock", "two.sock"]
+        assert _answers(server.directory / "two.sock")
+        settings.write_text(before)
+        position = len(server.stderr())
+        server.version("two")
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: "finishes its requests" in server.stderr()[position:], "the next one serves")
+        assert _answers(server.directory / "two.sock")
+
+
+@pytest.mark.parametrize("order", [signal.SIGHUP, signal.SIGUSR2], ids=lambda order: order.name)
+def test_file_of_a_unix_socket_that_was_removed_is_made_anew(order: signal.Signals) -> None:
+    with Versions("", "wsgi") as server:
+        wait_until(lambda: server.stderr().count("listening on") == 2, "it is ready")
+        one, two = server.directory / "one.sock", server.directory / "two.sock"
+        one.unlink()
+        server.version("two")
+        server.send_signal(order)
+        wait_until(lambda: server.stderr().count(" has ended") == 1, "the other generation serves alone")
+        assert _answers(one)
+        assert _answers(two)
+        server.stop()
+        assert not one.exists()
+        assert not two.exists()
+
+
+@pytest.mark.parametrize("order", [signal.SIGHUP, signal.SIGUSR2], ids=lambda order: order.name)
+def test_file_of_another_program_in_the_place_of_a_unix_socket_is_left(order: signal.Signals) -> None:
+    with Versions("", "wsgi") as server, socket.socket(socket.AF_UNIX) as other:
+        wait_until(lambda: server.stderr().count("listening on") == 2, "it is ready")
+        one = server.directory / "one.sock"
+        one.unlink()
+        other.bind(str(one))
+        other.listen()
+        server.version("two")
+        server.send_signal(order)
+        wait_until(lambda: server.stderr().count(" has ended") == 1, "the other generation serves alone")
+        assert "one.sock was removed, and is not made anew" in server.stderr()
+        assert _answers(server.directory / "two.sock")
+        server.stop()
+        assert one.is_socket()
+
+
+@pytest.mark.parametrize("order", [signal.SIGHUP, signal.SIGUSR2], ids=lambda order: order.name)
+@pytest.mark.parametrize(
+    "relative", [("--access-log", "a.log"), ("--control", "c.sock"), ("--static", "/s=.")], ids=" ".join
+)
+def test_directory_of_the_start_that_was_removed(order: signal.Signals, relative: tuple[str, str]) -> None:
+    """As that of an older release is. What is relative cannot be found any more, and the server goes on."""
+    server = serve("epoll", "wsgi", "--supervisor", *relative)
+    server.command = ["sh", "-c", 'mkdir gone && cd gone && exec "$@"', "sh", *server.command]
+    with server:
+        shutil.rmtree(server.directory / "gone")
+        server.send_signal(order)
+        sentence = "a path of the configuration is relative, and the working directory cannot be found: No such file"
+        wait_until(lambda: sentence in server.stderr(), "the log says why")
+        wait_until(lambda: "goes on" in server.stderr(), "the old generation goes on")
+        assert server.get("/").status == 200
+        assert not server.complaints()
 
 
 def _connects(server: Server) -> bool:
@@ -522,6 +602,79 @@ def test_idle_connections_are_told_of_their_end(model: str) -> None:
             assert all(answer.body.startswith(b"one") for answer in answers)
         server.tree()
         server.stop()
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+@pytest.mark.parametrize("model", MODELS)
+def test_handshake_of_tls_is_not_cut(model: str, protocol: str, tmp_path: Path) -> None:
+    """The client may complete it and send a request, and is told then that the connection ends."""
+    authority = Authority(tmp_path)
+    context = authority.client_context()
+    context.set_alpn_protocols([protocol])
+    with (
+        Versions(model, "wsgi", *authority.server.options) as server,
+        socket.create_connection(server.address, PATIENCE_S) as plain,
+        context.wrap_socket(plain, server_hostname=HOST, do_handshake_on_connect=False) as sock,
+    ):
+        sock.setblocking(False)
+        with _stopped(server), pytest.raises(ssl.SSLWantReadError):
+            sock.do_handshake()
+        select.select([sock], [], [], PATIENCE_S)  # the server has done its part
+        sock.settimeout(PATIENCE_S)
+        _reload_while_a_client_is_there(server)
+        sock.do_handshake()
+        if protocol == "h2":
+            _ask_over_http2(server, sock)
+        else:
+            sock.sendall(render("GET", "/"))
+            answer = b"".join(iter(lambda: sock.recv(65536), b""))
+            assert b"Connection: close" in answer
+            assert b"\r\n\r\none" in answer
+        wait_until(lambda: len(children(server.pid)) == 1, "the old generation has ended")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_client_that_begins_http2_while_a_generation_drains_is_told(model: str) -> None:
+    """It has sent a part of the preface. Else it would keep the old generation until its requests are cut."""
+    with (
+        Versions(model, "wsgi", "--http2-cleartext") as server,
+        socket.create_connection(server.address, PATIENCE_S) as sock,
+    ):
+        client = http2.Client()
+        preface = client.h2.data_to_send()
+        sock.sendall(preface[:10])
+        await_idle(server.pid)
+        _reload_while_a_client_is_there(server)
+        sock.sendall(preface[10:])
+        _ask_over_http2(server, sock, client)
+        wait_until(lambda: len(children(server.pid)) == 1, "the old generation has ended")
+
+
+@contextmanager
+def _stopped(server: Server) -> Iterator[None]:
+    processes = server.tree()
+    for process in processes:
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: all(is_stopped(process.pid) for process in processes), "all are stopped")
+        yield
+    finally:
+        for process in processes:
+            os.kill(process.pid, signal.SIGCONT)
+
+
+def _reload_while_a_client_is_there(server: Versions) -> None:
+    server.version("two")
+    server.send_signal(signal.SIGHUP)
+    wait_until(lambda: " finishes its requests" in server.stderr(), "the old generation drains")
+    assert not becomes_true(lambda: len(children(server.pid)) == 1, 1.3), "the client was cut"
+
+
+def _ask_over_http2(server: Versions, sock: socket.socket, client: http2.Client | None = None) -> None:
+    connection = http2.Connection(server.address, client=client, sock=sock)
+    assert connection.request("/").body.startswith(b"one")
+    connection.read_to_end()
+    assert connection.client.went_away is not None
 
 
 @pytest.mark.parametrize("model", [model for model in MODELS if model not in EVENT_DRIVEN and model != "interpreters"])

@@ -113,6 +113,34 @@ def test_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     assert not path.is_symlink()
 
 
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "by a link"])
+def test_what_is_no_regular_file_is_neither_read_nor_replaced(linked: bool, tmp_path: Path) -> None:
+    """As /dev/null is not, which every program of the machine would miss. A named pipe would be waited for."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    path = tmp_path / "link" if linked else pipe
+    if linked:
+        path.symlink_to(pipe)
+    for options in ([], ["--check"]):
+        command = [sys.executable, "-m", "septet", "serve", "--static", f"/={tmp_path}", "--pid-file", str(path)]
+        command += ["--bind", "127.0.0.1:0", *options]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        assert ended.returncode == 2
+        assert ended.stderr == f"septet: --pid-file is '{path}', but must be the path of a regular file\n"
+    assert pipe.is_fifo()
+
+
+def test_named_pipe_that_is_there_at_the_end_is_left(tmp_path: Path) -> None:
+    """The end does not wait for it."""
+    path = tmp_path / "shop.pid"
+    file = PidFile(str(path))
+    file.write()
+    path.unlink()
+    os.mkfifo(path)
+    file.remove_file()
+    assert path.is_fifo()
+
+
 def test_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"--pid-file '.*' cannot be written: No such file or directory"):
         PidFile(str(tmp_path / "no" / "shop.pid")).write()

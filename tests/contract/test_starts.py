@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,18 @@ def serve_with_descriptors(most: int, model: str, *options: str) -> None:
         else:
             assert server.wait() == 1
             assert server.stderr().splitlines()[-1].startswith("septet: ")
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=str)
+def test_threads_leave_descriptors_for_clients(workers: tuple[str, ...]) -> None:
+    """Each thread has one to wait at the listeners, and there are fewer than the threads that are asked for."""
+    server = serve("prethreaded", "wsgi", "--threads", "100", *workers)
+    server.command = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *server.command]
+    with server, ExitStack() as stack:
+        assert "of 100 threads: " in server.stderr()
+        clients = [stack.enter_context(server.connect()) for _ in range(20)]
+        for client in clients:
+            assert client.request("GET", "/").status == 200
 
 
 @pytest.mark.parametrize("model", ["iterative", "epoll", "preforked"])

@@ -247,11 +247,17 @@ class Peer:
 
 
 class Connection:
-    """A client over a socket. context: speak TLS, and choose h2 by ALPN."""
+    """A client over a socket. context: speak TLS, and choose h2 by ALPN. sock: one that is connected already."""
 
-    def __init__(self, address: Address, context: ssl.SSLContext | None = None, client: Client | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        context: ssl.SSLContext | None = None,
+        client: Client | None = None,
+        sock: socket.socket | None = None,
+    ) -> None:
         assert isinstance(address, tuple)
-        sock = socket.create_connection(address, timeout=PATIENCE_S)
+        sock = sock or socket.create_connection(address, timeout=PATIENCE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
             context.set_alpn_protocols(["h2", "http/1.1"])

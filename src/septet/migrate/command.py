@@ -1,5 +1,6 @@
 """The verb `migrate` of the command line."""
 
+import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -68,7 +69,7 @@ def _takes_password(word: str) -> bool:
 
 
 def _read_file(draft: Draft, path: Path) -> None:
-    if not path.is_file():
+    if not os.path.isfile(path):  # `Path.is_file` raises PermissionError before Python 3.14
         raise UsageError(f"FILE is {str(path)!r}, but must be a file that exists")
     (gunicorn if path.suffix == ".py" else uwsgi).read_file(draft, path)
 

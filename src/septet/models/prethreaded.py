@@ -18,6 +18,7 @@ web frameworks are deployed. Python runs one thread's code at a time (the GIL); 
 """
 
 import logging
+import os
 
 from septet.errors import Failed
 from septet.models._acceptor import Acceptor
@@ -45,16 +46,26 @@ def run(service: Service) -> None:
 
 
 def _fill(pool: ThreadGroup, service: Service, count: int, asgi_thread: AsgiThread | None) -> None:
-    """Start `count` threads, or as many as the system gives. Raises Failed if it gives none."""
-    for started in range(count):
-        try:
+    """Start `count` threads, or as many as the system gives. Raises Failed if it gives none.
+
+    A descriptor is held for each thread's client meanwhile. Else the threads, each of which has one to wait at the
+    listeners, could take all that the process may have, and no client would ever be accepted.
+    """
+    held: list[int] = []
+    started = 0
+    try:
+        while started < count:
+            held.append(os.dup(service.stop.fileno()))
             acceptor = Acceptor(service, drops_idle_clients=True, in_main_thread=False)
             pool.start_and_restart(_serve_until_stop, acceptor, asgi_thread)
-        except (RuntimeError, OSError) as error:
-            if not started:
-                raise Failed(f"cannot start a thread: {error}") from None
-            log.error("cannot start more than %d of %d threads: %s", started, count, error)
-            return
+            started += 1
+    except (RuntimeError, OSError) as error:
+        if not started:
+            raise Failed(f"cannot start a thread: {error}") from None
+        log.error("cannot start more than %d of %d threads: %s", started, count, error)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
 
 
 def _serve_until_stop(acceptor: Acceptor, asgi_thread: AsgiThread | None) -> None:

@@ -5,6 +5,7 @@ place, that program keeps them through execve(2). A client that connects while p
 the queue of the same socket, so none is refused.
 """
 
+import logging
 import os
 import socket
 from collections import Counter
@@ -13,8 +14,11 @@ from contextlib import suppress
 from itertools import repeat
 from typing import Any
 
-from septet.net.address import parse_address
+from septet.errors import Failed
+from septet.net.address import Address, parse_address
 from septet.net.listener import Listener, open_listeners
+
+log = logging.getLogger("septet")
 
 _Key = tuple[str, int]
 """Identifies a listener: the text of its `--bind`, without the rights of a unix socket's file, and how many
@@ -29,12 +33,17 @@ class ListenerSet:
 
     def __init__(self) -> None:
         self._open: dict[_Key, Listener] = {}
+        self._lost: list[Listener] = []
+        """Listeners in whose place `open` has opened others, because the files of their sockets were removed. They are
+        closed with those that the latest configuration does not name.
+        """
 
     def open(
         self, binds: Iterable[str], backlog: int, options: Iterable[str] = repeat("--bind")
     ) -> tuple[Listener, ...]:
-        """Return listeners for these addresses: open ones are used again, missing ones are opened. `options`: the
-        option that names each address, for error messages. Raises Failed; then no new listener stays open.
+        """Return listeners for these addresses: open ones are used again, missing ones are opened, and so are those of
+        unix sockets whose files somebody has removed. `options`: the option that names each address, for error
+        messages. Raises Failed; then no new listener stays open.
         """
         binds = list(binds)
         keys = _keys(binds)
@@ -45,8 +54,23 @@ class ListenerSet:
                 self._open[key].sock.listen(backlog)
                 self._open[key].give_rights(addresses[key])
         opened = open_listeners([addresses[key] for key in missing], backlog, options=missing.values())
+        for key in keys:
+            if key in self._open and self._open[key].has_lost_its_file():
+                self._replace(key, addresses[key], backlog)
         self._open |= dict(zip(missing, opened, strict=True))
         return tuple(self._open[key] for key in keys)
+
+    def _replace(self, key: _Key, address: Address, backlog: int) -> None:
+        """Open a unix socket anew whose file somebody has removed, and to which no client can connect for that. If
+        another program listens at its path by now, the old one stays, and the log says so.
+        """
+        try:
+            (opened,) = open_listeners([address], backlog)
+        except Failed as error:
+            log.warning("the file of %s was removed, and is not made anew: %s", address, error)
+            return
+        self._lost.append(self._open[key])
+        self._open[key] = opened
 
     def close_others(self, wanted: Iterable[Listener]) -> None:
         """Close all listeners except `wanted`, which are those that the latest configuration names."""
@@ -55,10 +79,13 @@ class ListenerSet:
             if listener not in kept:
                 listener.close()
                 del self._open[key]
+        for listener in [listener for listener in self._lost if listener not in kept]:
+            listener.close()
+            self._lost.remove(listener)
 
     def shut(self) -> None:
         """Close all listeners. Clients are refused once the serving processes have closed their copies as well."""
-        for listener in self._open.values():
+        for listener in (*self._open.values(), *self._lost):
             listener.shut()
 
     # For a successor by execve(2), in the same process
@@ -71,15 +98,24 @@ class ListenerSet:
         for (text, repeated), listener in self._open.items():
             ours = listener.inherited < 0  # else the successor finds it where we have found it
             os.set_inheritable(listener.fileno() if ours else listener.inherited, True)
-            handed.append({"bind": text, "repeated": repeated, "descriptor": listener.fileno() if ours else -1})
+            if listener.file >= 0:
+                os.set_inheritable(listener.file, True)
+            handed.append(
+                {
+                    "bind": text,
+                    "repeated": repeated,
+                    "descriptor": listener.fileno() if ours else -1,
+                    "file": listener.file,
+                }
+            )
         return handed
 
     def keep(self) -> None:
         """Undo `hand_over` after execve(2) has failed: programs that are started later do not inherit the sockets."""
         for listener in self._open.values():
-            os.set_inheritable(listener.fileno(), False)
-            if listener.inherited >= 0:
-                os.set_inheritable(listener.inherited, False)
+            for descriptor in (listener.fileno(), listener.inherited, listener.file):
+                if descriptor >= 0:
+                    os.set_inheritable(descriptor, False)
 
     def adopt(self, handed: Iterable[dict[str, Any]]) -> tuple[Listener, ...]:
         """Take over the listeners that the program which this process executed before has described with `hand_over`,
@@ -90,8 +126,11 @@ class ListenerSet:
                 continue
             with suppress(OSError):
                 os.set_inheritable(each["descriptor"], False)
+                file = each.get("file", -1)  # else another program's file might lie at the path by now
+                if file >= 0:
+                    os.set_inheritable(file, False)
                 sock = socket.socket(fileno=each["descriptor"])
-                self._open[each["bind"], each["repeated"]] = Listener(sock, ours=True)
+                self._open[each["bind"], each["repeated"]] = Listener(sock, ours=True, file=file)
         return tuple(self._open.values())
 
 

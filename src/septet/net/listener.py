@@ -46,10 +46,11 @@ class Listener:
 
     `ours` is True if this server has bound the socket. If it is False, another program has passed the socket: when
     the listener is closed, the socket gets its old options back, and the file of a unix socket is not removed.
-    `inherited` is the descriptor of which `sock` is a copy; -1: it is not a copy.
+    `inherited` is the descriptor of which `sock` is a copy; -1: it is not a copy. `file` is a descriptor of the file of
+    a unix socket that this server has bound, which the listener takes over; -1: the file lies at the socket's path.
     """
 
-    def __init__(self, sock: socket.socket, ours: bool, inherited: int = -1) -> None:
+    def __init__(self, sock: socket.socket, ours: bool, inherited: int = -1, file: int = -1) -> None:
         self._pid = os.getpid()
         self._given = None if ours else _options(sock)
         """The options of a socket that another program has passed to this server, as they were then; `shut` restores
@@ -83,7 +84,7 @@ class Listener:
             self.server = (name[0], name[1])
         if ours and self.unix_path and not self.unix_path.startswith("@"):
             self._path = os.path.abspath(self.unix_path)  # the application may change the working directory
-            self._file = os.open(self._path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._file = os.open(self._path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW) if file < 0 else file
             remains.register(self)
         forked.register(self)
         self._wildcard = name[0] in ("0.0.0.0", "::") if self.unix_path is None else False
@@ -207,6 +208,17 @@ class Listener:
                 unix_socket.give_rights(address, self._file)
         except OSError as error:
             raise Failed(f"cannot change the rights of {address}: {_reason(error, address, '--bind')}") from error
+
+    @property
+    def file(self) -> int:
+        """A descriptor of the file of a unix socket that this server has bound (open(2), O_PATH); -1: there is none."""
+        return self._file
+
+    def has_lost_its_file(self) -> bool:
+        """True if this server has made the file of this unix socket, and somebody has removed it, or has put another
+        one in its place: then no client can connect. False for a file that was only given another name.
+        """
+        return self._file >= 0 and not os.fstat(self._file).st_nlink
 
     def close_in_child(self) -> None:
         """Called in a child that the application has forked: close its copies of the descriptors, so that the port is

@@ -173,7 +173,7 @@ class Generations:
         self._overseer.reloading(f"{why}: loads configuration and application")
         try:
             plan = self._again()
-        except SeptetError as error:
+        except (SeptetError, OSError, MemoryError) as error:  # none of them may end a server that serves
             log.error("SEP114 %s: %s; the server goes on as it is", why, error)
             self._succession.plan.failed(str(error))
             self._overseer.ready(f"{why} failed: {error}")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from septet import remains
 from septet.errors import Failed
@@ -75,12 +76,19 @@ def pid_file_at(path: str | None) -> Iterator[None]:
 
 
 def _pid_in(path: str) -> int | None:
-    """Return the pid in the file; None if there is no file, or no pid in it."""
+    """Return the pid in the file; None if there is no file, or no pid in it. Does not wait for a named pipe's writer,
+    because a signal handler may call this at the end (`remains`)."""
     try:
-        text = Path(path).read_text(errors="replace")[:64]
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            if not S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            text = os.read(descriptor, 64)
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
-    found = re.fullmatch(r"\s*([1-9][0-9]{0,9})\s*", text)
+    found = re.fullmatch(rb"\s*([1-9][0-9]{0,9})\s*", text)
     return int(found[1]) if found else None
 
 

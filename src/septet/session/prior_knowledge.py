@@ -58,10 +58,10 @@ class PriorKnowledge(Session):
         early = self.http.take_inbox()
         session = self._rules.http2(self)
         self.tunnel = session
-        stops = self.http.stopping and not self._draining
+        stops, drains = self.http.stopping and not self._draining, self._draining
         self.__class__ = _FORWARDING[type(self)]  # type: ignore[assignment]
         want = self.receive(early)
-        return self.stop() if stops else want
+        return self.stop() if stops else self.drain() if drains else want
 
 
 def _passed_on(name: str) -> Any:

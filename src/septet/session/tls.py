@@ -48,7 +48,7 @@ from typing import Any
 from septet.exchange import ProtocolError, Want
 from septet.protocol import CLOSE, EITHER, READ, WRITE, Phase
 from septet.proxies.proxy_protocol import decode
-from septet.rules import STOPPING_S, Rules
+from septet.rules import DRAINING_S, STOPPING_S, Rules
 from septet.session._around import Inner
 from septet.session._tls_info import info_of
 from septet.session._tls_output import CLOSING, HANDSHAKE, PIECE_BYTES, REPLY, TlsOutput
@@ -238,7 +238,10 @@ class Tls(TlsOutput):
         """
         if protocol == "h2":
             assert self._rules.http2 is not None, "the caller has looked"
+            drains = self._inner.stopping  # `stop` would have ended the handshake
             self._inner = self._rules.http2(self._inner)
+            if drains:
+                self._inner.drain()
         elif not self._rules.http1:
             self._inner.refuse(ProtocolError(505, "only HTTP/2 is spoken here, and the client has not chosen it"))
 
@@ -302,7 +305,10 @@ class Tls(TlsOutput):
             return None
         timeout = phase.timeout(self._rules.timeouts)
         if self._inner.stopping:
-            timeout = min(timeout, STOPPING_S)
+            if phase is not HANDSHAKE and phase is not REPLY:
+                timeout = min(timeout, STOPPING_S)
+            elif self._tls is None:  # after `drain`, for `stop` would have ended it
+                timeout = min(timeout, DRAINING_S)
         if self._since is None:
             self._since = now
         return self._since + timeout
@@ -326,7 +332,12 @@ class Tls(TlsOutput):
         return self.phase.want
 
     def drain(self) -> Want:
+        """Called when the server has a successor. A client that is within its handshake has the usual time to complete
+        it, and then to send a request; one that has sent nothing has DRAINING_S, as an idle one.
+        """
         self._inner.drain()
+        if self._own is HANDSHAKE and self._tls is None:
+            self._since = None
         return self.phase.want
 
     def lose(self) -> Want:

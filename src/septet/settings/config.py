@@ -83,6 +83,14 @@ def _file(text: str) -> None:
         raise ValueError("must be the path of a file")
 
 
+def _regular_file(text: str) -> None:
+    """For a file that is replaced (that would be the end of /dev/null) or read by several processes (each of which
+    would wait at a named pipe).
+    """
+    if not text or "\0" in text or (os.path.exists(text) and not os.path.isfile(text)):
+        raise ValueError("must be the path of a regular file")
+
+
 def _socket_path(text: str) -> None:
     if not text or text.startswith("@") or "?" in text:
         raise ValueError("must be the path of a unix socket, of at most 107 bytes")
@@ -378,7 +386,7 @@ class Config:
         _MODEL,
         "Write the pid of the first process to this file, which is removed at the end. Refused if it names another "
         "process that runs. Not under septet.run and septet.Server.",
-        rule=Spelled("the path of a file", _file),
+        rule=Spelled("the path of a regular file", _regular_file),
         metavar="FILE",
         unset="no such file",
     )
@@ -736,7 +744,7 @@ class Config:
         _LOGS,
         "Configure logging by this file besides, in TOML or, if its name ends with .json, in JSON, as "
         "logging.config.dictConfig has it.",
-        rule=Spelled("the path of a file", _file),
+        rule=Spelled("the path of a regular file", _regular_file),
         metavar="FILE",
         unset="messages go to standard error",
     )

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from septet import inventory
@@ -157,13 +158,25 @@ def _from_file(chosen: str | None) -> dict[str, Found]:
     [tool.septet] in pyproject.toml.
     """
     if chosen is not None:
-        if not Path(chosen).is_file():
+        if not _is_file(Path(chosen)):
             raise UsageError(f"--config is {chosen!r}, but must be a file that exists")
         return _read(Path(chosen))
     for path in (Path("septet.toml"), Path("pyproject.toml")):
-        if path.is_file():
+        if _is_file(path):
             return _read(path)
     return {}
+
+
+def _is_file(path: Path) -> bool:
+    """True if there is a regular file at `path`. Raises UsageError if that cannot be told, as in a directory that this
+    user may not search: `Path.is_file` would raise PermissionError then, and return False since Python 3.14.
+    """
+    try:
+        return S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _read(path: Path) -> dict[str, Found]:
