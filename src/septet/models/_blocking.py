@@ -32,7 +32,6 @@ from septet.models._waker import close_waker_of_this_thread
 from septet.net.listener import has_been_deferred
 from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll, Ready
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S
-from septet.processes.stacks import thread_in
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, Phase, ServerExchange, ServerProtocol
 from septet.service import Service
 
@@ -181,14 +180,11 @@ class _ClientWait:
         finally:
             self._end_turn()
 
-    def abandon(self) -> bool:
+    def abandon(self) -> None:
         """From now on refuse what the application gives for this client: its calls raise ClientGone. Called by another
-        thread when the request has exceeded its time. Returns True if the application's thread is sending at this
-        moment.
+        thread when the request has exceeded its time.
         """
-        codes = _ClientWait.deliver.__code__, _ClientWait.inform.__code__, _ClientWait.give_up.__code__
         self.__class__ = _AbandonedWait
-        return any(thread_in(code, lambda frame: frame.f_locals.get("self") is self) is not None for code in codes)
 
     def _write(self, want: Want) -> Want:
         while want is WRITE or want is EITHER:
