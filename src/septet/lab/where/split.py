@@ -146,7 +146,7 @@ def _kept_from_running(states: Counter[State], ran: float) -> dict[str, float]:
 
     `ran`: the share of the time for which the threads ran, from their CPU time; 0: it is not known. CPU time is exact,
     while samples do not always tell a thread that runs from one that waits for a CPU, and few of them, or late ones on
-    a busy machine, find too many threads waiting for the GIL: what is left for that is the time for which no thread ran.
+    a busy machine, find too many threads waiting for the GIL: that takes no more than the time for which none ran.
     """
     looks = states.total()
     could_run = (states[State.RUNNING] + states[State.RUNNABLE]) / looks
