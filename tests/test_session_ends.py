@@ -68,6 +68,19 @@ def test_failure_before_the_answer() -> None:
     assert write_all(session).startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_failure_for_a_client_that_has_left(begun: bool) -> None:
+    """It is told neither as an answer that the client got, nor as one that the server has cut."""
+    reports: list[str] = []
+    session = Watched(Rules(refused=reports.append))
+    session.receive(GET)
+    if begun:
+        session.respond(ok(), b"part", False)
+    session.lose()
+    assert session.fail() is CLOSE
+    assert (session.status, session.fault, reports) == (200 if begun else 0, None, [])
+
+
 def test_failure_in_the_answer_cuts_the_connection() -> None:
     """The client must not take a part of the answer for the whole."""
     session = Watched()

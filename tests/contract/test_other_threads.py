@@ -3,12 +3,14 @@
 They leave first, and reach nothing of the connection's next request.
 """
 
+import select
 import threading
 import time
 
 import pytest
 
 from support.client import Connection
+from support.http2 import Client as Http2Client
 from support.http2 import Connection as Http2Connection
 from support.http2 import get
 from support.marks import each_style
@@ -18,8 +20,8 @@ from support.tls import Authority, TlsServer
 
 APP = "support.app_other_threads:app"
 ROUNDS = 30
-UPLOAD = render("POST", "/both", body=render("GET", "/smuggled") * 400)
-BOTH = b"".join(b"%06d;" % part * 10_000 for part in range(20)) + b"%d" % len(render("GET", "/smuggled") * 400)
+BODY = render("GET", "/smuggled") * 400
+BOTH = b"".join(b"%06d;" % part * 10_000 for part in range(20)) + b"%d" % len(BODY)
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +80,18 @@ def test_child_forked_while_another_thread_sends(model: str) -> None:
         assert not server.complaints()
 
 
+READER_OR_WRITER = pytest.mark.parametrize("path", ["/both", "/writer"])
+"""Which of the two the application does in a thread of its own."""
+
+
+@READER_OR_WRITER
 @pytest.mark.parametrize("model", ["iterative", "threaded", "prethreaded", "epoll"])
-def test_reader_beside_an_answer_in_parts(model: str) -> None:
+def test_reader_beside_an_answer_in_parts(model: str, path: str) -> None:
     """The body comes in small pieces while the answer goes out; what it holds is no request."""
     with serve(model, "wsgi", app=APP) as server:
         for number in range(10):
             with server.connect() as client:
-                sender = threading.Thread(target=send_in_pieces, args=(client, UPLOAD))
+                sender = threading.Thread(target=send_in_pieces, args=(client, render("POST", path, body=BODY)))
                 sender.start()
                 assert client.read_response().body == BOTH
                 sender.join()
@@ -93,17 +100,53 @@ def test_reader_beside_an_answer_in_parts(model: str) -> None:
         assert not server.complaints()
 
 
+@READER_OR_WRITER
 @pytest.mark.parametrize("model", ["iterative", "threaded", "prethreaded", "epoll"])
-def test_reader_beside_an_answer_in_parts_over_tls(model: str, authority: Authority) -> None:
+def test_reader_beside_an_answer_in_parts_over_tls(model: str, path: str, authority: Authority) -> None:
     """Records of two threads would not fit together."""
     with TlsServer(authority, APP, "--model", model) as server:
         for number in range(10):
             with server.connect() as client:
-                client.send(UPLOAD)
+                client.send(render("POST", path, body=BODY))
                 assert client.read_response().body == BOTH
                 client.send(render("POST", "/", body=b"%d" % number))
                 assert client.read_response().body == b"%d" % number
         assert not server.complaints()
+
+
+@READER_OR_WRITER
+@pytest.mark.parametrize("model", ["iterative", "forking", "threaded", "prethreaded", "epoll"])
+@pytest.mark.parametrize("window", [65535, 1000])
+def test_reader_beside_an_answer_in_parts_over_http2(model: str, window: int, path: str) -> None:
+    """Frames of two threads would not fit together. A small window holds the answer up while the body comes."""
+    with serve(model, "wsgi", "--http2-cleartext", app=APP) as server:
+        for number in range(5):
+            with Http2Connection(server.address, client=Http2Client(window)) as client:
+                read_while_sending(client, path, b"%d" % number)
+        assert not server.complaints()
+
+
+@READER_OR_WRITER
+@pytest.mark.parametrize("model", ["iterative", "threaded", "prethreaded", "epoll"])
+def test_reader_beside_an_answer_in_parts_over_http2_and_tls(model: str, path: str, authority: Authority) -> None:
+    with TlsServer(authority, APP, "--model", model) as server:
+        for number in range(5):
+            with Http2Connection(server.address, authority.client_context()) as client:
+                read_while_sending(client, path, b"%d" % number)
+        assert not server.complaints()
+
+
+def read_while_sending(client: Http2Connection, path: str, tag: bytes) -> None:
+    stream = client.ask(get(path, method=b"POST"), end=False)
+    for start in range(0, len(BODY), 100):
+        client.client.send_body(stream, BODY[start : start + 100], end=start + 100 >= len(BODY))
+        client.flush()
+        time.sleep(0.0005)
+        if select.select([client.socket], [], [], 0)[0]:
+            assert client.receive(), "the connection has ended"
+    answer = client.answer(stream)
+    assert (answer.body, answer.reset) == (BOTH, None)
+    assert client.request("/", method=b"POST", body=tag).body == tag
 
 
 def send_in_pieces(client: Connection, data: bytes) -> None:

@@ -145,6 +145,17 @@ def test_client_that_left_is_among_the_slowest(server: Server) -> None:
     wait_until(lambda: left & outcomes(server), "it is there")
 
 
+@pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
+def test_client_that_left_in_its_answer(server: Server) -> None:
+    with server.connect() as connection:
+        connection.send(render("GET", "/streams?left"))
+        connection.read_head()
+        wait_until(lambda: running(server), "it runs")
+        connection.reset()
+    release(server)
+    wait_until(lambda: ("/streams?left", 200, "client left") in outcomes(server), "it is there")
+
+
 @each_style
 def test_application_that_fails_in_its_answer(server: Server) -> None:
     with server.connect() as connection:

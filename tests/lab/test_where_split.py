@@ -102,6 +102,16 @@ def test_samples_move_waits_to_gil_and_cpu() -> None:
     assert found.parts_us[parts.APPLICATION] == pytest.approx(30_000)
 
 
+def test_the_application_has_at_least_its_cpu_time() -> None:
+    """However many samples find its thread waiting: they are an estimate, and CPU time is exact."""
+    request = Request(0, 100 * MS, 100 * MS, 0, 0, 100 * MS, ((0, 100 * MS),), TID, cpu_ns=30 * MS)
+    for states in ([State.GIL] * 10, [State.GIL] * 8 + [State.RUNNABLE] * 2, [State.GIL] * 9 + [State.RUNNING]):
+        found = split([request], [Sample(place * 10 * MS, PID, TID, state) for place, state in enumerate(states)])
+        assert found is not None
+        assert found.parts_us[parts.APPLICATION] == pytest.approx(30_000)
+        assert found.parts_us[parts.GIL] + found.parts_us[parts.CPU] == pytest.approx(70_000)
+
+
 def test_the_thread_that_accepts_holds_up_all_that_it_has_to_accept() -> None:
     visits = [(HERE, PORT + number, 0, 100 * MS, 100 * MS) for number in range(3)]
     spans = [span(accepted, 100 * MS, 100 * MS, PORT + number) for number, accepted in enumerate((10, 40, 100))]

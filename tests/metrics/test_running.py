@@ -3,7 +3,7 @@
 import os
 import time
 
-from septet.metrics import running
+from septet.metrics import running, slow
 from septet.metrics.lanes import ANSWERS, ANSWERS_END, BEGUN, PID, RUNNING, WORKER
 from septet.metrics.observer import SPARSE, RequestMetrics
 from septet.metrics.table import Table
@@ -37,6 +37,12 @@ def busy() -> RequestMetrics:
     return metrics
 
 
+def record_of(target: str, table: Table) -> slow.Record:
+    """On a busy machine requests that `busy` has made may have taken longer."""
+    (found,) = [each for each in table.slowest() if each["target"] == target]
+    return found
+
+
 def targets(table: Table) -> list[str]:
     return [each["target"] for each in table.running()]
 
@@ -57,7 +63,7 @@ def test_request_that_lasts_in_a_busy_process_is_seen() -> None:
     metrics.note_running()
     assert targets(table) == []
     assert table.row[BEGUN] == sum(table.row[ANSWERS:ANSWERS_END])
-    slowest = table.slowest()[0]
+    slowest = record_of("/lasts", table)
     assert (slowest["target"], slowest["status"], slowest["outcome"]) == ("/lasts", 200, "answered")
 
 
@@ -69,7 +75,7 @@ def test_client_that_leaves_a_busy_process() -> None:
     time.sleep(running.LEAST_NS / 1e9)
     session.lose()
     session.close()
-    slowest = metrics._table.slowest()[0]
+    slowest = record_of("/lasts", metrics._table)
     assert (slowest["target"], slowest["status"], slowest["outcome"]) == ("/lasts", None, "client left")
 
 

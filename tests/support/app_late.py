@@ -28,6 +28,8 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     start_response("200 OK", [("Content-Type", "text/plain")])
     if path == "/streams":
         return stream()
+    if path == "/floods":
+        return flood()
     return breaking() if path == "/breaks" else [b"fine"]
 
 
@@ -35,6 +37,12 @@ def stream() -> Iterator[bytes]:
     yield b"begun"
     wait_for_release()
     yield b"ended"
+
+
+def flood() -> Iterator[bytes]:
+    """Its thread sends all the time."""
+    while not released():
+        yield bytes(100_000)
 
 
 def breaking() -> Iterator[bytes]:

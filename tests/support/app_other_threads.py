@@ -69,13 +69,26 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         taker.start()
 
         def parts() -> Iterator[bytes]:
-            for part in range(20):
-                yield b"%06d;" % part * 10_000
+            for number in range(20):
+                yield b"%06d;" % number * 10_000
             taker.join()
             yield b"%d" % sum(taken)
 
         start_response("200 OK", [])
         return parts()
+    if path == "/writer":
+        write = start_response("200 OK", [])
+
+        def give() -> None:
+            for number in range(20):
+                write(b"%06d;" % number * 10_000)
+
+        giver, count = threading.Thread(target=give, daemon=True), 0
+        giver.start()
+        while part := source.read1(100):
+            count += len(part)
+        giver.join()
+        return [b"%d" % count]
     body = source.read()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from socket import SHUT_RDWR, socket
-from threading import RLock, get_ident
+from threading import Condition, RLock, get_ident
 from time import monotonic
 from typing import Any
 
@@ -32,7 +32,6 @@ from septet.models._waker import close_waker_of_this_thread
 from septet.net.listener import has_been_deferred
 from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll, Ready
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S
-from septet.processes.stacks import thread_in
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, Phase, ServerExchange, ServerProtocol
 from septet.service import Service
 
@@ -52,8 +51,9 @@ IDLE_GRACE_S at the earliest).
 
 
 INTERRUPT_S = 0.05
-"""Seconds. A thread of the application's own that waits for a request's body looks at this interval whether the answer
-is complete.
+"""Seconds. While two threads of the application wait for one client, one to send and one to read, the second looks at
+this interval whether the first has left, and a thread of the application's own that reads, whether the answer is
+complete.
 """
 
 STOP_CHECK_S = 0.1
@@ -77,6 +77,8 @@ class _ClientWait:
         self._idle_poller: Poll | None = None
         self._client_or_order_poller: Poll | None = None
         self._order_descriptor = -1
+        self._hears_orders = True
+        """False if `_client_or_order_poller` does not tell of orders."""
         self._mask = 0
         """The events that `_client_poller` watches for."""
         self._mask_with_order = READABLE
@@ -98,6 +100,15 @@ class _ClientWait:
         """
         self._has_turn = False
         """True while the thread of the client, or one that sends in its place, holds `turn`."""
+        self._waits_first: int | None = None
+        """The events that the thread waits for which waits for the client first, and has let go of `turn`; None: there
+        is none. If it waits for what the client sends, no other thread receives: it would not be told of that.
+        """
+        self._moved: Condition | None = None
+        """Notified when the thread that waits first has moved the session on and waits again. Made when a second
+        thread waits."""
+        self._only_looked = False
+        """True if `wait` has returned only because another thread may have moved the session on: nothing has come."""
         self._interrupted = False
         """True if the answer was complete while another thread of the application waited for the request's body."""
         self._broken = False
@@ -169,14 +180,11 @@ class _ClientWait:
         finally:
             self._end_turn()
 
-    def abandon(self) -> bool:
+    def abandon(self) -> None:
         """From now on refuse what the application gives for this client: its calls raise ClientGone. Called by another
-        thread when the request has exceeded its time. Returns True if the application's thread is sending at this
-        moment.
+        thread when the request has exceeded its time.
         """
-        codes = _ClientWait.deliver.__code__, _ClientWait.inform.__code__, _ClientWait.give_up.__code__
         self.__class__ = _AbandonedWait
-        return any(thread_in(code, lambda frame: frame.f_locals.get("self") is self) is not None for code in codes)
 
     def _write(self, want: Want) -> Want:
         while want is WRITE or want is EITHER:
@@ -213,15 +221,48 @@ class _ClientWait:
         self._has_turn = False
         self.turn.release()
 
-    def _sleep(self, poller: Poll, timeout: float | None) -> Ready:
-        """Wait for events, and let another thread of the application have its turn meanwhile."""
+    def _sleep(self, poller: Poll, mask: int, timeout: float | None) -> Ready:
+        """Wait for events, those of the client's socket in `mask` among them, and let another thread of the application
+        have its turn meanwhile."""
         if not self._has_turn:
             return poller.wait(timeout)
+        self._waits_first = mask
+        if self._moved is not None:
+            self._moved.notify_all()
         self._end_turn()
         try:
             return poller.wait(timeout)
         finally:
             self._take_turn()
+            self._waits_first = None
+
+    def _sleep_beside(self, mask: int, timeout: float | None) -> Ready:
+        """Do what `_sleep` does, for INTERRUPT_S at most, while another thread waits for the client."""
+        has_turn, self._has_turn = self._has_turn, False
+        timeout = INTERRUPT_S if timeout is None else min(timeout, INTERRUPT_S)
+        try:
+            mask = self._without_input_of_first(mask)
+            if not mask:
+                if self._moved is None:
+                    self._moved = Condition(self.turn)
+                self._moved.wait(timeout)
+                return []
+            poller = Poll()
+            poller.add(self._sock.fileno(), mask)
+            self.turn.release()
+            try:
+                ready = poller.wait(timeout)
+            finally:
+                self.turn.acquire()
+            left = ((descriptor, self._without_input_of_first(found)) for descriptor, found in ready)
+            return [(descriptor, found) for descriptor, found in left if found]
+        finally:
+            self._has_turn = has_turn
+
+    def _without_input_of_first(self, mask: int) -> int:
+        """Return the events that are left to this thread: what the client sends is for the one that waits first."""
+        first = self._waits_first
+        return mask if first is None or not first & READABLE else mask & WRITABLE
 
     def interrupt_reading(self) -> None:
         self._interrupted = True
@@ -235,24 +276,17 @@ class _ClientWait:
         may be complete before the body is.
         """
         self._interrupted = False
-        sock, session, poller = self._sock, self._session, Poll()
-        poller.add(sock.fileno(), READABLE)
+        sock, session = self._sock, self._session
         want = drive(session.phase.want, session, sock, _already_dispatched)
         while want is not RUN and want is not CLOSE:
             left_s = self._time_left()
-            mask = WRITABLE if want is WRITE else READABLE
-            poller.modify(sock.fileno(), mask)
-            self.turn.release()
-            try:
-                ready = poller.wait(INTERRUPT_S if left_s is None else min(left_s, INTERRUPT_S))
-            finally:
-                self.turn.acquire()
+            ready = self._sleep_beside(WRITABLE if want is WRITE else READABLE, left_s)
             if self._interrupted:
                 raise ClientGone("the answer is complete")
             want = session.phase.want  # the thread that gives the answer may have moved the session on
             if ready:
                 want = receive_compactly(session, sock) if want is READ else want
-            elif left_s is not None and left_s <= INTERRUPT_S:
+            elif self._time_left() == 0.0:
                 want = expire(session, sock)
             want = drive(want, session, sock, _already_dispatched)
         if want is CLOSE:
@@ -260,6 +294,9 @@ class _ClientWait:
 
     def _wait_and_receive(self) -> Want:
         want = self.wait()
+        if self._only_looked:
+            self._only_looked = False
+            return want
         return receive_compactly(self._session, self._sock) if want is READ else want
 
     def wait(self) -> Want:
@@ -300,6 +337,9 @@ class _ClientWait:
             phase = session.phase  # another thread may have moved it on
             # EITHER: write if the socket is only writable; in all other cases, errors included, read.
             return READ if phase.want is EITHER and ready != WRITABLE else phase.want
+        if self._has_turn and self._time_left() != 0.0:  # another thread may have moved it on
+            self._only_looked = True
+            return session.phase.want
         if phase.idle:
             return session.stop()
         return expire(session, self._sock)
@@ -325,21 +365,29 @@ class _ClientWait:
     def _wait_for_client(self, mask: int, timeout: float | None) -> int:
         """Block until the socket is ready for an event of `mask`. Returns the events; 0 if `timeout` seconds have
         passed."""
-        ready = self._sleep(self._watching(mask), timeout)
+        beside = self._has_turn and self._waits_first is not None  # which uses the poller, or may
+        ready = self._sleep_beside(mask, timeout) if beside else self._sleep(self._watching(mask), mask, timeout)
         return ready[0][1] if ready else 0
 
     def _wait_for_client_or_order(self, mask: int, timeout: float | None) -> int:
         """Block until the socket is ready for an event of `mask`, the order to stop has come, or `timeout` seconds have
         passed. Returns the socket's events; 0 if there are none."""
+        if self._has_turn and self._waits_first is not None:
+            return self._wait_for_client(mask, timeout)
         descriptor = self._sock.fileno()
         poller = self._client_or_order_poller
         if poller is None:
-            poller = self._client_or_order_poller = Poll.for_reading(descriptor, self._acceptor.stop.fileno_here())
+            order = self._acceptor.stop.fileno_here()  # -1 in a child of forking, in a thread of the application's own
+            self._hears_orders = order >= 0
+            watched = (descriptor, order) if self._hears_orders else (descriptor,)
+            poller = self._client_or_order_poller = Poll.for_reading(*watched)
         if mask != self._mask_with_order:
             poller.modify(descriptor, mask)
             self._mask_with_order = mask
+        if not self._hears_orders:
+            timeout = STOP_CHECK_S if timeout is None else min(timeout, STOP_CHECK_S)
         while True:
-            ready = dict(self._sleep(poller, timeout))
+            ready = dict(self._sleep(poller, mask, timeout))
             if not ready or descriptor in ready or self._acceptor.stop.drain_and_check():
                 return ready.get(descriptor, 0)
             timeout = self._time_left()
@@ -352,7 +400,8 @@ class _ClientWait:
         while True:
             left = STOP_CHECK_S if until is None else min(STOP_CHECK_S, max(0.0, until - monotonic()))
             ready = self._wait_for_client(mask, left)
-            if ready or not self._acceptor.stop.draining or (until is not None and monotonic() >= until):
+            over = until is not None and monotonic() >= until
+            if ready or self._has_turn or over or not self._acceptor.stop.draining:
                 return ready
 
     def _wait_idle(self, timeout: float | None) -> bool:

@@ -25,6 +25,11 @@ from septet.models._answer import answer
 from septet.processes.stacks import frame_in, frames_in, thread_in
 from septet.protocol import EITHER, WRITE
 
+TURN_S = 0.5
+"""Seconds for which the end of a request waits for the threads of its application to let go of the connection
+(`exchange.Delivery.turn`). They hold it while they move the session on, which does not wait for the client.
+"""
+
 OUTER_FRAMES = 8
 """How many of the outermost frames of a thread are looked at for a context: threads of an executor have four of their
 own, and asgiref adds two.
@@ -137,6 +142,7 @@ class BlockedThread:
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
+        self._request = exchange.request
 
     @property
     def begun(self) -> bool:
@@ -150,26 +156,43 @@ class BlockedThread:
         still in the application.
 
         From then on that thread is refused whatever it wants to send (the class of its `delivery` object is changed).
-        Unless it is sending at this moment, only the calling thread writes to the socket, so it may send the answer.
+        Two threads must not move the session at the same time, least of all its cipher (TLS) or its table of fields
+        (HTTP/2); so this one takes its turn. If it does not get it, it leaves the session alone, and ends the
+        connection under it.
         """
         exchange = self._exchange
         wait = exchange.delivery
         if wait is None:  # it was answered a moment ago
             return
-        sock, begun = wait.sock, wait.abandon()
-        exchange.time_out()
-        if begun or exchange.status or exchange.tls is not None:  # what goes out is for the cipher to say
-            exchange.lose()
-            with suppress(OSError):
-                sock.shutdown(SHUT_RDWR)
+        turn = wait.turn
+        if not turn.acquire(timeout=TURN_S):
+            wait.abandon()
+            exchange.time_out()
+            self._break_off(wait.sock)
             return
-        session = wait.session
-        want = exchange.fail()
-        with suppress(OSError):
+        try:
+            if exchange.request is self._request and not exchange.answered:  # else it was answered a moment ago
+                self._end(exchange, wait)
+        finally:
+            turn.release()
+
+    def _end(self, exchange: Any, wait: Any) -> None:
+        sock, session, begun = wait.sock, wait.session, exchange.status
+        wait.abandon()
+        exchange.time_out()
+        want = exchange.lose() if begun else exchange.fail()
+        try:
             while (want is WRITE or want is EITHER) and session.output:
                 want = session.wrote(sock.send(session.output))
-            sock.shutdown(SHUT_WR)
+            sock.shutdown(SHUT_RDWR if begun else SHUT_WR)
+        except OSError:  # BlockingIOError: an interim answer waits for a client that does not read
+            self._break_off(sock)
         session.lose()
+
+    @staticmethod
+    def _break_off(sock: Any) -> None:
+        with suppress(OSError):
+            sock.shutdown(SHUT_RDWR)
 
     def is_stuck(self) -> bool:
         return self.thread() is not None

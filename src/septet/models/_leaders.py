@@ -167,9 +167,13 @@ class Leaders:
 
         Called by the thread that runs the application. If that is the leader, the thread that runs the loop, another
         thread takes over the loop meanwhile; if none can, the leader waits for the socket and sends the output itself.
+        A thread of the application's own, which never runs the loop, may call this, too.
         """
-        member = self._members[get_ident()]
+        member = self._members.get(get_ident())
         longest_s = FOLLOWER_WAIT_S if timeout_s is None else min(timeout_s, FOLLOWER_WAIT_S)
+        if member is None:
+            connection.await_room(longest_s)
+            return
         member.call(connection.await_room, longest_s)
         with self._lock:
             leads = member.leads

@@ -260,8 +260,11 @@ class Http1Exchange(OutputQueue):
     def fail(self) -> Want:
         """End the exchange after the application has raised, or ended without a whole answer. If no answer has begun,
         answer 500, or the status of an error noted before (such as 408 if the client was too slow); else close the
-        connection before the answer is complete.
+        connection before the answer is complete. If the client has left, or the connection is over for another reason,
+        this changes nothing: no answer begins, and observers are told that reason.
         """
+        if self.lost:
+            return self.phase.want
         try:
             return self.refuse(self._fault) if self._fault else self._send_error(500, "the application failed")
         except MemoryError:  # perhaps the application failed for lack of memory, too

@@ -145,12 +145,14 @@ def _kept_from_running(states: Counter[State], ran: float) -> dict[str, float]:
     `states`: how many samples found a thread in each state.
 
     `ran`: the share of the time for which the threads ran, from their CPU time; 0: it is not known. CPU time is exact,
-    while samples do not always tell a thread that runs from one that waits for a CPU.
+    while samples do not always tell a thread that runs from one that waits for a CPU, and few of them, or late ones on
+    a busy machine, find too many threads waiting for the GIL: that takes no more than the time for which none ran.
     """
     looks = states.total()
     could_run = (states[State.RUNNING] + states[State.RUNNABLE]) / looks
+    for_gil = min(states[State.GIL] / looks, max(0.0, 1 - ran))
     waited = max(0.0, could_run - ran) if ran else states[State.RUNNABLE] / looks
-    return {parts.GIL: states[State.GIL] / looks, parts.CPU: waited}
+    return {parts.GIL: for_gil, parts.CPU: waited}
 
 
 def _with_the_one_before(requests: Sequence[Request]) -> Iterator[tuple[Request, int]]:
