@@ -304,6 +304,6 @@ class Http2WebSocket(Http2Exchange):
     def drop_body(self) -> None:
         super().drop_body()
         self.tunnel.end()
-        if (traffic := self._session.rules.traffic) is not None:
-            traffic.websocket_closed(self.tunnel.closed[0])
         self.tunnel.dispose()
+        if (traffic := self._session.rules.traffic) is not None:  # last: what is interrupted is done again
+            traffic.websocket_closed(self.tunnel.closed[0])

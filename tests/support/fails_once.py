@@ -1,0 +1,21 @@
+"""An object of which one method fails the first time, as if there had been no memory."""
+
+from typing import Any
+
+
+class FailsOnce:
+    """Stands for `whole`: its method `name` raises MemoryError when it is called first."""
+
+    def __init__(self, whole: Any, name: str) -> None:
+        self._whole = whole
+        self._name = name
+        self.failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name and not self.failed:
+            return self._fail
+        return getattr(self._whole, name)
+
+    def _fail(self, *_: object) -> None:
+        self.failed = True
+        raise MemoryError("deliberate")
