@@ -143,14 +143,6 @@ class Channel:
             return
         self.wake()
 
-    def _fail_surely(self) -> None:
-        """Do what `fail` does, and do it again if there was no memory to call it."""
-        try:
-            self.fail()
-        except BaseException:
-            self.fail()
-            raise
-
     def _cut_after_failure(self) -> None:
         """Log the exception that is being handled, which is a fault of the server, and cut the connection."""
         self.answered = True

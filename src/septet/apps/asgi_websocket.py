@@ -78,7 +78,11 @@ class WebSocketCycle(Channel):
             self._returned()
         finally:  # also when what the application has raised raises while it is logged
             if not self.answered:
-                self._fail_surely()
+                try:
+                    self.fail()
+                except BaseException:  # perhaps there was no memory to call it
+                    self.fail()
+                    raise
             if not self._accepted:
                 self._socket.refused_websocket()
 
