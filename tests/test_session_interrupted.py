@@ -10,7 +10,7 @@ import pytest
 
 from septet.exchange import FileRegion
 from septet.http.head import response_head
-from septet.protocol import EITHER
+from septet.protocol import CLOSE, EITHER
 from septet.rules import Rules
 from septet.session.websocket import WebSockets
 from septet.websocket.tunnel import TunnelOptions
@@ -62,6 +62,10 @@ def close(session: Any) -> None:
         call()
 
 
+def websocket_fields() -> list[tuple[bytes, bytes]]:
+    return [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get()[1:], (b"sec-websocket-version", b"13")]
+
+
 @pytest.mark.parametrize("lost", [False, True], ids=["answered", "cancelled"])
 @pytest.mark.parametrize("name", ["leave", "forget", "closed"])
 def test_request_over_http2(name: str, lost: bool) -> None:
@@ -110,8 +114,7 @@ def test_websocket_over_http2(name: str) -> None:
         websocket=WebSockets(TunnelOptions()),
     )
     peer = Peer(rules, client=Client())
-    fields = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get()[1:], (b"sec-websocket-version", b"13")]
-    stream = peer.ask(fields, end=False)
+    stream = peer.ask(websocket_fields(), end=False)
     exchange: Any = peer.due[0]
     exchange.upgrade(None, ())
     peer.exchange_data()
@@ -155,3 +158,18 @@ def test_file_of_an_answer_that_is_cut(concurrent: bool, tmp_path: Path) -> None
     assert dead() is None
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(descriptor)
+
+
+@pytest.mark.parametrize("name", ["send_head", "take_output"])
+def test_websocket_that_is_not_opened(name: str) -> None:
+    """Its Close frame was sent before any head, if the exception was no MemoryError."""
+    peer = Peer(Rules(concurrent=True, websocket=WebSockets(TunnelOptions())), client=Client())
+    peer.ask(websocket_fields(), end=False)
+    exchange: Any = peer.due[0]
+    peer.session.codec = failing = FailsOnce(peer.session.codec, name, RuntimeError)  # type: ignore[assignment]
+    with pytest.raises(RuntimeError):
+        exchange.upgrade(None, ())
+    assert failing.failed
+    assert exchange.fail() is CLOSE
+    assert not peer.session.output
+    assert not peer.session._exchanges

@@ -4,11 +4,12 @@ from typing import Any
 
 
 class FailsOnce:
-    """Stands for `whole`: its method `name` raises MemoryError when it is called first."""
+    """Stands for `whole`: its method `name` raises `error` when it is called first."""
 
-    def __init__(self, whole: Any, name: str) -> None:
+    def __init__(self, whole: Any, name: str, error: type[Exception] = MemoryError) -> None:
         self._whole = whole
         self._name = name
+        self._error = error
         self.failed = False
 
     def __getattr__(self, name: str) -> Any:
@@ -18,4 +19,4 @@ class FailsOnce:
 
     def _fail(self, *_: object) -> None:
         self.failed = True
-        raise MemoryError("deliberate")
+        raise self._error("deliberate")

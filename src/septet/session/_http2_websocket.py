@@ -43,7 +43,12 @@ def open_websocket(
     exchange.tunnel = tunnel
     exchange.__class__ = Http2WebSocket
     assert isinstance(exchange, Http2WebSocket)
-    return exchange.begin(head.fields, head.has_date, head.has_server)
+    try:
+        return exchange.begin(head.fields, head.has_date, head.has_server)
+    except BaseException:  # no ordinary request any more, nor a WebSocket yet: what it would send would be misread
+        exchange.lose()
+        exchange.__class__ = Http2Exchange  # which ends when the application does
+        raise
 
 
 class Http2WebSocket(Http2Exchange):
