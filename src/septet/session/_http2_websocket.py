@@ -47,7 +47,7 @@ def open_websocket(
         return exchange.begin(head.fields, head.has_date, head.has_server)
     except BaseException:  # no ordinary request any more, nor a WebSocket yet: what it would send would be misread
         exchange.lose()
-        exchange.__class__ = Http2Exchange  # which ends when the application does
+        exchange.__class__ = Http2Exchange  # type: ignore[assignment]  # which ends when the application does
         raise
 
 
