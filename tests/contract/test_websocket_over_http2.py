@@ -10,7 +10,7 @@ import pytest
 from support.http2 import Client, Connection, get
 from support.messages import pattern
 from support.server import Server, serve
-from support.websocket import CLOSE, PING, PONG, TEXT, frame
+from support.websocket import CLOSE, PING, PONG, TEXT, StreamSocket, frame
 
 APP = "support.app_websocket:app"
 
@@ -36,53 +36,9 @@ def server(ws_servers: dict[str, Server], model: str) -> Iterator[Server]:
     assert not shared.complaints(position), shared.stderr()[position:]
 
 
-class Socket:
-    """A WebSocket on a stream."""
-
-    def __init__(self, connection: Connection, path: str, *fields: tuple[bytes, bytes]) -> None:
-        self.connection = connection
-        ask = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get(path)[1:]]
-        ask += [(b"sec-websocket-version", b"13"), *fields]
-        self.stream = connection.ask(ask, end=False)
-        self.answer = connection.client.answers[self.stream]
-        connection.until(lambda: bool(self.answer.fields))
-        self._read = 0
-
-    def send(self, data: bytes, end: bool = False) -> None:
-        while data:
-            data = self.connection.client.send_body(self.stream, data, end)
-            self.connection.flush()
-            if data:
-                assert self.connection.receive()
-
-    def read(self) -> tuple[int, bytes]:
-        """The next frame of the server."""
-
-        def whole() -> bool:
-            return self._parsed() is not None
-
-        self.connection.until(whole)
-        found = self._parsed()
-        assert found is not None
-        opcode, payload, self._read = found
-        return opcode, payload
-
-    def _parsed(self) -> tuple[int, bytes, int] | None:
-        data = self.answer.body[self._read :]
-        if len(data) < 2:
-            return None
-        length, start = data[1], 2
-        if length >= 126:
-            start = 4 if length == 126 else 10
-            length = int.from_bytes(data[2:start])
-        if len(data) < start + length:
-            return None
-        return data[0] & 15, data[start : start + length], self._read + start + length
-
-
 def test_conversation(server: Server, token: str) -> None:
     with Connection(server.address) as connection:
-        socket = Socket(connection, f"/echo?token={token}")
+        socket = StreamSocket(connection, f"/echo?token={token}")
         assert socket.answer.status == 200
         assert b"sec-websocket-accept" not in socket.answer.fields
         for message in (b"hello", pattern(300_000).hex().encode()):
@@ -99,7 +55,7 @@ def test_conversation(server: Server, token: str) -> None:
 
 def test_what_the_application_is_told(server: Server, token: str) -> None:
     with Connection(server.address) as connection:
-        socket = Socket(connection, f"/describe?token={token}", (b"sec-websocket-protocol", b"a, b"))
+        socket = StreamSocket(connection, f"/describe?token={token}", (b"sec-websocket-protocol", b"a, b"))
         assert socket.answer.fields[b"sec-websocket-protocol"] == b"b"
         assert socket.answer.fields[b"x-application"] == b"yes"
         _, scope = socket.read()
@@ -112,8 +68,8 @@ def test_what_the_application_is_told(server: Server, token: str) -> None:
 
 def test_refusal(server: Server, token: str) -> None:
     with Connection(server.address) as connection:
-        assert Socket(connection, f"/deny?token={token}").answer.status == 403
-        other = Socket(connection, f"/deny?token={token}&status=418")
+        assert StreamSocket(connection, f"/deny?token={token}").answer.status == 403
+        other = StreamSocket(connection, f"/deny?token={token}&status=418")
         assert connection.answer(other.stream).body == b"in two parts"
         assert other.answer.status == 418
         bad = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get("/echo")[1:]]
@@ -122,7 +78,7 @@ def test_refusal(server: Server, token: str) -> None:
 
 def test_cancelled_stream_is_an_abnormal_end(server: Server, token: str) -> None:
     with Connection(server.address) as connection:
-        socket = Socket(connection, f"/echo?token={token}")
+        socket = StreamSocket(connection, f"/echo?token={token}")
         connection.client.h2.reset_stream(socket.stream, 8)
         connection.flush()
         server.journal.wait_for(f"{token} 1006 ")
@@ -132,7 +88,7 @@ def test_cancelled_stream_is_an_abnormal_end(server: Server, token: str) -> None
 def test_back_pressure(server: Server, token: str) -> None:
     """The application sends no further than the window."""
     with Connection(server.address, client=Client(reads=False)) as connection:
-        socket = Socket(connection, f"/flood?token={token}&count=20")
+        socket = StreamSocket(connection, f"/flood?token={token}&count=20")
         connection.until(lambda: len(socket.answer.body) == 65535)
         connection.client.h2.increment_flow_control_window(3_000_000)
         connection.client.h2.increment_flow_control_window(3_000_000, socket.stream)
@@ -144,7 +100,7 @@ def test_back_pressure(server: Server, token: str) -> None:
 def test_stop(model: str, token: str) -> None:
     with serve(model, "asgi", "--http2-cleartext", app=APP) as server:
         with Connection(server.address) as connection:
-            socket = Socket(connection, f"/echo?token={token}")
+            socket = StreamSocket(connection, f"/echo?token={token}")
             server.send_signal(signal.SIGTERM)
             opcode, payload = socket.read()
             assert (opcode, payload[:2]) == (CLOSE, (1012).to_bytes(2))
@@ -161,7 +117,7 @@ def test_stop_does_not_wait_for_a_client_that_takes_nothing(model: str, window: 
     with serve(model, "asgi", "--http2-cleartext", app=APP) as server:
         with Connection(server.address, client=Client(window, reads=False)) as connection:
             path = f"/flood?token={token}&count=20" if window else f"/echo?token={token}"
-            socket = Socket(connection, path)
+            socket = StreamSocket(connection, path)
             connection.until(lambda: len(socket.answer.body) == window)
             server.send_signal(signal.SIGTERM)
             assert server.wait(timeout_s=8) == 0  # far from the 30 s of --write-timeout
@@ -171,7 +127,7 @@ def test_stop_does_not_wait_for_a_client_that_takes_nothing(model: str, window: 
 def test_beside_other_streams(server: Server, model: str) -> None:
     """On a loop a WebSocket shares its connection."""
     with Connection(server.address) as connection:
-        sockets = [Socket(connection, "/echo?token=x") for _ in range(3)]
+        sockets = [StreamSocket(connection, "/echo?token=x") for _ in range(3)]
         assert connection.request("/send?size=100000&parts=3").body == pattern(100_000)
         for number, socket in enumerate(sockets):
             socket.send(frame(TEXT, b"%d" % number))
@@ -185,7 +141,7 @@ def test_silent_client(model: str, token: str) -> None:
     options = ("--ws-ping-interval", "0.3", "--ws-ping-timeout", "0.3")
     with serve(model, "asgi", "--http2-cleartext", *options, app=APP) as server:
         with Connection(server.address) as connection:
-            socket = Socket(connection, f"/echo?token={token}")
+            socket = StreamSocket(connection, f"/echo?token={token}")
             assert socket.read() == (PING, b"")
             assert socket.read()[0] == CLOSE
             server.journal.wait_for(f"{token} 1011 no answer to a ping")

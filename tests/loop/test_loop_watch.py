@@ -253,3 +253,28 @@ def test_a_thousand_watched_connections(loop: ReadinessLoop) -> None:
         loop.unwatch(here.fileno())
         here.close()
         there.close()
+
+
+class FullSet(set[int]):
+    """For which there is no memory, once."""
+
+    full = True
+
+    def add(self, element: int) -> None:
+        if self.full:
+            self.full = False
+            raise MemoryError("deliberate")
+        super().add(element)
+
+
+def test_watching_that_fails_has_changed_nothing(loop: ReadinessLoop, pairs: list[Pair]) -> None:
+    """The descriptor's next owner could not be watched: under epoll no new client was served any more."""
+    (here, there), seen = pairs[0], []
+    interest: Any = loop._interest
+    interest.changed = FullSet()
+    with pytest.raises(MemoryError):
+        loop.watch(here.fileno(), READABLE, seen.append)
+    there.send(b"x")
+    loop.watch(here.fileno(), READABLE, seen.append)
+    until(loop, lambda: seen)
+    assert loop.unwatch(here.fileno())

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -71,3 +72,34 @@ def test_what_the_application_raises_is_no_end_of_the_loop(loop: ReadinessLoop, 
         await asyncio.sleep(0.001)
 
     run_through(loop, work())
+
+
+class Lacking:
+    """A poller's `wait` that fails twice for want of memory, as system calls may."""
+
+    def __init__(self, loop: ReadinessLoop, error: BaseException) -> None:
+        interest: Any = loop._interest
+        self._wait = interest.wait
+        self._error = error
+        self.left = 2
+        interest.wait = self
+
+    def __call__(self, timeout_s: float | None) -> Any:
+        if self.left and timeout_s:
+            self.left -= 1
+            raise self._error
+        return self._wait(timeout_s)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOMEM, "deliberate"), MemoryError()])
+def test_shortage_is_told_once_and_is_no_fault_of_the_application(
+    loop: ReadinessLoop, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        await asyncio.sleep(0.001)  # from which on the loop's own first wait is behind it
+        lacking = Lacking(loop, error)
+        while lacking.left:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.001)
+
+    run_through(loop, work())
+    assert caplog.messages == ["The event loop lacks memory, and goes on"]

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from contextvars import Context, ContextVar
+from typing import Any, cast
 from weakref import ref
 
 import pytest
@@ -412,3 +413,28 @@ def test_elsewhere_each_request_has_a_task() -> None:
         starter.close()
 
     asyncio.run(scene())
+
+
+class Unawaitable:
+    """A request's coroutine, of which there is no memory to go on after its first wait."""
+
+    def __init__(self, work: Any) -> None:
+        self.send, self.throw, self.close = work.send, work.throw, work.close
+
+    def __await__(self) -> Any:
+        raise MemoryError("deliberate")
+
+
+@with_spare_tasks
+def test_what_keeps_a_task_from_going_on_is_raised_in_its_work() -> None:
+    """It was lost with the task, and the application was told of its end by GeneratorExit."""
+    raised: list[BaseException] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(0)
+        except BaseException as error:
+            raised.append(error)
+
+    run(lambda starter: starter.start(cast(Any, Unawaitable(work()))))
+    assert [type(error) for error in raised] == [MemoryError]

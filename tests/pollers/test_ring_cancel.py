@@ -3,10 +3,14 @@
 import errno
 import socket
 from random import Random
+from typing import cast
 
 import pytest
 
+from septet.pollers import READABLE
 from septet.pollers.ring import MORE, Ring
+from septet.pollers.ring_poll import RingPoll
+from support.fails_once import FailsOnce
 from support.kernel import kernel
 from support.rings import buffers_taken, in_flight
 
@@ -56,3 +60,22 @@ def test_no_byte_is_lost(ring: Ring, pair: Pair, seed: int) -> None:
     assert in_flight(ring) == 0
     if kernel() >= (6, 8):  # which tells
         assert buffers_taken(ring) == 0
+
+
+@pytest.mark.parametrize("name", ["cancel", "flush"])
+def test_poll_that_could_not_be_cancelled(ring: Ring, pair: Pair, name: str) -> None:
+    """It was forgotten, and went on: it held the file of each socket that got the number, whose client did not see its
+    end.
+    """
+    here, there = pair
+    poll = RingPoll(ring)
+    poll.add(here.fileno(), READABLE)
+    assert poll.wait(0) == []
+    poll.ring = cast(Ring, FailsOnce(ring, name))
+    with pytest.raises(MemoryError):
+        poll.remove(here.fileno())
+    poll.remove(here.fileno())
+    poll.ring = ring
+    here.close()
+    assert there.recv(1) == b""
+    assert poll.wait(0) == []

@@ -1,7 +1,7 @@
 """Making a call of the server fail, once, while a client is served: what a test needs beside `septet_with_faults`.
 
-A `FaultyServer` is told which call is to fail, and how; then a visit is paid to it, which must end in a right and whole
-answer, in an error's answer, or with the connection closed. Afterwards the server must be as it was.
+A `FaultyServer` is told which call is to fail, and how; then a visit (see `fault_visits`) is paid to it. It must end
+with a right and whole answer, an answer of an error, or a closed connection. Afterwards the server must be as it was.
 """
 
 import errno
@@ -17,10 +17,14 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
+from h2.exceptions import ProtocolError
+
 from support.client import Connection, Truncated
-from support.messages import chunked, pattern, render
+from support.fault_visits import HTTP1, HTTP2, TLS, WEBSOCKETS, Doors, Visit
+from support.messages import render
 from support.processes import tree
 from support.server import Server
+from support.tls import Authority
 from support.waiting import becomes_true, wait_until
 
 SCRIPT = Path(__file__).parent / "septet_with_faults.py"
@@ -56,6 +60,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "SpooledTemporaryFile": (errno.EMFILE, errno.ENOSPC),
     "TemporaryFile": (errno.EMFILE, errno.ENOSPC),
     "_TemporaryFile": (errno.EMFILE, errno.ENOSPC),
+    "poll": (errno.ENOMEM,),
     "epoll": (errno.EMFILE, errno.ENFILE, errno.ENOMEM),
     "mmap": (errno.ENOMEM, errno.EMFILE),
     "fork": (errno.EAGAIN, errno.ENOMEM),
@@ -77,18 +82,8 @@ EXEMPT = frozenset(
         ("models/io_uring.py", "socket"),
         ("net/listener.py", "socket"),
         ("processes/threads.py", "_serve"),
-        ("models/_watched.py", "ClientConnection.end"),
-        ("models/_watched.py", "RingConnection.end"),
-        ("models/_client_connection.py", "release"),
-        ("models/_blocking.py", "release"),
-        ("models/io_uring.py", "release"),
-        ("models/io_uring.py", "RingConnection.close_when_idle"),
         ("models/_leaders.py", "Leaders._hand_to_follower"),
         ("models/forking.py", "serve"),
-        ("apps/_channel.py", "WatchedConnection.drive"),
-        ("apps/_channel.py", "Http1Exchange.fail"),
-        ("apps/_channel.py", "SharedExchange.fail"),
-        ("apps/_channel.py", "SharedExchange.drive"),
         ("models/_asgi_in_thread.py", "SharedExchange.drive"),
         ("models/_shared_exchange.py", "Waker.wake"),
         ("models/_asgi_in_thread.py", "partial"),
@@ -112,7 +107,8 @@ class Site:
         name = self.name.rpartition(".")[2]
         exempt = (self.in_c and name in WITHOUT_MEMORY) or (self.place.partition(":")[0], self.name) in EXEMPT
         memory = () if exempt else (MEMORY,)
-        return (*memory, *(ERRORS.get(name, ()) if self.in_c or name.endswith("TemporaryFile") else ()))
+        is_call_of_system = (self.in_c and self.name != "coroutine.send") or name.endswith("TemporaryFile")
+        return (*memory, *(ERRORS.get(name, ()) if is_call_of_system else ()))
 
 
 class FaultyServer:
@@ -123,7 +119,8 @@ class FaultyServer:
         self._state = Path(self._directory.name) / "state"
         self._log = Path(self._directory.name) / "log"
         self._state.write_bytes(bytes(28))
-        self.server = Server(*arguments, environment={"FAULTS_DIRECTORY": self._directory.name})
+        binds = ("http://127.0.0.1:0", "https://127.0.0.1:0")
+        self.server = Server(*arguments, bind=binds, environment={"FAULTS_DIRECTORY": self._directory.name})
         self.server.command[1:3] = [str(SCRIPT)]
         self._round = 0
 
@@ -176,107 +173,14 @@ class FaultyServer:
         return self._get(FIRED) > 0
 
 
-def finish(connection: Connection) -> None:
-    """The server has nothing more to say."""
-    connection.end_sending()
-    connection.assert_closed()
-
-
-# Visits. Each raises AssertionError for what is neither right nor an end.
-
-Visit = Callable[[Connection, str], None]
-
-
-def check(connection: Connection, token: str, body: bytes = b"") -> bool:
-    """Read the answer to an echoed request; whether the connection goes on."""
-    response = connection.read_response()
-    if response.status == 200:
-        assert f'"{token}"'.encode() in response.body, f"another's answer: {response.body[:300]!r}"
-        if body:
-            assert body in response.body, "the body was changed"
-    else:
-        assert response.status in (400, 408, 500, 503), response.status
-    return not response.closes
-
-
-def kept_alive(connection: Connection, token: str) -> None:
-    for number in range(3):
-        connection.send(render("GET", f"/?{token}{number}"))
-        if not check(connection, f"{token}{number}"):
-            break
-    else:
-        connection.send(render("GET", f"/?{token}", "Connection: close"))
-        check(connection, token)
-    finish(connection)
-
-
-def pipelined(connection: Connection, token: str) -> None:
-    connection.send(b"".join(render("GET", f"/?{token}{number}") for number in range(20)))
-    for number in range(20):
-        if not check(connection, f"{token}{number}"):
-            return
-    finish(connection)
-
-
-def upload(connection: Connection, token: str) -> None:
-    body = b"x" * 1_500_000
-    connection.send_if_possible(render("POST", f"/?{token}", body=body))
-    if check(connection, token, body):
-        connection.send(render("GET", f"/?{token}2", "Connection: close"))
-        check(connection, f"{token}2")
-    finish(connection)
-
-
-def upload_in_chunks(connection: Connection, token: str) -> None:
-    body = b"y" * 5000
-    connection.send(render("POST", f"/?{token}", "Transfer-Encoding: chunked", "Expect: 100-continue"))
-    if connection.has_data(0.05):
-        connection.send_if_possible(chunked(body, 1700))
-        if check(connection, token, body):
-            connection.send_if_possible(render("GET", f"/?{token}2", "Connection: close"))
-            check(connection, f"{token}2")
-    connection.end_sending()
-    connection.read_to_end()
-
-
-def large(connection: Connection, token: str) -> None:
-    connection.send(render("GET", "/send?size=2000000&parts=40", "Connection: close"))
-    response = connection.read_response()
-    assert response.status in (500, 503) or response.body == pattern(2_000_000)
-    finish(connection)
-
-
-def file(connection: Connection, token: str) -> None:
-    connection.send(render("GET", "/files/big.bin"))
-    response = connection.read_response()
-    assert response.status in (500, 503) or response.body == pattern(3_000_017), response.status
-    finish(connection)
-
-
-def broken_off(connection: Connection, token: str) -> None:
-    connection.send_if_possible(render("POST", f"/?{token}", "Content-Length: 1000000") + b"z" * 3000)
-    connection.reset()
-
-
-def malformed(connection: Connection, token: str) -> None:
-    connection.send_if_possible(b"GET  / HTTP/1.1\r\n\r\n" + b"w" * 100_000)
-    assert connection.read_response().status in (400, 500)
-    finish(connection)
-
-
-VISITS: dict[str, Visit] = {
-    visit.__name__: visit
-    for visit in (kept_alive, pipelined, upload, upload_in_chunks, large, file, broken_off, malformed)
-}
-
-
-def pay(server: Server, visit: Visit, token: str, timeout_s: float) -> None:
+def pay(doors: Doors, visit: Visit, token: str, timeout_s: float) -> None:
     """A visit, which may be cut short."""
     try:
-        with Connection(server.address, timeout_s=timeout_s, receive_buffer=16384) as connection:
-            visit(connection, token)
+        visit(doors, token, timeout_s)
     except TimeoutError as error:  # an OSError, too
         raise AssertionError("the client is kept waiting: neither is it let in nor are its bytes taken") from error
+    except ProtocolError as error:
+        raise AssertionError(f"the server sends what is no HTTP/2: {error!r}") from error
     except (Truncated, OSError):
         pass
 
@@ -328,54 +232,108 @@ STOP_S = 60
 """The server's time for a graceful stop, which is longer than a test waits: no fault may leave behind what a stop
 waits for."""
 
-Fault = tuple[str, Site, int]
-"""The visit, the call, and the error."""
+MOST_FAILURES = 20
+"""A sweep goes on after a failure, with another server, until there are so many."""
+
+Fault = tuple[Visit, str, Site, int]
+"""The visit and its name, the call, and the error."""
 
 
-def sweep(model: str, interface: str, static_tree: object, count: int | None, seed: str, only_c: bool) -> None:
-    """Make `count` calls fail (None: all), one after the other. `only_c`: of the calls into C alone."""
+class _Unwell(Exception):
+    """What a fault has done to the server, in words."""
+
+
+def sweep(
+    model: str,
+    interface: str,
+    static_tree: object,
+    authority: Authority,
+    counts: dict[str, int | None],
+    seed: str,
+    only_c: bool = False,
+) -> None:
+    """Make calls fail, one after the other: for each protocol of `VISITS` in `counts` as many (None: all). `only_c`: of
+    the calls into C alone."""
     options = [*OPTIONS.get(model, []), "--limit-concurrency", "1", "--static", f"/files={static_tree}"]
-    options += ["--graceful-timeout", str(STOP_S)]
-    with FaultyServer(f"support.apps_{interface}:app", "--model", model, *options) as faulty:
-        server = faulty.server
-        chosen = sample(list(dict(possible_faults(faulty, only_c)).values()), count, seed)
-        descriptors = descriptors_of_clients(server.pid)
-        processes = {process.pid for process in tree(server.pid)}
-        fired = 0
-        for number, (name, site, kind) in enumerate(chosen):
-            faulty.arm(site, kind)
-            what = f"{name}: {site.place} {site.name}, {os.strerror(kind) if kind else 'memory'}"
-            try:
-                pay(server, VISITS[name], f"v{number}", timeout_s=5)
-            except AssertionError as error:
-                raise AssertionError(f"{what}: {error}") from error
-            fired += faulty.disarm()
-            wrong = recovers(server, f"w{number}", descriptors)
-            assert not wrong, f"{what}: {wrong}\n{server.stderr()[-3000:]}"
-        assert model == "forking" or {process.pid for process in tree(server.pid)} == processes
-        assert fired >= len(chosen) * 0.5, "the calls are those of the visits"
+    options += ["--graceful-timeout", str(STOP_S), "--http2-cleartext", *authority.server.options]
+    app = "support.app_websocket:app" if interface == "asgi" else "support.apps_wsgi:app"
+    visits = [visit for protocol in counts for visit in visits_of(protocol, interface).values()]
+    left: list[Fault] | None = None
+    tried = fired = 0
+    failures: list[str] = []
+    while left is None or (left and len(failures) < MOST_FAILURES):
+        try:
+            with FaultyServer(app, "--model", model, *options) as faulty:
+                doors = Doors.of(faulty.server, authority)
+                if left is None:
+                    left = [
+                        fault
+                        for protocol, count in counts.items()
+                        for fault in sample(possible_faults(faulty, doors, protocol, interface, only_c), count, seed)
+                    ]
+                else:
+                    for visit in visits:  # which bring with them what is made once
+                        pay(doors, visit, "warm", timeout_s=5)
+                        wait_until(lambda: is_well(faulty.server, "well"), "the server has done with the visit")
+                descriptors = descriptors_of_clients(faulty.server.pid)
+                processes = {process.pid for process in tree(faulty.server.pid)}
+                while left:
+                    tried += 1
+                    fired += make_fail(faulty, doors, left.pop(0), tried, descriptors)
+                if model != "forking" and {process.pid for process in tree(faulty.server.pid)} != processes:
+                    raise _Unwell("a process has ended")
+        except _Unwell as failure:
+            failures.append(str(failure))
+    assert not failures, f"{len(failures)} of {tried} faults:\n\n" + "\n\n".join(failures)
+    assert fired >= tried * 0.5, "the calls are those of the visits"
 
 
-def possible_faults(faulty: FaultyServer, only_c: bool) -> "list[tuple[tuple[str, int], Fault]]":
-    """What may fail in the visits, each call once for each error."""
-    found: list[tuple[tuple[str, int], Fault]] = []
-    for name, visit in VISITS.items():
+def make_fail(faulty: "FaultyServer", doors: Doors, fault: Fault, number: int, descriptors: int) -> bool:
+    """Pay a visit during which a call fails; whether it has failed. Raises _Unwell."""
+    visit, name, site, kind = fault
+    server = faulty.server
+    what = f"{name}: {site.place} {site.name}, {os.strerror(kind) if kind else 'memory'}"
+    position = len(server.stderr())
+    faulty.arm(site, kind)
+    try:
+        pay(doors, visit, f"v{number}", timeout_s=5)
+    except AssertionError as error:
+        raise _Unwell(f"{what}: {error}\n{server.stderr()[position:][-2500:]}") from error
+    fired = faulty.disarm()
+    wrong = recovers(server, f"w{number}", descriptors)
+    if wrong:
+        raise _Unwell(f"{what}: {wrong}\n{server.stderr()[position:][-2500:]}")
+    return fired
+
+
+VISITS = {"http1": HTTP1, "http2": HTTP2, "tls": TLS, "websocket": WEBSOCKETS}
+
+
+def visits_of(protocol: str, interface: str) -> dict[str, Visit]:
+    return {} if protocol == "websocket" and interface != "asgi" else VISITS[protocol]
+
+
+def possible_faults(faulty: FaultyServer, doors: Doors, protocol: str, interface: str, only_c: bool) -> list[Fault]:
+    """What may fail in the visits over a protocol, each call once for each error."""
+    found: dict[tuple[str, int], Fault] = {}
+    for name, visit in visits_of(protocol, interface).items():
         for _ in range(2):  # the first brings with it what is made once
-            pay(faulty.server, visit, "warm", timeout_s=5)
+            pay(doors, visit, "warm", timeout_s=5)
             wait_until(lambda: is_well(faulty.server, "well"), "the server has done with the visit")
-        sites = faulty.record(lambda visit=visit: pay(faulty.server, visit, "recorded", timeout_s=5))  # type: ignore[misc]
+        sites = faulty.record(lambda visit=visit: pay(doors, visit, "recorded", timeout_s=5))  # type: ignore[misc]
         wait_until(lambda: is_well(faulty.server, "well"), "the server has done with the visit")
-        tried = [site for site in sites if site.in_c] if only_c else sites
-        found += [((site.place, kind), (name, site, kind)) for site in tried for kind in site.kinds()]
-    return found
+        for site in sites:
+            if site.in_c or not only_c:
+                found.update({(site.place, kind): (visit, name, site, kind) for kind in site.kinds()})
+    return list(found.values())
 
 
 def sample(found: list[Fault], count: int | None, seed: str) -> list[Fault]:
     """Half of them system calls."""
-    if count is None:
+    if count is None or len(found) <= count:
         return found
     random = Random(seed)
-    calls = [fault for fault in found if fault[2]]
-    others = [fault for fault in found if not fault[2]]
+    calls = [fault for fault in found if fault[3]]
+    others = [fault for fault in found if not fault[3]]
     half = min(len(calls), count // 2)
     return random.sample(calls, half) + random.sample(others, count - half)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from support import http2
 from support.client import Address
 from support.waiting import PATIENCE_S
 
@@ -79,3 +80,47 @@ def raw_websocket(address: Address, target: str, *more: str) -> Iterator[RawSock
         assert head.startswith(b"HTTP/1.1 101 "), head
         yield raw
         raw._file.close()
+
+
+class StreamSocket:
+    """A WebSocket on a stream of HTTP/2, after its answer or a reset."""
+
+    def __init__(self, connection: http2.Connection, path: str, *fields: tuple[bytes, bytes]) -> None:
+        self.connection = connection
+        ask = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *http2.get(path)[1:]]
+        ask += [(b"sec-websocket-version", b"13"), *fields]
+        self.stream = connection.ask(ask, end=False)
+        self.answer = connection.client.answers[self.stream]
+        connection.until(lambda: bool(self.answer.fields) or self.answer.reset is not None)
+        self._read = 0
+
+    def send(self, data: bytes, end: bool = False) -> None:
+        while data:
+            data = self.connection.client.send_body(self.stream, data, end)
+            self.connection.flush()
+            if data:
+                assert self.connection.receive()
+
+    def read(self) -> tuple[int, bytes]:
+        """The next frame of the server."""
+
+        self.connection.until(self.has_frame)
+        found = self._parsed()
+        assert found is not None
+        opcode, payload, self._read = found
+        return opcode, payload
+
+    def has_frame(self) -> bool:
+        return self._parsed() is not None
+
+    def _parsed(self) -> tuple[int, bytes, int] | None:
+        data = self.answer.body[self._read :]
+        if len(data) < 2:
+            return None
+        length, start = data[1], 2
+        if length >= 126:
+            start = 4 if length == 126 else 10
+            length = int.from_bytes(data[2:start])
+        if len(data) < start + length:
+            return None
+        return data[0] & 15, data[start : start + length], self._read + start + length

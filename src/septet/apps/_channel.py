@@ -127,16 +127,29 @@ class Channel:
         Else what the application has given so far is sent, and the answer is broken off: the connection is closed (in
         HTTP/2 the stream is reset).
         """
-        if self._buffered and not (self._broken or self._exchange.lost):
-            self._carrier.drive(self._push_buffered())
-            if self.answered:
-                return
+        try:
+            if self._buffered and not (self._broken or self._exchange.lost):
+                self._carrier.drive(self._push_buffered())
+                if self.answered:
+                    return
+            self.answered = True
+            if self._broken and not self._exchange.lost:
+                log.error(BROKEN)
+            want = self._exchange.lose() if self._broken else self._exchange.fail()
+            if not self._corked:
+                self._carrier.drive(want)
+        except BaseException:  # not the application's: the client would wait for an end that does not come
+            self._cut_after_failure()
+            return
+        self.wake()
+
+    def _cut_after_failure(self) -> None:
+        """Log the exception that is being handled, which is a fault of the server, and cut the connection."""
         self.answered = True
-        if self._broken and not self._exchange.lost:
-            log.error(BROKEN)
-        want = self._exchange.lose() if self._broken else self._exchange.fail()
+        want = self._exchange.lose()
         if not self._corked:
             self._carrier.drive(want)
+        log.exception("a connection failed, and is cut")
         self.wake()
 
     # Waiting for changes

@@ -160,7 +160,12 @@ class Cycle(Channel):
                 log.error("SEP142 the application returned without a whole answer at %s", self._described())
         finally:  # also when what the application has raised raises while it is logged
             if self._broken or not self.answered:
-                self.fail()
+                try:
+                    self.fail()
+                except BaseException:  # perhaps there was no memory to call it
+                    if self._broken or not self.answered:
+                        self.fail()
+                    raise
             if token is not None:
                 with suppress(ValueError):  # a coroutine that is closed at the loop's end is not in its own context
                     MARK.reset(token)  # the context is as new: see `models._tasks`

@@ -78,7 +78,11 @@ class WebSocketCycle(Channel):
             self._returned()
         finally:  # also when what the application has raised raises while it is logged
             if not self.answered:
-                self.fail()
+                try:
+                    self.fail()
+                except BaseException:  # perhaps there was no memory to call it
+                    self.fail()
+                    raise
             if not self._accepted:
                 self._socket.refused_websocket()
 
@@ -130,11 +134,19 @@ class WebSocketCycle(Channel):
         if self.answered:
             return
         self.answered = True
-        self._cut_if_broken()
-        self._socket.close_websocket(code, "")
-        want = self._socket.detach()
-        if not self._corked:
-            self._carrier.drive(want)
+        try:
+            self._cut_if_broken()
+            self._socket.close_websocket(code, "")
+            self._drive(self._socket.detach())
+        except BaseException:  # not the application's: the client would wait for an end that does not come
+            self._cut_after_failure()
+
+    def _cut_after_failure(self) -> None:
+        """Log the exception that is being handled, which is a fault of the server, and cut the connection."""
+        try:
+            super()._cut_after_failure()
+        finally:
+            self._socket.detach()
 
     # What the carrier calls
 

@@ -77,8 +77,8 @@ class Interest(selectors.BaseSelector):
         if fd in self.watchers or fd in self.keys:
             self._check_free(fd)
         self.watchers[fd] = watcher  # first: whatever interrupts the rest, the two lists agree
-        self.changed.add(fd)
         try:
+            self.changed.add(fd)
             self._poller.add(fd, mask)
         except BaseException:
             self._poller.remove(fd)  # the exception may have come when it was added already

@@ -55,6 +55,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from errno import ENOMEM
 from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic, sleep
@@ -80,6 +81,11 @@ half as long for each timer as to pop them all, and to sort one that is sorted t
 
 SHORTAGE_S = 0.01
 """Seconds that the loop pauses, before it goes on, after its own code (not a callback) has failed for lack of memory.
+"""
+
+EPISODE_S = 10.0
+"""Seconds. A lack of memory that follows the one before it within this time belongs to the same episode, and is not
+reported.
 """
 
 Ts = TypeVarTuple("Ts")
@@ -141,6 +147,8 @@ class Schedule(asyncio.SelectorEventLoop):
         super().__init__(interest)
         self._scheduled: list[tuple[float, int, asyncio.TimerHandle]] = []
         """A heap of (when, number, timer). The number keeps timers of one instant in the order of setting."""
+        self._lacked_memory_at = float("-inf")
+        """When the loop's own code last failed for lack of memory, on the clock of `time`."""
 
     # -- what asyncio's users call
 
@@ -230,15 +238,20 @@ class Schedule(asyncio.SelectorEventLoop):
                 self._run_ready(len(ready))
             if events:
                 self._process_events(events)
-        except MemoryError as exc:  # our own: what callbacks raise is handled where they are called
+        except (MemoryError, OSError) as exc:  # our own: what callbacks raise is handled where they are called
+            if not isinstance(exc, MemoryError) and (type(exc) is not OSError or exc.errno != ENOMEM):
+                raise
             self._lack_memory(exc)
 
-    def _lack_memory(self, exc: MemoryError) -> None:
-        """Report that memory is lacking, and pause for SHORTAGE_S. What this iteration of the loop has not done is done
-        in the next one, so no event is lost.
+    def _lack_memory(self, exc: BaseException) -> None:
+        """Report that memory is lacking, unless that was so less than EPISODE_S ago, and pause for SHORTAGE_S. What
+        this iteration of the loop has not done is done in the next one, so no event is lost.
         """
         self.tell_failed()
-        self.call_exception_handler({"message": "The event loop lacks memory, and goes on", "exception": exc})
+        now, last = self.time(), self._lacked_memory_at
+        self._lacked_memory_at = now
+        if now - last > EPISODE_S:
+            self.call_exception_handler({"message": "The event loop lacks memory, and goes on", "exception": exc})
         sleep(SHORTAGE_S)
 
     turn = _run_once

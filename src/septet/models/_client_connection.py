@@ -294,18 +294,25 @@ class ClientConnection(WatchedConnection):
             self.drive(self.session.lose())
 
     def end(self) -> None:
+        # Whatever raises, the rest is done; and a first call that has failed is made again, for the client would be
+        # counted for ever, or kept waiting.
         try:
-            self._notify()
-            for each in list(self.concurrent.values()):
-                each.wake()
-            if not self._answering:  # else the application's thread does so: see `_end_answer`
-                try:
-                    self.session.close()
-                finally:  # a first call that has failed is made again, for the client would be counted for ever
-                    self.session.close()
+            try:
+                self._notify()
+                for each in list(self.concurrent.values()):
+                    each.wake()
+            finally:
+                if not self._answering:  # else the application's thread does so: see `_end_answer`
+                    try:
+                        self.session.close()
+                    finally:
+                        self.session.close()
         finally:
             try:
                 self._close_socket()
+            except BaseException:
+                self._close_socket()
+                raise
             finally:
                 self.reactor.forget(self)
 

@@ -207,10 +207,11 @@ class _Rest:
         while True:
             try:
                 yield awaited
+                rest = work.__await__()
                 break
             except BaseException as error:  # a cancellation at the first wait, after which there may be another
                 try:
                     awaited = work.throw(error)
                 except StopIteration:
                     return
-        yield from work.__await__()
+        yield from rest

@@ -78,8 +78,8 @@ class RingConnection(ClientConnection):
         self._mask = mask
         polled = mask & (WRITABLE | ERROR)
         if self._polled and polled != self._polled:
-            self._polled = 0
             self.loop.unwatch(self._descriptor)
+            self._polled = 0  # only now: what is interrupted is done again
         if mask & READABLE and not self._receive and not self._ended:
             self._receive = self._ring.receive_multishot(self._descriptor, self._received)
             self._thread = self._ring.thread

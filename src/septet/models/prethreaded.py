@@ -81,5 +81,8 @@ def _serve_until_stop(acceptor: Acceptor, asgi_thread: AsgiThread | None) -> Non
 
 def _accept_and_serve(acceptor: Acceptor, asgi_thread: AsgiThread | None) -> None:
     for client in acceptor:
-        serve(client, asgi_thread)
+        try:
+            serve(client, asgi_thread)
+        finally:
+            client.sock.close()  # it is open still if there was no memory for the call of `serve`
         del client  # no memory of it is held while the thread waits for the next one

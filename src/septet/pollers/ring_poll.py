@@ -55,9 +55,12 @@ class RingPoll:
         The poll request for it in the kernel is cancelled at once, with a system call. Until then the request holds the
         file open, so if a socket were closed next, its FIN would be sent only after the next wait.
         """
-        request = self._requests.pop(fd, None)
-        if request is not None and self._cancel_request(request) and not self._closed:
+        request = self._requests.get(fd)
+        if request is None:
+            return
+        if self._cancel_request(request) and not self._closed:
             self.ring.flush()
+        self._requests.pop(fd, None)  # last: if an exception has come before, the caller can do it again
 
     def wait(self, timeout_s: float | None) -> Ready:
         """Return the descriptors that are ready, after at most `timeout_s` seconds (None: no limit); see `Poller.wait`.

@@ -25,6 +25,7 @@ from septet import forked, remains
 from septet.pollers import READABLE, Poll
 from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.other_signals import log_unused_signals
+from septet.processes.resource_exhaustion import ResourceExhaustion, lacks_memory, reason
 
 CUT_MARGIN_S = 0.25
 """Seconds that a process waits after the graceful time-out before it exits: the model is given this time to
@@ -89,6 +90,12 @@ def log_stopped(unanswered: int | None = None) -> None:
         log.warning("stopped: %d %s not answered (SEP121)", unanswered, were)
     else:
         log.warning("stopped: requests were cut (SEP121)")
+
+
+SHORTAGE_PAUSE_S = 0.1
+"""Seconds that the main thread pauses after it could not wait for signals for lack of memory."""
+
+_exhaustion = ResourceExhaustion()
 
 
 class Stop:
@@ -260,6 +267,10 @@ class Stop:
             except BaseException as error:
                 if forked.by_application:
                     forked.exit_child(error)
+                if lacks_memory(error):
+                    _exhaustion.report(f"cannot wait for signals: {reason(error)}", "they are waited for again")
+                    time.sleep(SHORTAGE_PAUSE_S)
+                    continue
                 log.exception("a signal handler of the application raised")
 
     def wait_for_signal(self, timeout_s: float | None, attendant: Attendant | None = None) -> None:

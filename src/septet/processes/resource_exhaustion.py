@@ -2,6 +2,7 @@
 failure."""
 
 import logging
+from errno import ENOMEM
 from threading import Lock
 from time import monotonic
 
@@ -16,6 +17,11 @@ EPISODE_S = 10.0
 """Seconds. A failure that follows the one before it within this time belongs to the same episode and is not logged.
 Under load, a resource that becomes free is used up again at once, so failures follow each other.
 """
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """True if the interpreter or the system has no memory, as system calls that wait may report, too (poll(2))."""
+    return isinstance(error, MemoryError) or (type(error) is OSError and error.errno == ENOMEM)
 
 
 def reason(error: BaseException) -> str:

@@ -43,7 +43,12 @@ def open_websocket(
     exchange.tunnel = tunnel
     exchange.__class__ = Http2WebSocket
     assert isinstance(exchange, Http2WebSocket)
-    return exchange.begin(head.fields, head.has_date, head.has_server)
+    try:
+        return exchange.begin(head.fields, head.has_date, head.has_server)
+    except BaseException:  # no ordinary request any more, nor a WebSocket yet: what it would send would be misread
+        exchange.lose()
+        exchange.__class__ = Http2Exchange  # type: ignore[assignment]  # which ends when the application does
+        raise
 
 
 class Http2WebSocket(Http2Exchange):
@@ -304,6 +309,6 @@ class Http2WebSocket(Http2Exchange):
     def drop_body(self) -> None:
         super().drop_body()
         self.tunnel.end()
-        if (traffic := self._session.rules.traffic) is not None:
-            traffic.websocket_closed(self.tunnel.closed[0])
         self.tunnel.dispose()
+        if (traffic := self._session.rules.traffic) is not None:  # last: what is interrupted is done again
+            traffic.websocket_closed(self.tunnel.closed[0])

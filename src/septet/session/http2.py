@@ -137,21 +137,28 @@ class Http2Session(Http2Input, Http2Output):
         self._turns.add(exchange.urgency, exchange)
 
     def finished(self, exchange: Http2Exchange) -> None:
-        """Called when an exchange's stream and application have both ended: the exchange leaves the connection."""
-        self._exchanges.pop(exchange.stream, None)
-        self.codec.forget(exchange.stream)
-        self._stalled.pop(exchange.stream, None)
+        """Called when an exchange's stream and application have both ended: the exchange leaves the connection.
+
+        It leaves last: if a call here raises, for want of memory, `close` finds the exchange and does the rest.
+        """
         if exchange.admitted:
-            exchange.admitted = False
-            assert self.rules.admission is not None
-            self.rules.admission.leave()
-        exchange.drop_body()
+            self._release(exchange)
         if exchange.lost or not exchange.status:
             self._abort(exchange)
         else:
             self._resets.earn(1)
             self._served += 1
             self._to_report.append(exchange)
+        self.codec.forget(exchange.stream)
+        self._stalled.pop(exchange.stream, None)
+        exchange.drop_body()
+        self._exchanges.pop(exchange.stream, None)
+
+    def _release(self, exchange: Http2Exchange) -> None:
+        """Report to `rules.admission` that the request is no longer in flight."""
+        assert self.rules.admission is not None
+        self.rules.admission.leave()
+        exchange.admitted = False
 
     def _abort(self, exchange: Http2Exchange) -> None:
         """Report to the observer that the answer to a request was not sent to its end."""
@@ -385,11 +392,12 @@ class Http2Session(Http2Input, Http2Output):
         self.file = self._file_of = None
         for exchange in list(self._exchanges.values()):
             exchange.was_reset()
-            self._abort(exchange)
-            if exchange.admitted:
-                exchange.admitted = False
-                assert self.rules.admission is not None
-                self.rules.admission.leave()
+            if exchange.begun and not exchange.answered:  # its application ends later
+                self._abort(exchange)
+                if exchange.admitted:
+                    self._release(exchange)
+            elif exchange.stream in self._exchanges:  # an exception has interrupted `finished`
+                self.finished(exchange)
         for exchange in self._to_report:
             self._abort(exchange)
         self._to_report.clear()

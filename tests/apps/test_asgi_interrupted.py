@@ -1,0 +1,128 @@
+"""The server itself raises while it ends an answer, for want of memory: the client must not wait for an end.
+
+Nothing else would cut the connection, since by then the application has ended, and what its task raises is for nobody.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from septet.apps.asgi import Asgi, Cycle
+from septet.apps.asgi_websocket import WebSocketCycle
+from septet.exchange import Want
+from septet.protocol import CLOSE, RUN, WRITE
+from septet.rules import Rules
+from septet.session.http1 import Session
+from septet.session.websocket import WebSockets
+from septet.websocket.tunnel import TunnelOptions
+from support.asgi_by_hand import GET, START, Receive, Send, body
+from support.carrier import Watched
+from support.fails_once import FailsOnce
+from support.http2 import Peer, get
+from support.websocket import handshake
+
+RULES = {"concurrent": True, "websocket": WebSockets(TunnelOptions())}
+
+
+class Wants:
+    """A carrier that notes what it is to do."""
+
+    def __init__(self) -> None:
+        self.last: Want | None = None
+
+    def drive(self, want: Want) -> None:
+        self.last = want
+
+
+def run(cycle: Cycle | WebSocketCycle, application: Any) -> None:
+    """The application to its end, of which the task knows nothing bad."""
+
+    async def scene() -> None:
+        cycle.uncork()
+        await cycle.run(Asgi(application, ()))
+
+    asyncio.run(scene())
+
+
+async def accepts(scope: Any, receive: Receive, send: Send) -> None:
+    await send({"type": "websocket.accept"})
+
+
+async def accepts_and_fails(scope: Any, receive: Receive, send: Send) -> None:
+    await send({"type": "websocket.accept"})
+    raise ValueError("deliberate")
+
+
+@pytest.mark.parametrize("application", [accepts, accepts_and_fails])
+@pytest.mark.parametrize("name", ["close_websocket", "detach"])
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_websocket(version: str, name: str, application: Any, caplog: pytest.LogCaptureFixture) -> None:
+    if version == "2":
+        peer = Peer(Rules(**RULES))  # type: ignore[arg-type]
+        fields = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get()[1:], (b"sec-websocket-version", b"13")]
+        peer.ask(fields, end=False)
+        session, exchange = peer.session, peer.due[0]
+    else:
+        session = exchange = Session(Rules(**RULES), ("192.0.2.1", 50000), ("192.0.2.2", 80))  # type: ignore[arg-type,assignment]
+        assert session.receive(handshake("/")) is RUN
+    failing: Any = FailsOnce(exchange, name)
+    carrier = Wants()
+    run(WebSocketCycle(failing, carrier), application)
+    assert failing.failed
+    assert carrier.last is CLOSE
+    assert session.lost
+    assert "a connection failed, and is cut" in caplog.text
+    if version == "2":
+        assert not session._exchanges  # the request is no longer in flight
+
+
+async def is_silent(scope: Any, receive: Receive, send: Send) -> None:
+    pass
+
+
+async def breaks_off(scope: Any, receive: Receive, send: Send) -> None:
+    await send(START)
+    await send(body(b"part", more=True))
+    raise ValueError("deliberate")
+
+
+@pytest.mark.parametrize(("application", "name"), [(is_silent, "fail"), (breaks_off, "fail"), (breaks_off, "respond")])
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_answer(version: str, name: str, application: Any, caplog: pytest.LogCaptureFixture) -> None:
+    if version == "2":
+        peer = Peer()
+        peer.ask(get())
+        session, exchange = peer.session, peer.due[0]
+    else:
+        session = exchange = Watched(Rules())  # type: ignore[assignment]
+        assert session.receive(GET) is RUN
+    failing: Any = FailsOnce(exchange, name)
+    carrier = Wants()
+    run(Cycle(failing, carrier), application)
+    assert failing.failed
+    assert carrier.last is CLOSE
+    assert session.lost
+    assert "a connection failed, and is cut" in caplog.text
+
+
+class Uncallable(Cycle):
+    """One that cannot be told at first that it has failed."""
+
+    __slots__ = ("asked",)
+
+    def fail(self) -> None:
+        if not hasattr(self, "asked"):
+            self.asked = True
+            raise MemoryError("deliberate")
+        super().fail()
+
+
+def test_no_memory_for_a_call() -> None:
+    session = Watched(Rules())
+    assert session.receive(GET) is RUN
+    carrier = Wants()
+    with pytest.raises(MemoryError):
+        run(Uncallable(session, carrier), is_silent)
+    assert session.status == 500
+    assert carrier.last is WRITE
