@@ -148,8 +148,8 @@ def _why_not(pair: Pair, error: Exception, asked: bool) -> str:
 
 
 def _read(option: str, path: str) -> bytes:
-    """Return what a file holds. Raises UsageError for one that is not a regular file, too, such as a named pipe: opening
-    or reading it might block for ever, and OpenSSL could not read it a second time.
+    """Return what a file holds. Raises UsageError also for one that is not a regular file, such as a named pipe:
+    opening or reading it might block for ever, and OpenSSL could not read it a second time.
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
