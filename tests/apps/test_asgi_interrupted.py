@@ -4,6 +4,7 @@ Nothing else would cut the connection, since by then the application has ended, 
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -125,4 +126,35 @@ def test_no_memory_for_a_call() -> None:
     with pytest.raises(MemoryError):
         run(Uncallable(session, carrier), is_silent)
     assert session.status == 500
+    assert carrier.last is WRITE
+
+
+class Struck(Wants):
+    """A carrier whose last call in an answer is interrupted once, before its first line, as by a signal handler."""
+
+    def drive(self, want: Want) -> None:
+        if want is WRITE and not hasattr(self, "struck"):
+            self.struck = True
+            raise TimeoutError("deliberate")
+        super().drive(want)
+
+
+async def answers(scope: Any, receive: Receive, send: Send) -> None:
+    await send(START)
+    await send(body(b"whole"))
+
+
+async def answers_and_goes_on(scope: Any, receive: Receive, send: Send) -> None:
+    with suppress(TimeoutError):
+        await answers(scope, receive, send)
+
+
+@pytest.mark.parametrize("application", [answers, answers_and_goes_on])
+def test_the_answer_is_sent_though_a_signal_handler_raises_in_its_last_call(application: Any) -> None:
+    session = Watched(Rules())
+    assert session.receive(GET) is RUN
+    carrier = Struck()
+    run(Cycle(session, carrier), application)
+    assert session.status == 200
+    assert carrier.struck
     assert carrier.last is WRITE

@@ -372,7 +372,11 @@ class Channel:
         """
         self.answered = True
         if not self._corked:
-            self._carrier.drive(want)
+            try:
+                self._carrier.drive(want)
+            except BaseException:  # of a signal handler, before its first line: nothing else would have the answer sent
+                self._carrier.drive(want)
+                raise
         if self._waiters:
             self.wake()
 
