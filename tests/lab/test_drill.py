@@ -13,6 +13,7 @@ from septet.lab.bench_command import bench
 from septet.lab.drill.drill import Outcome, sentence
 from septet.lab.drill.users import Loss, Tally, Users
 from support.server import loopback
+from support.waiting import in_time_enough
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -54,7 +55,11 @@ def _reset(client: socket.socket) -> None:
 )
 def test_losses_are_seen(answer: Callable[[socket.socket], None], reason: str) -> None:
     with server(answer) as address:
-        tally = Users(address, "/", 1, 1, 40.0).run(0.2, [])
+        tally = in_time_enough(
+            lambda duration_s: Users(address, "/", 1, 1, 40.0).run(duration_s, []),
+            lambda tally: {loss.keeps for loss in tally.losses} == {True, False},
+            0.2,
+        )
     assert tally.answered == 0
     assert {loss.reason for loss in tally.losses} == {reason}
     assert {loss.keeps for loss in tally.losses} == {True, False}
