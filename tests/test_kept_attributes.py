@@ -17,8 +17,8 @@ from septet.http.incoming import IDLE_REQUEST
 from septet.http2.connection import Http2Connection
 from septet.models._acceptor import Acceptor
 from septet.models._asgi_in_thread import AsgiThread
-from septet.models._blocking import _ClientWait
 from septet.models._client_connection import ClientConnection
+from septet.models._client_delivery import ClientDelivery
 from septet.models._leaders import Leaders
 from septet.models._member import Member
 from septet.models._reactor import Reactor
@@ -111,7 +111,7 @@ KEPT: dict[type, dict[str, str]] = {
         **WATCHED,
         "of the ring: its token, its thread, what is watched beside": "_closing _ended _polled _receive _ring _thread",
     },
-    _ClientWait: {
+    ClientDelivery: {
         CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
         NUMBER: "deferred_s _mask _mask_with_order _half_closed_at _drains _took_last_input _thread _interrupted "
         "_waits_first _only_looked _hears_orders",

@@ -12,7 +12,7 @@ import pytest
 
 from septet.exchange import Want
 from septet.models._acceptor import Client
-from septet.models._blocking import _ClientWait
+from septet.models._client_delivery import ClientDelivery
 from septet.models._shared_exchange import SharedExchange
 from septet.models._waker import Waker
 from septet.processes.orders import Stop
@@ -40,9 +40,9 @@ def stop() -> Iterator[Stop]:
     stop.close()
 
 
-def wait_of(session: Session, ours: socket.socket, stop: Stop) -> _ClientWait:
+def wait_of(session: Session, ours: socket.socket, stop: Stop) -> ClientDelivery:
     acceptor: Any = SimpleNamespace(is_free=False, stop=stop, watched_listeners=())
-    return _ClientWait(Client(acceptor, ours, session, 0.0))
+    return ClientDelivery(Client(acceptor, ours, session, 0.0))
 
 
 def test_input_after_a_deadline_is_taken_once(ours: socket.socket, stop: Stop) -> None:

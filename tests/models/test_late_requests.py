@@ -10,7 +10,7 @@ import pytest
 
 from septet.exchange import ClientGone
 from septet.models._acceptor import Acceptor, Client
-from septet.models._blocking import _ClientWait
+from septet.models._client_delivery import ClientDelivery
 from septet.models._late_requests import TURN_S, BlockedThread
 from support.carrier import Watched, ok
 from support.messages import render
@@ -27,7 +27,7 @@ class Blocked:
         self.session = Watched()
         self.session.receive(render("GET", "/"))
         acceptor = cast(Acceptor, SimpleNamespace(is_free=False, count_as_free=lambda: None))
-        self.delivery: Any = _ClientWait(Client(acceptor, sock, self.session, 0.0))
+        self.delivery: Any = ClientDelivery(Client(acceptor, sock, self.session, 0.0))
         self.session.delivery = self.delivery
         self.ending = Thread(target=BlockedThread(self.session).end)
 
