@@ -189,3 +189,16 @@ def test_what_is_over_has_no_deadline() -> None:
     session = begun()
     session.lose()
     assert session.deadline(0.0) is None
+
+
+def test_body_after_one_that_was_read_late_has_time_of_its_own() -> None:
+    """The rest of the first comes when its answer is out, and takes most of its time; the second comes with it."""
+    session = begun(POST[:-2])
+    session.respond(ok(), b"", True)
+    write_all(session)
+    assert session.phase is DRAIN
+    assert [session.deadline(float(now)) for now in range(20)] == [20.0] * 20
+    assert session.receive(POST[-2:] + POST[:-2]) is RUN
+    session.want_body()
+    assert session.phase is BODY
+    assert session.deadline(19.5) == 39.5

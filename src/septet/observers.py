@@ -24,12 +24,14 @@ class Observers:
         for observer in self._observers:
             exchange.observer_state = began
             observer.ended(exchange)
+        exchange.observer_state = None
 
     def closed(self, exchange: ServerExchange) -> None:
         began = exchange.observer_state
         for observer in self._observers:
             exchange.observer_state = began
             observer.closed(exchange)
+        exchange.observer_state = None
 
 
 class Beginnings:

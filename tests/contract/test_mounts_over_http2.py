@@ -2,12 +2,11 @@
 
 import pytest
 
-from contract.test_websocket_over_http2 import Socket
 from support.http2 import Connection, get
 from support.messages import pattern
 from support.models import EVENT_DRIVEN
 from support.server import Server
-from support.websocket import CLOSE, TEXT, frame
+from support.websocket import CLOSE, TEXT, StreamSocket, frame
 
 MOUNTS = ("--mount=/wsgi=support.apps_wsgi:app", "--http2-cleartext", "--threads", "8")
 
@@ -35,7 +34,7 @@ def test_asgi_application_has_what_comes_as_it_comes(model: str) -> None:
         "support.app_websocket:app", "--mount=/plain=support.apps_asgi:app", "--model", model, *MOUNTS
     ) as server:
         with Connection(server.address) as connection:
-            socket = Socket(connection, "/echo?token=x")
+            socket = StreamSocket(connection, "/echo?token=x")
             assert socket.answer.status == 200
             socket.send(frame(TEXT, b"hello"))
             assert socket.read() == (TEXT, b"hello")

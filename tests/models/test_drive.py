@@ -2,14 +2,15 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from septet.exchange import FileRegion, Want
-from septet.models._drive import RECEIVE_BYTES, Dispatch, drive, receive
+from septet.models._drive import RECEIVE_BYTES, Dispatch, drive, receive, receive_compactly, receive_into
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.session.http1 import Session
 from septet.session.phases import ANSWER, DRAIN, IDLE, LINGER, TURN
@@ -178,3 +179,46 @@ def test_drain_over_a_socket(pair: Pair) -> None:
     assert pair.session.phase is DRAIN
     assert pair.bring(data[-3:] + GET, hello) is READ
     assert pair.read().count(b"hello") == 2
+
+
+class Struck(Watched):
+    """A session whose call `name` is interrupted before its first line, as by another thread's exception."""
+
+    __slots__ = ("name",)
+
+    def wrote(self, count: int) -> Want:
+        if self.name == "wrote":
+            raise TimeoutExpiredError
+        return super().wrote(count)
+
+    def receive(self, data: bytes) -> Want:
+        if self.name == "receive":
+            raise TimeoutExpiredError
+        return super().receive(data)
+
+
+class TimeoutExpiredError(BaseException):
+    """Of an application that bounds what it does."""
+
+
+def test_what_was_sent_and_not_noted_is_not_sent_again(pair: Pair) -> None:
+    """The next answer would begin with it."""
+    session = Struck()
+    session.name = "wrote"
+    session.receive(GET)
+    with pytest.raises(TimeoutExpiredError):
+        drive(RUN, session, pair.sock, lambda exchange: hello(session))
+    assert session.lost
+    assert drive(session.phase.want, session, pair.sock, lambda exchange: None) is CLOSE
+    assert pair.read().count(b"hello") == 1
+
+
+@pytest.mark.parametrize("how", [receive_compactly, partial(receive_into, memoryview(bytearray(RECEIVE_BYTES)))])
+def test_what_was_received_and_not_taken_is_not_left_out(pair: Pair, how: Callable[..., Want]) -> None:
+    """What follows it would be taken for the next request."""
+    session = Struck()
+    session.name = "receive"
+    pair.client.sendall(GET)
+    with pytest.raises(TimeoutExpiredError):
+        how(session, pair.sock)
+    assert session.lost

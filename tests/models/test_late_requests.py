@@ -12,6 +12,7 @@ from septet.exchange import ClientGone
 from septet.models._acceptor import Acceptor, Client
 from septet.models._client_delivery import ClientDelivery
 from septet.models._late_requests import TURN_S, BlockedThread
+from septet.protocol import CLOSE
 from support.carrier import Watched, ok
 from support.messages import render
 from support.waiting import wait_until
@@ -75,6 +76,10 @@ def test_turn_that_does_not_come(blocked: Blocked) -> None:
         assert blocked.read() == b""  # the connection has ended
         blocked.ending.join()
         assert not blocked.session.lost
+    with pytest.raises(ClientGone):
+        blocked.delivery.deliver(ok(), b"late", False)
+    blocked.delivery.give_up()  # as `answer` does then
+    assert blocked.session.phase.want is CLOSE, "the request is not dispatched again"
 
 
 def test_thread_that_waits_for_a_slow_client(blocked: Blocked) -> None:

@@ -5,7 +5,7 @@ inside the application or just after it has returned, and becomes a 500.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from threading import Lock, get_ident
+from threading import RLock, get_ident
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -27,8 +27,9 @@ are counted against SURPLUS_BYTES. Without them an application that endlessly gi
 bound.
 """
 
-_making = Lock()
-"""Held while `Call.others` is set: two threads may want it at the same time."""
+_making = RLock()
+"""Held while `Call.others` is set: two threads may want it at the same time, and so may an object of the
+application's that the garbage collector finds meanwhile, in the same thread."""
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Headers = Iterable[tuple[str, str]]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from socket import SO_PEERCRED, SOL_SOCKET, socket
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Protocol
 
 from septet import forked
@@ -239,8 +239,11 @@ class Endpoint:
     def _serve(self) -> None:
         pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread
         while not self._closed:
-            self._poller.wait(TICK_S)
-            self.turn()
+            try:
+                self._poller.wait(TICK_S)
+                self.turn()
+            except MemoryError:  # others may give some back
+                sleep(TICK_S)
 
     def close(self) -> None:
         """Close the connections of all clients, and the poller."""

@@ -155,6 +155,13 @@ class Monitor:
         self._beat(loop, loop.time())
 
     def _beat(self, loop: AbstractEventLoop, due: float) -> None:
+        try:
+            self._note_beat(loop, due)
+        finally:  # also after an exception, such as a MemoryError: without beats the process would be taken for dead
+            due = loop.time() + BEAT_S
+            loop.call_at(due, self._beat, loop, due)
+
+    def _note_beat(self, loop: AbstractEventLoop, due: float) -> None:
         self._flush()
         if self.on_beat is not None:
             self.on_beat()
@@ -169,8 +176,6 @@ class Monitor:
             row[LAG_NS] = lag_ns
             row[LAG + bucket(lag_ns)] += 1
             row[LAG_SUM_NS] += lag_ns
-        due = loop.time() + BEAT_S
-        loop.call_at(due, self._beat, loop, due)
 
     def _flush(self) -> None:
         if self.requests is not None:
@@ -232,11 +237,15 @@ class Monitor:
         row = self.table.row
         sampler = GilSampler(self.table)
         while True:
-            row[BEAT_NS] = monotonic_ns()
-            self._flush()
-            if self.requests is not None:
-                self.requests.note_running()
-            if self.on_beat is not None:
-                self.on_beat()
-            if sampler.sample(over, BEAT_S):
-                return
+            try:
+                row[BEAT_NS] = monotonic_ns()
+                self._flush()
+                if self.requests is not None:
+                    self.requests.note_running()
+                if self.on_beat is not None:
+                    self.on_beat()
+                if sampler.sample(over, BEAT_S):
+                    return
+            except MemoryError:  # without beats the process would be taken for dead
+                if over.wait(BEAT_S):
+                    return

@@ -159,7 +159,11 @@ class Acceptor:
         listener = self._listeners[descriptor]
         try:
             sock, address = listener.accept()
-            client = self.client_of(descriptor, sock, address)
+            try:
+                client = self.client_of(descriptor, sock, address)
+            except BaseException:
+                sock.close()  # at once: what was made of it may refer to itself
+                raise
         except (BlockingIOError, ConnectionError):
             return  # another thread has accepted the client, or the client has left
         except (OSError, MemoryError) as error:

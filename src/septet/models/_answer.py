@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from septet import forked
 from septet.apps._diagnostics import log_raised
 from septet.exchange import (
+    BROKEN,
     ClientGone,
     Exchange,
     FileRegion,
@@ -174,8 +175,10 @@ def answer_without_waiting(application: SyncApplication, exchange: ServerExchang
     wants next. If the application raises, that is logged and the answer is 500. What the system or the disk refuses,
     such as a descriptor, it refuses to each request: that is one line for each episode.
     """
+    begun = False
     try:
         head, body, parts = application(exchange)
+        begun = True
         want = exchange.respond(head, body, parts is None)
         if parts is not None:
             try:
@@ -187,6 +190,11 @@ def answer_without_waiting(application: SyncApplication, exchange: ServerExchang
                 parts.close()
         return want
     except (OSError, MemoryError) as error:
+        if begun and isinstance(
+            error, MemoryError
+        ):  # some of the answer may be lost, and over HTTP/2 the codec's state
+            log.error(BROKEN)
+            return exchange.lose()
         target = exchange.request.target.decode("ascii")
         _refused.report(f"no answer could be given to {target}: {reason(error)}", "it is answered 500")
         return exchange.fail()

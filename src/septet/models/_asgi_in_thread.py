@@ -287,8 +287,10 @@ class AsgiThread:
         """Make the calls that were posted. Called by the loop when the eventfd is readable; `mask`, the events, is not
         used. (`_wakeup_pending` is cleared first, so that a later `post` wakes this thread again.)
         """
-        os.eventfd_read(self._wakeup.number)
-        self._wakeup_pending = False
+        try:
+            os.eventfd_read(self._wakeup.number)
+        finally:  # also if another thread's exception comes here, else nobody would wake this thread again
+            self._wakeup_pending = False
         calls = self._calls
         while calls:
             # Without a call, so that no exception of another thread can lose the call between the two lines.

@@ -72,8 +72,8 @@ class Beside(Asynchronous):
         """The queue of requests for the threads to answer. A thread that takes None from it ends."""
         self._threads = 0
         """Number of threads that were started. Changed in the loop's thread alone."""
-        self._pending: set[Item] = set()
-        """Requests that wait in `_jobs` or are being answered."""
+        self._pending: dict[int, Item] = {}
+        """Requests that wait in `_jobs` or are being answered, by `id`, because two of a connection may be equal."""
 
     @property
     def busy(self) -> bool:  # type: ignore[override]
@@ -102,7 +102,7 @@ class Beside(Asynchronous):
         while self.due:
             item = self.due.popleft()
             try:
-                self._pending.add(item)
+                self._pending[id(item)] = item
                 if self._threads < min(self.limit, len(self._pending)):
                     self._start()
                 self._jobs.put(item)
@@ -141,7 +141,7 @@ class Beside(Asynchronous):
                 if item is None:
                     return
                 item[0].answer(item[1], operator.call)
-                self._pending.discard(item)
+                self._pending.pop(id(item), None)
                 item = None  # no memory of the request is held while the thread waits
                 self._check_done()
             except BaseException as error:
@@ -158,7 +158,7 @@ class Beside(Asynchronous):
     def _give_up(self, item: Item) -> None:
         """Close the connection of a request that will not be answered, or not to the end."""
         item[0].abandon()
-        self._pending.discard(item)
+        self._pending.pop(id(item), None)
 
     def _check_done(self) -> None:
         """Have the loop check whether this was the last answer, if the order to stop has come."""

@@ -208,6 +208,7 @@ def dispatcher(service: Service, client: Client, asgi_thread: AsgiThread | None)
         if not isinstance(target, Wsgi):
             return answer_without_waiting(target, exchange)
         delivery: Any = exchange.delivery  # the `ClientDelivery` of this client
+        delivery.half_closed_at = None
         new_context().run(answer, target, exchange, delivery)
         return client.session.phase.want
 

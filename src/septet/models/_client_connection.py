@@ -413,7 +413,7 @@ class ClientConnection(WatchedConnection):
         during the answer, close the session, too, which was kept open for the application.
         """
         self._answering = False
-        self._run_ahead = self._room = None
+        self._run_ahead = self._room = self._half_closed_at = None
         if self._descriptor < 0:
             self.session.close()
 

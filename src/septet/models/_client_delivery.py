@@ -11,15 +11,17 @@ from septet.apps._channel import HALF_CLOSED_S
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.models._client_wait import ClientWait
 from septet.models._drive import drive, expire, lose_broken, receive_compactly, refuse_broken
-from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE
+from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange
 
 
 class ClientDelivery(ClientWait):
     """The `exchange.Delivery` of one client: a part of an answer has been sent when `deliver` returns."""
 
-    _half_closed_at: float | None = None
-    """When `check_client` first saw that the client sends no more, on the clock of `monotonic`; None: it has not."""
+    half_closed_at: float | None = None
+    """When `check_client` first saw that the client sends no more, on the clock of `monotonic`; None: it has not in
+    the present request.
+    """
     _interrupted = False
     """True if the answer was complete while another thread of the application waited for the request's body."""
     _broken = False
@@ -64,12 +66,13 @@ class ClientDelivery(ClientWait):
             self._end_turn()
 
     def check_client(self) -> None:
-        # poll(2) reports errors and the end of both directions in any case.
-        for _, found in self._watching(RDHUP).wait(0):
+        poller = Poll()  # of its own, since another thread of the application may be waiting with the others
+        poller.add(self._sock.fileno(), RDHUP)  # poll(2) reports errors and the end of both directions in any case
+        for _, found in poller.wait(0):
             now = monotonic()
-            if self._half_closed_at is None:
-                self._half_closed_at = now
-            if found & (ERROR | HANGUP) or now - self._half_closed_at >= HALF_CLOSED_S:
+            if self.half_closed_at is None:
+                self.half_closed_at = now
+            if found & (ERROR | HANGUP) or now - self.half_closed_at >= HALF_CLOSED_S:
                 self._session.lose()
                 raise ClientGone("the client went away")
 
@@ -173,7 +176,14 @@ class _AbandonedDelivery(ClientDelivery):
         pass
 
     def give_up(self) -> None:
-        pass
+        """End the connection, if the thread that watches for late requests has not had its turn to do so: else its
+        request would be dispatched again.
+        """
+        self._take_turn()
+        try:
+            self._session.lose()
+        finally:
+            self._end_turn()
 
 
 def _already_dispatched(exchange: ServerExchange) -> None:

@@ -282,8 +282,10 @@ class ClientWait:
         try:
             return poller.wait(timeout)
         finally:
-            self._take_turn()
-            self._waits_first = None
+            try:
+                self._take_turn()
+            finally:  # also if another thread's exception comes here, else no other thread would ever receive
+                self._waits_first = None
 
     def _sleep_beside(self, mask: int, timeout: float | None) -> Ready:
         """Do what `_sleep` does, for INTERRUPT_S at most, while another thread waits for the client."""

@@ -92,7 +92,7 @@ class ConcurrentExchange:
     def _start(self, asgi: Asgi) -> None:
         connection, exchange = self._connection, self._exchange
         # Threads may answer other streams meanwhile.
-        used: Any = LockedExchange(exchange, connection.lock) if connection.reactor.site.mixed else exchange
+        used: Any = LockedExchange(exchange, connection) if connection.reactor.site.mixed else exchange
         if exchange.request.upgrade is None:
             cycle: Cycle | WebSocketCycle = Cycle(used, self)
         else:

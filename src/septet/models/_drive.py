@@ -61,6 +61,9 @@ def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: D
                 return WRITE
             except OSError:
                 want = protocol.lose()
+            except BaseException:  # perhaps it was sent, and not noted: it would be sent again
+                protocol.lose()
+                raise
         elif want is READ:
             return READ
         elif want is CLOSE:
@@ -85,6 +88,9 @@ def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: D
                 return want
             except OSError:
                 want = protocol.lose()
+            except BaseException:  # as above
+                protocol.lose()
+                raise
 
 
 def receive(protocol: ServerProtocol, sock: socket.socket) -> Want:
@@ -112,17 +118,18 @@ def receive_compactly(protocol: ServerProtocol, sock: socket.socket) -> Want:
     except IndexError:
         buffer = memoryview(bytearray(RECEIVE_BYTES))
     try:
-        data = bytes(buffer[: sock.recv_into(buffer)])
-    except BlockingIOError:
-        return protocol.phase.want
-    except OSError:
-        return protocol.lose()
-    except BaseException:  # what was received is lost, and what follows would be misread
+        try:
+            data = bytes(buffer[: sock.recv_into(buffer)])
+        except BlockingIOError:
+            return protocol.phase.want
+        except OSError:
+            return protocol.lose()
+        finally:
+            _buffers.append(buffer)
+        return protocol.receive(data)
+    except BaseException:  # what was received is lost, or may be, and what follows would be misread
         protocol.lose()
         raise
-    finally:
-        _buffers.append(buffer)
-    return protocol.receive(data)
 
 
 def receive_into(buffer: memoryview, protocol: ServerProtocol, sock: socket.socket) -> Want:
@@ -131,15 +138,16 @@ def receive_into(buffer: memoryview, protocol: ServerProtocol, sock: socket.sock
     mixed requests.
     """
     try:
-        data = bytes(buffer[: sock.recv_into(buffer)])
-    except BlockingIOError:
-        return protocol.phase.want
-    except OSError:
-        return protocol.lose()
+        try:
+            data = bytes(buffer[: sock.recv_into(buffer)])
+        except BlockingIOError:
+            return protocol.phase.want
+        except OSError:
+            return protocol.lose()
+        return protocol.receive(data)
     except BaseException:  # as in `receive_compactly`
         protocol.lose()
         raise
-    return protocol.receive(data)
 
 
 def expire(protocol: ServerProtocol, sock: socket.socket) -> Want:

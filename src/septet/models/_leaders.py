@@ -399,7 +399,10 @@ class Leaders:
                 self._loop.call_soon_threadsafe(self._repair)
             log.error("a thread failed, and goes on", exc_info=failure)
             return
-        self._failures += 1
+        if isinstance(failure, MemoryError):
+            time.sleep(TICK_S)  # others may give some back; it is no reason to end
+        else:
+            self._failures += 1
         if self._failures >= MAX_FAILURES:
             self._failure = failure
             self.end()

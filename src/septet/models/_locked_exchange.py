@@ -5,9 +5,15 @@ if two threads wrote to them at once, both answers would be wrong.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from septet.protocol import ServerExchange
+
+
+class HasLock(Protocol):
+    """The part of a connection that is used here."""
+
+    lock: Any
 
 
 class LockedExchange:
@@ -17,11 +23,11 @@ class LockedExchange:
     old value or the new one, and the channel is woken after a change.
     """
 
-    __slots__ = ("_exchange", "_lock")
+    __slots__ = ("_connection", "_exchange")
 
-    def __init__(self, exchange: ServerExchange, lock: Any) -> None:
+    def __init__(self, exchange: ServerExchange, connection: HasLock) -> None:
         self._exchange: Any = exchange
-        self._lock = lock
+        self._connection = connection
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._exchange, name)
@@ -29,7 +35,7 @@ class LockedExchange:
 
     def _locked(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            with self._lock:
+            with self._connection.lock:  # which is another one in a child that the application has forked
                 return method(*arguments)
 
         return call

@@ -57,6 +57,7 @@ class Waker:
         forked.register(self)
 
     def close_in_child(self) -> None:
+        self.lock = Lock()  # a thread of the parent may hold the other one
         descriptor, self._descriptor = self._descriptor, -1  # so that `wake` does not write to a file of the child's
         if descriptor >= 0:
             os.close(descriptor)

@@ -206,6 +206,8 @@ class RequestWatch:
     def _look(self) -> None:
         now_ns = time.monotonic_ns()
         for exchange, began_ns in list(self._begun.items()):
+            if self._begun.get(exchange) != began_ns:
+                continue  # it has ended while another one was looked at, and the exchange may serve the next request
             since_ns = self._since(exchange, began_ns)
             if since_ns and now_ns - since_ns >= self.timeout_s * 1e9:
                 assert self._find is not None, "`start` comes first"
@@ -258,6 +260,9 @@ class RequestWatch:
         outcome = LATER if still and running.needs_loop else CUT if exchange.responding else ANSWERED
         # Logged first: the process of a client of forking may end with the connection.
         log.error("SEP101 a request exceeds --request-timeout %g: %s; %s%s", self.timeout_s, described, outcome, stacks)
+        if exchange in self._begun or exchange.answered or exchange.request is not late.request:
+            self._late.remove(late)  # it was answered while it was logged; what the exchange serves now is another one
+            return
         running.end()
         late.check_at = time.monotonic() + GRACE_S
 

@@ -385,7 +385,10 @@ class Session(Http1Exchange):
         """Discard what the application left of the body, then go on to the next request. Closes the connection if the
         body is too long or malformed."""
         try:
-            return self._next_request() if self.http.drain() else self._enter(DRAIN)
+            if not self.http.drain():
+                return self._enter(DRAIN)
+            self._pace = None  # the next request has a time of its own
+            return self._next_request()
         except (ProtocolError, ClientGone):
             return self._enter(OVER)
 
