@@ -16,7 +16,6 @@ from support.messages import render
 from support.models import IN_MAIN_INTERPRETER, WITH_WORKERS
 from support.processes import children
 from support.server import Server, serve
-from support.tls import Authority, TlsServer
 from support.waiting import wait_until
 
 TIMEOUT = ("--request-timeout", "0.3", "--graceful-timeout", "1")
@@ -235,40 +234,3 @@ def test_streams_that_wait_behind_one_that_takes_too_long() -> None:
         streams = [connection.ask(get("/waits")) for _ in range(3)]
         assert [connection.answer(stream).status for stream in streams] == [504, 504, 504]
         assert server.stderr().count("SEP101") == 3
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.mark.parametrize("model", ["iterative", "threaded", "prethreaded"])
-@pytest.mark.parametrize("version", ["1.1", "2"])
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
-def test_time_is_up_while_the_thread_sends(model: str, version: str, secure: bool, authority: Authority) -> None:
-    """Two threads would move one session at the same time, and one cipher."""
-    options = ("--model", model, *TIMEOUT, *(() if secure else ("--http2-cleartext",)))
-    app = "support.app_late:wsgi"
-    with TlsServer(authority, app, *options) if secure else Server(app, *options) as server:
-        for _ in range(3):
-            context = authority.client_context() if secure else None
-            if version == "2":
-                with Http2Connection(server.address, context) as client:
-                    stream = client.ask(get("/floods"))
-                    client.read_to_end()
-                    answer = client.client.answers[stream]
-                    assert (answer.status, answer.ended) == (200, False)
-                    assert not answer.body.strip(b"\0")
-                with Http2Connection(server.address, context) as client:
-                    assert client.request("/waits").status == 504
-            else:
-                with server.connect() as connection:
-                    connection.send(render("GET", "/floods"))
-                    with pytest.raises(Truncated):
-                        connection.read_response()
-                with server.connect() as connection:
-                    assert connection.request("GET", "/waits").status == 504
-            release(server)
-            wait_until(lambda: server.get("/").status == 200, "its thread is free again")
-            (server.directory / "released").unlink()
-        assert not server.complaints()

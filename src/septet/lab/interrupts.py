@@ -13,6 +13,9 @@ from contextlib import contextmanager
 
 from septet.errors import Failed
 
+AGAIN_S = 0.5
+"""Seconds between two signals, once a time limit is exceeded."""
+
 
 @contextmanager
 def time_limit(seconds: float, reason: str) -> Iterator[None]:
@@ -25,11 +28,17 @@ def time_limit(seconds: float, reason: str) -> Iterator[None]:
         yield
         return
 
+    told = False
+
     def over(number: int, frame: object) -> None:
-        raise Failed(reason)
+        nonlocal told
+        if not told:
+            told = True
+            raise Failed(reason)
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: a signal that comes just before a thread waits for a lock does not end that wait.
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
     try:
         yield
     finally:

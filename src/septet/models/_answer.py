@@ -190,9 +190,7 @@ def answer_without_waiting(application: SyncApplication, exchange: ServerExchang
                 parts.close()
         return want
     except (OSError, MemoryError) as error:
-        if begun and isinstance(
-            error, MemoryError
-        ):  # some of the answer may be lost, and over HTTP/2 the codec's state
+        if begun and isinstance(error, MemoryError):  # some of it may be lost, and of the tables of HTTP/2
             log.error(BROKEN)
             return exchange.lose()
         target = exchange.request.target.decode("ascii")
