@@ -1,4 +1,4 @@
-"""The time for a request is up while a thread of its application sends: two threads must not use one connection at once.
+"""The time for a request is up while its application's thread sends: two threads must not use one connection at once.
 
 Apart from the other tests of `--request-timeout`, because these need TLS, and a Python without the GIL lacks the
 library that makes their certificates.
