@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 300
 SOAK_SECONDS ?= 600
 DRILL_SECONDS ?= 60
 SIEGE_ARGS ?=
-BENCH_ARGS ?= --profile two-pages --for 4m
+BENCH_ARGS ?= --profile two-pages --for 4m20s
 READY = $(VENV)/.ready
 
 .PHONY: help test check fuzz drill bench bench-peers bench-loops loop-suites apps autobahn soak siege docs format clean

@@ -105,6 +105,8 @@ def test_bench_where_all_fails(tmp_path: Path, app: str) -> None:
             "--profile two-pages has pages and users of its own, so without --users",
         ),
         (["--for", "soon"], "invalid value for '--for': 'soon' is not a time above 0"),
+        (["--for", "4m20q"], "invalid value for '--for': '4m20q' is not a time above 0"),
+        (["--for", "s"], "invalid value for '--for': 's' is not a time above 0"),
         (["--for", "0m"], "invalid value for '--for': '0m' is not a time above 0"),
         (["--users", "0"], "--users: '0' is not"),
         (["--users", "10000000"], "--users: 10000000 users do not fit"),

@@ -42,17 +42,19 @@ OURS = ("model", "bind")
 
 
 class Span(Finite):
-    """A duration, such as 90, 50ms, 90s, 4m or 1h, converted to seconds; a number without a unit is in seconds."""
+    """A duration, such as 90, 50ms, 90s, 4m20s or 1h, converted to seconds; a number without a unit is in seconds."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         text = str(value).strip()
-        number = text.rstrip("ushm")
-        unit = text[len(number) :] or "s"
+        with_unit = text if text[-1:].isalpha() else f"{text}s"
+        parts = re.findall(rf"([0-9.]+)({'|'.join(SECONDS_OF)})", with_unit)
         try:
-            return super().convert(number, parameter, context) * SECONDS_OF[unit]
-        except (click.BadParameter, KeyError):
+            if not parts or "".join(number + unit for number, unit in parts) != with_unit:
+                raise ValueError(text)
+            return super().convert(sum(float(number) * SECONDS_OF[unit] for number, unit in parts), parameter, context)
+        except (click.BadParameter, ValueError):
             above = "" if self.min is not None and not self.min_open else " above 0"
-            self.fail(f"{text!r} is not a time{above}, such as 50ms, 90s or 4m.", parameter, context)
+            self.fail(f"{text!r} is not a time{above}, such as 50ms, 90s or 4m20s.", parameter, context)
 
 
 class BytesPerSecond(click.ParamType[int]):

@@ -66,7 +66,7 @@ LIMIT_S = 40.0
 """The longest time, in seconds, for recording where the time of requests goes after one experiment, which measures one
 page of an application. A limit of the experiment's time (`--for`) can make it shorter.
 """
-SHARE = 0.15
+SHARE = 0.12
 """The share of a limited time (`--for`) that is kept for recording where the time of requests goes. Nothing is kept if
 this would be less than one model takes (MODEL_S).
 """
