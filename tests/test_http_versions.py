@@ -7,7 +7,6 @@ from types import ModuleType
 import pytest
 
 from septet.errors import Failed
-from septet.settings.config import Config
 from septet.settings.http_versions import parse_versions, versions_over_tls
 
 
@@ -22,7 +21,7 @@ from septet.settings.http_versions import parse_versions, versions_over_tls
     ],
 )
 def test_offers(http: str, offered: tuple[str, ...]) -> None:
-    assert versions_over_tls(Config(http=http)) == offered
+    assert versions_over_tls(http, False) == offered
 
 
 @pytest.mark.parametrize("text", ["", "h3", "h1,h1", "h2,", "auto,h2", "HTTP/2"])
@@ -33,12 +32,12 @@ def test_what_is_no_version(text: str) -> None:
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h2", None)  # type: ignore[arg-type]
-    assert versions_over_tls(Config()) == ("http/1.1",)
+    assert versions_over_tls("auto", False) == ("http/1.1",)
     cure = r", and the library h2 is not installed: pip install 'septet\[http2\]'$"
     with pytest.raises(Failed, match=r"^--http is h2,h1" + cure):
-        versions_over_tls(Config(http="h2,h1"))
+        versions_over_tls("h2,h1", False)
     with pytest.raises(Failed, match=r"^--http2-cleartext is on" + cure):
-        versions_over_tls(Config(http2_cleartext=True))
+        versions_over_tls("auto", True)
 
 
 def test_with_an_old_library(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,9 +45,9 @@ def test_with_an_old_library(monkeypatch: pytest.MonkeyPatch) -> None:
     old.__version__ = "4.1.0"  # type: ignore[attr-defined]
     old.__spec__ = sys.modules["h2"].__spec__ if "h2" in sys.modules else __spec__  # type: ignore[name-defined]
     monkeypatch.setitem(sys.modules, "h2", old)
-    assert versions_over_tls(Config()) == ("http/1.1",)
+    assert versions_over_tls("auto", False) == ("http/1.1",)
     with pytest.raises(Failed, match=r"h2 is version 4\.1\.0, but must be 4\.4\.1 or later: pip install"):
-        versions_over_tls(Config(http="h2"))
+        versions_over_tls("h2", False)
 
 
 @pytest.mark.parametrize("supervisor", ["--supervisor", "--no-supervisor"])

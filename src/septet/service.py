@@ -313,7 +313,7 @@ def tls_options(config: Config) -> TlsOptions:
         min_version=config.tls_min_version,
         ciphers=config.tls_ciphers,
         watch=config.tls_watch,
-        protocols=versions_over_tls(config),
+        protocols=versions_over_tls(config.http, config.http2_cleartext),
     )
 
 
@@ -436,7 +436,7 @@ def _http2(config: Config) -> dict[str, Any]:
     """Return the fields of `Rules` that concern HTTP/2, by name; empty if the server does not speak it. Raises Failed
     if it is asked for and the library is missing.
     """
-    offered = versions_over_tls(config)
+    offered = versions_over_tls(config.http, config.http2_cleartext)
     if not (config.http2_cleartext or (config.tls_certificate and "h2" in offered)):
         return {}
     from septet.session.http2 import Http2Session

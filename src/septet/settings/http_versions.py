@@ -2,12 +2,8 @@
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from septet.errors import Failed
-
-if TYPE_CHECKING:
-    from septet.settings.config import Config
 
 AUTO = "auto"
 NAMES = {"h1": "http/1.1", "h2": "h2"}
@@ -40,13 +36,15 @@ def lacking_library() -> str:
     return ""
 
 
-def versions_over_tls(config: "Config") -> tuple[str, ...]:
-    """Return the versions that clients of TLS are offered, the preferred one first, as ALPN names them. Raises Failed
-    if HTTP/2 is asked for and the library cannot be used."""
-    asked = parse_versions(config.http)
-    if "h2" in asked or config.http2_cleartext:
+def versions_over_tls(http: str, http2_cleartext: bool) -> tuple[str, ...]:
+    """Return the versions that clients of TLS are offered, the preferred one first, as ALPN names them. `http`: the
+    value of `--http`. Raises Failed if HTTP/2 is asked for, by it or by `--http2-cleartext`, and the library cannot be
+    used.
+    """
+    asked = parse_versions(http)
+    if "h2" in asked or http2_cleartext:
         if lacking := lacking_library():
-            by = f"--http is {config.http}" if "h2" in asked else "--http2-cleartext is on"
+            by = f"--http is {http}" if "h2" in asked else "--http2-cleartext is on"
             raise Failed(f"{by}, and {lacking}: pip install 'septet[http2]'")
     elif not asked:
         return ("h2", "http/1.1") if not lacking_library() else ("http/1.1",)
