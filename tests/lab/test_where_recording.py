@@ -236,5 +236,5 @@ def test_some_numbers_of_users() -> None:
 
 
 def test_time_that_is_kept() -> None:
-    assert reserved_s(240) == pytest.approx(36)
+    assert reserved_s(250) == pytest.approx(30)
     assert reserved_s(5) == 0
