@@ -143,6 +143,17 @@ class Channel:
             return
         self.wake()
 
+    def task_ended(self) -> None:
+        """Called when the task of the request has ended, in a callback of the loop. If it has never begun to run the
+        application, there is no answer, nor an end of one: that is so if the application has cancelled it before its
+        first step, or makes tasks itself (a task factory) and has not run what it was given. Answers 500.
+        """
+        if not self.answered:
+            if not self._exchange.lost:
+                target = self._request.target.decode("ascii")
+                log.error("the task for %s %s has ended before it began to run", self._request.method, target)
+            self.fail()
+
     def _cut_after_failure(self) -> None:
         """Log the exception that is being handled, which is a fault of the server, and cut the connection."""
         self.answered = True

@@ -69,7 +69,7 @@ class ConnectionOwner(Protocol):
     new_context: Callable[[], Context]
     """Returns a fresh copy of the context in which the application was imported."""
 
-    def keep_task(self, task: "Task[None]") -> None: ...
+    def keep_task(self, task: "Task[None]", cycle: Cycle | WebSocketCycle) -> None: ...
 
     def call_on_loop(self, function: Callable[[], None]) -> None: ...
 
@@ -196,7 +196,7 @@ class ClientConnection(WatchedConnection):
         if task is None:
             self.cycle = None  # an idle connection holds nothing of its last request
             return session.phase.want
-        self.reactor.keep_task(task)
+        self.reactor.keep_task(task, cycle)
         cycle.uncork()
         if cycle.answered:
             self.cycle = None

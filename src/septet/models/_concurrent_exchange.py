@@ -109,7 +109,7 @@ class ConcurrentExchange:
                 exchange.fail()
             task = None
         if task is not None:
-            connection.reactor.keep_task(task)
+            connection.reactor.keep_task(task, cycle)
             cycle.uncork()
         if task is None or cycle.answered:
             connection.concurrent.pop(exchange, None)
