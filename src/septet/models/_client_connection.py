@@ -162,16 +162,13 @@ class ClientConnection(WatchedConnection):
         return None
 
     def _must_wait(self, cycle: Cycle | WebSocketCycle) -> bool:
-        """True if the next request has to wait. That is so while the previous request, which `cycle` serves, is not
-        answered, and while the previous request's task is what the loop is running now: the next request must not begin
-        inside that task and its context.
+        """Have the next request wait, which the connection would begin now. Returns True. It waits while the previous
+        request, which `cycle` serves, is not answered. When it is, and is still the connection's, the loop is running
+        its task, or a callback of it: the next request must not begin inside that task and its context.
         """
         if not cycle.answered:
             cycle.wake()
-            return True
-        if current_task(self.loop) is None:
-            return False
-        if self._requests_begun <= REQUESTS_PER_EVENT:
+        elif self._requests_begun <= REQUESTS_PER_EVENT:
             self._postpone()
         return True
 
@@ -229,9 +226,11 @@ class ClientConnection(WatchedConnection):
         return self if self.session.exchange is exchange else self.concurrent.get(exchange)
 
     def _postpone(self) -> None:
-        """Begin the next request in the loop's next iteration, after those of other clients."""
+        """Begin the next request in the loop's next iteration, after those of other clients, and in no context of the
+        request before it.
+        """
         self._requests_begun = REQUESTS_PER_EVENT + 1
-        self.loop.call_soon(self._resume)
+        self.loop.call_soon(self._resume, context=self.reactor.new_context())
 
     def _resume(self) -> None:
         """Begin the request that was postponed; called in the loop's next iteration."""
@@ -402,11 +401,21 @@ class ClientConnection(WatchedConnection):
         """
         self._end_answer()
         try:
-            want = drive(want, self.session, self.sock, self.dispatch)
+            want = drive(want, self.session, self.sock, self._dispatch_next)
             if (want is not READ and want is not RUN) or self._mask != READABLE or self._answering:
                 self._settle(want)
         except BaseException:
             self._cut_after_failure()
+
+    def _dispatch_next(self, exchange: ServerExchange) -> Want | None:
+        """Begin the next request, which has come already, in the thread and the context of an answer that is complete.
+        What does not run in a context of its own, as each call of a WSGI application does, is left to the loop.
+        """
+        reactor = self.reactor
+        if isinstance(reactor.sole_application or reactor.site.find(exchange), Wsgi):
+            return self.dispatch(exchange)
+        reactor.call_on_loop(self._resume)
+        return None
 
     def _end_answer(self) -> None:
         """Note that the answer is over, so that the connection's next request may begin. If the socket was closed

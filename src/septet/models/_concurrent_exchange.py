@@ -130,7 +130,7 @@ class ConcurrentExchange:
         with connection.lock:
             if self.cycle is not None and self.cycle.answered:
                 connection.concurrent.pop(self._exchange, None)
-            connection.drive(connection.session.phase.want)
+            connection.reactor.new_context().run(connection.drive, connection.session.phase.want)
 
     def time_out(self, exchange: Any) -> None:
         """End the request of a WSGI application that still runs though the request has exceeded `--request-timeout`:
@@ -167,7 +167,7 @@ class ConcurrentExchange:
                 _ = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
                 if last:
                     connection.concurrent.pop(exchange, None)
-                connection.flush()
+                self._flush()
                 if last:
                     return
                 if exchange.lost:
@@ -177,6 +177,13 @@ class ConcurrentExchange:
         except (RecursionError, MemoryError):
             self._broken = True  # without a call, for which there may be no frame or no memory
             raise
+
+    def _flush(self) -> None:
+        """Send what the connection has, in a context of its own: answers on other streams may end with it, and are
+        logged then. `drive` does the same.
+        """
+        connection = self._connection
+        connection.reactor.new_context().run(connection.flush)
 
     def _refuse(self) -> NoReturn:
         """Raise ClientGone, and cut the connection: memory or frames were lacking while this answer was sent."""
@@ -199,7 +206,7 @@ class ConcurrentExchange:
                 if self._broken:
                     self._refuse()
                 self._exchange.inform(status, fields)
-                self._connection.flush()
+                self._flush()
         except (RecursionError, MemoryError):
             self._broken = True
             raise
@@ -215,7 +222,7 @@ class ConcurrentExchange:
                 self._abandon_broken()
             self._exchange.fail()
             self._connection.concurrent.pop(self._exchange, None)
-            self._connection.flush()
+            self._flush()
 
     def check_client(self) -> None:
         if not self._exchange.lost and self._connection.client_has_left():

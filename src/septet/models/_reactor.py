@@ -196,9 +196,9 @@ class Reactor:
             )
 
     def call_on_loop(self, function: Callable[[], None]) -> None:
-        """Have the loop's thread call `function` soon. May be called by any thread."""
+        """Have the loop's thread call `function` soon, in no context of a request. May be called by any thread."""
         try:
-            self.loop.call_soon_threadsafe(function)
+            self.loop.call_soon_threadsafe(function, context=self.new_context())
         except RuntimeError:
             pass  # the loop was closed while the application ran: the time for a graceful stop was up
 
