@@ -251,7 +251,7 @@ class ClientConnection(WatchedConnection):
                 self._requests_begun = 0
             WatchedConnection.ready(self, mask)
             if self._room is not None:
-                self._notify()
+                self.wake_writers()
 
     def check_deadline(self, now: float) -> None:
         with self.lock:
@@ -297,7 +297,7 @@ class ClientConnection(WatchedConnection):
         # counted for ever, or kept waiting.
         try:
             try:
-                self._notify()
+                self.wake_writers()
                 for each in list(self.concurrent.values()):
                     each.wake()
             finally:
@@ -324,7 +324,7 @@ class ClientConnection(WatchedConnection):
         self.lock = RLock()
         self.sock.close()
 
-    def _notify(self) -> None:
+    def wake_writers(self) -> None:
         """Wake the application's thread if it waits in `await_room`, because output was sent or the client is gone."""
         if self._room is not None:
             self._room.notify_all()

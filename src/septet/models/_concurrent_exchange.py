@@ -45,6 +45,9 @@ class Carrier(Protocol):
 
     def make_room(self, timeout_s: float | None) -> None: ...
 
+    def wake_writers(self) -> None:
+        """Wake the threads that wait in `await_room`. Called by a thread that holds the lock."""
+
     def client_has_left(self) -> bool: ...
 
     def abandon(self) -> None: ...
@@ -142,6 +145,7 @@ class ConcurrentExchange:
             exchange.fail()
             exchange.lost = True
             connection.flush()
+            connection.wake_writers()
 
     # What the application's thread calls
 
@@ -240,7 +244,12 @@ class ConcurrentExchange:
     """Nothing: the lock is taken at each step."""
 
     def break_off(self) -> None:
-        pass  # other requests share the connection
+        connection = self._connection
+        with connection.lock:
+            if self._exchange.responding:
+                self._exchange.fail()  # resets the stream, since other requests share the connection
+                self._flush()
+                connection.wake_writers()
 
     def abandon(self) -> None:
         with suppress(Exception):
