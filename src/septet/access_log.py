@@ -75,7 +75,7 @@ class LoggedAccess:
         entry = Entry(exchange, exchange.request, status, complete, time.time(), now_ns, began)
         line = self._format(entry)
         # By the server itself, perhaps as the application runs for the request before it on its connection.
-        self._log(line) if exchange.fault is None else self._log_fault(line)
+        self._log(line) if getattr(exchange, "fault", None) is None else self._log_fault(line)
 
     def _log(self, line: str) -> None:
         access.info("%s", line)

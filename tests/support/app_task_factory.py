@@ -1,4 +1,4 @@
-"""An ASGI application with a task factory, as tracing and supervision libraries set one: here it makes mischief once."""
+"""An ASGI application with a task factory, as libraries for tracing set one: here it makes mischief once."""
 
 import asyncio
 from collections.abc import Coroutine

@@ -6,7 +6,6 @@ from itertools import count
 from types import FrameType
 from typing import Any
 
-
 LOOKS = ("call", "c_return")
 """Where CPython looks whether another thread, or a signal handler, has raised something: as a function of Python
 begins, and after a call of one in C."""

@@ -23,7 +23,7 @@ from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.loop import ReadinessLoop
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
 from septet.models._concurrent_exchange import ConcurrentExchange
-from septet.models._drive import drive, expire, lose_broken, receive_compactly, refuse_broken
+from septet.models._drive import drive, expire, leaves_whole, lose_broken, receive_compactly, refuse_broken
 from septet.models._member import Due
 from septet.models._run_ahead import RunAhead, hold_back
 from septet.models._runners import Runner
@@ -116,8 +116,8 @@ class ClientConnection(WatchedConnection):
         """
         self._broken = False
         """True if there was no memory or no frame left while an answer was being sent, for example because an
-        application calls `write` deep in a recursion: some of it may be lost or sent twice, so the connection is to be
-        cut.
+        application calls `write` deep in a recursion, or if an exception of another thread or of a signal handler has
+        come meanwhile (`leaves_whole`): some of it may be lost or sent twice, so the connection is to be cut.
         """
         self._run_ahead: RunAhead | None = None
         """Keeps output of the current answer that the client has not taken, in memory and in a file. None: no output
@@ -376,8 +376,10 @@ class ClientConnection(WatchedConnection):
                     raise ClientGone("the client went away")
                 if exchange.later:
                     self._hold_back(exchange)
-        except (RecursionError, MemoryError):
-            self._broken = True  # without a call, for which there may be no frame or no memory
+        except BaseException as error:
+            self._broken = True  # first and without a call, for which there may be no frame or no memory
+            if leaves_whole(error):
+                self._broken = False
             raise
 
     def inform(self, status: int, fields: Fields) -> None:
@@ -387,8 +389,10 @@ class ClientConnection(WatchedConnection):
                 if self._broken:
                     refuse_broken(self.session)
                 self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.dispatch))
-        except (RecursionError, MemoryError):
+        except BaseException as error:
             self._broken = True
+            if leaves_whole(error):
+                self._broken = False
             raise
 
     def give_up(self) -> None:

@@ -16,6 +16,7 @@ from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.wsgi import Wsgi
 from septet.exchange import BROKEN, ClientGone, Fields, Part, ResponseHead, Want
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
+from septet.models._drive import leaves_whole
 from septet.models._locked_exchange import LockedExchange
 from septet.models._run_ahead import RunAhead, hold_back
 from septet.protocol import ServerExchange, ServerProtocol
@@ -66,7 +67,8 @@ class ConcurrentExchange:
         self._connection = connection
         self._exchange = exchange
         self._broken = False
-        """True if there was no memory or no frame left while the answer was being sent: the connection is to be cut
+        """True if an exception has come while the answer was being sent that may have left some of it half changed: for
+        want of memory or of frames, of another thread or of a signal handler. The connection is to be cut
         (see `ClientConnection._broken`), because its streams share the output and the tables of compressed fields.
         """
         self._run_ahead: RunAhead | None = None
@@ -178,8 +180,10 @@ class ConcurrentExchange:
                     raise ClientGone("the client went away")
                 if exchange.later:
                     self._hold_back()
-        except (RecursionError, MemoryError):
-            self._broken = True  # without a call, for which there may be no frame or no memory
+        except BaseException as error:
+            self._broken = True  # first and without a call, for which there may be no frame or no memory
+            if leaves_whole(error):
+                self._broken = False
             raise
 
     def _flush(self) -> None:
@@ -211,8 +215,10 @@ class ConcurrentExchange:
                     self._refuse()
                 self._exchange.inform(status, fields)
                 self._flush()
-        except (RecursionError, MemoryError):
+        except BaseException as error:
             self._broken = True
+            if leaves_whole(error):
+                self._broken = False
             raise
 
     def _abandon_broken(self) -> None:

@@ -80,7 +80,7 @@ class Spool:
             raise
 
     def give(self, count: int) -> None:
-        """Count `count` bytes less: a file for which they were taken is closed. If it raises, they are still counted."""
+        """Count `count` bytes less: a file for which they were taken is closed. They are still counted if it raises."""
         given = False
         try:
             with self._lock:
