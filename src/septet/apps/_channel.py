@@ -97,7 +97,8 @@ class Channel:
         """
         self._broken = False
         """True if there was no memory or no frame left in `send`, for example because the application calls it deep in
-        a recursion: some of the answer may be lost or sent twice, so the connection is to be cut.
+        a recursion, or if a signal handler has raised there (`_leaves_whole`): some of the answer may be lost or sent
+        twice, so the connection is to be cut.
         """
         self._waiters: list[asyncio.Future[None]] | None = None
         self._corked = True
@@ -270,8 +271,10 @@ class Channel:
                     self._trailers = Trailers(self._request)
             else:
                 await self._send_other(kind, message)
-        except (RecursionError, MemoryError):
-            self._broken = True  # without a call, for which there may be no frame or no memory
+        except BaseException as error:
+            self._broken = True  # first and without a call, for which there may be no frame or no memory
+            if _leaves_whole(error):
+                self._broken = False
             raise
 
     def _check_turn(self, kind: str) -> bool:
@@ -447,3 +450,26 @@ class Channel:
         check_trailers(trailers.fields)
         want = self._push_buffered() if self._buffered else None
         self._end(want if self.answered else self._exchange.finish(trailers.fields if trailers.wanted else ()))
+
+
+def _leaves_whole(error: BaseException) -> bool:
+    """True if `error`, which comes out of `send`, has left the answer as it was: it has not come while a part of it was
+    given to the exchange, or the exchange has refused that part. `models._drive.leaves_whole` does the same for WSGI.
+    """
+    if isinstance(error, (MemoryError, RecursionError)):
+        return False
+    trace, module, gives = error.__traceback__, "", False
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code is Channel._end.__code__:  # the exchange has all of it
+            return True
+        gives = gives or code in _GIVING
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return not gives or (type(error) in _REFUSED and module.startswith("septet."))
+
+
+_GIVING = (Channel._push_buffered.__code__, Channel._push.__code__, Channel._finish.__code__)
+
+_REFUSED = (ClientGone, RuntimeError, TypeError, ValueError)
+"""The types of what an exchange raises because of what the application gives."""
