@@ -463,13 +463,15 @@ def _leaves_whole(error: BaseException) -> bool:
         code = trace.tb_frame.f_code
         if code is Channel._end.__code__:  # the exchange has all of it
             return True
-        gives = gives or code in _GIVING
         module = trace.tb_frame.f_globals.get("__name__", "")
+        gives = gives or code in _GIVING or module.startswith("septet.session.")
         trace = trace.tb_next
     return not gives or (type(error) in _REFUSED and module.startswith("septet."))
 
 
-_GIVING = (Channel._push_buffered.__code__, Channel._push.__code__, Channel._finish.__code__)
+_GIVING = tuple(
+    each.__code__ for each in (Channel._push_buffered, Channel._push, Channel._finish, Channel._add_trailers)
+)
 
 _REFUSED = (ClientGone, RuntimeError, TypeError, ValueError)
 """The types of what an exchange raises because of what the application gives."""
