@@ -51,13 +51,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "streams": frozenset(),
     "logs": frozenset(),
     "log_format": frozenset({"exchange"}),
-    "access_log": frozenset({"log_format", "protocol", "streams"}),
+    "access_log": frozenset({"log_format", "logs", "protocol", "streams"}),
     "spans": frozenset({"exchange", "protocol", "rules", "streams"}),
     "observers": frozenset({"protocol", "rules"}),
     "sites": frozenset({"apps", "inventory", "log_format", "settings", "spans"}),
     "service": frozenset(
-        {"access_log", "apps", "date_and_server", "exchange", "http", "inventory", "log_format", "metrics", "net"}
-        | {"observers"}
+        {"access_log", "apps", "date_and_server", "exchange", "http", "inventory", "log_format", "logs", "metrics"}
+        | {"net", "observers"}
         | {"processes", "protocol", "proxies", "rules", "session", "settings", "sites", "spans", "websocket"}
     ),
     "console": frozenset(

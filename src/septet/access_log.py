@@ -16,6 +16,7 @@ from typing import IO
 from septet import forked
 from septet.errors import Failed
 from septet.log_format import COMMON, Entry, formatter
+from septet.logs import apart
 from septet.protocol import ServerExchange
 from septet.streams import Sink, was_closed
 
@@ -45,6 +46,8 @@ class LoggedAccess:
         self._format = format
         self._excluded = frozenset(path.encode() for path in exclude if not path.endswith("*"))
         self._prefixes = tuple(path[:-1].encode() for path in exclude if path.endswith("*"))
+        self._log_fault = apart(self._log)
+        """Logs the line of an answer that the server has given instead of the application."""
         forked.register(self)
 
     def close_in_child(self) -> None:
@@ -70,7 +73,9 @@ class LoggedAccess:
             return
         now_ns = time.monotonic_ns()
         entry = Entry(exchange, exchange.request, status, complete, time.time(), now_ns, began)
-        self._log(self._format(entry))
+        line = self._format(entry)
+        # By the server itself, perhaps as the application runs for the request before it on its connection.
+        self._log(line) if getattr(exchange, "fault", None) is None else self._log_fault(line)
 
     def _log(self, line: str) -> None:
         access.info("%s", line)

@@ -22,6 +22,7 @@ from septet.date_and_server import date_and_server_fields
 from septet.exchange import ClientGone, Fields, Want
 from septet.http.incoming import Limits
 from septet.log_format import formatter
+from septet.logs import apart
 from septet.metrics.lanes import LEFT_BEHIND, LEFT_SERVING, TIMED_OUT
 from septet.metrics.monitor import Monitor
 from septet.metrics.observer import unread_ms
@@ -341,7 +342,7 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
         ),
         date_and_server=date_and_server_fields(config.server_header, config.date_header),
         complain=log.error,
-        refused=log.debug,
+        refused=apart(log.debug),
         admission=admission,
         identify=identify,
         more_fields=_more_fields(config),

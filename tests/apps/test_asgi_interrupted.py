@@ -5,22 +5,24 @@ Nothing else would cut the connection, since by then the application has ended, 
 
 import asyncio
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import pytest
 
 from septet.apps.asgi import Asgi, Cycle
 from septet.apps.asgi_websocket import WebSocketCycle
-from septet.exchange import Want
+from septet.exchange import ClientGone, Want
 from septet.protocol import CLOSE, RUN, WRITE
 from septet.rules import Rules
 from septet.session.http1 import Session
 from septet.session.websocket import WebSockets
 from septet.websocket.tunnel import TunnelOptions
 from support.asgi_by_hand import GET, START, Receive, Send, body
-from support.carrier import Watched
+from support.carrier import Watched, write_all
 from support.fails_once import FailsOnce
 from support.http2 import Peer, get
+from support.struck import LOOKS, struck_at
 from support.websocket import handshake
 
 RULES = {"concurrent": True, "websocket": WebSockets(TunnelOptions())}
@@ -158,3 +160,73 @@ def test_the_answer_is_sent_though_a_signal_handler_raises_in_its_last_call(appl
     assert session.status == 200
     assert carrier.struck
     assert carrier.last is WRITE
+
+
+class Sends(Wants):
+    """A carrier that sends all, to a client that takes it."""
+
+    def __init__(self, session: Watched) -> None:
+        super().__init__()
+        self.session, self.sent = session, b""
+
+    def drive(self, want: Want) -> None:
+        try:
+            self.sent += write_all(self.session)
+        except BaseException:  # as `models._drive.drive` does
+            self.session.lose()
+            raise
+
+
+SIZE = 70_000
+"""Of a part of an answer: more than is buffered."""
+
+
+def test_part_that_is_interrupted_anywhere_by_what_the_application_catches() -> None:
+    """A signal handler raises, while the application sends: the client has all of the answer, or is cut off."""
+    start = {**START, "headers": [(b"content-length", b"%d" % (3 * SIZE))]}
+    for number in count():
+        struck: list[bool] = []
+
+        async def interrupted(scope: Any, receive: Receive, send: Send) -> None:
+            await send(start)
+            await send(body(b"a" * SIZE, more=True))
+            sending: Any = send(body(b"b" * SIZE, more=True))
+
+            def send_part() -> None:
+                with suppress(StopIteration):
+                    while True:
+                        sending.send(None)
+
+            struck.append(struck_at(number, send_part, LOOKS))  # noqa: B023
+            sending.close()
+            with suppress(ClientGone):
+                await send(body(b"c" * SIZE))
+
+        session = Watched(Rules())
+        session.receive(GET)
+        carrier = Sends(session)
+        run(Cycle(session, carrier), interrupted)
+        got = carrier.sent.partition(b"\r\n\r\n")[2]
+        whole = b"a" * SIZE + b"b" * SIZE + b"c" * SIZE
+        cut = session.lost or session.want is CLOSE
+        assert got == whole or (cut and (whole.startswith(got) or (b"a" * SIZE + b"c" * SIZE).startswith(got))), number
+        if struck == [False]:
+            assert not cut
+            break
+    assert number > 10
+
+
+def test_what_the_application_does_wrong_and_catches_is_no_reason_to_cut() -> None:
+    async def wrong(scope: Any, receive: Receive, send: Send) -> None:
+        await send(START)
+        for message in ({"type": "http.response.body", "body": "text"}, {"type": "unknown"}):
+            with suppress(TypeError, RuntimeError):
+                await send(message)
+        await send(body(b"whole"))
+
+    session = Watched(Rules())
+    session.receive(GET)
+    carrier = Sends(session)
+    run(Cycle(session, carrier), wrong)
+    assert carrier.sent.endswith(b"whole")
+    assert not session.lost

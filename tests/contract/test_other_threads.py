@@ -9,14 +9,17 @@ import time
 
 import pytest
 
-from support.client import Connection
+from septet.apps._other_threads import PATIENCE_S
+from support.client import Connection, Truncated
 from support.http2 import Client as Http2Client
 from support.http2 import Connection as Http2Connection
 from support.http2 import get
 from support.marks import each_style
 from support.messages import render
-from support.server import serve
+from support.models import LOOPS
+from support.server import Server, serve
 from support.tls import Authority, TlsServer
+from support.waiting import wait_until
 
 APP = "support.app_other_threads:app"
 ROUNDS = 30
@@ -52,6 +55,40 @@ def test_writes_at_the_end_of_an_answer_over_http2(model: str) -> None:
                 for number, stream in enumerate(streams):
                     assert client.answer(stream).body.replace(b"<%d>" % number, b"") == b"end"
         assert not server.complaints()
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+@pytest.mark.parametrize("model", ["prethreaded", *LOOPS])
+def test_writer_that_waits_for_another_one(model: str, http2: bool) -> None:
+    """The answer does not wait for both for ever; then it is no whole answer, with what one has sent after its end."""
+    with serve(model, "wsgi", "--http2-cleartext", "--limit-spool", "1", app=APP) as server:
+        if http2:
+            with Http2Connection(server.address, client=Http2Client(1000, reads=False)) as client:
+                stream = client.ask(get("/queue"))
+                time.sleep(PATIENCE_S + 1)
+                client.client.reads = True
+                client.client.h2.increment_flow_control_window(1 << 30)
+                client.client.h2.increment_flow_control_window(1 << 30, stream)
+                client.flush()
+                answer = client.client.answers[stream]
+                while not (answer.ended or answer.reset is not None) and client.receive():
+                    pass
+                assert not answer.ended, answer.body[-20:]
+                if not client.ended:
+                    assert client.request("/", method=b"POST", body=b"n").body == b"n"
+        else:
+            with server.connect(receive_buffer=4096) as plain:
+                plain.send(render("GET", "/queue?large"))
+                time.sleep(PATIENCE_S + 1)
+                with pytest.raises(Truncated):
+                    plain.read_response()
+        wait_until(lambda: late_of(server) != "", "both are over")
+        assert late_of(server).startswith("was refused")
+        assert server.get("/files").status == 200
+
+
+def late_of(server: Server) -> str:
+    return " ".join(server.journal.starting("late "))
 
 
 @pytest.mark.parametrize("model", ["threaded", "prethreaded"])

@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 import threading
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 
@@ -12,7 +12,11 @@ from septet import forked
 from septet.processes import other_signals
 from septet.processes.children import ChildProcesses
 from septet.processes.in_flight import SLOTS, InFlight
+from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
+from septet.processes.spool import Spool
+from septet.rules import Admission
+from support.struck import LOOKS, struck_at
 
 
 def test_limit_and_room_again() -> None:
@@ -36,6 +40,48 @@ def test_processes_share_the_limit_and_not_their_slots() -> None:
     assert not in_flight.enter()
     in_flight.vacate(second)
     assert in_flight.enter()
+
+
+def room_of(admission: Admission) -> int:
+    """How many requests more are admitted."""
+    room = 0
+    while admission.enter():
+        room += 1
+    for _ in range(room):
+        admission.leave()
+    return room
+
+
+@pytest.mark.parametrize("logged", [False, True], ids=["alone", "with metrics"])
+def test_requests_whose_thread_is_struck(logged: bool) -> None:
+    """Wherever in `enter` or `leave` an exception of another thread comes, that call has changed nothing."""
+    admission = ProcessMetrics(60.0, InFlight(2)) if logged else InFlight(2)
+    for number in count():
+        if not struck_at(number, admission.enter, LOOKS):
+            break
+        assert room_of(admission) == 2, number
+    assert number > 1
+    assert room_of(admission) == 1
+    for number in count():
+        if not struck_at(number, admission.leave, LOOKS):
+            break
+        assert room_of(admission) == 1, number
+    assert number > 1
+    assert room_of(admission) == 2
+
+
+def test_bytes_in_files_whose_thread_is_struck() -> None:
+    spool = Spool(8, 100)
+    for number in count():
+        if not struck_at(number, lambda: spool.take(60), LOOKS):
+            break
+        assert spool.used == 0, number
+    assert number > 1
+    for number in count():
+        if not struck_at(number, lambda: spool.give(60), LOOKS):
+            break
+        assert spool.used == 60, number
+    assert spool.used == 0
 
 
 def test_slots_are_given_out_again_the_lowest_first() -> None:

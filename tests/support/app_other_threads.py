@@ -45,6 +45,29 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
             status = os.waitpid(child, 0)[1]
             journal.write(f"child ended: {status}, {'late' if time.monotonic() - began >= PATIENCE_S else 'in time'}")
         return [b"end"]
+    if path == "/queue":  # one thread waits for the client, another one to send after it
+        write, sending = start_response("200 OK", []), threading.Event()
+
+        def give_large() -> None:
+            sending.set()
+            with suppress(OSError):
+                for _ in range(2):  # the second waits even with --limit-spool
+                    write(LARGE if environ["QUERY_STRING"] == "large" else LARGE[:2_000_000])
+            journal.write("large is over")
+
+        def give_late() -> None:
+            try:
+                write(b"<late>")
+                journal.write("late was taken")
+            except (OSError, RuntimeError) as error:
+                journal.write(f"late was refused: {error}")
+
+        threading.Thread(target=give_large, daemon=True).start()
+        sending.wait()
+        time.sleep(0.3)  # until it waits for the client
+        threading.Thread(target=give_late, daemon=True).start()
+        time.sleep(0.1)
+        return [b"end"]
     if path == "/reads":
 
         def read() -> None:

@@ -124,6 +124,7 @@ class Call:
             with others.sending:
                 if exchange is None or exchange.responding:
                     raise RuntimeError("early hints come before the answer")
+                self._check_given_up(others)
                 delivery_of(exchange).inform(103, fields)
         finally:
             others.leave(False)
@@ -142,9 +143,18 @@ class Call:
                     "write was called after the answer was complete, or by another thread after the call"
                 )
             with others.sending:
+                self._check_given_up(others)
                 self._write(exchange, octets(data))
         finally:
             others.leave(False)
+
+    @staticmethod
+    def _check_given_up(others: OtherThreads) -> None:
+        """Raise ClientGone if the thread has waited for another one that sends, until the answer was broken off: the
+        exchange may be the next request's.
+        """
+        if others.given_up:
+            raise ClientGone("the answer was broken off, because other threads have not ceased to send")
 
     def _write(self, exchange: Exchange, content: bytes) -> None:
         if not content:

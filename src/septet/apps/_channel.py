@@ -97,7 +97,8 @@ class Channel:
         """
         self._broken = False
         """True if there was no memory or no frame left in `send`, for example because the application calls it deep in
-        a recursion: some of the answer may be lost or sent twice, so the connection is to be cut.
+        a recursion, or if a signal handler has raised there (`_leaves_whole`): some of the answer may be lost or sent
+        twice, so the connection is to be cut.
         """
         self._waiters: list[asyncio.Future[None]] | None = None
         self._corked = True
@@ -142,6 +143,17 @@ class Channel:
             self._cut_after_failure()
             return
         self.wake()
+
+    def task_ended(self) -> None:
+        """Called when the task of the request has ended, in a callback of the loop. If it has never begun to run the
+        application, there is no answer, nor an end of one: that is so if the application has cancelled it before its
+        first step, or makes tasks itself (a task factory) and has not run what it was given. Answers 500.
+        """
+        if not self.answered:
+            if not self._exchange.lost:
+                target = self._request.target.decode("ascii")
+                log.error("the task for %s %s has ended before it began to run", self._request.method, target)
+            self.fail()
 
     def _cut_after_failure(self) -> None:
         """Log the exception that is being handled, which is a fault of the server, and cut the connection."""
@@ -259,8 +271,10 @@ class Channel:
                     self._trailers = Trailers(self._request)
             else:
                 await self._send_other(kind, message)
-        except (RecursionError, MemoryError):
-            self._broken = True  # without a call, for which there may be no frame or no memory
+        except BaseException as error:
+            self._broken = True  # first and without a call, for which there may be no frame or no memory
+            if _leaves_whole(error):
+                self._broken = False
             raise
 
     def _check_turn(self, kind: str) -> bool:
@@ -436,3 +450,28 @@ class Channel:
         check_trailers(trailers.fields)
         want = self._push_buffered() if self._buffered else None
         self._end(want if self.answered else self._exchange.finish(trailers.fields if trailers.wanted else ()))
+
+
+def _leaves_whole(error: BaseException) -> bool:
+    """True if `error`, which comes out of `send`, has left the answer as it was: it has not come while a part of it was
+    given to the exchange, or the exchange has refused that part. `models._drive.leaves_whole` does the same for WSGI.
+    """
+    if isinstance(error, (MemoryError, RecursionError)):
+        return False
+    trace, module, gives = error.__traceback__, "", False
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code is Channel._end.__code__:  # the exchange has all of it
+            return True
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        gives = gives or code in _GIVING or module.startswith("septet.session.")
+        trace = trace.tb_next
+    return not gives or (type(error) in _REFUSED and module.startswith("septet."))
+
+
+_GIVING = tuple(
+    each.__code__ for each in (Channel._push_buffered, Channel._push, Channel._finish, Channel._add_trailers)
+)
+
+_REFUSED = (ClientGone, RuntimeError, TypeError, ValueError)
+"""The types of what an exchange raises because of what the application gives."""

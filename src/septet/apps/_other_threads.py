@@ -16,7 +16,7 @@ log = logging.getLogger("septet")
 
 PATIENCE_S = 2.0
 """Seconds for which the end of an answer waits for another thread that is still sending some of it, or reading the
-request's body; then the connection is cut.
+request's body; then the answer is broken off: the connection is cut, or the stream of HTTP/2 reset.
 """
 INTERRUPT_S = 0.05
 """While such a thread reads, it is interrupted this often, in seconds."""
@@ -25,13 +25,15 @@ INTERRUPT_S = 0.05
 class OtherThreads:
     """Which threads are inside `write`, `early_hints` or `wsgi.input` of one call."""
 
-    __slots__ = ("_inside", "changed", "sending")
+    __slots__ = ("_inside", "changed", "given_up", "sending")
 
     def __init__(self) -> None:
         self.changed = Condition()
         """Its lock is held while a thread enters or leaves."""
         self.sending = RLock()
         """Held by the thread that sends: of two that do, each sends a whole part."""
+        self.given_up = False
+        """True once the end of the answer has waited for PATIENCE_S: a thread that has its turn later sends nothing."""
         self._inside: list[tuple[int, bool]] = []
         """(thread, whether it reads)."""
 
@@ -59,7 +61,8 @@ class OtherThreads:
             while others := [reads for thread, reads in self._inside if thread != me and (readers or not reads)]:
                 left_s = until - monotonic()
                 if left_s <= 0:
-                    log.error("a connection is cut: another thread of the application has not ceased to use it")
+                    log.error("an answer is broken off: another thread of the application has not ceased to use it")
+                    self.given_up = True
                     delivery.break_off()
                     return
                 if any(others):

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from septet.apps import _tls as tls
 from septet.apps._call import Call, FileWrapper, delivery_of
 from septet.apps._diagnostics import WITH_WSGI, warn_of_websocket
-from septet.exchange import Exchange, Fields, Request, Response
+from septet.exchange import ClientGone, Exchange, Fields, Request, Response
 from septet.http.cache import shared_texts
 
 Environ = dict[str, Any]
@@ -182,6 +182,12 @@ class _Incoming(io.RawIOBase):
     def __init__(self, call: Call) -> None:
         self._call = call
         self._left = b""
+        self._has_given = False
+        """True once something of the body was given, which the reader around this object may still have to return."""
+        self._interrupted = False
+        """True if an exception has come while the application read, of a signal handler with a time limit perhaps. The
+        reader around this object has dropped what it had read in that call, so the rest is not read as if it were all.
+        """
 
     def readable(self) -> bool:
         return True
@@ -191,11 +197,19 @@ class _Incoming(io.RawIOBase):
         try:
             if exchange is None:
                 raise ValueError("wsgi.input was read after the answer was complete")
+            if self._interrupted:
+                raise ClientGone("an exception has interrupted an earlier read, and what that had read is lost")
             with delivery_of(exchange).turn:
-                data = self._left or exchange.read()
-            count = min(len(buffer), len(data))
-            buffer[:count] = data[:count]
-            self._left = data[count:]
-            return count
+                if not self._left:  # stored at once: an exception of a signal handler may come at any call
+                    self._left = exchange.read()
+        except BaseException:
+            self._interrupted = self._interrupted or self._has_given
+            raise
         finally:
             others.leave(True)
+        data = self._left
+        count = min(len(buffer), len(data))
+        buffer[:count] = data[:count]
+        self._has_given = True
+        self._left = data[count:]  # last, because after an exception the caller does not know of what is in its buffer
+        return count

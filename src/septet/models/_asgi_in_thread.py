@@ -340,7 +340,11 @@ class AsgiThread:
     def _task_done(self, task: "asyncio.Task[None]") -> None:
         exchange = self._tasks.pop(task, None)
         if exchange is not None and not exchange.answered:
-            exchange.cut()
+            cycle = self._exchanges.get(exchange)
+            if cycle is not None:
+                cycle.task_ended()
+            if not exchange.answered:
+                exchange.cut()
         self._end_if_done()
 
     def _clients_done(self) -> None:

@@ -61,7 +61,8 @@ class Beside(Asynchronous):
         self, loop: ReadinessLoop, service: Service, repair: Callable[[], None], done: Callable[[], None]
     ) -> None:
         super().__init__(loop, service.stop, repair)
-        self.due: Due = _Due(lambda: loop.call_soon(self._hand_out))
+        # In no context of a request: threads may be started there, which then have that context (Python 3.14).
+        self.due: Due = _Due(lambda: loop.call_soon(self._hand_out, context=service.context.copy()))
         self._stop = service.stop
         self._done = done
         self._exhaustion = service.exhaustion

@@ -23,7 +23,7 @@ from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.loop import ReadinessLoop
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
 from septet.models._concurrent_exchange import ConcurrentExchange
-from septet.models._drive import drive, expire, lose_broken, receive_compactly, refuse_broken
+from septet.models._drive import drive, expire, leaves_whole, lose_broken, receive_compactly, refuse_broken
 from septet.models._member import Due
 from septet.models._run_ahead import RunAhead, hold_back
 from septet.models._runners import Runner
@@ -69,7 +69,7 @@ class ConnectionOwner(Protocol):
     new_context: Callable[[], Context]
     """Returns a fresh copy of the context in which the application was imported."""
 
-    def keep_task(self, task: "Task[None]") -> None: ...
+    def keep_task(self, task: "Task[None]", cycle: Cycle | WebSocketCycle) -> None: ...
 
     def call_on_loop(self, function: Callable[[], None]) -> None: ...
 
@@ -116,8 +116,8 @@ class ClientConnection(WatchedConnection):
         """
         self._broken = False
         """True if there was no memory or no frame left while an answer was being sent, for example because an
-        application calls `write` deep in a recursion: some of it may be lost or sent twice, so the connection is to be
-        cut.
+        application calls `write` deep in a recursion, or if an exception of another thread or of a signal handler has
+        come meanwhile (`leaves_whole`): some of it may be lost or sent twice, so the connection is to be cut.
         """
         self._run_ahead: RunAhead | None = None
         """Keeps output of the current answer that the client has not taken, in memory and in a file. None: no output
@@ -162,16 +162,13 @@ class ClientConnection(WatchedConnection):
         return None
 
     def _must_wait(self, cycle: Cycle | WebSocketCycle) -> bool:
-        """True if the next request has to wait. That is so while the previous request, which `cycle` serves, is not
-        answered, and while the previous request's task is what the loop is running now: the next request must not begin
-        inside that task and its context.
+        """Have the next request wait, which the connection would begin now. Returns True. It waits while the previous
+        request, which `cycle` serves, is not answered. When it is, and is still the connection's, the loop is running
+        its task, or a callback of it: the next request must not begin inside that task and its context.
         """
         if not cycle.answered:
             cycle.wake()
-            return True
-        if current_task(self.loop) is None:
-            return False
-        if self._requests_begun <= REQUESTS_PER_EVENT:
+        elif self._requests_begun <= REQUESTS_PER_EVENT:
             self._postpone()
         return True
 
@@ -196,7 +193,7 @@ class ClientConnection(WatchedConnection):
         if task is None:
             self.cycle = None  # an idle connection holds nothing of its last request
             return session.phase.want
-        self.reactor.keep_task(task)
+        self.reactor.keep_task(task, cycle)
         cycle.uncork()
         if cycle.answered:
             self.cycle = None
@@ -229,9 +226,11 @@ class ClientConnection(WatchedConnection):
         return self if self.session.exchange is exchange else self.concurrent.get(exchange)
 
     def _postpone(self) -> None:
-        """Begin the next request in the loop's next iteration, after those of other clients."""
+        """Begin the next request in the loop's next iteration, after those of other clients, and in no context of the
+        request before it.
+        """
         self._requests_begun = REQUESTS_PER_EVENT + 1
-        self.loop.call_soon(self._resume)
+        self.loop.call_soon(self._resume, context=self.reactor.new_context())
 
     def _resume(self) -> None:
         """Begin the request that was postponed; called in the loop's next iteration."""
@@ -252,7 +251,7 @@ class ClientConnection(WatchedConnection):
                 self._requests_begun = 0
             WatchedConnection.ready(self, mask)
             if self._room is not None:
-                self._notify()
+                self.wake_writers()
 
     def check_deadline(self, now: float) -> None:
         with self.lock:
@@ -298,7 +297,7 @@ class ClientConnection(WatchedConnection):
         # counted for ever, or kept waiting.
         try:
             try:
-                self._notify()
+                self.wake_writers()
                 for each in list(self.concurrent.values()):
                     each.wake()
             finally:
@@ -325,7 +324,7 @@ class ClientConnection(WatchedConnection):
         self.lock = RLock()
         self.sock.close()
 
-    def _notify(self) -> None:
+    def wake_writers(self) -> None:
         """Wake the application's thread if it waits in `await_room`, because output was sent or the client is gone."""
         if self._room is not None:
             self._room.notify_all()
@@ -377,8 +376,10 @@ class ClientConnection(WatchedConnection):
                     raise ClientGone("the client went away")
                 if exchange.later:
                     self._hold_back(exchange)
-        except (RecursionError, MemoryError):
-            self._broken = True  # without a call, for which there may be no frame or no memory
+        except BaseException as error:
+            self._broken = True  # first and without a call, for which there may be no frame or no memory
+            if leaves_whole(error):
+                self._broken = False
             raise
 
     def inform(self, status: int, fields: Fields) -> None:
@@ -388,8 +389,10 @@ class ClientConnection(WatchedConnection):
                 if self._broken:
                     refuse_broken(self.session)
                 self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.dispatch))
-        except (RecursionError, MemoryError):
+        except BaseException as error:
             self._broken = True
+            if leaves_whole(error):
+                self._broken = False
             raise
 
     def give_up(self) -> None:
@@ -402,11 +405,21 @@ class ClientConnection(WatchedConnection):
         """
         self._end_answer()
         try:
-            want = drive(want, self.session, self.sock, self.dispatch)
+            want = drive(want, self.session, self.sock, self._dispatch_next)
             if (want is not READ and want is not RUN) or self._mask != READABLE or self._answering:
                 self._settle(want)
         except BaseException:
             self._cut_after_failure()
+
+    def _dispatch_next(self, exchange: ServerExchange) -> Want | None:
+        """Begin the next request, which has come already, in the thread and the context of an answer that is complete.
+        What does not run in a context of its own, as each call of a WSGI application does, is left to the loop.
+        """
+        reactor = self.reactor
+        if isinstance(reactor.sole_application or reactor.site.find(exchange), Wsgi):
+            return self.dispatch(exchange)
+        reactor.call_on_loop(self._resume)
+        return None
 
     def _end_answer(self) -> None:
         """Note that the answer is over, so that the connection's next request may begin. If the socket was closed

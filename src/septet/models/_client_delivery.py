@@ -10,7 +10,7 @@ from time import monotonic
 from septet.apps._channel import HALF_CLOSED_S
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.models._client_wait import ClientWait
-from septet.models._drive import drive, expire, lose_broken, receive_compactly, refuse_broken
+from septet.models._drive import drive, expire, leaves_whole, lose_broken, receive_compactly, refuse_broken
 from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange
 
@@ -26,44 +26,49 @@ class ClientDelivery(ClientWait):
     """True if the answer was complete while another thread of the application waited for the request's body."""
     _broken = False
     """True if there was no memory or no frame left while an answer was being sent, for example because an application
-    calls `write` deep in a recursion: some of it may be lost or sent twice, so the connection is to be cut.
+    calls `write` deep in a recursion, or if an exception of another thread or of a signal handler has come meanwhile
+    (`leaves_whole`): some of it may be lost or sent twice, so the connection is to be cut.
     """
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         if self._broken:
             refuse_broken(self._session)
         session, exchange = self._session, self._session.exchange
-        self.turn.acquire()  # as _take_turn does
-        self._has_turn = True
-        try:
-            want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
-            if last and session.closes:
-                self._acceptor.count_as_free()
-            want = self._write(want)
-            if last:
-                return
-            while want is READ and exchange.blocked and not session.lost:  # the client has to open a window
-                want = self._write(drive(self._wait_and_receive(), session, self._sock, _already_dispatched))
-            if exchange.lost:
-                raise ClientGone("the client went away")
-        except (RecursionError, MemoryError):
-            self._broken = True  # without a call, for which there may be no frame or no memory
-            raise
-        finally:
-            self._has_turn = False
-            self.turn.release()
+        with self.turn:  # not `acquire`, after which an exception could come before the block that releases it
+            self._has_turn = True
+            try:
+                want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
+                if last and session.closes:
+                    self._acceptor.count_as_free()
+                want = self._write(want)
+                if last:
+                    return
+                while want is READ and exchange.blocked and not session.lost:  # the client has to open a window
+                    want = self._write(drive(self._wait_and_receive(), session, self._sock, _already_dispatched))
+                if exchange.lost:
+                    raise ClientGone("the client went away")
+            except BaseException as error:
+                self._broken = True  # first and without a call, for which there may be no frame or no memory
+                if leaves_whole(error):
+                    self._broken = False
+                raise
+            finally:
+                self._has_turn = False
 
     def inform(self, status: int, fields: Fields) -> None:
         if self._broken:
             refuse_broken(self._session)
-        self._take_turn()
-        try:
-            self._write(self._session.exchange.inform(status, fields))
-        except (RecursionError, MemoryError):
-            self._broken = True
-            raise
-        finally:
-            self._end_turn()
+        with self.turn:
+            self._has_turn = True
+            try:
+                self._write(self._session.exchange.inform(status, fields))
+            except BaseException as error:
+                self._broken = True
+                if leaves_whole(error):
+                    self._broken = False
+                raise
+            finally:
+                self._has_turn = False
 
     def check_client(self) -> None:
         poller = Poll()  # of its own, since another thread of the application may be waiting with the others
@@ -108,8 +113,10 @@ class ClientDelivery(ClientWait):
             want = drive(session.phase.want, session, sock, _already_dispatched)
             while want is not RUN and want is not CLOSE:
                 want = drive(self._wait_and_receive(), session, sock, _already_dispatched)
-        except (RecursionError, MemoryError):
+        except BaseException as error:
             self._broken = True
+            if leaves_whole(error):
+                self._broken = False
             raise
         finally:
             self._has_turn = False

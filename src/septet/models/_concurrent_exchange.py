@@ -16,6 +16,7 @@ from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.wsgi import Wsgi
 from septet.exchange import BROKEN, ClientGone, Fields, Part, ResponseHead, Want
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
+from septet.models._drive import leaves_whole
 from septet.models._locked_exchange import LockedExchange
 from septet.models._run_ahead import RunAhead, hold_back
 from septet.protocol import ServerExchange, ServerProtocol
@@ -45,6 +46,9 @@ class Carrier(Protocol):
 
     def make_room(self, timeout_s: float | None) -> None: ...
 
+    def wake_writers(self) -> None:
+        """Wake the threads that wait in `await_room`. Called by a thread that holds the lock."""
+
     def client_has_left(self) -> bool: ...
 
     def abandon(self) -> None: ...
@@ -63,7 +67,8 @@ class ConcurrentExchange:
         self._connection = connection
         self._exchange = exchange
         self._broken = False
-        """True if there was no memory or no frame left while the answer was being sent: the connection is to be cut
+        """True if an exception has come while the answer was being sent that may have left some of it half changed: for
+        want of memory or of frames, of another thread or of a signal handler. The connection is to be cut
         (see `ClientConnection._broken`), because its streams share the output and the tables of compressed fields.
         """
         self._run_ahead: RunAhead | None = None
@@ -109,7 +114,7 @@ class ConcurrentExchange:
                 exchange.fail()
             task = None
         if task is not None:
-            connection.reactor.keep_task(task)
+            connection.reactor.keep_task(task, cycle)
             cycle.uncork()
         if task is None or cycle.answered:
             connection.concurrent.pop(exchange, None)
@@ -130,7 +135,7 @@ class ConcurrentExchange:
         with connection.lock:
             if self.cycle is not None and self.cycle.answered:
                 connection.concurrent.pop(self._exchange, None)
-            connection.drive(connection.session.phase.want)
+            connection.reactor.new_context().run(connection.drive, connection.session.phase.want)
 
     def time_out(self, exchange: Any) -> None:
         """End the request of a WSGI application that still runs though the request has exceeded `--request-timeout`:
@@ -142,6 +147,7 @@ class ConcurrentExchange:
             exchange.fail()
             exchange.lost = True
             connection.flush()
+            connection.wake_writers()
 
     # What the application's thread calls
 
@@ -167,16 +173,25 @@ class ConcurrentExchange:
                 _ = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
                 if last:
                     connection.concurrent.pop(exchange, None)
-                connection.flush()
+                self._flush()
                 if last:
                     return
                 if exchange.lost:
                     raise ClientGone("the client went away")
                 if exchange.later:
                     self._hold_back()
-        except (RecursionError, MemoryError):
-            self._broken = True  # without a call, for which there may be no frame or no memory
+        except BaseException as error:
+            self._broken = True  # first and without a call, for which there may be no frame or no memory
+            if leaves_whole(error):
+                self._broken = False
             raise
+
+    def _flush(self) -> None:
+        """Send what the connection has, in a context of its own: answers on other streams may end with it, and are
+        logged then. `drive` does the same.
+        """
+        connection = self._connection
+        connection.reactor.new_context().run(connection.flush)
 
     def _refuse(self) -> NoReturn:
         """Raise ClientGone, and cut the connection: memory or frames were lacking while this answer was sent."""
@@ -199,9 +214,11 @@ class ConcurrentExchange:
                 if self._broken:
                     self._refuse()
                 self._exchange.inform(status, fields)
-                self._connection.flush()
-        except (RecursionError, MemoryError):
+                self._flush()
+        except BaseException as error:
             self._broken = True
+            if leaves_whole(error):
+                self._broken = False
             raise
 
     def _abandon_broken(self) -> None:
@@ -215,7 +232,7 @@ class ConcurrentExchange:
                 self._abandon_broken()
             self._exchange.fail()
             self._connection.concurrent.pop(self._exchange, None)
-            self._connection.flush()
+            self._flush()
 
     def check_client(self) -> None:
         if not self._exchange.lost and self._connection.client_has_left():
@@ -233,7 +250,12 @@ class ConcurrentExchange:
     """Nothing: the lock is taken at each step."""
 
     def break_off(self) -> None:
-        pass  # other requests share the connection
+        connection = self._connection
+        with connection.lock:
+            if self._exchange.responding:
+                self._exchange.fail()  # resets the stream, since other requests share the connection
+                self._flush()
+                connection.wake_writers()
 
     def abandon(self) -> None:
         with suppress(Exception):

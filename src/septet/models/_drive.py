@@ -11,9 +11,11 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Condition
 from typing import NoReturn
 
 from septet.exchange import BROKEN, ClientGone, FileRegion, Want
+from septet.pollers import Poll
 from septet.protocol import CLOSE, EITHER, READ, RUN, TURN, WRITE, ServerExchange, ServerProtocol
 
 log = logging.getLogger("septet")
@@ -195,6 +197,32 @@ def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) 
             return _give_up_file(protocol, error)
         raise
     return protocol.wrote(sent) if sent else _cut_short(protocol)
+
+
+def leaves_whole(error: BaseException) -> bool:
+    """True if `error`, which comes out of a step of an answer, has left the session as it was, or at a step's end: the
+    server has raised it because of what the application gave, or it came while the thread waited.
+
+    Any other may come from a signal handler of the application or from another thread (PyThreadState_SetAsyncExc), and
+    anywhere: bytes may be lost, or sent twice, if the application catches it and goes on. So may they for want of
+    memory or of frames.
+    """
+    if isinstance(error, (MemoryError, RecursionError)):
+        return False
+    trace, module = error.__traceback__, ""
+    while trace is not None:
+        if trace.tb_frame.f_code in _WAITS:
+            return True
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return type(error) in _OWN and module.startswith("septet.")
+
+
+_WAITS = (Poll.wait.__code__, Condition.wait.__code__)
+"""What waits and changes nothing. An event that comes with an exception is found again."""
+
+_OWN = (ClientGone, RuntimeError, TypeError, ValueError)
+"""The types of what the server raises to an application because of what that gives, or of its client."""
 
 
 def lose_broken(protocol: ServerProtocol) -> Want:

@@ -16,6 +16,8 @@ from threading import RLock
 
 from septet import forked
 from septet.apps._lifespan import Lifespans
+from septet.apps.asgi import Cycle
+from septet.apps.asgi_websocket import WebSocketCycle
 from septet.errors import Failed
 from septet.loop import ReadinessLoop
 from septet.models._application_loop import run_through, start_application
@@ -92,7 +94,8 @@ class Reactor:
         or, while all threads that run the application are busy, until one is free.
         """
         self._connections: set[ClientConnection] = set()
-        self._tasks: set[Task[None]] = set()
+        self._tasks: dict[Task[None], Cycle | WebSocketCycle] = {}
+        """The tasks of requests that have not ended, each with the object that runs the application in it."""
         self.starter = Starter(loop)
         self._deadline_timer: TimerHandle | None = None
         self._deadline_round = 0
@@ -193,9 +196,9 @@ class Reactor:
             )
 
     def call_on_loop(self, function: Callable[[], None]) -> None:
-        """Have the loop's thread call `function` soon. May be called by any thread."""
+        """Have the loop's thread call `function` soon, in no context of a request. May be called by any thread."""
         try:
-            self.loop.call_soon_threadsafe(function)
+            self.loop.call_soon_threadsafe(function, context=self.new_context())
         except RuntimeError:
             pass  # the loop was closed while the application ran: the time for a graceful stop was up
 
@@ -410,15 +413,18 @@ class Reactor:
 
     # Where the application runs
 
-    def keep_task(self, task: "Task[None]") -> None:
+    def keep_task(self, task: "Task[None]", cycle: Cycle | WebSocketCycle) -> None:
         """Keep a reference to the task of a request until the task has ended, because asyncio holds no strong one. At
-        its end the server waits for the tasks that are kept, within the graceful time-out.
+        its end the server waits for the tasks that are kept, within the graceful time-out. `cycle` is what the task
+        runs.
         """
         task.add_done_callback(self._task_done)
-        self._tasks.add(task)
+        self._tasks[task] = cycle
 
     def _task_done(self, task: "Task[None]") -> None:
-        self._tasks.discard(task)
+        cycle = self._tasks.pop(task, None)
+        if cycle is not None and not cycle.answered:
+            cycle.task_ended()
         if self.stopping:
             self.end_if_done()
 
@@ -426,7 +432,7 @@ class Reactor:
         """Forget tasks that have ended, in case `_task_done` was interrupted."""
         for task in list(self._tasks):
             if task.done():
-                self._tasks.discard(task)
+                self._task_done(task)
 
     # The end
 

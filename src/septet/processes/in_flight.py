@@ -284,24 +284,41 @@ class InFlight:
 
         The request is counted before the counts of all processes are added up. So if two processes reach the limit at
         the same instant, both may return False.
+
+        An exception of another thread or of a signal handler may come until `enter` has returned, as the lock is let go
+        for instance: then nothing is counted.
         """
         counts, slot = self._counts, self._slot
-        with self._lock:
-            counts[slot] += 1
-            admitted = False
-            try:
-                admitted = sum(counts[1 : counts[_HIGHEST] + 1]) <= self._limit
-                return admitted
-            finally:
-                if not admitted:
+        counted = False
+        try:
+            with self._lock:
+                counts[slot] += 1
+                counted = True
+                if sum(counts[1 : counts[_HIGHEST] + 1]) <= self._limit:
+                    return True
+                counts[slot] -= 1
+                counted = False
+                return False
+        except BaseException:
+            if counted:
+                with self._lock:
                     counts[slot] -= 1
+            raise
 
     def leave(self) -> None:
         """Take a request out of the count. Called once for each call of `enter` that returned True, when the request
-        is over.
+        is over; and again if it has raised, as `enter` may: then it is still counted.
         """
-        with self._lock:
-            self._counts[self._slot] -= 1
+        left = False
+        try:
+            with self._lock:
+                self._counts[self._slot] -= 1
+                left = True
+        except BaseException:
+            if left:
+                with self._lock:
+                    self._counts[self._slot] += 1
+            raise
 
     # For a process with several interpreters
 

@@ -38,18 +38,38 @@ class ProcessMetrics:
         """Count a request that has come. Returns True if the request may run; False if a limit (`--limit-concurrency`)
         is reached.
         """
-        admitted = self._admission is None or self._admission.enter()
-        with self._lock:
-            self._requests += 1
-            self._in_flight += admitted
-        return admitted
+        admitted = counted = False
+        try:
+            admitted = self._admission is None or self._admission.enter()
+            with self._lock:
+                self._requests += 1
+                self._in_flight += admitted
+                counted = admitted
+            return admitted
+        except BaseException:  # of another thread or of a signal handler: nothing is counted, as in `InFlight.enter`
+            if counted:
+                with self._lock:
+                    self._in_flight -= 1
+            if admitted and self._admission is not None:
+                self._admission.leave()
+            raise
 
     def leave(self) -> None:
-        """Called when a request for which `enter` returned True is over: count one request in flight less."""
-        if self._admission is not None:
-            self._admission.leave()
-        with self._lock:
-            self._in_flight -= 1
+        """Called when a request for which `enter` returned True is over: count one request in flight less. If it
+        raises, the request is still counted.
+        """
+        left = False
+        try:
+            with self._lock:
+                self._in_flight -= 1
+                left = True
+            if self._admission is not None:
+                self._admission.leave()
+        except BaseException:
+            if left:
+                with self._lock:
+                    self._in_flight += 1
+            raise
 
     @contextmanager
     def connection(self) -> Iterator[None]:

@@ -62,21 +62,35 @@ class Spool:
         The bytes are counted before the sum over all processes is compared with the limit, so of two processes that
         reach it at the same instant both may be refused.
         """
-        with self._lock:
-            counts, slot = self._counts, self._slot
-            counts[slot] += count
-            fits = False
-            try:
-                fits = not self.limit or self.used <= self.limit
-                return fits
-            finally:
-                if not fits:
+        taken = False
+        try:
+            with self._lock:
+                counts, slot = self._counts, self._slot
+                counts[slot] += count
+                taken = True
+                if not self.limit or self.used <= self.limit:
+                    return True
+                counts[slot] -= count
+                taken = False
+                return False
+        except BaseException:  # of another thread or of a signal handler: nothing is counted, as in `InFlight.enter`
+            if taken:
+                with self._lock:
                     counts[slot] -= count
+            raise
 
     def give(self, count: int) -> None:
-        """Count `count` bytes less: a file for which they were taken is closed."""
-        with self._lock:
-            self._counts[self._slot] -= count
+        """Count `count` bytes less: a file for which they were taken is closed. They are still counted if it raises."""
+        given = False
+        try:
+            with self._lock:
+                self._counts[self._slot] -= count
+                given = True
+        except BaseException:
+            if given:
+                with self._lock:
+                    self._counts[self._slot] += count
+            raise
 
     @property
     def used(self) -> int:

@@ -181,7 +181,12 @@ class Http1Exchange(OutputQueue):
 
     def read(self) -> bytes:
         while (part := self.poll()) is None:
-            self.want_body()
+            try:
+                self.want_body()
+            except BaseException:  # of a signal handler, which the application may catch: the phase may be another one
+                self._fault = _UNREADABLE
+                self.http.keep_alive = False
+                raise
             assert self.delivery is not None, "a body that is read as it comes is read by an application that is called"
             self.delivery.await_body()
         return part

@@ -194,7 +194,11 @@ class RequestBody:
 
     def read(self) -> bytes:
         while (part := self.poll()) is None:
-            self.want_body()
+            try:
+                self.want_body()
+            except BaseException:  # of a signal handler: the state of the connection's frames may be half changed
+                self._session.lose()
+                raise
             assert self.delivery is not None, "a body that is read as it comes is read by an application that is called"
             self.delivery.await_body()
         return part

@@ -124,8 +124,7 @@ class Session(Http1Exchange):
             try:
                 request = http.begin(data)
             except ProtocolError as fault:
-                self.request = http.request
-                return self.refuse(fault)
+                return self._refuse_head(fault)
             if request is not None:
                 if request.has_body:
                     return self._go_on_with(request)
@@ -232,7 +231,7 @@ class Session(Http1Exchange):
             return self._enter(TURN)
         if self.phase is HEAD:
             self.http.begin_invalid()
-            self.request = self.http.request
+            return self._refuse_head(late)
         return self.refuse(late)
 
     def stop(self) -> Want:
@@ -291,11 +290,15 @@ class Session(Http1Exchange):
         try:
             request = http.next_request()
         except ProtocolError as fault:
-            self.request = http.request
-            return self.refuse(fault)
+            return self._refuse_head(fault)
         if request is None:
             return self._await_request()
         return self._go_on_with(request)
+
+    def _refuse_head(self, fault: ProtocolError) -> Want:
+        """Refuse bytes that are no valid head, or not all of one. The codec has put a request of its own in place."""
+        self.request = self.http.request
+        return self.refuse(fault)
 
     def _go_on_with(self, request: Request) -> Want:
         """Handle a request whose head has come: refuse it, collect its body, or have the application called. Returns

@@ -6,7 +6,7 @@ nothing.
 
 from collections.abc import Callable
 
-from septet.exchange import Fields, Part, Request, ResponseHead, Want
+from septet.exchange import Fields, Part, ProtocolError, Request, ResponseHead, Want
 from septet.http.head import with_fields
 from septet.rules import Rules
 from septet.session.http1 import Session
@@ -67,6 +67,10 @@ class NotingSession(ObservedSession):
             request, self.request_id = self._rules.identify(request, self.peer)
             self.http.request = self.request = request
         return super()._admit(request)
+
+    def _refuse_head(self, fault: ProtocolError) -> Want:
+        self._forget_notes()  # the answer to what is no request does not bear the id of the request before
+        return super()._refuse_head(fault)
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
         if self._rules.more_fields is not None:
