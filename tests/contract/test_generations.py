@@ -75,11 +75,14 @@ class Versions(Server):
 
 
 def lost(server: Server, events: list[tuple[float, object]], duration_s: float = 1.2) -> list[str]:
-    """Load the server with users of both kinds, while things happen; gives the reasons of what was lost."""
-    users = Users(server.address, "/", 8, 8, 150.0)  # type: ignore[arg-type]
-    tally = users.run(duration_s, events)  # type: ignore[arg-type]
-    assert tally.answered > 20
-    return [f"{loss.reason}, {'kept' if loss.keeps else 'new'}" for loss in tally.losses]
+    """Load the server with users of both kinds, while things happen, and longer if others had the CPUs then; gives the
+    reasons of what was lost."""
+    answered, losses = 0, []
+    while answered <= 20 and not losses:
+        users = Users(server.address, "/", 8, 8, 150.0)  # type: ignore[arg-type]
+        tally = users.run(duration_s, events)  # type: ignore[arg-type]
+        answered, losses, events = answered + tally.answered, losses + tally.losses, []
+    return [f"{loss.reason}, {'kept' if loss.keeps else 'new'}" for loss in losses]
 
 
 @pytest.mark.parametrize(
