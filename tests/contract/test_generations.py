@@ -416,6 +416,22 @@ def test_stop_while_an_import_does_not_return_to_python() -> None:
         assert "SEP122 the application had not started when the order to stop came" in server.stderr()
 
 
+def test_generation_that_is_killed_as_the_stop_begins(token: str) -> None:
+    """The supervisor learns of both at once, and the last line says what became of the request."""
+    with serve("epoll", "wsgi", "--supervisor") as server, server.connect() as connection:
+        connection.send(render("GET", f"/gate?gate={token}"))
+        server.journal.wait_for(f"at gate {token}")
+        (generation,) = children(server.pid)
+        os.kill(server.pid, signal.SIGSTOP)
+        wait_until(lambda: is_stopped(server.pid), "it is stopped")
+        server.send_signal(signal.SIGTERM)
+        os.kill(generation.pid, signal.SIGKILL)
+        wait_until(lambda: not generation.running, "the generation has ended")
+        os.kill(server.pid, signal.SIGCONT)
+        assert server.wait() == 0
+        assert server.stderr().endswith("stopped: requests were cut (SEP121)\n")
+
+
 @pytest.mark.parametrize("how", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGQUIT,)], ids=["TERM TERM", "QUIT"])
 def test_stop_at_once(how: tuple[signal.Signals, ...], token: str) -> None:
     with serve("epoll", "wsgi", "--supervisor", "--workers", "2") as server, server.connect() as connection:
