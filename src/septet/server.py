@@ -90,7 +90,18 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     return 0
 
 
-class _ToldStop(Stop):
+class _FirstStop(Stop):
+    """The order to stop in the first process of a server. What is cut from the order on is told in the last line of the
+    log, also if it is cut while this process has not yet turned to the order.
+    """
+
+    def order(self, drain: bool = False) -> None:
+        if not self.ordered:
+            forget_cuts()
+        super().order(drain)
+
+
+class _ToldStop(_FirstStop):
     """The order to stop a server without a supervisor. When the order comes, it is also reported to the service manager
     (systemd).
     """
@@ -102,7 +113,6 @@ class _ToldStop(Stop):
     def order(self, drain: bool = False) -> None:
         if not self.ordered:
             self._manager.stopping()
-            forget_cuts()
         super().order(drain)
 
 
@@ -264,7 +274,7 @@ class SupervisedServer:
 
         `state`: what the previous program in this process has handed over (USR2); None if there was none.
         """
-        stop = Stop()
+        stop = _FirstStop()
         generations: Generations | None = None
 
         def serves() -> bool:

@@ -69,8 +69,8 @@ BODY = b"x" * 200_000
 DIGEST = hashlib.sha256(BODY).hexdigest().encode()
 NOTHING = hashlib.sha256().hexdigest().encode()
 
-#: s; without an answer.
-LONG_S = 8.0
+#: s; without an answer: shorter than the time-outs of the server, and long for a busy machine.
+LONG_S = 20.0
 
 HAILED = [
     *(((model,), "asgi") for model in LOOPS),
@@ -88,19 +88,24 @@ def test_hail_while_clients_upload(how: tuple[str, ...], interface: str) -> None
     is left for which the stop would wait."""
     model, *options = how
     with serve(model, interface, *options, app=f"support.app_hailed:{interface}") as server:
-        assert server.get(f"/hail?times={STRIKES}").status == 200
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            found = [each for visits in pool.map(_upload_until_over, [server] * CLIENTS) for each in visits]
+        found: list[str] = []
+        for hails in (1, 2, 3):
+            assert server.get(f"/hail?times={STRIKES}").status == 200
+            with ThreadPoolExecutor(CLIENTS) as pool:
+                visits = pool.map(_upload_until_over, [server] * CLIENTS, [hails] * CLIENTS)
+                found += [each for some in visits for each in some]
+            if found.count("200") > 10:  # else others had the CPUs, and there was no time for more between the strikes
+                break
         assert set(found) <= {"200", "500", "cut"}, found
         assert found.count("200") > 10
         wait_until(lambda: all(_answers(server) for _ in range(3)), "it answers again")
 
 
-def _upload_until_over(server: Server) -> list[str]:
-    """What becomes of the requests of one client: a status, "cut", or what is wrong."""
+def _upload_until_over(server: Server, hails: int) -> list[str]:
+    """What becomes of the requests of one client until so many hails are over: a status, "cut", or what is wrong."""
     found: list[str] = []
     until = monotonic() + PATIENCE_S
-    while server.journal.count("over") == 0:
+    while server.journal.count("over") < hails:
         assert monotonic() < until, "the strikes do not end"
         try:
             with Connection(server.address, LONG_S) as connection:

@@ -76,7 +76,8 @@ def test_worker_that_stands_still_looks_so(model: str, stopped: bool) -> None:
             (server.directory / "released").touch()
         wait_until(lambda: process(server, worker.pid)["stands_still_s"] is None, "it goes on")
         wait_until(lambda: f"worker {worker.pid} goes on: it has stood still for" in server.stderr(), "the log says so")
-        assert server.stderr().count("SEP105") == 1
+        told = server.stderr()  # on a busy machine perhaps of another time, too
+        assert told.count("SEP105") == told.count(" goes on: it has stood still for"), "each time is told once"
 
 
 @each_style

@@ -180,7 +180,7 @@ def test_users_who_have_not_arrived_go_on_trying(think_s: float) -> None:
     begun = time.monotonic()
     with ScriptedServer(late) as server:
         figures = load(server.url, users=3, warmup_s=0.1, think_s=think_s)
-    assert time.monotonic() - begun < 5, "users who had met an error did nothing for 10 s"
+    assert time.monotonic() - begun < 10, "users who had met an error did nothing for 10 s"
     assert figures["answers"] > 3
     assert figures["errors"] == {}
 

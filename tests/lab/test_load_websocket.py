@@ -100,7 +100,7 @@ def test_a_handshake_that_fails_is_an_answer(pieces: list[bytes], kind: str, lin
     begun = time.monotonic()
     with ScriptedServer(refusing(*pieces)) as server:
         figures = run(Plan(url=server.url.replace("http", "ws"), users=3, duration_s=0.5, warmup_s=0.2))
-    assert time.monotonic() - begun < 5, "users were waited for for 10 s"
+    assert time.monotonic() - begun < 10, "users were waited for for 10 s"
     assert figures["errors"].keys() == figures["warmup"]["errors"].keys() == {kind}
     assert figures["users_never_answered"] == 0
     assert figures["error_text"] == (line and {"kind": kind, "line": line})
@@ -118,7 +118,7 @@ def test_refusal_says_what_the_server_said(pieces: list[bytes], said: str) -> No
     begun = time.monotonic()
     with ScriptedServer(refusing(*pieces, then_waits=True)) as server, pytest.raises(LoadError, match=said):
         run(Plan(url=server.url.replace("http", "ws"), users=1, duration_s=60.0, warmup_s=0.0))
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 10
 
 
 @contextmanager

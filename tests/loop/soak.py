@@ -75,7 +75,6 @@ class Look:
 def look(loop: ReadinessLoop, visits: int) -> Look:
     gc.collect()
     ring = getattr(loop, "ring", None)
-    watched = len(loop._interest.keys) + len(loop._interest.watchers)
     return Look(
         visits,
         descriptors=len(os.listdir("/proc/self/fd")),
@@ -85,12 +84,21 @@ def look(loop: ReadinessLoop, visits: int) -> Look:
         transports=len(loop._transports),
         timers=sum(not timer._cancelled for _, _, timer in loop._scheduled),
         ready=len(loop._ready),
-        watched=watched,
-        in_flight=max(0, in_flight(ring) - watched) if ring else 0,
+        watched=_watched(loop),
+        in_flight=_in_flight(loop),
         buffers=_buffers_taken(ring) if ring else 0,
         traced=tracemalloc.get_traced_memory()[0],
         rss=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
     )
+
+
+def _watched(loop: ReadinessLoop) -> int:
+    return len(loop._interest.keys) + len(loop._interest.watchers)
+
+
+def _in_flight(loop: ReadinessLoop) -> int:
+    ring = getattr(loop, "ring", None)
+    return max(0, in_flight(ring) - _watched(loop)) if ring else 0
 
 
 def _buffers_taken(ring: Any) -> int:
@@ -136,12 +144,15 @@ async def day(chance: Random, visits: int, rate: float) -> None:
 
 
 async def rest(loop: ReadinessLoop, threads: int) -> None:
-    """Wait until servers have noticed that their clients are gone, and threads that wait for children have ended."""
+    """Wait until servers have noticed that their clients are gone, threads that wait for children have ended, and what
+    was begun for visitors who were cancelled has ended, too: operations of the ring, and calls in the executor's
+    threads, which may have a file open."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         gc.collect()
-        left = len(asyncio.all_tasks()) - 1 or loop._transports or children(os.getpid())
+        left = len(asyncio.all_tasks()) - 1 or loop._transports or children(os.getpid()) or _in_flight(loop)
         if not left and threading.active_count() <= threads:
+            await _meet_in_executor(loop)
             return
         await asyncio.sleep(0.01)
 
@@ -169,7 +180,8 @@ class Soak:
         loop = self.loop
         loop.add_signal_handler(signal.SIGUSR1, on_signal)
         # All threads of the executor, at once: it makes them one by one, as long as there is more to do than threads.
-        loop.run_until_complete(_fill_executor(loop))
+        loop.set_default_executor(ThreadPoolExecutor(VISITORS))
+        loop.run_until_complete(_meet_in_executor(loop))
         threads = threading.active_count()
         end = time.monotonic() + seconds
         while time.monotonic() < end or len(self.looks) < 4:
@@ -196,9 +208,9 @@ class Soak:
         return list(dict.fromkeys(wrong))
 
 
-async def _fill_executor(loop: asyncio.AbstractEventLoop) -> None:
+async def _meet_in_executor(loop: asyncio.AbstractEventLoop) -> None:
+    """Return when each thread of the executor has come here, and so has ended what it was doing."""
     barrier = threading.Barrier(VISITORS)
-    loop.set_default_executor(ThreadPoolExecutor(VISITORS))
     await asyncio.gather(*(loop.run_in_executor(None, barrier.wait, 30) for _ in range(VISITORS)))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -16,6 +17,10 @@ if VERSION == "broken":
     raise ValueError("deliberate: this version is broken")
 if VERSION == "slow":
     print("this version is slow", file=sys.stderr, flush=True)
+    time.sleep(60)
+if VERSION == "deaf":  # as if it did not return to Python
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    print("this version is deaf", file=sys.stderr, flush=True)
     time.sleep(60)
 if VERSION == "exit":
     os._exit(7)
@@ -53,6 +58,8 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
         print("the application has ended", VERSION, file=sys.stderr, flush=True)
         await send({"type": "lifespan.shutdown.complete"})
         return
+    if scope["path"] == "/gate":
+        await journal.pass_gate_async(VERSION)
     if scope["path"] == "/long":
         journal.write(f"long, {VERSION}")
         await asyncio.sleep(LONG_S)

@@ -95,9 +95,15 @@ class ClientDelivery(ClientWait):
         self.__class__ = _AbandonedDelivery
 
     def _write(self, want: Want) -> Want:
+        """Send what waits for the client, and return what the session wants then. If the client cancels the request
+        meanwhile (HTTP/2), the rest is of no request: it is left to `serve`, which can be told of the order to stop.
+        """
         while want is WRITE or want is EITHER:
             want = drive(want, self._session, self._sock, _already_dispatched)
             if want is WRITE or want is EITHER:
+                exchange = self._session.exchange
+                if exchange is not None and exchange.lost:
+                    return want
                 want = self._wait_and_receive()
         return want
 

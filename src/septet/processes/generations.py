@@ -307,7 +307,8 @@ class Generations:
     def _end(self) -> None:
         """Stop all generations gracefully, and kill those that do not end in time."""
         self._overseer.stopping()
-        orders.forget_cuts()
+        if not self._stop.ordered:  # no generation can start: what was cut before is of no concern here
+            orders.forget_cuts()
         unanswered = self._overseer.unanswered()
         self._stop_watching()
         self._listeners.shut()

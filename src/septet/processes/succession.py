@@ -64,7 +64,7 @@ class Succession:
         """
         self.status = 0
         """The exit status of the supervisor: that of the generation which served when the order to stop came, or, if
-        none did, of the one that ended last. It is 0 if a signal ended that generation.
+        none did, of the one that ended last. It is 0 if a signal ended that generation after it had served.
         """
         self.start_at = 0.0
         """The earliest time at which another generation is started if none serves, in seconds on the clock of
@@ -86,6 +86,7 @@ class Succession:
             life = plan.recycling.begin(each["pid"])
             row = each.get("row", 0)
             generation = Generation(each["number"], each["pid"], each["pipe"], plan, monotonic(), life, row)
+            generation.serves = True
             file = each.get("crashes", -1)
             generation.keep(file)
             self._deaths.watch(generation.pid, file)
@@ -261,6 +262,9 @@ class Succession:
             orders.note_cut()
         if self._stopped is None or generation is self._stopped:
             self.status = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 0
+            if self._stop.ordered and not generation.serves and os.WIFSIGNALED(status):
+                self.status = Failed.exit_status  # as that of one which ends by itself while it starts
+                log.error("SEP122 the application had not started when the order to stop came, and did not end")
         if generation is living.next:
             living.next = None
             self._deaths.forget(str(generation), generation.pid)
