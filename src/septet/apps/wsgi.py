@@ -191,11 +191,13 @@ class _Incoming(io.RawIOBase):
         try:
             if exchange is None:
                 raise ValueError("wsgi.input was read after the answer was complete")
-            with delivery_of(exchange).turn:
-                data = self._left or exchange.read()
+            if not self._left:
+                with delivery_of(exchange).turn:
+                    self._left = exchange.read()
+            data = self._left
             count = min(len(buffer), len(data))
             buffer[:count] = data[:count]
-            self._left = data[count:]
-            return count
         finally:
             others.leave(True)
+        self._left = data[count:]  # last: after an exception before, such as a MemoryError, all of it is read again
+        return count
