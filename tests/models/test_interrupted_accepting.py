@@ -84,7 +84,7 @@ def test_a_client_is_served_or_cut_whatever_interrupts_its_accepting(reactor: Re
     try:
         for number in count():
             with socket.create_connection(listener.server) as client:
-                struck = struck_at(number, accept, but="return")
+                struck = struck_at(number, accept, real=True)
                 if not (reactor._connections or _waits(listener)):
                     assert _ended(client), f"neither served nor cut after a strike at call {number}"
                 for connection in list(reactor._connections):

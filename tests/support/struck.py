@@ -6,21 +6,24 @@ from itertools import count
 from types import FrameType
 from typing import Any
 
+_REAL = ("call", "c_return")
+
 
 class Struck(BaseException):
     pass
 
 
-def struck_at(number: int, do: Callable[[], object], but: str = "") -> bool:
-    """Call `do`, and raise Struck in it at its `number`-th call or return. False if it has fewer. but: an event of
-    `sys.setprofile` that is not one of them; a real exception does not come at the return of a function in Python.
+def struck_at(number: int, do: Callable[[], object], real: bool = False) -> bool:
+    """Call `do`, and raise Struck in it at its `number`-th call or return. False if it has fewer. real: only where
+    Python lets an exception of another thread come: at the beginning of a function in Python, and after one in C. (So
+    a lock that a `with` block has taken is given back.)
     """
     events = count()
     struck = False
 
     def strike(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal struck
-        if frame.f_code is not struck_at.__code__ and event != but and next(events) == number:
+        if frame.f_code is not struck_at.__code__ and (not real or event in _REAL) and next(events) == number:
             struck = True
             raise Struck
 
