@@ -132,6 +132,7 @@ KEPT: dict[type, dict[str, str]] = {
         "_cut_timer _monitor",
         NUMBER: "_wakeup_pending _all_clients_done _is_serving _ended",
         EMPTIED: "_calls _exchanges _tasks",
+        "a timer of a moment, which refers to the server": "_repair_timer",
     },
     Starter: {
         SERVER: "_loop _reuses _context",

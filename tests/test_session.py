@@ -340,3 +340,18 @@ def test_a_file_that_is_the_last_part_ends_the_chunks(tmp_path: Path, count: int
     assert session.request.target == b"/next"
     assert not session.responding
     assert session.trail.count(TURN) == 3, "two of the first request, one of the next"
+
+
+def test_a_view_of_the_body_that_is_kept_changes_nothing() -> None:
+    """An object of io that has given out a view refuses to be closed."""
+    session = Watched(Rules(spool=io.BytesIO))
+    request = render("POST", "/", body=b"body")
+    session.receive(request)
+    view = session.body.getbuffer()
+    session.respond(ok(), b"hello", True)
+    write_all(session)
+    assert (session.body, session.phase) == (None, IDLE)
+    assert session.receive(request) is RUN
+    other = session.body.getbuffer()
+    session.close()
+    assert view == other == b"body"

@@ -761,6 +761,19 @@ def test_collected_body() -> None:
     assert whole == 1
 
 
+def test_a_view_of_a_collected_body_that_is_kept_changes_nothing() -> None:
+    peer = Peer(Rules(concurrent=True, spool=BytesIO, timeouts=QUICK))
+    for _ in range(2):
+        peer.ask(get(method=b"POST"), b"body")
+        exchange = peer.due[-1]
+        view = exchange.body.getbuffer()
+        exchange.respond(response_head(200, b"OK", ()), b"hello", True)
+        peer.exchange_data()
+        exchange.drop_body()
+        assert exchange.body is None
+        assert view == b"body"
+
+
 def test_collected_body_does_not_put_off_a_stop() -> None:
     """However fast the rest of it comes."""
     peer = Peer(Rules(concurrent=True, spool=BytesIO))

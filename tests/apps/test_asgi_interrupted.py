@@ -22,7 +22,7 @@ from support.asgi_by_hand import GET, START, Receive, Send, body
 from support.carrier import Watched, write_all
 from support.fails_once import FailsOnce
 from support.http2 import Peer, get
-from support.struck import LOOKS, struck_at
+from support.struck import struck_at
 from support.websocket import handshake
 
 RULES = {"concurrent": True, "websocket": WebSockets(TunnelOptions())}
@@ -197,7 +197,7 @@ def test_part_that_is_interrupted_anywhere_by_what_the_application_catches() -> 
                     while True:
                         sending.send(None)
 
-            struck.append(struck_at(number, send_part, LOOKS))  # noqa: B023
+            struck.append(struck_at(number, send_part, real=True))  # noqa: B023
             sending.close()
             with suppress(ClientGone):
                 await send(body(b"c" * SIZE))

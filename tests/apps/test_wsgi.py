@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
-from septet.apps.wsgi import Wsgi
+from septet.apps._call import Call
+from septet.apps.wsgi import Wsgi, _Incoming
+from septet.exchange import ClientGone
+from septet.protocol import RUN
+from septet.rules import Rules
 from support.carrier import ByHand, Watched, ok, take_turn
 from support.messages import render
+from support.struck import struck_at
 
 Run = Callable[..., Any]
 Environ = dict[str, Any]
@@ -206,3 +211,32 @@ def test_turn_of_a_lost_client(caplog: pytest.LogCaptureFixture) -> None:
     session.respond(ok(), b"a", False)
     session.lose()
     assert take_turn(answering([b"a"]), session) is session.want
+
+
+@pytest.mark.parametrize("number", range(45))
+def test_what_interrupts_the_reading_loses_nothing_of_the_body(number: int) -> None:
+    """An application that goes on to read, after an exception of a signal handler or for want of memory, gets the rest,
+    or is told that it cannot have it."""
+    body = bytes(range(20))
+    session = Watched(Rules())
+    assert session.receive(render("POST", "/", body=body)[:-10]) is RUN
+    ByHand(session, lambda: body[-10:])
+    incoming = _Incoming(Call(session))
+    buffer, taken, count = bytearray(7), b"", 0
+
+    def read() -> None:
+        nonlocal count
+        count = 0
+        count = incoming.readinto(buffer)
+
+    struck_at(number, read, real=True)
+    taken += buffer[:count]
+    try:
+        read()
+        while count:
+            taken += buffer[:count]
+            read()
+    except ClientGone:
+        assert body.startswith(taken)
+    else:
+        assert taken == body

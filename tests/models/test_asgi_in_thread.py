@@ -170,3 +170,25 @@ def test_a_client_that_is_cut(waker: Waker) -> None:
         changes: list[Any] = []
         exchange.deliver(exchange.cut, lambda: changes.append("told"))
         assert session.lost
+
+
+def test_a_piece_that_the_application_did_not_get_is_not_passed_over(waker: Waker) -> None:
+    """Another thread's exception comes as the lock is released: an application that goes on to read would miss it."""
+
+    class Struck(BaseException):
+        pass
+
+    class Lock:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> None:
+            if not session.lost:
+                raise Struck
+
+    data = render("POST", "/", body=b"body")
+    with exchange_of(waker, data) as (exchange, session, _):
+        waker.lock = cast(Any, Lock())
+        with pytest.raises(Struck):
+            exchange.poll()
+        assert session.lost

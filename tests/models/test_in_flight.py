@@ -16,7 +16,7 @@ from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
 from septet.processes.spool import Spool
 from septet.rules import Admission
-from support.struck import LOOKS, struck_at
+from support.struck import struck_at
 
 
 def test_limit_and_room_again() -> None:
@@ -57,13 +57,13 @@ def test_requests_whose_thread_is_struck(logged: bool) -> None:
     """Wherever in `enter` or `leave` an exception of another thread comes, that call has changed nothing."""
     admission = ProcessMetrics(60.0, InFlight(2)) if logged else InFlight(2)
     for number in count():
-        if not struck_at(number, admission.enter, LOOKS):
+        if not struck_at(number, admission.enter, real=True):
             break
         assert room_of(admission) == 2, number
     assert number > 1
     assert room_of(admission) == 1
     for number in count():
-        if not struck_at(number, admission.leave, LOOKS):
+        if not struck_at(number, admission.leave, real=True):
             break
         assert room_of(admission) == 1, number
     assert number > 1
@@ -73,12 +73,12 @@ def test_requests_whose_thread_is_struck(logged: bool) -> None:
 def test_bytes_in_files_whose_thread_is_struck() -> None:
     spool = Spool(8, 100)
     for number in count():
-        if not struck_at(number, lambda: spool.take(60), LOOKS):
+        if not struck_at(number, lambda: spool.take(60), real=True):
             break
         assert spool.used == 0, number
     assert number > 1
     for number in count():
-        if not struck_at(number, lambda: spool.give(60), LOOKS):
+        if not struck_at(number, lambda: spool.give(60), real=True):
             break
         assert spool.used == 60, number
     assert spool.used == 0

@@ -23,7 +23,7 @@ from septet.models._client_delivery import ClientDelivery
 from septet.rules import Rules
 from septet.session.http1 import Session
 from support.messages import render
-from support.struck import LOOKS, struck_at
+from support.struck import struck_at
 
 PARTS = b"one,", b"two,", b"three,"
 HEAD = response_head(200, b"OK", ((b"Content-Length", b"14"),))
@@ -82,7 +82,7 @@ def test_part_of_an_answer(carrier: Callable[..., Delivery]) -> None:
     for number in count():
         with served(carrier, render("GET", "/")) as (session, delivery, client):
             delivery.deliver(HEAD, PARTS[0], False)
-            struck = struck_at(number, lambda: delivery.deliver(None, PARTS[1], False), LOOKS)
+            struck = struck_at(number, lambda: delivery.deliver(None, PARTS[1], False), real=True)
             with suppress(ClientGone):
                 delivery.deliver(None, PARTS[2], False)
                 delivery.deliver(None, b"", True)
@@ -146,7 +146,7 @@ def body_read(read: Callable[[Any], object], request: bytes, later: bytes, numbe
             other.send(later)
         else:
             other.send(later)
-            seen.append(struck_at(number, lambda: read(source), LOOKS))
+            seen.append(struck_at(number, lambda: read(source), real=True))
         try:
             seen.append(source.read())
         except OSError as error:

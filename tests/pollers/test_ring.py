@@ -1,9 +1,12 @@
 """The ring's operations and its queues, against the kernel."""
 
 import errno
+import gc
 import os
 import socket
 import time
+import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -262,6 +265,26 @@ def test_interrupts_are_never_swallowed(ring: Ring) -> None:
     nop(ring, interrupt)
     with pytest.raises(KeyboardInterrupt):
         ring.wait()
+
+
+def test_an_interrupt_that_was_raised_keeps_nothing(ring: Ring) -> None:
+    """No reference cycle through its traceback: that would keep a client's socket open, for example."""
+
+    def interrupt(res: int, flags: int, data: bytes) -> None:
+        held = {1}
+        kept.append(weakref.ref(held))
+        raise KeyboardInterrupt
+
+    kept: list[weakref.ref[set[int]]] = []
+    ring.report = lambda exc, callback: None
+    nop(ring, interrupt)
+    gc.disable()
+    try:
+        with suppress(KeyboardInterrupt):
+            ring.wait()
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(kernel() < (6, 8), reason="Linux tells of provided buffers since 6.8")

@@ -6,33 +6,32 @@ from itertools import count
 from types import FrameType
 from typing import Any
 
-LOOKS = ("call", "c_return")
-"""Where CPython looks whether another thread, or a signal handler, has raised something: as a function of Python
-begins, and after a call of one in C."""
+_REAL = ("call", "c_return")
 
 
 class Struck(BaseException):
     pass
 
 
-def struck_at(number: int, do: Callable[[], object], events_of: tuple[str, ...] = ()) -> bool:
-    """Call `do`, and raise Struck in it at its `number`-th call or return. False if it has fewer.
-
-    `events_of`: the kinds of calls and returns (`sys.setprofile`) that count; empty: all do.
+def struck_at(number: int, do: Callable[[], object], real: bool = False) -> bool:
+    """Call `do`, and raise Struck in it at its `number`-th call or return. False if it has fewer. real: only where
+    Python lets an exception of another thread come: at the beginning of a function in Python, and after one in C. (So
+    a lock that a `with` block has taken is given back.)
     """
     events = count()
+    struck = False
 
     def strike(frame: FrameType, event: str, argument: Any) -> None:
-        if events_of and event not in events_of:
-            return
-        if frame.f_code is not struck_at.__code__ and next(events) == number:
+        nonlocal struck
+        if frame.f_code is not struck_at.__code__ and (not real or event in _REAL) and next(events) == number:
+            struck = True
             raise Struck
 
     sys.setprofile(strike)
     try:
         do()
     except Struck:
-        return True
+        pass
     finally:
         sys.setprofile(None)
-    return False
+    return struck

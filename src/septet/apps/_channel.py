@@ -322,7 +322,10 @@ class Channel:
         parts are queued behind it.
         """
         if self._buffered and not (self.answered or self._exchange.lost):
-            self._carrier.drive(self._push_buffered())
+            try:
+                self._carrier.drive(self._push_buffered())
+            except BaseException:  # the loop has called this: no application learns that a part was not sent
+                self._cut_after_failure()
 
     async def _send_buffered(self) -> None:
         await self._until_sent()
@@ -336,7 +339,11 @@ class Channel:
         content = b"".join(self._buffered or ())
         self._buffered = None
         self._buffered_bytes = 0
-        return self._push(content)
+        try:
+            return self._push(content)
+        except BaseException:  # perhaps it is in the answer, and perhaps it is lost
+            self._broken = True
+            raise
 
     def _push(self, content: bytes | FileRegion) -> Any:
         """Give the exchange a part of the answer that is not the last; returns what the exchange wants next."""

@@ -195,21 +195,22 @@ class _Incoming(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         others, exchange = self._call.enter(reads=True)
         try:
-            if exchange is None:
-                raise ValueError("wsgi.input was read after the answer was complete")
-            if self._interrupted:
-                raise ClientGone("an exception has interrupted an earlier read, and what that had read is lost")
-            with delivery_of(exchange).turn:
-                if not self._left:  # stored at once: an exception of a signal handler may come at any call
-                    self._left = exchange.read()
+            try:
+                if exchange is None:
+                    raise ValueError("wsgi.input was read after the answer was complete")
+                if self._interrupted:
+                    raise ClientGone("an exception has interrupted an earlier read, and what that had read is lost")
+                if not self._left:
+                    with delivery_of(exchange).turn:
+                        self._left = exchange.read()
+                data = self._left
+                count = min(len(buffer), len(data))
+                buffer[:count] = data[:count]
+            finally:
+                others.leave(True)
         except BaseException:
             self._interrupted = self._interrupted or self._has_given
             raise
-        finally:
-            others.leave(True)
-        data = self._left
-        count = min(len(buffer), len(data))
-        buffer[:count] = data[:count]
         self._has_given = True
-        self._left = data[count:]  # last, because after an exception the caller does not know of what is in its buffer
+        self._left = data[count:]  # last: after an exception before, such as a MemoryError, all of it is read again
         return count

@@ -90,6 +90,8 @@ log = logging.getLogger("septet")
 
 ABANDON_S = 2.0
 """Seconds that the application's startup is given to end after the order to stop has cancelled it."""
+REPAIR_DELAY_S = 0.1
+"""Seconds after an exception that may have interrupted the loop's thread until it looks for work left undone."""
 SIGNAL_CHECK_S = 0.5
 """The main thread waits for the application's startup in pieces of this many seconds, because Python may run the
 handler of a signal only between two waits.
@@ -121,6 +123,7 @@ class AsgiThread:
         """Tasks of requests that have not ended, some of which have been answered."""
         self._starting: asyncio.Task[None] | None = None
         self._cut_timer: asyncio.TimerHandle | None = None
+        self._repair_timer: asyncio.TimerHandle | None = None
         self._all_clients_done = self._is_serving = self._ended = False
         forked.register(self)
         context = copy_context()  # in which the application was imported, and may have set variables
@@ -239,6 +242,7 @@ class AsgiThread:
         self._loop = loop
         self._starter = Starter(loop)
         loop.watch(self._wakeup.number, READABLE, self._run_calls)
+        loop.failed = self._repair_soon
         if self._monitor is not None:
             self._monitor.beat_on(loop, runs_application=True)
         parent_order = self._stop.parent_order_fileno
@@ -248,7 +252,7 @@ class AsgiThread:
             if self._start_application():
                 self._startup_result.put(None)
                 self._is_serving = True
-                run_until(loop, lambda: self._ended, self._run_calls_again)
+                run_until(loop, lambda: self._ended, self._repair)
                 self._is_serving = False
                 if self._lifespan is not None:
                     run_through(loop, self._lifespan.shutdown())
@@ -299,13 +303,30 @@ class AsgiThread:
             try:
                 call()
             except BaseException:  # the calls behind it must be made all the same
+                if exchange is not None:  # first: another exception may interrupt the logging
+                    try:
+                        self._give_up(exchange)
+                    except BaseException:  # the next one has come meanwhile
+                        self._give_up(exchange)
                 log.exception("a call in the event loop's thread failed")
-                if exchange is not None:
-                    self._give_up(exchange)
 
-    def _run_calls_again(self) -> None:
-        """Have the loop call `_run_calls` once more, because an exception may have interrupted it."""
-        os.eventfd_write(self._wakeup.number, 1)
+    def _repair_soon(self) -> None:
+        """Schedule `_repair`, REPAIR_DELAY_S from now. The loop calls this when a callback has raised: the exception
+        may come from another thread and have interrupted the callback anywhere.
+        """
+        if self._repair_timer is None:
+            self._repair_timer = self._loop.call_later(REPAIR_DELAY_S, self._repair)
+
+    def _repair(self) -> None:
+        """Look for work that an exception may have kept the loop's thread from doing: calls that were posted, the end
+        of a task, and the waking of a client's thread.
+        """
+        self._repair_timer = None
+        os.eventfd_write(self._wakeup.number, 1)  # `_run_calls` is called once more
+        for task in [task for task in self._tasks if task.done()]:
+            self._task_done(task)
+        for exchange in list(self._exchanges):
+            exchange.drive(RUN)
 
     def _give_up(self, exchange: SharedExchange) -> None:
         """Close the connection of `exchange` without a whole answer and cancel its task: a call for it has failed, so
@@ -313,8 +334,8 @@ class AsgiThread:
         """
         exchange.cut()
         for task in [task for task, its in self._tasks.items() if its is exchange]:
-            del self._tasks[task]
             task.cancel()
+            self._tasks.pop(task, None)
         self._end_if_done()
 
     def _begin(self, asgi: Asgi, cycle: Cycle | WebSocketCycle, exchange: SharedExchange) -> None:
@@ -338,13 +359,14 @@ class AsgiThread:
             exchange.drive(RUN)
 
     def _task_done(self, task: "asyncio.Task[None]") -> None:
-        exchange = self._tasks.pop(task, None)
+        exchange = self._tasks.get(task)
         if exchange is not None and not exchange.answered:
             cycle = self._exchanges.get(exchange)
             if cycle is not None:
                 cycle.task_ended()
             if not exchange.answered:
                 exchange.cut()
+        self._tasks.pop(task, None)  # last: if an exception comes before, `_repair` does it again
         self._end_if_done()
 
     def _clients_done(self) -> None:

@@ -251,7 +251,11 @@ class Reactor:
                 if not self.service.stop.ordered:  # else another loop of this process has closed the listener
                     self.pause(listener, error)
                 return
-            self.admit(listener, sock, address)
+            try:
+                self.admit(listener, sock, address)
+            except BaseException:
+                self.let_go(sock)
+                raise
 
     def accept_last(self, listener: Listener) -> None:
         """Accept the clients that still wait at a listener, at most LAST_ACCEPTS, then close the listener. Called at
@@ -269,7 +273,11 @@ class Reactor:
                 continue
             except (OSError, MemoryError):  # none waits; or it waits for our successor
                 break
-            self.admit(listener, sock, address)
+            try:
+                self.admit(listener, sock, address)
+            except BaseException:
+                self.let_go(sock)
+                raise
         listener.shut()
 
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
@@ -281,6 +289,13 @@ class Reactor:
                 other.call_on_loop(partial(other.admit_here, listener, sock, address))
                 return
         self.admit_here(listener, sock, address)
+
+    def let_go(self, sock: socket) -> None:
+        """Close the socket of a client, unless a connection has it: an exception has come before one was made, and
+        refers to the socket, which would stay open while the exception is kept.
+        """
+        if not any(connection.sock is sock for each in self.peers for connection in list(each._connections)):
+            sock.close()
 
     def admit_here(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
         """Begin to serve an accepted client. If the loop cannot watch its socket, that is logged and the socket
@@ -295,11 +310,11 @@ class Reactor:
             if self.service.stop.ordered:
                 self.end_connection(connection, self.service.stop.draining)
         except BaseException as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
-            self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
             if connection is None:
                 sock.close()
             else:
                 connection.attend(CLOSE)
+            self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
 
     def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
         """Return the connection object for an accepted client."""

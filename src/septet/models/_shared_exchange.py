@@ -129,9 +129,16 @@ class SharedExchange:
         raise AssertionError("an ASGI application polls")
 
     def poll(self) -> bytes | None:
-        with self._waker.lock:
-            self._received = False
-            return self._exchange.poll()
+        part = None
+        try:
+            with self._waker.lock:
+                self._received = False
+                part = self._exchange.poll()
+        except BaseException:
+            if part:  # another thread's exception: the application has not got it, and would read on behind it
+                self.lose()
+            raise
+        return part
 
     def want_body(self) -> Want:
         with self._waker.lock:

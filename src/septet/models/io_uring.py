@@ -22,7 +22,7 @@ import errno
 import os
 from functools import partial
 from socket import AF_UNIX, SHUT_RDWR, SOCK_STREAM, SocketType, socket
-from typing import cast
+from typing import Any, cast
 
 from septet import forked
 from septet.exchange import Want
@@ -251,17 +251,21 @@ class RingReactor(Reactor):
         errno. If `flags` has no MORE, the accept has ended.
         """
         if result >= 0:
+            sock: Any = None
             try:
-                # Before any other call, after which only the interpreter would know the descriptor if a signal handler
-                # raised. After this one the socket object closes it.
-                sock = SocketType(listener.family, SOCK_STREAM, 0, result)
+                # Before any other call, after which only the interpreter would know the descriptor if an exception of a
+                # signal handler or another thread came. In two steps, so that it is known who closes the descriptor.
+                sock = SocketType.__new__(SocketType)
+                sock.__init__(listener.family, SOCK_STREAM, 0, result)
             except BaseException as error:
-                trace = error.__traceback__
-                if trace is not None and trace.tb_next is None:  # not of a signal handler: there is no socket object
-                    os.close(result)
+                os.close(result) if sock is None or sock.fileno() < 0 else sock.close()
                 self.service.exhaustion.report(f"cannot accept a client: {reason(error)}", "the connection is cut")
             else:
-                self._adopt(listener, cast(socket, sock))
+                try:
+                    self._adopt(listener, sock)
+                except BaseException:
+                    self.let_go(sock)
+                    raise
         elif not (self.service.stop.ordered or result == -errno.ECANCELED or is_of_one_client(-result)):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))

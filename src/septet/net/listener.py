@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from itertools import repeat
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 from septet import forked, remains
 from septet.errors import Failed
@@ -123,19 +123,19 @@ class Listener:
             # raises in this one arrives at calls, so it cannot come while only the interpreter knows the descriptor.
             for descriptor, name in self._accepted:  # noqa: B007
                 break
-            try:
-                sock = socket.SocketType(self.family, socket.SOCK_STREAM, 0, descriptor)
-            except MemoryError as error:
-                trace = error.__traceback__
-                if trace is not None and trace.tb_next is None:  # not of a signal handler: no socket object was made
-                    os.close(descriptor)  # which would close it
+            sock: Any = None
+            try:  # in two steps, so that it is known who closes the descriptor
+                sock = socket.SocketType.__new__(socket.SocketType)
+                sock.__init__(self.family, socket.SOCK_STREAM, 0, descriptor)
+                sock.setblocking(False)
+            except BaseException:
+                os.close(descriptor) if sock is None or sock.fileno() < 0 else sock.close()
                 raise
         except OSError as error:
             if error.errno in _FAILED_EARLIER:
                 raise ConnectionAbortedError(error.errno, error.strerror) from error
             raise
-        sock.setblocking(False)
-        return cast(socket.socket, sock), None if self.unix_path is not None else (name[0], name[1])
+        return sock, None if self.unix_path is not None else (name[0], name[1])
 
     def reached(self, sock: socket.socket) -> tuple[str, int | None]:
         """Return the address and port that the client of `sock` has connected to; (path, None) on a unix socket.

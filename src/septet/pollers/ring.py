@@ -244,19 +244,22 @@ class Ring(SocketOperations, FileOperations, Queues):
         kernel reports each completion only once. Then report `exc`, or raise it. `data` is what was received; None: it
         is still in its buffer.
         """
-        token, res, flags = complete
-        if not flags & MORE:
-            self._callbacks.pop(token, None)
-            self._pinned.pop(token, None)
         try:
-            if data is None:
-                buffers = self._buffers if flags & abi.CQE_BUFFER else None
-                data = b"" if buffers is None else buffers.take(flags >> 16, res)
-            if callback is not None:
-                callback(res, flags, data)
-        except BaseException as failure:
-            self._failed(failure, callback)
-        self._report_or_raise(exc, callback)
+            token, res, flags = complete
+            if not flags & MORE:
+                self._callbacks.pop(token, None)
+                self._pinned.pop(token, None)
+            try:
+                if data is None:
+                    buffers = self._buffers if flags & abi.CQE_BUFFER else None
+                    data = b"" if buffers is None else buffers.take(flags >> 16, res)
+                if callback is not None:
+                    callback(res, flags, data)
+            except BaseException as failure:
+                self._failed(failure, callback)
+            self._report_or_raise(exc, callback)
+        finally:
+            del exc  # as in `_report_or_raise`
 
     def flush(self) -> None:
         """Submit what is prepared, without waiting. Its completions are called back by the next `wait`."""
@@ -270,13 +273,19 @@ class Ring(SocketOperations, FileOperations, Queues):
         """Handle an exception that a callback has raised: call `interrupted`, then pass it to `report`. Without
         `report`, without a callback, and for SystemExit and KeyboardInterrupt, raise it instead.
         """
-        if self.interrupted is not None and callback is not None:
-            self.interrupted(callback)
-        self._report_or_raise(exc, callback)
+        try:
+            if self.interrupted is not None and callback is not None:
+                self.interrupted(callback)
+            self._report_or_raise(exc, callback)
+        finally:
+            del exc  # as in `_report_or_raise`
 
     def _report_or_raise(self, exc: BaseException, callback: Callback | None) -> None:
         if self.report is None or callback is None or isinstance(exc, SystemExit | KeyboardInterrupt):
-            raise exc
+            try:
+                raise exc
+            finally:
+                del exc  # whose traceback refers to this frame, and to what it has interrupted
         self.report(exc, callback)
 
     def _provide_buffers(self) -> ProvidedBuffers:

@@ -236,7 +236,9 @@ class Http1Exchange(OutputQueue):
         if body is not None:
             try:
                 body.close()
-            except OSError:  # close() flushes first, and the data is not needed any more
+            except (OSError, BufferError):
+                # It flushes first, and the data is not needed any more. Or the application keeps a view of it
+                # (`getbuffer`), with which it goes.
                 pass
 
     # The answer

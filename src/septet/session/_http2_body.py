@@ -243,7 +243,9 @@ class RequestBody:
         if body is not None:
             try:
                 body.close()
-            except OSError:
+            except (OSError, BufferError):
+                # It flushes first, and the data is not needed any more. Or the application keeps a view of it
+                # (`getbuffer`), with which it goes.
                 pass
 
     @property
