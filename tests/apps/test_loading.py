@@ -57,6 +57,14 @@ def test_factory_is_called(app_dir: str) -> None:
     assert load("fixture_app:make", app_dir, True).__name__ == "app"
 
 
+def test_patched_standard_library(app_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What gevent.monkey.patch_all does, among much else: the server could not even wait for a signal."""
+    monkeypatch.delattr("select.epoll")
+    with pytest.raises(Failed, match="'fixture_app:app' replaces the threads and sockets") as caught:
+        load("fixture_app:app", app_dir, False)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "factory", "sentence"),
     [
