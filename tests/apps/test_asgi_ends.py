@@ -68,24 +68,22 @@ def test_a_task_that_outlives_its_broken_answer_is_told_that_the_client_is_gone(
 
     async def scene() -> None:
         tasks: list[asyncio.Task[None]] = []
-        go_on = asyncio.Event()
+        waits, go_on = asyncio.Event(), asyncio.Event()
 
         async def answer(send: Send) -> None:
             await send(START)
             if begun:
                 await send(body(b"first", more=True))
+            waits.set()
             await go_on.wait()
             await send(body(b"second", more=True))
 
         async def application(scope: Any, receive: Receive, send: Send) -> None:
             tasks.append(asyncio.create_task(answer(send)))
-            await asyncio.sleep(0)
             await asyncio.wait(tasks)
 
         hand = Hand(application)
-        while not tasks:
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await waits.wait()
         hand.task.cancel()
         await asyncio.wait([hand.task])
         go_on.set()
