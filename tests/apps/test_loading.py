@@ -147,6 +147,15 @@ class WsgiClass:
     def __iter__(self) -> Any: ...
 
 
+class SlotObject:
+    """As SentryAsgiMiddleware of sentry-sdk has it: the instance says what a call of it does."""
+
+    __slots__ = ("__call__",)
+
+    def __init__(self, call: Any) -> None:
+        self.__call__ = call
+
+
 class Holder:
     def wsgi(self, environ: Any, start_response: Any) -> None: ...
 
@@ -171,11 +180,14 @@ def wrapped(function: Any) -> Any:
         (Holder().wsgi, "wsgi"),
         (wrapped(wsgi_function), "wsgi"),
         (lambda *args: None, "wsgi"),
+        (SlotObject(wsgi_function), "wsgi"),
         (dict, "wsgi"),
         (asgi_function, "asgi"),
         (asgi_plain, "asgi"),
         (AsgiObject(), "asgi"),
         (Holder().asgi, "asgi"),
+        (SlotObject(Holder().asgi), "asgi"),
+        (SlotObject(asgi_plain), "asgi"),
         (functools.partial(asgi_with_extra, 1), "asgi"),
         (wrapped(asgi_function), "asgi"),
         (lambda scope, receive, send: None, "asgi"),

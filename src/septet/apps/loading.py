@@ -147,6 +147,8 @@ def _candidates(module: Any) -> str:
 def interface(application: Any) -> str:
     """Detect the interface: "asgi" for a coroutine function, or for three required parameters; else "wsgi"."""
     call = application if inspect.isroutine(application) else type(application).__call__
+    if inspect.isdatadescriptor(call):  # a slot, as in SentryAsgiMiddleware: the instance says what a call of it does
+        return interface(call.__get__(application))
     if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
         return "asgi"
     try:
