@@ -61,6 +61,38 @@ def test_an_endless_stream_ends_where_nothing_more_is_wanted(data: bytes, head: 
     run(scene)
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_task_that_outlives_its_broken_answer_is_told_that_the_client_is_gone(begun: bool) -> None:
+    """Quart answers in a task of its own, which a stop that cancels the request leaves alone. It was told that its
+    answer was complete."""
+
+    async def scene() -> None:
+        tasks: list[asyncio.Task[None]] = []
+        waits, go_on = asyncio.Event(), asyncio.Event()
+
+        async def answer(send: Send) -> None:
+            await send(START)
+            if begun:
+                await send(body(b"first", more=True))
+            waits.set()
+            await go_on.wait()
+            await send(body(b"second", more=True))
+
+        async def application(scope: Any, receive: Receive, send: Send) -> None:
+            tasks.append(asyncio.create_task(answer(send)))
+            await asyncio.wait(tasks)
+
+        hand = Hand(application)
+        await waits.wait()
+        hand.task.cancel()
+        await asyncio.wait([hand.task])
+        go_on.set()
+        with pytest.raises(OSError, match="wanted"):
+            await tasks[0]
+
+    run(scene)
+
+
 def test_a_stream_that_waits_does_not_hold_back_the_answer_to_head() -> None:
     async def scene() -> None:
         received: list[dict[str, Any]] = []

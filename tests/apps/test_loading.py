@@ -57,6 +57,14 @@ def test_factory_is_called(app_dir: str) -> None:
     assert load("fixture_app:make", app_dir, True).__name__ == "app"
 
 
+def test_patched_standard_library(app_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What gevent.monkey.patch_all does, among much else: the server could not even wait for a signal."""
+    monkeypatch.delattr("select.epoll")
+    with pytest.raises(Failed, match="'fixture_app:app' replaces the threads and sockets") as caught:
+        load("fixture_app:app", app_dir, False)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "factory", "sentence"),
     [
@@ -139,6 +147,15 @@ class WsgiClass:
     def __iter__(self) -> Any: ...
 
 
+class SlotObject:
+    """As SentryAsgiMiddleware of sentry-sdk has it: the instance says what a call of it does."""
+
+    __slots__ = ("__call__",)
+
+    def __init__(self, call: Any) -> None:
+        self.__call__ = call
+
+
 class Holder:
     def wsgi(self, environ: Any, start_response: Any) -> None: ...
 
@@ -163,11 +180,14 @@ def wrapped(function: Any) -> Any:
         (Holder().wsgi, "wsgi"),
         (wrapped(wsgi_function), "wsgi"),
         (lambda *args: None, "wsgi"),
+        (SlotObject(wsgi_function), "wsgi"),
         (dict, "wsgi"),
         (asgi_function, "asgi"),
         (asgi_plain, "asgi"),
         (AsgiObject(), "asgi"),
         (Holder().asgi, "asgi"),
+        (SlotObject(Holder().asgi), "asgi"),
+        (SlotObject(asgi_plain), "asgi"),
         (functools.partial(asgi_with_extra, 1), "asgi"),
         (wrapped(asgi_function), "asgi"),
         (lambda scope, receive, send: None, "asgi"),

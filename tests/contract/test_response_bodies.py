@@ -91,6 +91,19 @@ def test_write_callable_before_an_iterable(server: Server) -> None:
     assert server.get("/write?size=1000&end").body == pattern(1000) + b"end"
 
 
+@wsgi_only
+@cases(
+    "options,end",
+    everywhere=[("", b""), ("&single", b"end")],
+    once=[("&end", b"end"), ("&length=auto", b""), ("&parts=100&empty", b"")],
+)
+def test_write_callable_within_the_iterable(server: Server, options: str, end: bytes) -> None:
+    """An iterable that gives nothing, or one part, after it has written, does not begin a second answer."""
+    with server.connect() as connection:
+        assert get_on(connection, f"/write-within?size=1000{options}").body == pattern(1000) + end
+        assert_open(connection)
+
+
 def test_parts_are_sent_when_they_are_made(server: Server, token: str) -> None:
     """PEP 3333 and ASGI alike: a part must not wait for the next one."""
     with server.connect() as connection:

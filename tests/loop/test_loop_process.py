@@ -73,6 +73,28 @@ def test_fork_from_a_running_loop(backend: str) -> None:
     assert python(FORKED_WHILE_RUNNING, backend) == "still here\n"
 
 
+SUBPROCESS_UNDER_ANOTHER_POLICY = """if True:
+    import asyncio, sys, septet.loop
+    if sys.version_info < (3, 14):  # from then on asyncio's loops ask no policy
+        class Policy(asyncio.AbstractEventLoopPolicy):  # as uvloop's is
+            def __init__(self): self.loop = None
+            def get_event_loop(self): return self.loop
+            def set_event_loop(self, loop): self.loop = loop
+            def new_event_loop(self): return asyncio.SelectorEventLoop()
+        asyncio.set_event_loop_policy(Policy())
+    async def main():
+        for number in (1, 2):
+            process = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1)
+            print(*await process.communicate(b"%d" % number), process.returncode)
+    septet.loop.run(main(), backend=sys.argv[1])
+"""
+
+
+def test_subprocess_under_a_policy_that_watches_no_children(backend: str) -> None:
+    """An application that calls `uvloop.install`, as many do, has subprocesses under our loops, too."""
+    assert python(SUBPROCESS_UNDER_ANOTHER_POLICY, backend) == "b'1' None 0\nb'2' None 0\n"
+
+
 FORKED_WITH_HANDLERS = """if True:
     import asyncio, os, signal, sys, septet.loop
     async def main():

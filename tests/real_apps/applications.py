@@ -61,6 +61,7 @@ AMAZON: Scrub = (
     (rb"^(x-amz-request-id|x-amzn-requestid|x-amz-id-2): .*", rb"\1: <random>"),
     (rb"^(x-amz-crc32): .*", rb"\1: <of the random body>"),
 )
+HGWEB: Scrub = ((rb'^etag: W/"\d+"', b"etag: <of the time>"),)
 SOCKETIO: Scrub = ((rb'"sid":"[^"]+"', b"<random>"), (rb"^set-cookie: io=[^;]+", b"set-cookie: io=<random>"))
 NICEGUI: Scrub = ((rb"[0-9a-f]{8}-[0-9a-f-]{27}", b"<random>"), (rb"^set-cookie: session=[^;]+", b"<signed>"))
 MCP: Scrub = ((rb"^mcp-session-id: .*", b"mcp-session-id: <random>"),)
@@ -74,6 +75,7 @@ APPLICATIONS = (
     Application("moto", "wsgi", "real_apps.sites.moto_site:app", "moto_visit", AMAZON),
     Application("radicale", "wsgi", "real_apps.sites.radicale_site:app", "radicale_visit"),
     Application("pypiserver", "wsgi", "real_apps.sites.pypi_site:app", "pypi_visit"),
+    Application("hgweb", "wsgi", "real_apps.sites.hgweb_site:app", "hgweb_visit", HGWEB),
     Application("fastapi", "asgi", "real_apps.sites.fastapi_site:app", "fastapi_visit", in_tests=True),
     Application("starlette", "asgi", "real_apps.sites.starlette_site:app", "starlette_visit", SESSION, in_tests=True),
     Application("datasette", "asgi", "real_apps.sites.datasette_site:app", "datasette_visit", DATASETTE),

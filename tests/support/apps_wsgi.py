@@ -97,6 +97,30 @@ def write(environ: Environ, start_response: StartResponse, query: Parameters) ->
     return [b"", b"end"] if "end" in query else []
 
 
+def write_within(environ: Environ, start_response: StartResponse, query: Parameters) -> Iterable[bytes]:
+    """The same, called by the iterable: PEP 3333 forbids it, Mercurial's archives do it. `single`: its length is 1."""
+    return _Single(_writing(start_response, query)) if "single" in query else _writing(start_response, query)
+
+
+def _writing(start_response: StartResponse, query: Parameters) -> Iterator[bytes]:
+    put = start_response(OK, [BINARY, *length_field(query)])
+    for part in parts(query):
+        put(part)
+    if "end" in query or "single" in query:
+        yield b"end"
+
+
+class _Single:
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._parts
+
+    def __len__(self) -> int:
+        return 1
+
+
 def status(environ: Environ, start_response: StartResponse, query: Parameters) -> Iterable[bytes]:
     """A status of choice, with a body even where none is allowed."""
     start_response(f"{query['code']} Reason", [BINARY, *length_field(query)])
@@ -239,6 +263,7 @@ ROUTES: dict[str, Route] = {
     "/read": read,
     "/send": send,
     "/write": write,
+    "/write-within": write_within,
     "/status": status,
     "/fields": fields,
     "/bad-field": bad_field,

@@ -226,6 +226,8 @@ class Call:
             if self.wrote:
                 return self._started(), b"", parts
             first = self._first(parts.iterator)
+            if self.wrote:  # by the iterable: PEP 3333 forbids it, and Mercurial's archives do it
+                return self._started(), first, parts
             if not first or _is_single(iterable):
                 parts.whole = True
                 self.end()

@@ -134,6 +134,7 @@ class Channel:
                 if self.answered:
                     return
             self.answered = True
+            self._surplus = SURPLUS_BYTES  # a task of the application may still send: ClientGone, not "complete"
             if self._broken and not self._exchange.lost:
                 log.error(BROKEN)
             want = self._exchange.lose() if self._broken else self._exchange.fail()

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import select
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ def load(name: str, app_dir: str, factory: bool, called: str = "") -> Any:
 
     `factory`: the attribute is called without arguments to get the application. `called`: how error messages call the
     application, in place of "APP 'module:attribute'". Raises UsageError if there is no such module or attribute, or the
-    application is not callable. An exception of the module or the factory becomes Failed, with its traceback.
+    application is not callable. An exception of the module or the factory becomes Failed, with its traceback, and so
+    does what gevent and eventlet do to the standard library, without one.
     """
     called = called or f"APP {name!r}"
     module_name, _, attribute = name.partition(":")
@@ -45,6 +47,12 @@ def load(name: str, app_dir: str, factory: bool, called: str = "") -> Any:
         found = _call_factory(called, found)
     if not callable(found):
         raise UsageError(f"{called} is a {type(found).__name__}; an application is callable")
+    if not hasattr(select, "epoll"):  # gevent and eventlet remove it, and make greenlets of threads
+        raise Failed(
+            f"{called} replaces the threads and sockets of the standard library (as gevent.monkey.patch_all and "
+            f"eventlet.monkey_patch do), and no process model can run so: leave that out, a request that waits has a "
+            f"thread of its own"
+        )
     return found
 
 
@@ -139,6 +147,8 @@ def _candidates(module: Any) -> str:
 def interface(application: Any) -> str:
     """Detect the interface: "asgi" for a coroutine function, or for three required parameters; else "wsgi"."""
     call = application if inspect.isroutine(application) else type(application).__call__
+    if inspect.isdatadescriptor(call):  # a slot, as in SentryAsgiMiddleware: the instance says what a call of it does
+        return interface(call.__get__(application))
     if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
         return "asgi"
     try:

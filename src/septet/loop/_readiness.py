@@ -11,6 +11,7 @@ import concurrent.futures
 import os
 import signal
 import socket
+import sys
 from asyncio import constants, selector_events, sslproto
 from collections import deque
 from collections.abc import Callable, MutableMapping
@@ -66,6 +67,18 @@ def _run_in_thread(pid: int, function: Callable[[*Ts], T], *arguments: *Ts) -> T
     if forked.by_application and os.getpid() != pid:
         forked.exit_child()
     return result
+
+
+def _have_children_watched() -> None:
+    """Before Python 3.14, asyncio's loops ask the event loop policy who waits for a subprocess. That of uvloop, which
+    applications set by `uvloop.install`, knows nobody, because uvloop's own loop needs nobody: it is given asyncio's
+    usual watcher.
+    """
+    if sys.version_info < (3, 14):
+        policy = asyncio.get_event_loop_policy()
+        if type(policy).get_child_watcher is asyncio.AbstractEventLoopPolicy.get_child_watcher:
+            watcher = asyncio.ThreadedChildWatcher()
+            vars(policy).setdefault("get_child_watcher", lambda: watcher)
 
 
 class ReadinessLoop(SocketCalls):
@@ -200,6 +213,10 @@ class ReadinessLoop(SocketCalls):
             server: the asyncio.Server that accepted the connection, or None.
         """
         return StreamTransport(self, sock, protocol, extra, server)
+
+    async def _make_subprocess_transport(self, *arguments: Any, **settings: Any) -> Any:
+        _have_children_watched()
+        return await cast(Any, super())._make_subprocess_transport(*arguments, **settings)
 
     def _make_socket_transport(
         self,
