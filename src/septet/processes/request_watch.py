@@ -22,11 +22,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
-from threading import Event, Thread
+from threading import Event
 from typing import Any, Protocol
 
 from septet.processes.recycling import TIMED_OUT
 from septet.processes.stacks import HOLDS_LOOP, dump, dump_of
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -187,7 +188,7 @@ class RequestWatch:
         and how many of these serve clients otherwise, whenever one of them changes.
         """
         self._find, self._retire, self._count, self._count_left = find, retire, count, count_left
-        Thread(target=self._watch, name="septet-request-watch", daemon=True).start()
+        ServerThread(self._watch, "septet-request-watch").start()
 
     def stop(self) -> None:
         self._over.set()
