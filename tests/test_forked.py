@@ -80,7 +80,9 @@ def test_daemon_keeps_no_pipe_that_is_standard_error() -> None:
     how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", BEGIN + A_DAEMON], **how) as started:
         assert started.stderr is not None
-        assert select.select([started.stderr], [], [], 60)[0]
+        poll = select.poll()
+        poll.register(started.stderr, select.POLLIN)
+        assert poll.poll(60_000)
         assert os.read(started.stderr.fileno(), 1000) == b"a child writes as before\n"
-        assert select.select([started.stderr], [], [], 10)[0], "it is open still"
+        assert poll.poll(10_000), "it is open still"
         assert os.read(started.stderr.fileno(), 1000) == b""
