@@ -2,10 +2,13 @@
 
 import datetime
 import os
+import resource
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import time
+from time import monotonic, time
+from typing import NoReturn
 
 import pytest
 from cryptography import x509
@@ -249,6 +252,93 @@ def test_files_are_loaded_when_they_have_changed_and_settled(
     monkeypatch.setattr("septet.net.certificates.time", lambda: changed + age_s)
     server.look()
     assert names(server, None, own) == ({"one.test", "two.test"} if age_s else {"one.test"})
+
+
+@contextmanager
+def no_descriptor() -> Iterator[None]:
+    """Every descriptor that this process may have is in use."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 + max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
+    held = []
+    try:
+        with suppress(OSError):
+            while True:
+                held.append(os.dup(2))
+        yield
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_renewal_that_failed_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No file changes in between. It is said once, until the files are in use."""
+    own = Authority(tmp_path / "own")
+    server = certificates(own.issue("one.test"), watch=True)
+    monkeypatch.setattr("septet.net.certificates.WATCH_S", 0.0)
+    for renewed in ("two.test", "three.test"):
+        own.issue("one.test", renewed)
+        changed = max(path.stat().st_ctime for path in own.directory.iterdir())
+        monkeypatch.setattr("septet.net.certificates.time", lambda at=changed: at + 10)
+        caplog.clear()
+        with no_descriptor():
+            for _ in range(5):
+                server._retry_at = 0.0
+                server.look()
+        assert caplog.text.count("SEP171") == 1
+        assert "Too many open files" in caplog.text
+        server._retry_at = 0.0
+        server.look()
+        assert names(server, None, own) == {"one.test", renewed}
+    assert caplog.text.count("SEP171") == 1
+
+
+def test_every_mistake_in_the_same_files_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = Authority(tmp_path / "own")
+    files = own.issue("one.test")
+    server = certificates(files, watch=True)
+    monkeypatch.setattr("septet.net.certificates.WATCH_S", 0.0)
+    files.key.write_bytes(own.issue("two.test").key.read_bytes())
+    monkeypatch.setattr("septet.net.certificates.time", lambda: files.key.stat().st_ctime + 10)
+    for _ in range(3):
+        server._retry_at = 0.0
+        server.look()
+        with no_descriptor():
+            server._retry_at = 0.0
+            server.look()
+    assert caplog.text.count("SEP171") == 2
+    assert "must be the key" in caplog.text
+    assert "Too many open files" in caplog.text
+
+
+def test_files_that_stay_bad_take_a_hundredth_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hundred certificates take some 200 ms, in which no client is served."""
+    own = Authority(tmp_path / "own")
+    files = own.issue("one.test")
+    server = certificates(files, watch=True)
+    files.key.unlink()
+    now, loads = [monotonic() + 10], []
+
+    def load_slowly(options: TlsOptions) -> NoReturn:
+        loads.append(now[0])
+        now[0] += 0.2
+        raise UsageError("made up")
+
+    monkeypatch.setattr("septet.net.certificates.load", load_slowly)
+    monkeypatch.setattr("septet.net.certificates.monotonic", lambda: now[0])
+    monkeypatch.setattr("septet.net.certificates.time", lambda: files.certificate.stat().st_ctime + 10)
+    for _ in range(1000):
+        now[0] += 0.1
+        server.look()
+    assert 5 <= len(loads) <= 7
+    assert caplog.text.count("SEP171") == 1
 
 
 def revoked(own: Authority, files: Files, path: Path, ends: datetime.datetime | None = None) -> Path:

@@ -1,5 +1,7 @@
 """What a fork is taken for, and what it does to signals, where a signal handler of the application forks meanwhile."""
 
+import os
+import select
 import subprocess
 import sys
 
@@ -43,6 +45,20 @@ os.waitpid(child, 0)
 print("blocked:", *signal.pthread_sigmask(signal.SIG_BLOCK, []))
 """
 
+A_DAEMON = """
+import sys
+from septet import forked, streams
+forked.mark_as_server()
+streams.secure()
+if os.fork():
+    os._exit(0)
+print("a child writes as before", file=sys.stderr)
+null = os.open(os.devnull, os.O_RDWR)
+os.dup2(null, 1)
+os.dup2(null, 2)
+sys.stdin.read()
+"""
+
 
 def output(script: str) -> list[str]:
     done = subprocess.run([sys.executable, "-c", BEGIN + script], capture_output=True, text=True, timeout=60)
@@ -57,3 +73,16 @@ def test_child_of_a_handler_during_a_fork_of_the_server_is_the_application_s() -
 
 def test_signals_arrive_after_a_fork_within_a_fork() -> None:
     assert output("exit = True\n" + DURING_A_FORK_OF_THE_APPLICATION)[-1] == "blocked:"
+
+
+def test_daemon_keeps_no_pipe_that_is_standard_error() -> None:
+    """Its reader, such as the runtime of a container, sees the end of the server."""
+    how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", BEGIN + A_DAEMON], **how) as started:
+        assert started.stderr is not None
+        poll = select.poll()
+        poll.register(started.stderr, select.POLLIN)
+        assert poll.poll(60_000)
+        assert os.read(started.stderr.fileno(), 1000) == b"a child writes as before\n"
+        assert poll.poll(10_000), "it is open still"
+        assert os.read(started.stderr.fileno(), 1000) == b""

@@ -23,7 +23,7 @@ import septet
 PACKAGE = Path(septet.__file__).parent
 
 #: What anybody may import.
-PLAIN = frozenset({"accounts", "cgroups", "errors", "forked", "interpreter", "remains", ""})
+PLAIN = frozenset({"accounts", "cgroups", "errors", "forked", "interpreter", "remains", "thread", ""})
 #: Which may import everything, and are imported by their one caller alone.
 TOP = frozenset({"__main__", "cli", "server", "embedding", "preparation", "dry_run"})
 

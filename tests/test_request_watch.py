@@ -1,13 +1,14 @@
 """The watch over requests that exceed `--request-timeout`, with requests and a clock that are made up."""
 
 import logging
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from septet.observers import Observers
-from septet.processes.request_watch import RequestWatch
+from septet.processes.request_watch import ANSWERED, CUT, LATER, LOG_S, MEANWHILE, RequestWatch
 
 LATE_NS = -(10**12)
 """Added to when a request began: long enough ago."""
@@ -17,12 +18,13 @@ class Running(SimpleNamespace):
     """A request, as a process model knows it: it notes that it was ended."""
 
     ended = False
+    outcome: str | None = ANSWERED
     loop = task = None
-    needs_loop = False
     begun = True
 
-    def end(self) -> None:
+    def end(self, within_s: float) -> str | None:
         self.ended = True
+        return self.outcome
 
     def thread(self) -> None:
         return None
@@ -49,26 +51,72 @@ def begin(watch: RequestWatch, target: bytes) -> Any:
 
 
 @pytest.mark.parametrize("next_one", [True, False])
-def test_what_was_answered_while_it_was_logged_is_left_alone(next_one: bool) -> None:
-    """Its connection serves the next request by then, or is idle."""
+def test_what_was_answered_while_the_stacks_were_read_is_left_alone(
+    next_one: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its connection serves the next request by then, or is idle; and the record does not say that it was ended."""
     watch, running = RequestWatch(0.3), Running()
     late = begin(watch, b"/late")
     watch._find = lambda found: running  # type: ignore[assignment,return-value]
 
-    class Answers(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            late.request = SimpleNamespace(has_body=False, method="GET", target=b"*", version=b"")
-            if next_one:
-                watch.began(late)
+    def answered(found: object) -> str:
+        late.request = SimpleNamespace(has_body=False, method="GET", target=b"*", version=b"")
+        if next_one:
+            watch.began(late)
+        return "the stacks"
 
-    handler = Answers()
-    logging.getLogger("septet").addHandler(handler)
-    try:
-        watch._look()
-    finally:
-        logging.getLogger("septet").removeHandler(handler)
+    monkeypatch.setattr(watch, "_stacks", answered)
+    watch._look()
     assert not running.ended
     assert not watch._late, "nobody looks later whether it was ended"
+    (record,) = caplog.messages
+    assert "GET /late of 192.0.2.1" in record
+    assert f"; {MEANWHILE}the stacks" in record.replace("\n", "")
+
+
+@pytest.mark.parametrize(("outcome", "says"), [(ANSWERED, ANSWERED), (CUT, CUT), (LATER, LATER), (None, MEANWHILE)])
+def test_the_record_says_what_has_become_of_the_request(
+    outcome: str | None, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which is decided before it is logged: between the two the application may answer."""
+    watch, running = RequestWatch(0.3), Running(outcome=outcome)
+    begin(watch, b"/late")
+    watch._find = lambda found: running  # type: ignore[assignment,return-value]
+    watch._look()
+    (record,) = caplog.messages
+    assert f"; {says}\n" in record
+    assert [each.running for each in watch._late] == ([] if outcome is None else [running])
+
+
+def test_process_does_not_end_between_the_end_of_a_request_and_its_record() -> None:
+    """A child that was forked for a client would, as soon as its client has the answer."""
+    watch, running = RequestWatch(0.3), Running()
+    begin(watch, b"/late")
+    watch._find = lambda found: running  # type: ignore[assignment,return-value]
+    logging_it, logged, told = Event(), Event(), []
+
+    class Waits(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert running.ended
+            logging_it.set()
+            told.append(logged.wait(20))
+
+    handler = Waits()
+    logging.getLogger("septet").addHandler(handler)
+    looks, stops = Thread(target=watch._look), Thread(target=watch.stop)
+    try:
+        looks.start()
+        assert logging_it.wait(20)
+        stops.start()
+        stops.join(LOG_S / 10)
+        assert stops.is_alive()
+        logged.set()
+        stops.join()
+        assert told == [True]
+    finally:
+        logged.set()
+        looks.join()
+        logging.getLogger("septet").removeHandler(handler)
 
 
 def test_the_next_request_of_another_connection_is_not_late() -> None:

@@ -89,6 +89,8 @@ class AccessLog(LoggedAccess):
     def __init__(self, file: IO[bytes], format: Callable[[Entry], str] = _common, exclude: Sequence[str] = ()) -> None:
         super().__init__(format, exclude)
         self._file = file
+        self._is_ours = False
+        """True if the file was opened here: then a child that the application forks does not keep it open."""
         self._sink = Sink(file.fileno(), "the access log", log.error)
 
     @classmethod
@@ -100,11 +102,17 @@ class AccessLog(LoggedAccess):
             if path == "-":
                 return cls(_standard_output(), format, exclude)
             opened = cls(open(path, "ab", buffering=0, opener=_open_nowait), format, exclude)  # noqa: SIM115
+            opened._is_ours = True
             opened._sink.begin_a_line()
             opened._sink.reopen_at_usr1(path)
             return opened
         except OSError as error:
             raise Failed(f"cannot write the access log {path}: {error.strerror}") from error
+
+    def close_in_child(self) -> None:
+        super().close_in_child()
+        if self._is_ours:
+            self._file.close()
 
     def _log(self, line: str) -> None:
         self._sink.write(line.encode() + b"\n")

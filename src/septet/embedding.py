@@ -12,7 +12,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
-from threading import Event, Thread, current_thread, main_thread
+from threading import Event, current_thread, main_thread
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +25,7 @@ from septet.service import Service
 from septet.settings.checks import check, check_serves_something, refuse
 from septet.settings.config import OPTIONS, Config
 from septet.settings.options import did_you_mean
+from septet.thread import ServerThread
 
 _OPTIONS = {option.name: option for option in OPTIONS}
 
@@ -90,7 +91,7 @@ class Server:
         _check_runs_on_thread(self._config)
         self._stack = ExitStack()
         self._urls: tuple[str, ...] = ()
-        self._thread: Thread | None = None
+        self._thread: ServerThread | None = None
         self._stop: Stop | None = None
         self._ready = Event()
         self._failure: BaseException | None = None
@@ -125,7 +126,7 @@ class Server:
             self._stack.callback(stop.close)
             service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=self._say_ready)
             service = self._stack.enter_context(attended(self._config, service, supervised=False))
-            self._thread = Thread(target=self._serve, args=(service,), name="septet.Server", daemon=True)
+            self._thread = ServerThread(self._serve, "septet.Server", (service,))
             self._thread.start()
             self._stack.callback(self._end)
             if not self._ready.wait(STARTUP_S):

@@ -28,13 +28,13 @@ from _signal import (  # type: ignore[import-not-found]
 )
 from _signal import signal as set_handler
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socket import SHUT_RDWR, socket
 from threading import get_ident
 from traceback import print_exception
 from types import FrameType
 from typing import Any, NoReturn, Protocol
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 by_application = False
 """True if this process was forked by the application of a server. Such a process must not act as the server: where the
@@ -65,6 +65,12 @@ sockets: set[Any] = set()
 """Sockets of clients that are closed in a child which the application forks, like the objects that `register` was
 given. The blocking models add their sockets here, because they have no object for a connection that could be
 registered.
+"""
+
+files: dict[int, ref[Any]] = {}
+"""Open files that are being sent to clients: their descriptors, and what would close each (`apps._files`). A child that
+the application forks closes them: it must not keep a file's bytes on the disk when the file is deleted. They are added
+here, because `register` takes longer, and an answer may open a file.
 """
 
 _registered: WeakSet[Any] = WeakSet()
@@ -232,8 +238,18 @@ def _in_child() -> None:
         for sock in sockets:
             sock.close()
         sockets.clear()
+        for descriptor, owner in files.items():
+            _close_file(descriptor, owner())
+        files.clear()
     _after()
     _masks.clear()
+
+
+def _close_file(descriptor: int, owner: Any) -> None:
+    if owner is not None:
+        owner.number = -1
+    with suppress(OSError):  # the application has closed it
+        os.close(descriptor)
 
 
 os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_in_child)

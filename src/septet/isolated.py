@@ -46,6 +46,7 @@ from septet.processes.report import Report
 from septet.service import Service, tls_options
 from septet.settings.config import Config
 from septet.sites import load_site
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -151,7 +152,7 @@ class Channel:
         """Start a thread that receives the orders from the main interpreter and carries them out: it calls
         `stop.order`, or opens the log files anew.
         """
-        threading.Thread(target=self._obey, args=(stop,), name="septet-orders", daemon=True).start()
+        ServerThread(self._obey, "septet-orders", (stop,)).start()
 
     def _obey(self, stop: "IsolatedStop") -> None:
         while orders := os.read(self._descriptor, 64):
@@ -257,7 +258,7 @@ def _end_application() -> None:
     """
     shutdown: Any = threading._shutdown  # type: ignore[attr-defined]
     with suppress(RuntimeError):
-        threads = threading.Thread(target=shutdown, daemon=True)
+        threads = ServerThread(shutdown)
         threads.start()
         threads.join(THREADS_S)
     try:

@@ -72,11 +72,15 @@ class SpanLog:
 
     def __init__(self, descriptor: int) -> None:
         self._sink = Sink(descriptor, "the span log", log.error)
+        self._descriptor = descriptor
         forked.register(self)
 
     def close_in_child(self) -> None:
-        """Called in a child that the application has forked: write nothing from now on, as `access_log` does."""
+        """Called in a child that the application has forked: write nothing from now on, as `access_log` does,
+        and do not keep the file.
+        """
         self._write = _write_nothing  # type: ignore[method-assign]
+        os.close(self._descriptor)
 
     @classmethod
     def open(cls, path: str) -> "SpanLog":

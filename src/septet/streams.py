@@ -15,8 +15,11 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from weakref import WeakKeyDictionary
+
+from septet import forked
 
 MAX_WAIT_S = 1.0
 """Seconds that a write waits for room in a full pipe; then its line is dropped. All threads that log wait meanwhile. As
@@ -40,7 +43,9 @@ class Sink:
     def __init__(self, descriptor: int, name: str, report: Callable[[str], None]) -> None:
         self._name = name
         self._report = report
-        self._write = _writer(descriptor)
+        self._write, self._close_own = _writer(descriptor)
+        if self._close_own is not None:
+            forked.register(self)
         self.descriptor = descriptor
         self._lost = 0
         self._failed: float | None = None
@@ -52,6 +57,15 @@ class Sink:
         self._torn = False
         """True if the file ends within a line, because the last one was written in part: the next write begins with a
         line end."""
+
+    def close_in_child(self) -> None:
+        """Called in a child that the application has forked: write to the descriptor itself from now on. If the child
+        gives up that one, as a daemon does with standard error, the pipe's reader must see the end.
+        """
+        if self._close_own is not None:
+            self._write = partial(os.write, self.descriptor)
+            self._close_own()
+            self._close_own = None
 
     def reopen_at_usr1(self, path: str) -> None:
         """Note that this sink writes to the log file at `path`: at the signal USR1 the file is opened anew under the
@@ -122,18 +136,19 @@ def reopen_log_files() -> list[str]:
     return complaints
 
 
-def _writer(descriptor: int) -> Callable[[memoryview], int]:
+def _writer(descriptor: int) -> tuple[Callable[[memoryview], int], Callable[[], None] | None]:
     """Return a function that writes bytes to the descriptor as write(2) does: it returns the number written, and raises
-    BlockingIOError instead of waiting for a full pipe or socket."""
+    BlockingIOError instead of waiting for a full pipe or socket. And a function that closes the descriptor that was
+    opened for this; None if none was."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISFIFO(mode):
         with suppress(OSError):  # without /proc, or as another user: use the inherited one
             own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            return lambda data: os.write(own, data)
+            return partial(os.write, own), partial(os.close, own)
     if stat.S_ISSOCK(mode):
         sock = socket.socket(fileno=os.dup(descriptor))
-        return lambda data: sock.send(data, socket.MSG_DONTWAIT)
-    return lambda data: os.write(descriptor, data)
+        return lambda data: sock.send(data, socket.MSG_DONTWAIT), sock.close
+    return partial(os.write, descriptor), None
 
 
 def _has_room(descriptor: int) -> bool:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -219,6 +220,39 @@ def test_child_has_no_file_that_is_spooled(model: str) -> None:
             reads.send(render("GET", "/much"))
             wait_until(lambda: deleted_files(server.pid) == 2, "both are on the disk")
             assert server.get("/files").body == b"[]"
+
+
+OF_OTHERS = sorted(EVENT_DRIVEN | {"threaded", "prethreaded"})  # models in which one process has several clients
+
+
+@pytest.mark.parametrize("model", IN_MAIN_INTERPRETER)
+def test_child_has_no_file_of_the_server(model: str, interface: str, static_tree: Path) -> None:
+    """Neither the table of metrics, nor a log, nor what is being sent to another client."""
+    logs = ("--access-log", "access.log", "--span-log", "span.log")
+    options = ("--metrics-bind", f"{loopback()}:0", "--static", f"/files={static_tree}", *logs)
+    with serve(model, interface, *options, app=APP.format(interface)) as server:
+        with server.connect(receive_buffer=4096) as reads:
+            if model in OF_OTHERS:
+                reads.send(render("GET", "/files/big.bin"))
+                wait_until(lambda: "big.bin" in opened(server.pid), "the file is being sent")
+            assert server.get("/all_open").body == b"[]"
+            if model in OF_OTHERS:
+                assert "big.bin" in opened(server.pid)
+                assert len(reads.read_response().body) == len((static_tree / "big.bin").read_bytes())
+        wait_until(lambda: "big.bin" not in opened(server.pid), "it is closed")
+
+
+def opened(pid: int) -> set[str]:
+    """The names of the files that a process has open."""
+    return {os.path.basename(os.path.realpath(f"/proc/{pid}/fd/{each}")) for each in os.listdir(f"/proc/{pid}/fd")}
+
+
+def test_child_has_no_pipe_that_is_a_log() -> None:
+    """Its reader would wait for the end as long as the child lives."""
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "wb"):
+        with serve("epoll", "wsgi", "--access-log", "-", app=APP.format("wsgi"), stdout=writing) as server:
+            assert server.get("/all_open").body == b"[]"
 
 
 def deleted_files(pid: int) -> int:

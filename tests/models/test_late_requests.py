@@ -12,6 +12,7 @@ from septet.exchange import ClientGone
 from septet.models._acceptor import Acceptor, Client
 from septet.models._client_delivery import ClientDelivery
 from septet.models._late_requests import TURN_S, BlockedThread
+from septet.processes.request_watch import ANSWERED, CUT
 from septet.protocol import CLOSE
 from support.carrier import Watched, ok
 from support.messages import render
@@ -30,7 +31,9 @@ class Blocked:
         acceptor = cast(Acceptor, SimpleNamespace(is_free=False, count_as_free=lambda: None))
         self.delivery: Any = ClientDelivery(Client(acceptor, sock, self.session, 0.0))
         self.session.delivery = self.delivery
-        self.ending = Thread(target=BlockedThread(self.session).end)
+        self.outcomes: list[str | None] = []
+        late = BlockedThread(self.session)
+        self.ending = Thread(target=lambda: self.outcomes.append(late.end(0.0)))
 
     def read(self) -> bytes:
         data = b""
@@ -54,8 +57,25 @@ def test_takes_its_turn(blocked: Blocked) -> None:
         assert (blocked.session.status, blocked.session.lost, bytes(blocked.session.output)) == (0, False, b"")
     assert blocked.read().startswith(b"HTTP/1.1 504 ")
     blocked.ending.join()
+    assert blocked.outcomes == [ANSWERED]
     with pytest.raises(ClientGone):
         blocked.delivery.deliver(ok(), b"late", True)
+
+
+def test_answer_that_is_complete_just_then(blocked: Blocked) -> None:
+    with blocked.delivery.turn:
+        blocked.ending.start()
+        blocked.session.exchange.respond(ok(), b"fine", True)
+    blocked.ending.join()
+    assert blocked.outcomes == [None]
+    assert blocked.session.output.startswith(b"HTTP/1.1 200 ")
+
+
+def test_answer_that_has_begun(blocked: Blocked) -> None:
+    blocked.delivery.deliver(ok(), b"some", False)
+    blocked.ending.start()
+    blocked.ending.join()
+    assert blocked.outcomes == [CUT]
 
 
 def test_call_that_has_begun_sends_nothing_more(blocked: Blocked) -> None:
@@ -76,6 +96,7 @@ def test_turn_that_does_not_come(blocked: Blocked) -> None:
         assert blocked.read() == b""  # the connection has ended
         blocked.ending.join()
         assert not blocked.session.lost
+    assert blocked.outcomes == [CUT]
     with pytest.raises(ClientGone):
         blocked.delivery.deliver(ok(), b"late", False)
     blocked.delivery.give_up()  # as `answer` does then

@@ -13,10 +13,10 @@ from support.server import Server
 
 pytestmark = pytest.mark.usefixtures("executed")
 
-OURS = {("epoll", "wsgi"): 185, ("epoll", "asgi"): 185, ("prethreaded", "wsgi"): 180}
-"""Modules of Septet, counted on 2026-11-30: nine more than the day before, under prethreaded eleven. Seven (nine) are
+OURS = {("epoll", "wsgi"): 186, ("epoll", "asgi"): 186, ("prethreaded", "wsgi"): 181}
+"""Modules of Septet, counted on 2026-11-30: ten more than the day before, under prethreaded twelve. Seven (nine) are
 parts of modules that were too long, one knows what an ended server leaves behind, one the other threads of a WSGI
-application."""
+application, one starts the server's own."""
 
 OTHERS = {"wsgi": 213, "asgi": 247}
 """All other modules, with click's and the test application's, on the same day (Python 3.11); 224 and 248 before. Later

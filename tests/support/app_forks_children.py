@@ -139,6 +139,23 @@ def files() -> str:
     return answer
 
 
+def all_open() -> str:
+    """All that a child has open, beside the two ends of the pipe by which it tells, and the standard streams."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        entries = [entry for entry in os.listdir("/proc/self/fd") if int(entry) > 2]
+        own = (reading, writing)
+        links = [_target(f"/proc/self/fd/{entry}") for entry in entries if int(entry) not in own]
+        os.write(writing, json.dumps([link for link in links if link not in ("", os.devnull)]).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told_by_child:
+        answer = told_by_child.read()
+    _status(child)
+    return answer
+
+
 def _touch(number: int) -> int:
     return number + 1
 
@@ -165,7 +182,7 @@ DOES: dict[str, Callable[[], str]] = {
     "/" + does.__name__: does
     for does in (
         *(looks_around, exits, is_told, is_kept, works_in_a_pool, works_in_a_process, is_interrupted),
-        *(is_heard_of, files),
+        *(is_heard_of, files, all_open),
     )
 }
 

@@ -10,22 +10,30 @@ import os
 import stat
 import tempfile
 from typing import Any, BinaryIO
+from weakref import ref
 
+from septet import forked
 from septet.exchange import FileRegion
 
 
 class OwnedDescriptor:
     """Holds the descriptor of an open file, and closes it when this object is freed, together with the last
-    `FileRegion` that refers to this object.
+    `FileRegion` that refers to this object. A child that the application forks closes its copy before that.
     """
 
-    __slots__ = ("number",)
+    __slots__ = ("__weakref__", "number")
 
-    def __init__(self, number: int = -1) -> None:
+    def __init__(self) -> None:
+        self.number = -1
+
+    def own(self, number: int) -> None:
+        """Close this descriptor when this object is freed."""
         self.number = number
+        forked.files[number] = ref(self)
 
     def __del__(self) -> None:
         if self.number >= 0:
+            forked.files.pop(self.number, None)
             os.close(self.number)
 
 
@@ -38,7 +46,7 @@ def owned(descriptor: int) -> OwnedDescriptor:
     except BaseException:
         os.close(descriptor)
         raise
-    owner.number = descriptor
+    owner.own(descriptor)
     return owner
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from socket import SO_PEERCRED, SOL_SOCKET, socket
-from threading import Thread
 from time import monotonic, sleep
 from typing import Protocol
 
@@ -26,6 +25,7 @@ from septet.pollers import READABLE, WRITABLE, Epoll
 from septet.processes.resource_exhaustion import reason
 from septet.protocol import CLOSE, READ, RUN, WRITE, ServerExchange, ServerProtocol
 from septet.service import Service
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -226,7 +226,7 @@ class Endpoint:
         """Context manager: while it is entered, a thread of its own serves the clients."""
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poller.add(self._wakeup, READABLE)
-        thread = Thread(target=self._serve, name="septet-metrics-endpoint", daemon=True)
+        thread = ServerThread(self._serve, "septet-metrics-endpoint")
         thread.start()
         try:
             yield

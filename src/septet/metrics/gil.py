@@ -13,12 +13,13 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import suppress
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
-from threading import Event, Thread, get_native_id
+from threading import Event, get_native_id
 from time import monotonic_ns
 
 from septet.interpreter import has_gil
 from septet.metrics.lanes import GIL_WAIT, GIL_WAIT_NS, bucket
 from septet.metrics.table import Table
+from septet.thread import ServerThread
 
 
 class GilSampler:
@@ -62,7 +63,7 @@ def sample_beside(loop: AbstractEventLoop, table: Table, every_s: float, note: C
             note()
 
     with suppress(RuntimeError):  # the system gives no thread: there are no samples
-        Thread(target=run, name="septet-gil", daemon=True).start()
+        ServerThread(run, "septet-gil").start()
 
 
 def _waited_for_cpu_ns() -> int:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
-from threading import Event, Lock, Thread, get_native_id
+from threading import Event, Lock, get_native_id
 from time import monotonic_ns, time
 from typing import Any, Protocol
 
@@ -40,6 +40,7 @@ from septet.metrics.lanes import (
 from septet.metrics.observer import RequestMetrics, request_metrics
 from septet.metrics.table import Table
 from septet.metrics.traffic import TrafficMetrics, traffic_metrics
+from septet.thread import ServerThread
 
 BEAT_S = 0.25
 """Seconds between two beats. By a beat, the present time in its row of the table, a process shows that it is not stuck.
@@ -223,7 +224,7 @@ class Monitor:
             yield
             return
         over = Event()
-        thread = Thread(target=self._beat_until, args=(over,), name="septet-beat", daemon=True)
+        thread = ServerThread(self._beat_until, "septet-beat", (over,))
         thread.start()
         try:
             yield

@@ -28,6 +28,7 @@ descriptor. The kernel gives pages only to rows that are written to.
 
 import errno
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -115,7 +116,14 @@ class Table:
         self.descriptor = os.memfd_create("septet-metrics", os.MFD_CLOEXEC) if is_new else descriptor
         if is_new:
             os.ftruncate(self.descriptor, ROWS * ROW_BYTES)
-        self._bytes = memoryview(mmap(self.descriptor, ROWS * ROW_BYTES))
+        self._mapped = -1
+        """The descriptor that `mmap` has of its own; -1 if it has none."""
+        if sys.version_info >= (3, 13):
+            memory = mmap(self.descriptor, ROWS * ROW_BYTES, trackfd=False)
+        else:
+            memory = mmap(self.descriptor, ROWS * ROW_BYTES)
+            self._mapped = _duplicate_of(self.descriptor)
+        self._bytes = memoryview(memory)
         self._lanes = self._bytes.cast("Q")
         self._free: list[int] = []
         """Numbers of rows that this process has given out and freed again."""
@@ -150,6 +158,10 @@ class Table:
         self.row = memoryview(bytearray(ROW_BYTES)).cast("Q")
         with suppress(OSError):
             os.close(self.descriptor)
+        if self._mapped >= 0:
+            # Not closed, because `mmap` will close this number, which may be that of a file of the child's by then.
+            with open(os.devnull, "rb") as null:
+                os.dup2(null.fileno(), self._mapped, inheritable=False)
 
     def allot(self) -> int:
         """Return the number of a free row for a process that is about to be forked. Raises OSError (EAGAIN) if there is
@@ -362,6 +374,17 @@ class Table:
     def _copy(self, number: int) -> Row:
         start = number * ROW_BYTES
         return Row(number, memoryview(bytearray(self._bytes[start : start + _FIRST_PAGE_BYTES])).cast("Q"))
+
+
+def _duplicate_of(descriptor: int) -> int:
+    """Return another descriptor of this process for the file that has this one; -1 if none is found."""
+    file = os.fstat(descriptor)
+    with suppress(OSError):  # there may be no /proc
+        for number in map(int, os.listdir("/proc/self/fd")):
+            with suppress(OSError):  # the descriptor by which the directory was read
+                if number != descriptor and os.path.samestat(os.fstat(number), file):
+                    return number
+    return -1
 
 
 def _of_processes(rows: list[Row]) -> list[Row]:

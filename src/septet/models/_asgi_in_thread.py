@@ -57,7 +57,6 @@ more: the process ends with status 1, and where there is a supervisor it starts 
 import asyncio
 import logging
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -85,6 +84,7 @@ from septet.processes.children import exit_now
 from septet.processes.request_watch import Running
 from septet.protocol import RUN, ServerExchange, ServerProtocol
 from septet.service import Service
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -127,7 +127,7 @@ class AsgiThread:
         self._all_clients_done = self._is_serving = self._ended = False
         forked.register(self)
         context = copy_context()  # in which the application was imported, and may have set variables
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name="septet-loop", daemon=True)
+        self._thread = ServerThread(context.run, "septet-loop", (self._run,))
 
     def close_in_child(self) -> None:
         """Called in a child that the application has forked: close its copy of the eventfd."""

@@ -21,7 +21,7 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
-from threading import Thread, get_ident
+from threading import get_ident
 
 from septet import forked
 from septet.exchange import Want
@@ -32,6 +32,7 @@ from septet.models._runners import Asynchronous
 from septet.processes.capacity import default_threads
 from septet.protocol import ServerExchange
 from septet.service import Service
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -117,7 +118,7 @@ class Beside(Asynchronous):
         """
         self._threads += 1
         try:
-            Thread(target=self._work, name=f"septet-{self._threads}", daemon=True).start()
+            ServerThread(self._work, f"septet-{self._threads}").start()
         except (RuntimeError, MemoryError) as error:
             self._threads -= 1
             self._exhaustion.report(f"cannot start a thread: {error}")

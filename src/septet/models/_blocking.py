@@ -173,7 +173,11 @@ def application_running(
                 watch_requests(service, asgi_thread)
             if announce and not service.stop.ordered:
                 service.ready(1)
-            yield asgi_thread
+            try:
+                yield asgi_thread
+            finally:
+                if service.request_watch is not None:
+                    service.request_watch.stop()
 
 
 def watch_requests(service: Service, asgi_thread: AsgiThread | None) -> None:

@@ -14,11 +14,11 @@ import socket
 import sys
 from contextlib import suppress
 from importlib import import_module
-from threading import Thread
 from typing import Any
 
 from septet import isolated
 from septet.service import Service
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -63,7 +63,7 @@ class Interpreter:
         data, shared = isolated.handover(service, config, number, theirs.detach())
         self._given = {"data": data, "in_flight": shared.in_flight, "waiting": shared.waiting, "path": tuple(sys.path)}
         self.number = number
-        Thread(target=self._run, name=f"septet-interpreter-{number}", daemon=True).start()
+        ServerThread(self._run, f"septet-interpreter-{number}").start()
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `reports` has something to read, or the interpreter has ended."""

@@ -22,6 +22,7 @@ from septet.apps.asgi import MARK, TOO_LATE, Cycle
 from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.site import Site
 from septet.models._answer import answer
+from septet.processes.request_watch import ANSWERED, CUT, LATER
 from septet.processes.stacks import frame_in, frames_in, thread_in
 from septet.protocol import EITHER, WRITE
 
@@ -138,7 +139,6 @@ class BlockedThread:
     """
 
     loop = task = None
-    needs_loop = False
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
@@ -151,7 +151,7 @@ class BlockedThread:
     def thread(self) -> int | None:
         return thread_of(self._exchange)
 
-    def end(self) -> None:
+    def end(self, within_s: float) -> str | None:
         """Answer the client 504, or close the connection if an answer has begun, while the client's own thread is
         still in the application.
 
@@ -163,20 +163,21 @@ class BlockedThread:
         exchange = self._exchange
         wait = exchange.delivery
         if wait is None:  # it was answered a moment ago
-            return
+            return None
         turn = wait.turn
         if not turn.acquire(timeout=TURN_S):
             wait.abandon()
             exchange.time_out()
             self._break_off(wait.sock)
-            return
+            return CUT
         try:
-            if exchange.request is self._request and not exchange.answered:  # else it was answered a moment ago
-                self._end(exchange, wait)
+            if exchange.request is not self._request or exchange.answered:  # a moment ago
+                return None
+            return self._end(exchange, wait)
         finally:
             turn.release()
 
-    def _end(self, exchange: Any, wait: Any) -> None:
+    def _end(self, exchange: Any, wait: Any) -> str:
         sock, session, begun = wait.sock, wait.session, exchange.status
         wait.abandon()
         exchange.time_out()
@@ -187,7 +188,9 @@ class BlockedThread:
             sock.shutdown(SHUT_RDWR if begun else SHUT_WR)
         except OSError:  # BlockingIOError: an interim answer waits for a client that does not read
             self._break_off(sock)
+            begun = True
         session.lose()
+        return CUT if begun else ANSWERED
 
     @staticmethod
     def _break_off(sock: Any) -> None:
@@ -217,31 +220,35 @@ class OnReactor(_OnLoop):
         self, exchange: Any, connection: Any, loop: Any, tasks: Iterable[Any], call_on_loop: Callable[[Any], None]
     ) -> None:
         self._exchange = exchange
+        self._request = exchange.request
         self._connection = connection
         self._post = call_on_loop
         self._cycle = connection.cycle if connection is not None else None
         self.loop = loop
         self.task = task_of(self._cycle, tasks) if self._cycle is not None else None
-        self.needs_loop = self._cycle is not None
         self._ended = False
+        self._outcome: str | None = None
+        self._decided = Event()
 
     def thread(self) -> int | None:
         return thread_of(self._exchange)
 
-    def end(self) -> None:
+    def end(self, within_s: float) -> str | None:
         if self._connection is None:
-            return
+            return None
         if self._cycle is not None:
             self._post(self._end_cycle)
-        else:
-            self._ended = True
-            self._connection.time_out(self._exchange)
+            return self._outcome if self._decided.wait(within_s) else LATER
+        self._ended = True
+        outcome: str | None = self._connection.time_out(self._exchange, self._request)
+        return outcome
 
     def _end_cycle(self) -> None:
         self._ended = True
-        end_cycle(self._cycle, self._exchange)
-        if self.task is not None:
+        self._outcome = end_cycle(self._cycle, self._exchange)
+        if self._outcome is not None and self.task is not None:
             self.task.cancel(TOO_LATE)
+        self._decided.set()
 
     def loop_runs(self, within_s: float) -> Event | None:
         if self._cycle is None:  # WSGI: with `--threads 0` the loop waits for it, but this thread can answer
@@ -261,8 +268,6 @@ class OnLoopThread(_OnLoop):
     application runs on an event loop in another thread (`_asgi_in_thread`).
     """
 
-    needs_loop = False
-
     def __init__(self, shared: Any, cycle: Any, loop: Any, tasks: Iterable[Any], post: Callable[[Any], None]) -> None:
         self._shared = shared
         self._cycle = cycle
@@ -274,9 +279,13 @@ class OnLoopThread(_OnLoop):
     def thread(self) -> int | None:
         return None
 
-    def end(self) -> None:
-        self._shared.time_out()
-        self._post(self._cancel)
+    def end(self, within_s: float) -> str | None:
+        outcome: str | None = self._shared.time_out()
+        if outcome is None:
+            self._ended = True
+        else:
+            self._post(self._cancel)
+        return outcome
 
     def _cancel(self) -> None:
         self._ended = True
@@ -297,10 +306,14 @@ def _threads_of_cycle(cycle: Any) -> list[int]:
     return [] if mark is None else threads_marked(mark)
 
 
-def end_cycle(cycle: Any, exchange: Any) -> None:
+def end_cycle(cycle: Any, exchange: Any) -> str | None:
     """End an ASGI request that has exceeded its time, unless it is answered already: answer 504, or close the
-    connection if an answer has begun. Runs in the loop's thread.
+    connection if an answer has begun. Returns which of the two was done, as `Running.end` does. Runs in the loop's
+    thread.
     """
-    if not cycle.answered:
-        exchange.time_out()
-        cycle.fail()
+    if cycle.answered:
+        return None
+    outcome = CUT if exchange.responding else ANSWERED
+    exchange.time_out()
+    cycle.fail()
+    return outcome

@@ -31,7 +31,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Event, Lock, Thread, current_thread, get_ident
+from threading import Event, Lock, current_thread, get_ident
 
 from septet import forked
 from septet.errors import Failed
@@ -41,6 +41,7 @@ from septet.models._slow_paths import SlowPaths
 from septet.models._watcher import TICK_S, Watcher
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import ResourceExhaustion, reason
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -293,7 +294,7 @@ class Leaders:
         return False
 
     def _start(self, start: ThreadStart) -> None:
-        Thread(target=self._run_thread, args=(start,), name=f"{self._name}-{self._threads}", daemon=True).start()
+        ServerThread(self._run_thread, f"{self._name}-{self._threads}", (start,)).start()
 
     def _run_thread(self, start: ThreadStart) -> None:
         while True:

@@ -19,13 +19,14 @@ import os
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import replace
-from threading import Barrier, BrokenBarrierError, Lock, Thread
+from threading import Barrier, BrokenBarrierError, Lock
 
 from septet import forked
 from septet.errors import Failed
 from septet.models._leaders import LOOP_THREADS
 from septet.models._reactor import Reactor
 from septet.service import Service
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -69,7 +70,7 @@ class _Loops:
         stop = self._service.stop
         context = copy_context()  # in which the application was imported, and may have set variables
         threads = [
-            Thread(target=context.copy().run, args=(self._run_loop,), name=f"{LOOP_THREADS}{number}", daemon=True)
+            ServerThread(context.copy().run, f"{LOOP_THREADS}{number}", (self._run_loop,))
             for number in range(1, self._service.loops + 1)
         ]
         try:
@@ -175,7 +176,7 @@ class _Loops:
         self._started.abort()
 
 
-def _join(thread: Thread) -> None:
+def _join(thread: ServerThread) -> None:
     """Wait for the end of a thread. If a signal handler of the application raises an exception meanwhile, that is
     logged, and the wait goes on.
     """

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable
 from time import monotonic
 
-from septet import forked
 from septet.apps._files import OwnedDescriptor
 from septet.exchange import ClientGone, FileRegion
 from septet.processes.resource_exhaustion import reason
@@ -42,19 +41,13 @@ class _File(OwnedDescriptor):
     which keeps all files together below `--limit-spool`, until no object refers to the file any more.
     """
 
-    __slots__ = ("__weakref__", "_spool", "taken")
+    __slots__ = ("_spool", "taken")
 
     def __init__(self, number: int, spool: Spool) -> None:
         super().__init__()
-        self.number = number
         self._spool = spool
         self.taken = 0
-        forked.register(self)
-
-    def close_in_child(self) -> None:
-        """Called in a child that the application has forked: let go of the file, whose bytes take up the disk."""
-        number, self.number = self.number, -1
-        os.close(number)
+        self.own(number)
 
     def __del__(self) -> None:
         super().__del__()

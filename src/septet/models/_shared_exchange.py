@@ -13,6 +13,7 @@ from septet.models._waker import Waker
 from septet.models._watched import UNREAD_LIMIT
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
 from septet.processes.orders import Stop
+from septet.processes.request_watch import ANSWERED, CUT
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 
 
@@ -195,16 +196,20 @@ class SharedExchange:
     def carries(self, exchange: ServerExchange) -> bool:
         return self._exchange is exchange
 
-    def time_out(self) -> None:
+    def time_out(self) -> str | None:
         """End a request that has exceeded `--request-timeout`: answer 504, or close the connection if an answer has
-        begun. Whatever the application gives from now on is not sent. May be called by any thread.
+        begun. Whatever the application gives from now on is not sent. Returns which of the two was done, or None if the
+        request was answered, as `Running.end` does. May be called by any thread.
         """
         with self._waker.lock:
-            if not self._released:
-                self._exchange.time_out()
-                self._exchange.fail()
-                self._complete = True
+            if self._released or self._complete:
+                return None
+            outcome = CUT if self._exchange.responding else ANSWERED
+            self._exchange.time_out()
+            self._exchange.fail()
+            self._complete = True
         self._waker.wake()
+        return outcome
 
     def cut(self) -> None:
         """Close the connection without a further byte, unless the client's thread has finished with this exchange

@@ -99,7 +99,11 @@ def _serve_and_exit(service: Service, acceptor: _ForkingAcceptor, client: Client
                 if stop.ordered:  # while it started
                     asgi_thread.order()
             watch_requests(service, asgi_thread)
-            serve(client, asgi_thread)
+            try:
+                serve(client, asgi_thread)
+            finally:
+                if service.request_watch is not None:
+                    service.request_watch.stop()
     except Failed as error:
         service.exhaustion.report(str(error))
         return 1

@@ -36,6 +36,11 @@ SETTLED_S = 1.0
 are not replaced at the same instant.
 """
 
+RETRY_SHARE = 100
+"""Loading files that could not be used is tried again at the next look, but after this many times the time that the
+last attempt took, as it holds up the process's clients: files that stay bad take a hundredth of its time at most.
+"""
+
 WARN_AGAIN_S = 86400.0
 """Least seconds between two warnings that something ends soon, from all processes together."""
 
@@ -62,9 +67,15 @@ class Certificates:
         self._options = options
         self._looking = Lock()
         self._seen = self._stamps()
-        """What `_stamps` returned when the files were last loaded, or when loading them was last tried. If it returns
-        something else now, a file has changed since.
+        """What `_stamps` returned when the files were last loaded. If it returns something else now, a file has changed
+        since.
         """
+        self._failed: list[tuple[int, float]] = []
+        """What `_stamps` returned when loading the files was last tried in vain."""
+        self._retry_at = 0.0
+        """When to try to load the same files again, on the clock of `monotonic`."""
+        self._told: set[str] = set()
+        """Why the files of `_failed` could not be loaded: what was logged."""
         self._looked_at = monotonic()
         self._warned_at = mmap(-1, _INSTANT.size)
         """Memory that all processes forked from this one share: when one of them last warned that something ends soon,
@@ -94,15 +105,20 @@ class Certificates:
         return self._front.wrap_bio(received, to_send, server_side=True)
 
     def reload(self) -> bool:
-        """Load all files again, for future handshakes, and return True. If one of them is bad, return False, log
-        which, and go on with the certificates that are in use.
+        """Load all files again, for future handshakes, and return True. If one of them is bad, or what it takes to
+        load them is lacking (descriptors, memory), return False, log why, and go on with the certificates that are in
+        use.
         """
         try:
             loaded = load(self._options)
             front = self._front if self._options.client_auth == "none" else self._as_front(loaded.contexts[0])
-        except UsageError as error:
-            log.error("SEP171 the certificates were not renewed, and those before stay in use: %s", error)
+        except (UsageError, OSError, MemoryError) as error:
+            why = str(error) or "out of memory"
+            if why not in self._told:
+                self._told.add(why)
+                log.error("SEP171 the certificates were not renewed, and those before stay in use: %s", why)
             return False
+        self._told.clear()
         self._use(loaded)
         self._front = front
         log.info("new certificates are in use: %s", ", ".join(pair.certificate for pair in self._options.pairs))
@@ -123,11 +139,23 @@ class Certificates:
             self._looking.release()
 
     def _renew_if_changed(self) -> None:
-        """Load all files again if one has changed and none was changed within the last SETTLED_S seconds."""
+        """Load all files again if one has changed and none was changed within the last SETTLED_S seconds. If that
+        fails, it is tried again until it succeeds: the files may be good, and a descriptor was lacking.
+        """
         stamps = self._stamps()
-        if stamps != self._seen and not any(0 <= time() - changed < SETTLED_S for _, changed in stamps):
+        if stamps == self._seen or any(0 <= time() - changed < SETTLED_S for _, changed in stamps):
+            return
+        began = monotonic()
+        if stamps != self._failed:
+            self._told.clear()
+        elif began < self._retry_at:
+            return
+        if self.reload():
             self._seen = stamps
-            self.reload()
+        else:
+            self._failed = stamps
+            now = monotonic()
+            self._retry_at = now + RETRY_SHARE * (now - began)
 
     def _warn_of_ends(self) -> None:
         """Warn of certificates and lists of revoked ones that end soon or have ended, unless a process has done so

@@ -9,11 +9,12 @@ a line that is made for programs to read:
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from time import monotonic
 
 from septet.loop import Metrics
 from septet.rules import Admission
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -107,7 +108,7 @@ class ProcessMetrics:
         """
         over = Event()
         self.begin()
-        thread = Thread(target=self._log_until, args=(over,), name="septet-metrics", daemon=True)
+        thread = ServerThread(self._log_until, "septet-metrics", (over,))
         thread.start()
         try:
             yield

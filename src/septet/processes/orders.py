@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from mmap import mmap
-from threading import Thread, current_thread, main_thread
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import NoReturn
 
@@ -26,6 +26,7 @@ from septet.pollers import READABLE, Poll
 from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.other_signals import log_unused_signals
 from septet.processes.resource_exhaustion import ResourceExhaustion, lacks_memory, reason
+from septet.thread import ServerThread
 
 CUT_MARGIN_S = 0.25
 """Seconds that a process waits after the graceful time-out before it exits: the model is given this time to
@@ -398,7 +399,7 @@ class Stop:
         if self._closed:
             return
         # In a thread, because another thread may be stuck while it holds the lock of logging.
-        words = Thread(target=self._log_before_exit, daemon=True)
+        words = ServerThread(self._log_before_exit)
         with suppress(RuntimeError):
             words.start()
             words.join(LOG_BEFORE_EXIT_S)

@@ -4,10 +4,11 @@ An observer notes when each request of the process began, and a thread looks at 
 This is the same in every model. Ending a request is up to the model, which owns the connection; it does so by the
 methods of `Running`:
 
-    the time is up      one record in the log: the request, since when, the process, the stacks of all threads and
-                        tasks, or of this request alone if the others were logged a moment ago
-                        the client is answered 504, or, if its answer has begun, its connection (under HTTP/2 its
+    the time is up      the client is answered 504, or, if its answer has begun, its connection (under HTTP/2 its
                         stream) is ended in the middle; the task of an ASGI application is cancelled
+                        one record in the log: the request, since when, the process, what has become of it, and the
+                        stacks of all threads and tasks as they were before, or of this request alone if the others
+                        were logged a moment ago
     GRACE_S later       if a thread still runs the request, it cannot be stopped: the process asks for a replacement,
                         takes no new requests, and ends when the others are answered
 
@@ -22,11 +23,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
-from threading import Event, Thread
+from threading import Event, Lock
 from typing import Any, Protocol
 
 from septet.processes.recycling import TIMED_OUT
 from septet.processes.stacks import HOLDS_LOOP, dump, dump_of
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -49,11 +51,20 @@ SWITCHED = 101
 ANSWERED = "its client is answered 504"
 CUT = "its client is cut off in the middle of the answer"
 LATER = "nothing can be answered while the event loop stands still, see SEP104"
+MEANWHILE = "it was answered before it could be ended"
 
 STILL_S = 0.25
 """Seconds. An event loop that does not make a call within this time after it was asked to is taken to stand still, and
 that is logged with the request that blocks it.
 """
+
+DECIDE_S = 0.25
+"""Seconds for which the record of a request waits until its event loop, which runs, has ended it, so that it says what
+has become of the request.
+"""
+
+LOG_S = 1.0
+"""Seconds for which the end of a process waits until a request that was ended is logged."""
 
 AGAIN_S = 10.0
 """Seconds. After a record in the log with the stacks of all threads and tasks, records within this time have only the
@@ -70,8 +81,6 @@ class Running(Protocol):
     """The event loop on which the application runs; None for a WSGI application."""
     task: Any
     """The request's task on the event loop; None if it is not known."""
-    needs_loop: bool
-    """True if the client can only be answered by the event loop's thread, and so not while that loop stands still."""
 
     @property
     def begun(self) -> bool:
@@ -80,9 +89,11 @@ class Running(Protocol):
     def thread(self) -> int | None:
         """Identity of the thread that runs a WSGI application for this request now; None if none does."""
 
-    def end(self) -> None:
+    def end(self, within_s: float) -> str | None:
         """End the request: answer the client 504, or break off its connection or HTTP/2 stream if the answer has begun.
-        If an ASGI application handles the request, its task is cancelled.
+        If an ASGI application handles the request, its task is cancelled. Returns which of the two happens, ANSWERED or
+        CUT; LATER if that is for the event loop to do, and it has not within `within_s` seconds; None if the request
+        was answered a moment ago: then nothing is done.
         """
 
     def is_stuck(self) -> bool:
@@ -156,6 +167,8 @@ class RequestWatch:
         process. It is logged only once for each standstill.
         """
         self._over = Event()
+        self._ending = Lock()
+        """Held while a request is ended and that is logged, so that the process does not end in between (`stop`)."""
 
     # For sessions
 
@@ -187,10 +200,15 @@ class RequestWatch:
         and how many of these serve clients otherwise, whenever one of them changes.
         """
         self._find, self._retire, self._count, self._count_left = find, retire, count, count_left
-        Thread(target=self._watch, name="septet-request-watch", daemon=True).start()
+        ServerThread(self._watch, "septet-request-watch").start()
 
     def stop(self) -> None:
+        """Watch no longer. Called before the process ends: a child that was forked for a client ends with its
+        connection, and so as soon as the request is ended.
+        """
         self._over.set()
+        if self._ending.acquire(timeout=LOG_S):
+            self._ending.release()
 
     # In its thread
 
@@ -257,14 +275,21 @@ class RequestWatch:
         still = self._stands_still(running)
         stacks = "" if still else "\n" + self._stacks(running)  # before anything is ended
         self._count()
-        outcome = LATER if still and running.needs_loop else CUT if exchange.responding else ANSWERED
-        # Logged first: the process of a client of forking may end with the connection.
-        log.error("SEP101 a request exceeds --request-timeout %g: %s; %s%s", self.timeout_s, described, outcome, stacks)
-        if exchange in self._begun or exchange.answered or exchange.request is not late.request:
-            self._late.remove(late)  # it was answered while it was logged; what the exchange serves now is another one
-            return
-        running.end()
-        late.check_at = time.monotonic() + GRACE_S
+        with self._ending:
+            outcome = None
+            # Else it was answered while the stacks were read; what the exchange serves now is another request.
+            if not (exchange in self._begun or exchange.answered or exchange.request is not late.request):
+                outcome = running.end(0.0 if still else DECIDE_S)
+            if outcome is None:
+                self._late.remove(late)
+            late.check_at = time.monotonic() + GRACE_S
+            log.error(
+                "SEP101 a request exceeds --request-timeout %g: %s; %s%s",
+                self.timeout_s,
+                described,
+                outcome or MEANWHILE,
+                stacks,
+            )
 
     def _stacks(self, running: Running) -> str:
         """Return the stacks of all threads and tasks; of this request alone if the others were logged a moment ago."""

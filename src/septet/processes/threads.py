@@ -10,6 +10,7 @@ from typing import ParamSpec
 
 from septet.errors import Failed
 from septet.interpreter import has_gil
+from septet.thread import ServerThread
 
 log = logging.getLogger("septet")
 
@@ -54,7 +55,7 @@ class ThreadGroup:
             finally:
                 self._working.discard(threading.current_thread())
 
-        thread = threading.Thread(target=work, name="septet", daemon=True)
+        thread = ServerThread(work, "septet")
         self._working.add(thread)
         try:
             thread.start()
@@ -73,7 +74,7 @@ def check_thread_start() -> None:
     find out before it says that it is ready.
     """
     try:
-        thread = threading.Thread(target=int, daemon=True)
+        thread = ServerThread(int)
         thread.start()
     except (RuntimeError, MemoryError) as error:
         raise Failed(f"cannot start a thread: {error}") from None
