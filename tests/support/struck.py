@@ -1,5 +1,6 @@
 """An exception that comes between any two steps of a function, as another thread may raise one at any call."""
 
+import gc
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -17,6 +18,8 @@ def struck_at(number: int, do: Callable[[], object], real: bool = False) -> bool
     """Call `do`, and raise Struck in it at its `number`-th call or return. False if it has fewer. real: only where
     Python lets an exception of another thread come: at the beginning of a function in Python, and after one in C. (So
     a lock that a `with` block has taken is given back.)
+
+    No garbage is collected meanwhile: a strike would end nothing but the finalizer of some other test's object.
     """
     events = count()
     struck = False
@@ -27,6 +30,7 @@ def struck_at(number: int, do: Callable[[], object], real: bool = False) -> bool
             struck = True
             raise Struck
 
+    gc.disable()
     sys.setprofile(strike)
     try:
         do()
@@ -34,4 +38,5 @@ def struck_at(number: int, do: Callable[[], object], real: bool = False) -> bool
         pass
     finally:
         sys.setprofile(None)
+        gc.enable()
     return struck
