@@ -52,6 +52,17 @@ def test_fields_and_atoms(path: Path, format: str, line: str) -> None:
     assert lines(path, format, REQUEST) == [line]
 
 
+def test_atoms_that_are_written_otherwise_than_the_fields(path: Path) -> None:
+    """As gunicorn writes them: what reads its lines expects the time in brackets, and seconds without an exponent."""
+    (line,) = lines(path, "%(h)s %(l)s %(u)s %(t)s %(s)s %(L)s %(p)s", REQUEST)
+    assert re.fullmatch(
+        r"192\.0\.2\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\] 200 \d+\.\d{6} <\d+>",
+        line,
+    )
+    (line,) = lines(path, "%(t)s %(L)s %(p)s", b"nonsense\r\n\r\n")[1:]
+    assert re.fullmatch(r"\[.+\] - <\d+>", line)
+
+
 def test_combined(path: Path) -> None:
     (line,) = lines(path, "combined", REQUEST)
     assert re.fullmatch(

@@ -109,6 +109,7 @@ def test_gunicorn_conf_py(tmp_path: Path, migrated: Callable[..., Printed]) -> N
         "limit_request_field_size",
         "post_fork",
     ]
+    assert "before its workers are forked" in sentences[-1]
 
 
 COMMANDS: list[tuple[str, dict[str, Any], list[str]]] = [

@@ -24,7 +24,7 @@ from septet.net.address import Address, parse_address, speaks_tls
 from septet.net.certificates import Certificates
 from septet.net.listener import cannot_listen, check_directory, check_place
 from septet.preparation import become_user, identity_of, log_files, prepared
-from septet.processes.children import exit_before_the_interpreter_ends, exit_despite_threads
+from septet.processes.children import exit_despite_threads
 from septet.processes.privileges import gives_log
 from septet.processes.reload import check_installed
 from septet.service import tls_options
@@ -39,7 +39,6 @@ def check(config: Config, said: Iterable[str] = ()) -> int:
     """Print one line about what would be served with this configuration, and return 0, the exit status. `said`:
     warnings about the configuration, which are logged. Raises UsageError and Failed, as a start would.
     """
-    exit_before_the_interpreter_ends()
     configure(config.log_level, config.log_format, config.log_config)
     for remark in said:
         log.warning("%s", remark)

@@ -1,8 +1,8 @@
 r"""The formats of the access log: `common`, `combined`, `json`, or a template.
 
 A template is text with fields in braces, `{client} {status} {total_us}`, or with gunicorn's atoms, `%(h)s %(s)s %(D)s`;
-a template may mix both. FIELDS and ATOMS list the names that are allowed. In addition a header field of the request or
-the answer may be named: `{request:user-agent}`, `%({user-agent}i)s`, `{response:content-type}`.
+a template may mix both. FIELDS, ATOMS and _OTHER_ATOMS list the names that are allowed. In addition a header field of
+the request or the answer may be named: `{request:user-agent}`, `%({user-agent}i)s`, `{response:content-type}`.
 
 What a client has sent cannot forge a line or end its quotation marks: bytes outside of printable ASCII, quotation marks
 and backslashes are written as \xHH, \" and \\ (in JSON as JSON escapes them).
@@ -185,7 +185,6 @@ FIELDS: dict[str, tuple[Field, str]] = {
 
 ATOMS = {
     "h": "client",
-    "t": "time",
     "r": "request",
     "m": "method",
     "U": "path",
@@ -197,18 +196,25 @@ ATOMS = {
     "a": "user_agent",
     "D": "total_us",
     "M": "total_ms",
-    "L": "total_s",
-    "p": "pid",
 }
-"""gunicorn's atoms, and the fields that they stand for. %(l)s and %(u)s are always a hyphen, %(T)s is whole seconds,
-%(H)s is `HTTP/` and the version."""
+"""gunicorn's atoms that are fields."""
 
-_CONSTANT: dict[str, Field] = {
+
+def _seconds_in_digits(entry: Entry) -> Value:
+    took = _took_ns(entry)
+    return None if took is None else f"{took / 1e9:.6f}"
+
+
+_OTHER_ATOMS: dict[str, Field] = {
     "l": lambda entry: None,
     "u": lambda entry: None,
+    "t": lambda entry: f"[{_time(int(entry.time_s))}]",
     "T": _in(1_000_000_000),
+    "L": _seconds_in_digits,
     "H": lambda entry: f"HTTP/{entry.request.version}",
+    "p": lambda entry: f"<{os.getpid()}>",
 }
+"""gunicorn's atoms that are written otherwise than a field, with the brackets that gunicorn gives them."""
 
 IN_JSON = (
     *("time_iso", "client", "client_port", "method", "target", "version", "host", "status", "bytes", "complete"),
@@ -307,14 +313,15 @@ def _name(found: re.Match[str]) -> str | None:
         if kind is None:
             raise ValueError(f"must be {SYNTAX}; %({atom})s is not known: an environment belongs to one interface")
         return f"{kind}:{atom[1:-2]}"
-    if atom not in ATOMS and atom not in _CONSTANT:
-        raise ValueError(f"must be {SYNTAX}; there is no atom %({atom})s: there are {', '.join([*ATOMS, *_CONSTANT])}")
+    if atom not in ATOMS and atom not in _OTHER_ATOMS:
+        names = ", ".join([*ATOMS, *_OTHER_ATOMS])
+        raise ValueError(f"must be {SYNTAX}; there is no atom %({atom})s: there are {names}")
     return ATOMS.get(atom, atom)
 
 
 def _field(name: str) -> Field:
-    if name in _CONSTANT:
-        return _CONSTANT[name]
+    if name in _OTHER_ATOMS:
+        return _OTHER_ATOMS[name]
     if name in FIELDS:
         return FIELDS[name][0]
     if matched := _HEADER.fullmatch(name):

@@ -30,7 +30,6 @@ from septet.preparation import become_user, give_logs, prepared, set_umask
 from septet.processes import orders, upgrade
 from septet.processes.application_signals import guard_handlers
 from septet.processes.children import (
-    exit_before_the_interpreter_ends,
     exit_despite_threads,
     exit_now,
     run_exit_handlers,
@@ -63,7 +62,6 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     manager = ServiceManager.from_environment(os.environ)  # so no process that is started from here on finds it
     if inventory.concurrency(config.model) != "interpreters":  # whose threads allocate at the same time
         share_heap()
-    exit_before_the_interpreter_ends()
     configure(config.log_level, config.log_format, config.log_config)
     warn_if_gil_is_turned_on()
     if upgrade.is_trial():

@@ -262,6 +262,33 @@ def test_functions_of_atexit_run_in_each_worker(model: str) -> None:
         assert server.journal.count(f"exit {server.pid}") == (model != "interpreters"), "loaded before the fork"
 
 
+@pytest.mark.usefixtures("executed")
+@pytest.mark.parametrize("target", ["/", "/start"], ids=["no thread is left", "a thread is cut"])
+@pytest.mark.parametrize(
+    "options",
+    [["epoll"], ["epoll", "--supervisor"], ["prethreaded", "--workers", "2"], ["preforked", "--workers", "2"]],
+    ids=" ".join,
+)
+def test_functions_of_atexit_that_were_registered_before_the_server_began(
+    options: list[str], target: str, tmp_path: Path
+) -> None:
+    """As tracers do that are started by `ddtrace-run`, `opentelemetry-instrument` or a file of site-packages: they send
+    their last spans then."""
+    ended = tmp_path / "ended"
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import atexit, os\natexit.register(lambda: print(os.getpid(), file=open({str(ended)!r}, 'a')))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with serve(options[0], "wsgi", *options[1:], app=APP, environment={"PYTHONPATH": path}) as server:
+        with server.connect() as connection:
+            pid = connection.request("GET", target).body.decode()
+            sleeps_at_stop(server)
+        for child in server.journal.starting("child "):
+            os.kill(int(child), signal.SIGKILL)
+    written = ended.read_text().split()
+    assert (written.count(pid), written.count(str(server.pid))) == (1, 1)
+
+
 @pytest.mark.parametrize("model", ["preforked", "epoll", "forking"])
 def test_sigchld_that_was_inherited_as_ignored(model: str) -> None:
     """A dead worker is replaced, and the statuses of children are known."""

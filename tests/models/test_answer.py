@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from septet.exchange import ClientGone, Exchange, FileRegion, Response
+from septet.exchange import ClientGone, Exchange, FileRegion, Response, ResponseHead
+from septet.http.head import response_head
 from septet.protocol import CLOSE, RUN
 from septet.session.http1 import Session
+from septet.session.phases import IDLE
 from support.carrier import ByHand, Watched, ok, take_turn
 from support.messages import render
 
@@ -149,6 +151,51 @@ def test_nothing_is_asked_for_that_may_not_be_sent(data: bytes, head: Any) -> No
     parts = Endless()
     run(lambda exchange: (head, b"one", parts), data)
     assert parts.asked <= 1
+    assert parts.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "head", "given"),
+    [
+        (render("HEAD", "/"), ok(), [b"one"]),
+        (GET, response_head(204, b"No Content", ()), [b"one"]),
+        (GET, response_head(304, b"Not Modified", ()), [b"one"]),
+        (GET, ok((b"Content-Length", b"6")), [b"one", b"two", b"", b""]),
+        (render("HEAD", "/"), ok(), [b"one", b"", b""]),
+    ],
+    ids=["HEAD", "204", "304", "empty parts after the last", "HEAD, empty parts after the last"],
+)
+def test_an_iterable_comes_to_its_end_after_the_answer_has(
+    data: bytes, head: ResponseHead, given: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What an application does after its last part is done. (One of a2wsgi's would wait for ever in its `send`.)"""
+    ended: list[bool] = []
+
+    class Ending(Parts):
+        def __next__(self) -> bytes | FileRegion:
+            if not self._parts:
+                ended.append(session.phase is IDLE)
+            return super().__next__()
+
+    parts = Ending(*given[1:])
+    session = Watched()
+    ByHand(session)
+    session.receive(data)
+    take_turn(lambda exchange: (head, given[0], parts), session)
+    assert ended == [True]
+    assert parts.closed == 1
+    assert caplog.records == []
+
+
+def test_empty_parts_without_end_after_the_answer() -> None:
+    class Empty(Parts):
+        def __next__(self) -> bytes:
+            self.asked += 1
+            return b""
+
+    parts = Empty()
+    run(lambda exchange: (ok(), b"one", parts), render("HEAD", "/"))
+    assert parts.asked < 20
     assert parts.closed == 1
 
 

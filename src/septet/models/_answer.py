@@ -38,6 +38,11 @@ that cannot be accepted: each has its own consequence.
 
 SyncApplication = Callable[[Exchange], Response]
 
+EMPTY_PARTS = 8
+"""Most empty parts that are taken of an iterable after its answer's end. a2wsgi gives two: one for the last message of
+its ASGI application, which has no content, and one when the application has come to its end.
+"""
+
 Call = Callable[..., Any]
 """Calls a function of the application with the given arguments and returns its result: `operator.call`, or
 `_member.Member.call`, which lets another thread run the loop meanwhile."""
@@ -67,8 +72,9 @@ def answer(
     has failed.
 
     The whole answer has been delivered before the application's `close` is called. If an iterable has given all bytes
-    that its Content-Length promised, the answer has been delivered also before the iterable is asked for more, so that
-    it can come to its end. Once the answer has been delivered, the exchange may belong to the next request.
+    that its Content-Length promised, or a part where none may be sent (to HEAD, with 204 and 304), the answer has been
+    delivered also before the iterable is asked for more, so that it can come to its end. Once the answer has been
+    delivered, the exchange may belong to the next request.
     """
     parts, over, begun, runs_on = None, False, False, None
     try:
@@ -112,11 +118,12 @@ def answer(
 
 def _deliver_all_but_last(
     head: ResponseHead, body: Part, parts: ResponseParts, exchange: ServerExchange, delivery: Delivery, call: Call
-) -> tuple[bool, Part, tuple[Request, int] | None]:
+) -> tuple[bool, Part, tuple[Request, int | None] | None]:
     """Deliver one part after the other, except the last one.
 
-    Returns three things: whether the head was delivered; the last part; and, if the Content-Length is reached before
-    the iterable has come to its end, the request and that length, which `_run_out` needs, else None.
+    Returns three things: whether the head was delivered; the last part; and, if the answer ends before the iterable
+    does, what `_run_out` needs: the request, and the Content-Length that is reached, or None in place of it where no
+    content may be sent. The third is None if the iterable has come to its end, or has given too much.
     """
     length = head.content_length
     begun = exchange.responding  # by the `write` of WSGI
@@ -140,19 +147,31 @@ def _deliver_all_but_last(
             raise ClientGone("while the application gave empty parts")
         else:
             delivery.check_client()
+    else:
+        if exchange.request.method == "HEAD" or head.status in (204, 304):
+            parts.detach()
+            return True, b"", (exchange.request, None)
     if forked.by_application:
         forked.exit_child()
     parts.detach()
     return True, b"", None
 
 
-def _run_out(parts: ResponseParts, request: Request, promised: int, exchange: ServerExchange, call: Call) -> None:
-    """Call `next` once more after the Content-Length, `promised` bytes, is reached, so that a generator can come to its
-    end. A part that it gives instead is reported and dropped (PEP 3333, "Handling the Content-Length Header")."""
+def _run_out(
+    parts: ResponseParts, request: Request, promised: int | None, exchange: ServerExchange, call: Call
+) -> None:
+    """Call `next` once more after the answer's end, so that a generator can come to its end; again while it gives empty
+    parts. Any other part is dropped, and reported if it exceeds the Content-Length, `promised` bytes (PEP 3333,
+    "Handling the Content-Length Header")."""
     try:
-        part = call(next, parts)
-        if part and not forked.by_application:
-            exchange.complain_of_excess(request, promised + len(part), promised)
+        for _ in range(EMPTY_PARTS):
+            part = call(next, parts)
+            if forked.by_application:
+                return
+            if part:
+                if promised is not None:
+                    exchange.complain_of_excess(request, promised + len(part), promised)
+                return
     except StopIteration:
         pass
     except BaseException as error:

@@ -147,26 +147,23 @@ def exit_now(status: int) -> NoReturn:
         os._exit(status)
 
 
-_exit_status: list[int] = []
-"""Holds the status with which `_exit_last`, the function that atexit calls last, ends the process at once;
-empty if that function is to do nothing.
-"""
+_ending: list[int] = []
+"""Holds the status with which `_exit_after_all_others` ends the process; empty until it has begun to."""
 
 
-def exit_before_the_interpreter_ends() -> None:
-    """Register a function with atexit that ends the process at once if `exit_despite_threads` was called.
+def _exit_after_all_others(status: int) -> None:
+    """Called by atexit, before all other functions: call these, and end the process at once. Those count that were
+    registered before the server began, too: by a tracer, which `ddtrace-run` or a `sitecustomize` has started.
 
-    To be called before any other function is registered with atexit, because the first that is registered is called
-    last. If the process were not ended there, Python would free objects and locks on which daemon threads of the
-    server wait: that is probably why about one server in two thousand crashed at its end (SIGSEGV), after it had
-    answered all requests.
+    If the process were not ended there, Python would free objects and locks on which daemon threads of the server
+    wait: that is probably why about one server in two thousand crashed at its end (SIGSEGV), after it had answered all
+    requests.
     """
-    atexit.register(_exit_last)
-
-
-def _exit_last() -> None:
-    if _exit_status and not forked.by_application:
-        exit_now(_exit_status[0])
+    if _ending or forked.by_application:
+        return
+    _ending.append(status)
+    atexit._run_exitfuncs()
+    exit_now(status)
 
 
 def exit_despite_threads(status: int) -> None:
@@ -182,8 +179,8 @@ def exit_despite_threads(status: int) -> None:
     if multiprocessing is not None:
         children = multiprocessing._children
         children.difference_update([child for child in children if not child.daemon])
-    _exit_status.append(status)
     over: list[None] = []
+    atexit.register(_exit_after_all_others, status)
     atexit.register(over.append, None)  # atexit calls it first, when the threads have ended
 
     def end() -> None:

@@ -3,6 +3,11 @@ of each.
 """
 
 _HOOK = "there are no hooks: a module of yours can do it when it is imported, or in its ASGI lifespan"
+_HOOK_OF_WORKER = (
+    "there are no hooks: the application is imported before its workers are forked, so do it at the first request, or "
+    "in its ASGI lifespan"
+)
+_HOOK_AT_END = "there are no hooks: atexit, or the end of its ASGI lifespan, do it at the end of each worker"
 _PARSER = "requests are parsed strictly, by one parser; see the page about strictness"
 _HTTP2 = "HTTP/1.1 is spoken, by one parser; a proxy in front speaks HTTP/2"
 _DIRTY = "there are no workers for tasks: use a queue of tasks, such as Celery"
@@ -68,8 +73,10 @@ OPTIONS = {
     "pythonpath": "use --app-dir DIR, or the variable PYTHONPATH",
     "paste paster paste-global raw-paste-global-conf": "write a module that makes the application of the PasteDeploy "
     "file (paste.deploy.loadapp), and give that as APP",
-    "on-starting on-reload when-ready pre-fork post-fork post-worker-init worker-int worker-abort pre-exec pre-request "
-    "post-request child-exit worker-exit nworkers-changed on-exit": _HOOK,
+    "on-starting on-reload when-ready pre-fork worker-int worker-abort pre-exec pre-request post-request "
+    "nworkers-changed on-exit": _HOOK,
+    "post-fork post-worker-init": _HOOK_OF_WORKER,
+    "child-exit worker-exit": _HOOK_AT_END,
     "ssl-context": "there are no hooks: --tls-min-version and --tls-ciphers set what can be set",
     "proxy-protocol": "use --proxy-protocol",
     "proxy-allow-ips proxy-allow-from": "use --forwarded-allow-ips PEERS, which is for the PROXY protocol as well",
