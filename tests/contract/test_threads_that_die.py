@@ -19,12 +19,12 @@ LACKS = "out of memory for a new thread"
 @contextmanager
 def threads_die(server: Server) -> Iterator[None]:
     server.send_signal(signal.SIGUSR1)
-    wait_until(lambda: "new threads die" in server.stderr(), "the application has heard of it")
+    wait_until(lambda: "new threads die" in server.journal.lines(), "the application has heard of it")
     try:
         yield
     finally:
         server.send_signal(signal.SIGUSR2)
-        wait_until(lambda: "new threads live" in server.stderr(), "the application has heard of it")
+        wait_until(lambda: "new threads live" in server.journal.lines(), "the application has heard of it")
 
 
 def test_thread_of_a_client(interface: str) -> None:
@@ -74,6 +74,6 @@ def test_server_ends_when_its_last_words_find_no_thread() -> None:
             client.send(render("GET", "/gate?gate=never"))
             wait_until(lambda: server.journal.lines(), "the application waits")
             server.send_signal(signal.SIGUSR1)
-            wait_until(lambda: "new threads die" in server.stderr(), "the application has heard of it")
+            wait_until(lambda: "new threads die" in server.journal.lines(), "the application has heard of it")
             server.send_signal(signal.SIGTERM)
             assert server.wait() == 0

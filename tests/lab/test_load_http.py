@@ -23,9 +23,13 @@ def load(url: str, *targets: Target, **changes: Any) -> dict[str, Any]:
 
 def head_of(url: str, *targets: Target, **changes: Any) -> list[str]:
     """The lines of the first request's head."""
+
+    def heads(duration_s: float) -> list[str]:
+        load(server.url.replace("127.0.0.1", url), *targets, users=1, duration_s=duration_s, **changes)
+        return [head.decode() for head, _ in server.messages]
+
     with ScriptedServer(keep_answering) as server:
-        load(server.url.replace("127.0.0.1", url), *targets, users=1, **changes)
-        return server.messages[0][0].decode().split("\r\n")
+        return in_time_enough(heads, bool, 0.2)[0].split("\r\n")
 
 
 def values(lines: list[str], name: str) -> list[str]:

@@ -2,11 +2,10 @@
 for want of memory. Not to be imported by a test."""
 
 import signal
-import sys
 import threading
 from types import FrameType
 
-from support import apps_asgi, apps_wsgi
+from support import apps_asgi, apps_wsgi, journal
 
 _begin = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
 _dying = False
@@ -21,7 +20,7 @@ def _begin_or_die(thread: threading.Thread) -> None:
 def _set_dying(number: int, frame: FrameType | None) -> None:
     global _dying
     _dying = number == signal.SIGUSR1
-    print("new threads die" if _dying else "new threads live", file=sys.stderr)
+    journal.write("new threads die" if _dying else "new threads live")
 
 
 threading.Thread._bootstrap_inner = _begin_or_die  # type: ignore[attr-defined]
