@@ -1,4 +1,12 @@
-"""The errors with which a command ends. The command line prints them as one sentence, and exits with `exit_status`."""
+"""The errors with which a command ends. The command line prints them as one sentence, and exits with `exit_status`.
+
+Also what can be said of an exception that is not one of these.
+"""
+
+import opcode
+from types import TracebackType
+
+_RAISE = opcode.opmap["RAISE_VARARGS"]
 
 
 class SeptetError(Exception):
@@ -40,3 +48,11 @@ def described(error: BaseException) -> str:
     except BaseException:
         return "an exception that cannot be shown"
     return f"{name}: {text}" if text else name
+
+
+def is_raised_at(trace: TracebackType) -> bool:
+    """True if the function of this entry of a traceback, which is to be the last, has raised the exception itself, by a
+    `raise`. One of a signal handler or of another thread comes between two instructions, and one of C at a call.
+    """
+    instructions, at = trace.tb_frame.f_code.co_code, trace.tb_lasti
+    return at >= 0 and instructions[at] == _RAISE

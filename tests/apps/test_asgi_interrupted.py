@@ -22,6 +22,7 @@ from support.asgi_by_hand import GET, START, Receive, Send, body
 from support.carrier import Watched, write_all
 from support.fails_once import FailsOnce
 from support.http2 import Peer, get
+from support.messages import render
 from support.struck import struck_at
 from support.websocket import handshake
 
@@ -230,3 +231,43 @@ def test_what_the_application_does_wrong_and_catches_is_no_reason_to_cut() -> No
     run(Cycle(session, carrier), wrong)
     assert carrier.sent.endswith(b"whole")
     assert not session.lost
+
+
+def test_what_interrupts_receive_loses_nothing_of_the_body() -> None:
+    """A signal handler raises, while the application receives: it gets all of the body, or the connection is cut."""
+    post = render("POST", "/", "Content-Length: 6") + b"abc"
+    for number in count():
+        struck: list[bool] = []
+        got = b""
+
+        async def interrupted(scope: Any, receive: Receive, send: Send) -> None:
+            nonlocal got
+            receiving: Any = receive()
+
+            def receive_one() -> None:
+                nonlocal got
+                try:
+                    receiving.send(None)
+                except StopIteration as end:
+                    got += end.value["body"]
+
+            struck.append(struck_at(number, receive_one, real=True))  # noqa: B023
+            receiving.close()
+            session.receive(b"def")  # noqa: B023
+            while not got.endswith(b"f"):
+                message = await receive()
+                if message["type"] != "http.request":
+                    return
+                got += message["body"]
+            await send(START)
+            await send(body(b"fine"))
+
+        session = Watched(Rules())
+        session.receive(post)
+        carrier = Sends(session)
+        run(Cycle(session, carrier), interrupted)
+        assert got == b"abcdef" or session.lost or session.want is CLOSE, number
+        if struck == [False]:
+            assert got == b"abcdef"
+            break
+    assert number > 3

@@ -10,12 +10,9 @@ from typing import Any
 
 import pytest
 
-from septet.apps._call import Call
 from septet.apps.wsgi import Wsgi
-from septet.protocol import RUN
 from septet.rules import Rules
 from septet.session.phases import IDLE
-from support.carrier import ByHand, Watched
 from support.messages import render
 
 Run = Callable[..., Any]
@@ -278,25 +275,3 @@ def test_early_hints_that_take_longer_than_the_answer(run: Run) -> None:
     over.set()
     with pytest.raises(RuntimeError, match="before the answer"):
         raised.result()
-
-
-def test_a_part_at_whose_handing_over_an_exception_came_cuts_the_connection() -> None:
-    """Of a signal handler, or of another thread. The application may catch it, and go on with what follows the part."""
-    session = Watched(Rules())
-    assert session.receive(GET) is RUN
-
-    class Interrupted(ByHand):
-        cut = False
-
-        def deliver(self, head: Any, body: Any, last: bool) -> None:
-            self.session.http.respond(head, body, last)  # the head is lost
-            raise TimeoutError
-
-        def break_off(self) -> None:
-            self.cut = True
-
-    delivery = Interrupted(session)
-    write = Call(session).start_response("200 OK", [])
-    with pytest.raises(TimeoutError):
-        write(b"part")
-    assert delivery.cut

@@ -20,6 +20,7 @@ from septet.http.head import response_head
 from septet.models._acceptor import Client
 from septet.models._client_connection import ClientConnection
 from septet.models._client_delivery import ClientDelivery
+from septet.models._drive import leaves_whole
 from septet.rules import Rules
 from septet.session.http1 import Session
 from support.messages import render
@@ -111,6 +112,14 @@ def test_what_the_server_refuses_is_no_reason_to_cut(carrier: Callable[..., Deli
         assert not session.lost
 
 
+@pytest.mark.parametrize(("code", "whole"), [("raise ValueError('refused')", True), ("int('no number')", False)])
+def test_what_another_thread_raises_is_not_taken_for_what_the_server_raises(code: str, whole: bool) -> None:
+    """It comes at a call, as what a function in C raises does, and may be of the same type."""
+    with pytest.raises(ValueError, match="refused|invalid") as caught:
+        exec(f"def push():\n    {code}\npush()", {"__name__": "septet.session.a_test"})
+    assert leaves_whole(caught.value) == whole
+
+
 def test_time_limit_of_an_application_that_waits_for_its_client() -> None:
     head = response_head(200, b"OK", ((b"Content-Length", b"5000004"),))
     with served(blocking, render("GET", "/")) as (session, delivery, client):
@@ -174,7 +183,29 @@ def test_time_limit_in_the_middle_of_a_body() -> None:
     """Python's own reader forgets what it had read in the call that is interrupted, so no more is read."""
     lost, seen = body_read(lambda source: source.read(), UPLOAD, WHOLE[len(HALF) :])
     assert seen[0] == "late"
-    assert isinstance(seen[1], ClientGone)
+    assert "an earlier read" in str(seen[1])
+    assert not lost
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda source: source.read1(500),
+        lambda source: source.readline(),
+        lambda source: source.readinto(bytearray(500)),
+        lambda source: next(source),
+        lambda source: list(source),
+    ],
+)
+def test_time_limit_between_two_pieces_of_a_body(read: Callable[[Any], object]) -> None:
+    """Nothing of it is lost: what had come was returned by calls before."""
+
+    def read_all_and_on(source: Any) -> object:
+        assert source.read(len(HALF)) == HALF
+        return read(source)
+
+    lost, seen = body_read(read_all_and_on, UPLOAD, WHOLE[len(HALF) :])
+    assert seen == ["late", WHOLE[len(HALF) :]]
     assert not lost
 
 

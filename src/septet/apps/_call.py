@@ -4,7 +4,6 @@ This module checks the Python types that the application uses, `http.head` check
 inside the application or just after it has returned, and becomes a 500.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from threading import RLock, get_ident
 from types import TracebackType
@@ -15,8 +14,6 @@ from septet.apps._other_threads import OtherThreads
 from septet.exchange import ClientGone, Delivery, Exchange, Fields, Part, Response, ResponseHead, octets
 from septet.http.cache import BoundedCache
 from septet.http.head import response_head, with_length
-
-log = logging.getLogger("septet")
 
 SURPLUS_BYTES = 1 << 20
 """Bytes that an application may still give after the client has its whole answer (the request was a HEAD, say, or the
@@ -170,14 +167,7 @@ class Call:
                 raise ClientGone("nothing more of this answer is wanted")
             return
         head = None if exchange.responding else self._started()
-        try:
-            delivery_of(exchange).deliver(head, content, False)
-        except (ClientGone, RecursionError, MemoryError):  # for want of memory the delivery cuts the connection
-            raise
-        except BaseException:  # of a signal handler or another thread: the application may catch it, and go on
-            delivery_of(exchange).break_off()
-            log.error("a connection is cut: an exception has come while a part of its answer was handed over")
-            raise
+        delivery_of(exchange).deliver(head, content, False)
 
     def enter(self, reads: bool = False) -> tuple[OtherThreads, Exchange | None]:
         """Called by a thread that is about to send, or to read the request's body; afterwards it calls `leave` of what

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 from septet.apps._call import PART_BYTES, SURPLUS_BYTES
 from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_of, path_region, region_of
+from septet.errors import is_raised_at
 from septet.exchange import BROKEN, ClientGone, Exchange, FileRegion, ResponseHead, octets
 from septet.http.head import check_trailers, with_length
 
@@ -60,6 +61,7 @@ class Channel:
         "_extensions",
         "_half_closed_at",
         "_head",
+        "_piece",
         "_promised",
         "_request",
         "_surplus",
@@ -91,6 +93,8 @@ class Channel:
         reached, and once the message was logged.
         """
         self._all_read = False
+        self._piece: bytes | None = None
+        """A piece of the request's body, until `receive` has returned it."""
         self._half_closed_at: float | None = None
         """When `receive` first found that the client has half-closed its connection (it sends no more), in seconds on
         the loop's clock; None before that.
@@ -206,11 +210,13 @@ class Channel:
         exchange = self._exchange
         while not (self.answered or self._all_read or exchange.lost):
             try:
-                part = exchange.poll()
+                if self._piece is None:
+                    self._piece = exchange.poll()
             except ClientGone:
                 break
-            if part is not None:
+            if (part := self._piece) is not None:
                 self._all_read = exchange.body_complete
+                self._piece = None  # last, because an exception may come at the call before
                 return {"type": "http.request", "body": part, "more_body": not self._all_read}
             want = exchange.want_body()
             if not self._corked:
@@ -466,15 +472,16 @@ def _leaves_whole(error: BaseException) -> bool:
     """
     if isinstance(error, (MemoryError, RecursionError)):
         return False
-    trace, module, gives = error.__traceback__, "", False
+    trace, is_own, gives = error.__traceback__, False, False
     while trace is not None:
         code = trace.tb_frame.f_code
         if code is Channel._end.__code__:  # the exchange has all of it
             return True
         module = trace.tb_frame.f_globals.get("__name__", "")
+        is_own = module.startswith("septet.") and is_raised_at(trace)
         gives = gives or code in _GIVING or module.startswith("septet.session.")
         trace = trace.tb_next
-    return not gives or (type(error) in _REFUSED and module.startswith("septet."))
+    return not gives or (is_own and type(error) in _REFUSED)
 
 
 _GIVING = tuple(

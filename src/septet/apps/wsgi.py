@@ -81,7 +81,7 @@ class Wsgi:
         elif exchange.body is not None:
             environ["wsgi.input"] = exchange.body
         else:
-            environ["wsgi.input"] = io.BufferedReader(_Incoming(call), READ_SIZE)
+            environ["wsgi.input"] = _Reader(_Incoming(call), READ_SIZE)
         environ["wsgi.early_hints"] = call.early_hints
         try:
             iterable = self._application(environ, call.start_response)
@@ -173,7 +173,7 @@ def _key(name: bytes) -> str:
 
 
 class _Incoming(io.RawIOBase):
-    """`wsgi.input` of a request whose body may still be on its way: reads the body as it comes, and waits for it.
+    """The body of a request as it comes, for `_Reader`: waits for it.
 
     Reading raises ClientGone if the client is gone. After the answer is complete it raises ValueError, as a closed file
     does: the next bytes belong to the next request.
@@ -182,24 +182,26 @@ class _Incoming(io.RawIOBase):
     def __init__(self, call: Call) -> None:
         self._call = call
         self._left = b""
-        self._has_given = False
-        """True once something of the body was given, which the reader around this object may still have to return."""
+        self.given = 0
+        """Number of bytes that the reader has got."""
+        self.in_call = False
+        """True if the reader has bytes of this object that its present call of the application is to return."""
         self._interrupted = False
-        """True if an exception has come while the application read, of a signal handler with a time limit perhaps. The
-        reader around this object has dropped what it had read in that call, so the rest is not read as if it were all.
+        """True if an exception has come while the application read, of a signal handler with a time limit perhaps, and
+        the reader has dropped what it had read in that call: so the rest is not read as if it were all.
         """
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        others, exchange = self._call.enter(reads=True)
         try:
+            others, exchange = self._call.enter(reads=True)
             try:
                 if exchange is None:
                     raise ValueError("wsgi.input was read after the answer was complete")
                 if self._interrupted:
-                    raise ClientGone("an exception has interrupted an earlier read, and what that had read is lost")
+                    raise OSError("an exception has interrupted an earlier read, and what that had read is lost")
                 if not self._left:
                     with delivery_of(exchange).turn:
                         self._left = exchange.read()
@@ -208,9 +210,41 @@ class _Incoming(io.RawIOBase):
                 buffer[:count] = data[:count]
             finally:
                 others.leave(True)
-        except BaseException:
-            self._interrupted = self._interrupted or self._has_given
+        except ClientGone:
             raise
-        self._has_given = True
+        except BaseException:
+            self._interrupted = self._interrupted or self.in_call
+            raise
+        self.in_call = True
+        self.given += count
         self._left = data[count:]  # last: after an exception before, such as a MemoryError, all of it is read again
         return count
+
+
+def _counted(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the method `read` of a reader, which counts the bytes that it returns. So it is known whether bytes are
+    lost if an exception interrupts it: those that were in the reader's buffer, or have come since it was called.
+    """
+
+    def counted(reader: "_Reader", *arguments: Any) -> Any:
+        incoming = reader.raw
+        incoming.in_call = incoming.given > reader.returned
+        found = read(reader, *arguments)
+        reader.returned += found if type(found) is int else len(found)
+        return found
+
+    return counted
+
+
+class _Reader(io.BufferedReader):
+    """`wsgi.input` of a request whose body may still be on its way."""
+
+    raw: Any
+    returned = 0
+    """Number of bytes that the application has got."""
+
+    read = _counted(io.BufferedReader.read)
+    read1 = _counted(io.BufferedReader.read1)
+    readinto = _counted(io.BufferedReader.readinto)
+    readinto1 = _counted(io.BufferedReader.readinto1)
+    readline = _counted(io.BufferedReader.readline)  # iterators and readlines call it, too

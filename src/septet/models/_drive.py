@@ -14,6 +14,7 @@ from contextlib import suppress
 from threading import Condition
 from typing import NoReturn
 
+from septet.errors import is_raised_at
 from septet.exchange import BROKEN, ClientGone, FileRegion, Want
 from septet.pollers import Poll
 from septet.protocol import CLOSE, EITHER, READ, RUN, TURN, WRITE, ServerExchange, ServerProtocol
@@ -209,13 +210,13 @@ def leaves_whole(error: BaseException) -> bool:
     """
     if isinstance(error, (MemoryError, RecursionError)):
         return False
-    trace, module = error.__traceback__, ""
+    trace, is_own = error.__traceback__, False
     while trace is not None:
         if trace.tb_frame.f_code in _WAITS:
             return True
-        module = trace.tb_frame.f_globals.get("__name__", "")
+        is_own = trace.tb_frame.f_globals.get("__name__", "").startswith("septet.") and is_raised_at(trace)
         trace = trace.tb_next
-    return type(error) in _OWN and module.startswith("septet.")
+    return is_own and type(error) in _OWN
 
 
 _WAITS = (Poll.wait.__code__, Condition.wait.__code__)
