@@ -115,7 +115,7 @@ def test_what_the_server_refuses_is_no_reason_to_cut(carrier: Callable[..., Deli
 @pytest.mark.parametrize(("code", "whole"), [("raise ValueError('refused')", True), ("int('no number')", False)])
 def test_what_another_thread_raises_is_not_taken_for_what_the_server_raises(code: str, whole: bool) -> None:
     """It comes at a call, as what a function in C raises does, and may be of the same type."""
-    with pytest.raises(ValueError, match="refused|invalid") as caught:
+    with pytest.raises(ValueError, match=r"refused|invalid") as caught:
         exec(f"def push():\n    {code}\npush()", {"__name__": "septet.session.a_test"})
     assert leaves_whole(caught.value) == whole
 
