@@ -184,38 +184,27 @@ class _Incoming(io.RawIOBase):
         self._left = b""
         self.given = 0
         """Number of bytes that the reader has got."""
-        self.in_call = False
-        """True if the reader has bytes of this object that its present call of the application is to return."""
-        self._interrupted = False
-        """True if an exception has come while the application read, of a signal handler with a time limit perhaps, and
-        the reader has dropped what it had read in that call: so the rest is not read as if it were all.
-        """
+        self.lost = False
+        """True if the reader has dropped bytes (see `_counted`): then the rest is not read as if it were all."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        others, exchange = self._call.enter(reads=True)
         try:
-            others, exchange = self._call.enter(reads=True)
-            try:
-                if exchange is None:
-                    raise ValueError("wsgi.input was read after the answer was complete")
-                if self._interrupted:
-                    raise OSError("an exception has interrupted an earlier read, and what that had read is lost")
-                if not self._left:
-                    with delivery_of(exchange).turn:
-                        self._left = exchange.read()
-                data = self._left
-                count = min(len(buffer), len(data))
-                buffer[:count] = data[:count]
-            finally:
-                others.leave(True)
-        except ClientGone:
-            raise
-        except BaseException:
-            self._interrupted = self._interrupted or self.in_call
-            raise
-        self.in_call = True
+            if exchange is None:
+                raise ValueError("wsgi.input was read after the answer was complete")
+            if self.lost:
+                raise OSError("an exception has interrupted an earlier read, and what that had read is lost")
+            if not self._left:
+                with delivery_of(exchange).turn:
+                    self._left = exchange.read()
+            data = self._left
+            count = min(len(buffer), len(data))
+            buffer[:count] = data[:count]
+        finally:
+            others.leave(True)
         self.given += count
         self._left = data[count:]  # last: after an exception before, such as a MemoryError, all of it is read again
         return count
@@ -223,14 +212,19 @@ class _Incoming(io.RawIOBase):
 
 def _counted(read: Callable[..., Any]) -> Callable[..., Any]:
     """Return the method `read` of a reader, which counts the bytes that it returns. So it is known whether bytes are
-    lost if an exception interrupts it: those that were in the reader's buffer, or have come since it was called.
+    lost if an exception comes meanwhile, of a signal handler with a time limit perhaps: those that were in the reader's
+    buffer, or have come since it was called. An exception that came while nothing had is no loss.
     """
 
     def counted(reader: "_Reader", *arguments: Any) -> Any:
-        incoming = reader.raw
-        incoming.in_call = incoming.given > reader.returned
-        found = read(reader, *arguments)
-        reader.returned += found if type(found) is int else len(found)
+        try:
+            found = read(reader, *arguments)
+            reader.returned += found if type(found) is int else len(found)
+        except ClientGone:
+            raise
+        except BaseException:
+            reader.raw.lost = reader.raw.lost or reader.raw.given > reader.returned
+            raise
         return found
 
     return counted
