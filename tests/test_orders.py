@@ -7,12 +7,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from types import FrameType
 
 import pytest
 
 from septet import forked
 from septet.processes.orders import DRAIN, Stop
+from support.struck import struck_at
 
 
 class Deliberate(Exception):
@@ -107,3 +109,30 @@ def test_signals_that_the_application_handles_are_its_own(stop: Stop) -> None:
     signal.raise_signal(signal.SIGTERM)
     wait(stop)
     assert (handled, stop.ordered) == ([signal.SIGTERM], False)
+
+
+def test_wait_goes_on_wherever_it_is_struck(stop: Stop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it asks whether it is over, and where it logs an exception that has come before."""
+    raises = [Deliberate]
+
+    def wait_for_signal(timeout_s: float | None, attendant: object = None) -> None:
+        if raises:
+            raise raises.pop()
+        stop.order()
+
+    monkeypatch.setattr(stop, "wait_for_signal", wait_for_signal)
+
+    def waited() -> None:
+        stop.ordered = False
+        raises[:] = [Deliberate]
+        stop.wait(lambda: False)
+        ends.append(number)
+
+    ends: list[int] = []
+    for number in count():
+        if not struck_at(number, waited, real=True):
+            break
+    # Not the first call, that of `waited`, and not what comes after the wait.
+    first, last = min(ends), max(ends)
+    assert last - first > 20
+    assert ends == list(range(first, last + 1))

@@ -262,8 +262,19 @@ class Stop:
         console, is done meanwhile in short turns; `over` is called after each turn and each signal. To be called in the
         main thread, where signals arrive.
         """
-        while not (self.ordered or over()):
+        while True:
             try:
+                self._wait(over, attendant)
+                return
+            except BaseException as error:  # it has come while `_wait` handled the one before
+                if forked.by_application:
+                    forked.exit_child(error)
+
+    def _wait(self, over: Callable[[], bool], attendant: Attendant | None) -> None:
+        while True:
+            try:
+                if self.ordered or over():
+                    return
                 self.wait_for_signal(None, attendant)
                 if forked.by_application:  # a signal handler of the application's has forked, and returned
                     forked.exit_child()
