@@ -578,6 +578,23 @@ def test_stop_of_an_idle_connection() -> None:
     assert not peer.session.half_close()
 
 
+@pytest.mark.parametrize("order", ["stop", "drain"])
+def test_broken_connection_does_not_put_off_a_stop(order: str) -> None:
+    """Its last GOAWAY was sent, and what the client still sends is thrown away: at the order for STOPPING_S only. A
+    thread is told by `stopping` that the session knows of the order, which stays readable, and waits for the client.
+    """
+    peer = Peer()
+    peer.receive(frame(DATA, 0, 0, b""))
+    assert peer.send(told=False) is CLOSE
+    assert peer.session.half_close()
+    assert peer.session.deadline(1.0) > 1.0 + STOPPING_S
+    assert getattr(peer.session, order)() is READ
+    assert peer.session.stopping
+    assert peer.session.receive(b"more") is READ
+    assert peer.session.deadline(2.0) == 2.0 + STOPPING_S
+    assert peer.session.expire() is CLOSE
+
+
 def test_drain_announces_the_end_and_then_sets_it() -> None:
     peer = Peer()
     peer.session.drain()

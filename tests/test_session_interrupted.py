@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -18,6 +19,7 @@ from support.carrier import Watched, write_all
 from support.fails_once import FailsOnce
 from support.http2 import Client, Peer, get
 from support.messages import render
+from support.struck import struck_at
 
 
 class Counts:
@@ -173,3 +175,48 @@ def test_websocket_that_is_not_opened(name: str) -> None:
     assert exchange.fail() is CLOSE
     assert not peer.session.output
     assert not peer.session._exchanges
+
+
+def _first_frames(stage: str) -> tuple[Peer, bytes]:
+    """A session with frames that are not taken yet, some of the library's and some of ours, and what is to be sent."""
+    peer = Peer()
+    peer.ask(get())
+    peer.ask(get())
+    if stage != "nothing waits":
+        peer.due[0].respond(response_head(200, b"OK", ()), b"some", False)
+    if stage == "a part was sent":
+        peer.session.wrote(5)
+    codec = peer.session.codec
+    codec.ping(b"before..")
+    codec.send_content(3, b"content", False)
+    codec.ping(b"after...")
+    return peer, bytes(peer.session.output)
+
+
+@pytest.mark.parametrize("stage", ["nothing waits", "some waits", "a part was sent"])
+def test_output_is_lost_nowhere(stage: str) -> None:
+    """An exception of another thread comes while frames are taken out of the codec."""
+    peer, waits = _first_frames(stage)
+    peer.session._has_output()
+    whole = bytes(peer.session.output)
+    assert (whole.startswith(waits), whole.count(b"content")) == (True, 1)
+    for number in count():
+        peer, _ = _first_frames(stage)
+        struck = struck_at(number, peer.session._has_output, real=True)
+        peer.session._has_output()
+        assert bytes(peer.session.output) == whole, f"struck at {number}"
+        if not struck:
+            break
+    assert number > 3
+
+
+def test_farewell_loses_no_frame() -> None:
+    for number in count():
+        peer, _ = _first_frames("nothing waits")
+        struck = struck_at(number, lambda: peer.session.codec.go_away(0), real=True)  # noqa: B023
+        peer.session._has_output()
+        assert b"before.." in peer.session.output, f"struck at {number}"
+        assert b"after..." in peer.session.output, f"struck at {number}"
+        if not struck:
+            break
+    assert number > 3

@@ -15,6 +15,7 @@ from septet.net.tls_files import Pair, TlsOptions
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE
 from septet.rules import DRAINING_S, STOPPING_S, Rules, Timeouts
 from septet.session.http1 import Session
+from septet.session.http2 import Http2Session
 from septet.session.tls import OWN_BYTES, Tls
 from support.carrier import CLIENT, SERVER
 from support.messages import pattern, render
@@ -380,6 +381,29 @@ def test_own_messages_that_a_client_does_not_take_put_off_no_stop(peer: Peer) ->
     deadline = peer.server.deadline(0.0)
     assert deadline is not None
     assert deadline <= STOPPING_S
+
+
+@pytest.mark.parametrize("order", ["stop", "drain"])
+@pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
+def test_broken_tls_does_not_put_off_a_stop(
+    authority: Authority, context: ssl.SSLContext, protocol: str, order: str
+) -> None:
+    """What the client still sends after the alert is thrown away: at the order for STOPPING_S only."""
+    context.set_alpn_protocols([protocol])
+    pair = Pair(str(authority.server.certificate), str(authority.server.key))
+    certificates = Certificates(TlsOptions(pairs=(pair,), protocols=(protocol,)))
+    rules = Rules(timeouts=TIMEOUTS, http2=Http2Session.instead_of)
+    peer = Peer(certificates, context, rules).shake_hands()
+    server = peer.server
+    server.receive(b"\x17\x03\x03\x00\x20" + bytes(32))  # a record that was not encrypted by the client
+    assert peer.deliver() is CLOSE
+    assert server.half_close()
+    assert server.deadline(1.0) == 1.0 + TIMEOUTS.linger
+    assert getattr(server, order)() is READ
+    assert server.stopping
+    deadline = server.deadline(1.0)
+    assert deadline is not None
+    assert deadline <= 1.0 + STOPPING_S
 
 
 def test_own_messages_during_a_request(peer: Peer) -> None:

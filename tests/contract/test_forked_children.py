@@ -13,7 +13,7 @@ import pytest
 
 from support.client import Address
 from support.messages import render
-from support.models import EVENT_DRIVEN, IN_MAIN_INTERPRETER
+from support.models import EVENT_DRIVEN, IN_MAIN_INTERPRETER, LOOPS
 from support.pool import Pool
 from support.processes import Process, process
 from support.server import Server, loopback, serve
@@ -71,6 +71,22 @@ def test_child_has_nothing_of_threads_that_have_served() -> None:
                     assert connection.request("GET", "/").body == b"fine"
             told, _, status = server.get("/looks_around").body.decode().rpartition(" ")
             assert (json.loads(told)["open"], status) == ([], "0")
+
+
+@pytest.mark.parametrize("model", LOOPS)
+def test_child_has_no_connection_that_has_ended(model: str) -> None:
+    """Under io_uring a socket is closed when its receive in the kernel has ended, a little after its connection: here
+    one request ends its connection, and the next one that the same wait has brought forks.
+    """
+    with serve(model, "wsgi", "--threads", "0", app=APP.format("wsgi")) as server:
+        with server.connect() as busy, server.connect() as ends, server.connect() as forks:
+            busy.send(render("GET", "/waits"))
+            wait_until(lambda: server.journal.count("at gate waits"), "the loop is busy")
+            ends.send(render("GET", "/"))
+            forks.send(render("GET", "/looks_around"))
+            server.journal.open_gate("waits")
+            told, _, status = forks.read_response().body.decode().rpartition(" ")
+        assert (json.loads(told)["open"], status) == ([], "0")
 
 
 @pytest.mark.parametrize(

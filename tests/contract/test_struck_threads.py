@@ -3,6 +3,7 @@
 It may come while the application runs, or when its thread is back in the server: with the loop, a lock or a count.
 """
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -95,6 +96,20 @@ def test_threads_that_are_struck_at_random(how: tuple[str, ...], interface: str,
         assert found.count("200") > len(found) / 6
         wait_until(lambda: [outcome(server, "/") for _ in range(9)] == ["200"] * 9, "what was struck last is over")
         assert_all_threads_serve(server, token)
+
+
+HOW_ENDED = [((model,), "wsgi") for model in ("iterative", "prethreaded", "threaded", *LOOPS)]
+HOW_ENDED += [(("threaded",), "asgi"), (("epoll",), "asgi"), (("io_uring",), "asgi")]
+
+
+@pytest.mark.parametrize(("how", "interface"), HOW_ENDED, ids=name)
+def test_term_is_not_lost_when_its_handler_is_struck(how: tuple[str, ...], interface: str) -> None:
+    """The exception waits in the main thread, which sleeps, until TERM wakes it, and then ends the handler of TERM."""
+    with serve(*how, interface, app=APP.format(interface)) as server:
+        assert server.get("/main").status == 200
+        wait_until(lambda: server.journal.count("struck") > 0, "the exception is pending")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
 
 
 def _visits(server: Server, over: Callable[[], bool]) -> list[str]:

@@ -16,8 +16,10 @@ import pytest
 
 import septet
 from septet.models._client_connection import ClientConnection
+from septet.models._loops import _join
 from support.models import LOOPS, io_uring_refusal
 from support.stress import in_threads
+from support.struck import struck_at
 from support.waiting import wait_until
 
 N = 3
@@ -253,3 +255,40 @@ def test_client_that_the_loop_has_seen_leave() -> None:
     connection = ClientConnection.__new__(ClientConnection)
     connection._descriptor = -1
     assert connection.client_has_left()
+
+
+def test_loops_are_waited_for_wherever_that_is_struck() -> None:
+    """Also where a first exception is logged, or it is asked whether the thread has ended."""
+    joined = 0
+
+    class Ends:
+        living = 2
+
+        def is_alive(self) -> bool:
+            return self.living > 0
+
+        def join(self) -> None:
+            nonlocal joined
+            self.living -= 1
+            if self.living:
+                raise KeyboardInterrupt
+            joined += 1
+
+    def wait() -> None:
+        _join(thread)
+        ended.append(thread.living)
+
+    ended: list[int] = []
+    number, begun = 0, 0
+    while True:
+        thread: Any = Ends()
+        before = len(ended)
+        if not struck_at(number, wait, real=True):
+            break
+        if thread.living == 2:
+            begun = number  # before the thread was waited for
+        elif number < begun + 20:
+            assert len(ended) > before, f"struck at {number}"
+        number += 1
+    assert number > begun + 20
+    assert set(ended) == {0}

@@ -242,6 +242,8 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     if path == "/runs_out":
         start_response("200 OK", [("Content-Length", "4"), ("Connection", "close")])
         return runs_out()
+    if path == "/waits":
+        journal.pass_gate("waits")
     if path == "/returns":
         child = returns()
         body = _status(child) if child else "child"

@@ -70,6 +70,14 @@ def _is_in_server(frame: FrameType | None) -> bool:
     return False
 
 
+def _strike_main() -> None:
+    """Have an exception pending in the main thread when the answer is out and that thread sleeps, as it mostly does."""
+    begun = threading.Event()
+    main = threading.main_thread().ident or 0
+    threading.Thread(target=_strike_late, args=(main, Deliberate, begun), daemon=True).start()
+    begun.set()
+
+
 def _hail(query: dict[str, str]) -> None:
     threading.Thread(target=_struck_at_random, args=(int(query["times"]),), daemon=True).start()
 
@@ -87,6 +95,8 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
         begun.set()
     elif path == "/inside":
         strike(threading.get_ident(), KINDS[query["kind"]])
+    elif path == "/main":
+        _strike_main()
     elif path == "/hail":
         _hail(query)
     start_response("200 OK", [])
@@ -107,6 +117,8 @@ async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         await journal.pass_gate_async(query["gate"])
     elif scope["path"] == "/waits":
         await asyncio.sleep(0.004)
+    elif scope["path"] == "/main":
+        _strike_main()
     elif scope["path"] == "/hail":
         _hail(query)
     await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -259,12 +259,15 @@ class Http2Connection:
     # What is sent
 
     def take_output(self) -> bytes:
-        """Remove and return the bytes that are to be sent."""
+        """Remove and return the bytes that are to be sent.
+
+        Nothing is called between their removal and what the caller does with them: an exception of another thread or a
+        signal handler, which comes in a call, loses none.
+        """
         output = self._h2.data_to_send()
         if self._ours:
             self._ours.append(output)
-            output = b"".join(self._ours)
-            self._ours.clear()
+            output, self._ours = b"".join(self._ours), []
         return output
 
     def window(self, stream: int) -> int:
@@ -348,7 +351,8 @@ class Http2Connection:
         still answered. `why`: text for the client's developers.
         """
         frame = GoAwayFrame(0, last_stream_id=last_stream, error_code=int(code), additional_data=why)
-        self._ours += self._h2.data_to_send(), frame.serialize()
+        ours = frame.serialize()  # first: an exception that came in this call would lose what the library has given
+        self._ours += self._h2.data_to_send(), ours
 
     def ping(self, data: bytes) -> None:
         self._h2.ping(data)

@@ -180,8 +180,20 @@ def _join(thread: ServerThread) -> None:
     """Wait for the end of a thread. If a signal handler of the application raises an exception meanwhile, that is
     logged, and the wait goes on.
     """
-    while thread.is_alive():
+    while True:
         try:
+            _join_and_log(thread)
+            return
+        except BaseException as error:  # it has come while `_join_and_log` handled the one before
+            if forked.by_application:
+                forked.exit_child(error)
+
+
+def _join_and_log(thread: ServerThread) -> None:
+    while True:
+        try:
+            if not thread.is_alive():
+                return
             thread.join()
         except BaseException as error:
             if forked.by_application:

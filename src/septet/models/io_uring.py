@@ -198,6 +198,11 @@ class RingReactor(Reactor):
         self.closing: set[RingConnection] = set()
         """Ended connections whose sockets will be closed when their receives have completed."""
 
+    def close_in_child(self) -> None:
+        for connection in self.closing:
+            connection.close_in_child()
+        super().close_in_child()
+
     def start_accepting(self, listener: Listener) -> None:
         if self.service.shares_listeners:
             # An accept in the ring takes a client for this process even while the process is busy or stopped.

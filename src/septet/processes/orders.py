@@ -52,6 +52,9 @@ graceful time-out has passed in this process or in one that it forks.
 """
 
 _SIGTERM, _DRAIN = int(signal.SIGTERM), int(DRAIN)  # plain numbers: enums cost each child of forking some pages
+_SIGQUIT = int(signal.SIGQUIT)
+_ORDERS = _SIGTERM, int(signal.SIGINT), _SIGQUIT, _DRAIN
+"""The signals whose handlers give an order, or, as QUIT, end the process."""
 
 _TO_STOP, _TO_DRAIN = 1, 2
 
@@ -233,8 +236,7 @@ class Stop:
         """
         # In the main thread alone: if another thread drained it, the main thread would not wake to run the handlers.
         if not self.ordered and self._signals >= 0 and current_thread() is main_thread():
-            with suppress(BlockingIOError):
-                os.read(self._signals, 4096)
+            self._read_signals()
             self.check_parent()
         return self.ordered
 
@@ -260,8 +262,19 @@ class Stop:
         console, is done meanwhile in short turns; `over` is called after each turn and each signal. To be called in the
         main thread, where signals arrive.
         """
-        while not (self.ordered or over()):
+        while True:
             try:
+                self._wait(over, attendant)
+                return
+            except BaseException as error:  # it has come while `_wait` handled the one before
+                if forked.by_application:
+                    forked.exit_child(error)
+
+    def _wait(self, over: Callable[[], bool], attendant: Attendant | None) -> None:
+        while True:
+            try:
+                if self.ordered or over():
+                    return
                 self.wait_for_signal(None, attendant)
                 if forked.by_application:  # a signal handler of the application's has forked, and returned
                     forked.exit_child()
@@ -288,8 +301,27 @@ class Stop:
         if attendant is not None:
             attendant.turn()
         if self._signals >= 0:
+            self._read_signals()
+
+    def _read_signals(self) -> None:
+        """Take the numbers of the signals that have come out of the wake-up pipe. By then their handlers have run, but
+        an exception that another thread raises in this one may have ended a handler before its first line: then the
+        signal that should have given an order is handled now.
+        """
+        numbers = bytearray(4096)
+        try:
             with suppress(BlockingIOError):
-                os.read(self._signals, 4096)
+                os.readv(self._signals, (numbers,))
+        finally:  # if such an exception comes now, the bytes are in `numbers` and no longer in the pipe
+            self._handle_lost_orders(numbers)
+
+    def _handle_lost_orders(self, numbers: bytearray) -> None:
+        # A handler that is still due runs when this function begins: Python notes a signal before it writes its number.
+        for number in _ORDERS:
+            if number in numbers and (number == _SIGQUIT or not self.ordered):
+                handler = signal.getsignal(number)
+                if callable(handler) and forked.is_ours(number, handler):  # else the application has handled it
+                    handler(number, None)
 
     def order(self, drain: bool = False) -> None:
         """Give this process the order to stop, or, if `drain` is true, to drain (to finish what it has, because

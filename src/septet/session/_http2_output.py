@@ -40,8 +40,8 @@ class Http2Output(Http2State):
             self.output = self.codec.take_output()
         elif len(self.output) < OUTPUT_BYTES:
             more = self.codec.take_output()
-            if more:
-                self.output = bytes(self.output) + more
+            if more:  # without a call, such as one of `bytes`, in which an exception could come that loses `more`
+                self.output = b"" + self.output + more
         else:
             self.lose()
             return False

@@ -327,10 +327,13 @@ class Http2Session(Http2Input, Http2Output):
     # The end
 
     def stop(self) -> Want:
-        if self.phase is LINGER or self.lost:
-            return self.phase.want
+        # First: a connection that lingers already, perhaps in the TLS around this session, has less time from now on,
+        # and its thread must not wait for the order again, which stays readable.
         self.stopping = True
         self.stops_now = True
+        if self.phase is LINGER or self.lost:
+            self.since = None
+            return self.phase.want
         self._refuse_from_now_on()
         return self.go_on()
 
@@ -347,9 +350,10 @@ class Http2Session(Http2Input, Http2Output):
                 exchange.server_stops()
 
     def drain(self) -> Want:
-        if self.phase is LINGER or self.lost:
-            return self.phase.want
         self.stopping = True
+        if self.phase is LINGER or self.lost:
+            self.since = None
+            return self.phase.want
         if not (self._refusing or self._draining):
             self._draining = True
             self.codec.go_away(LAST_STREAM)
