@@ -195,7 +195,8 @@ def test_event_loops_that_end_leave_nothing_open(store_url: str) -> None:
     before = open_descriptors(os.getpid())
     for _ in range(20):
         run_in_thread(store.count_view)
-    assert open_descriptors(os.getpid()) <= before  # fewer, if something older was collected meanwhile
+    # A loop that leaves something open leaves 20 here; what is older may be collected meanwhile, or opened.
+    assert open_descriptors(os.getpid()) <= before + 5
     assert asyncio.run(peek_and_close(store)).views == 21
 
 
