@@ -17,10 +17,12 @@ import pytest
 from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Delivery
 from septet.http.head import response_head
+from septet.loop import EpollLoop
 from septet.models._acceptor import Client
 from septet.models._client_connection import ClientConnection
 from septet.models._client_delivery import ClientDelivery
 from septet.models._drive import leaves_whole
+from septet.pollers import READABLE
 from septet.rules import Rules
 from septet.session.http1 import Session
 from support.messages import render
@@ -220,3 +222,22 @@ def test_read_that_is_struck_anywhere() -> None:
             assert taken[0] + rest == WHOLE
             break
     assert number > 5
+
+
+def test_a_connection_that_is_struck_as_it_is_repaired_is_not_watched_for_ever() -> None:
+    """Else its descriptor's number would be taken, and every later client that gets this number would be cut."""
+    loop = EpollLoop()
+    try:
+        for number in count():
+            with served(on_loop, render("GET", "/")) as (_, delivery, _):
+                connection: Any = delivery
+                connection.loop, connection._mask = loop, 0
+                connection._watch(READABLE)
+                struck = struck_at(number, connection.forget_watch, real=True)
+                connection.detach()  # as the end of a connection does
+                assert not loop._interest.watchers, number
+            if not struck:
+                break
+        assert number > 3
+    finally:
+        loop.close()

@@ -471,8 +471,9 @@ class ClientConnection(WatchedConnection):
         """Have the loop no longer watch the socket, and forget which events it was watched for. `repair` calls this,
         because an exception may have come after the loop was told and before the connection had noted it.
         """
-        self._mask = 0
+        self._mask = self._mask or READABLE  # until it is so, what closes the connection has the loop do it again
         self.loop.unwatch(self._descriptor)
+        self._mask = 0
 
     def flush(self) -> None:
         session = self.session
