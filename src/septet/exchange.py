@@ -449,12 +449,16 @@ class ProtocolError(Exception):
         self.status = status
 
 
-BROKEN = "a connection is cut: there was no memory or no frame left while its answer was sent"
+BROKEN = "a connection is cut: want of memory or an exception from elsewhere has come while its answer was sent"
 """Logged when the server cannot rely on what it has sent, because an exception has interrupted the sending."""
 
 
 class ClientGone(ConnectionError):
     """The client cannot be reached any more, or ended its body before it was complete."""
+
+
+REFUSALS = (ClientGone, RuntimeError, TypeError, ValueError)
+"""The types of what the server raises to an application because of what that gives, or of its client."""
 
 
 def stems_from_client(error: BaseException | None, above: frozenset[int] = frozenset()) -> bool:

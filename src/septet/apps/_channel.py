@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from septet.apps._call import PART_BYTES, SURPLUS_BYTES
 from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_of, path_region, region_of
 from septet.errors import is_raised_at
-from septet.exchange import BROKEN, ClientGone, Exchange, FileRegion, ResponseHead, octets
+from septet.exchange import BROKEN, REFUSALS, ClientGone, Exchange, FileRegion, ResponseHead, octets
 from septet.http.head import check_trailers, with_length
 
 log = logging.getLogger("septet")
@@ -481,12 +481,9 @@ def _leaves_whole(error: BaseException) -> bool:
         is_own = module.startswith("septet.") and is_raised_at(trace)
         gives = gives or code in _GIVING or module.startswith("septet.session.")
         trace = trace.tb_next
-    return not gives or (is_own and type(error) in _REFUSED)
+    return not gives or (is_own and type(error) in REFUSALS)
 
 
 _GIVING = tuple(
     each.__code__ for each in (Channel._push_buffered, Channel._push, Channel._finish, Channel._add_trailers)
 )
-
-_REFUSED = (ClientGone, RuntimeError, TypeError, ValueError)
-"""The types of what an exchange raises because of what the application gives."""

@@ -15,7 +15,7 @@ from threading import Condition
 from typing import NoReturn
 
 from septet.errors import is_raised_at
-from septet.exchange import BROKEN, ClientGone, FileRegion, Want
+from septet.exchange import BROKEN, REFUSALS, ClientGone, FileRegion, Want
 from septet.pollers import Poll
 from septet.protocol import CLOSE, EITHER, READ, RUN, TURN, WRITE, ServerExchange, ServerProtocol
 
@@ -216,19 +216,16 @@ def leaves_whole(error: BaseException) -> bool:
             return True
         is_own = trace.tb_frame.f_globals.get("__name__", "").startswith("septet.") and is_raised_at(trace)
         trace = trace.tb_next
-    return is_own and type(error) in _OWN
+    return is_own and type(error) in REFUSALS
 
 
 _WAITS = (Poll.wait.__code__, Condition.wait.__code__)
 """What waits and changes nothing. An event that comes with an exception is found again."""
 
-_OWN = (ClientGone, RuntimeError, TypeError, ValueError)
-"""The types of what the server raises to an application because of what that gives, or of its client."""
-
 
 def lose_broken(protocol: ServerProtocol) -> Want:
-    """Cut a connection, and log why, on which there was no memory or no frame left while an answer was sent. Returns
-    what the connection wants next.
+    """Cut a connection, and log why, on which the sending of an answer was interrupted. Returns what the connection
+    wants next.
     """
     if not protocol.lost:
         log.error(BROKEN)
