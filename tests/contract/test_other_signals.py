@@ -64,6 +64,26 @@ def test_handler_of_the_application_stays(model: str) -> None:
         assert server.get("/").status == 200
 
 
+WITHOUT_AND_WITH_WORKERS = [*((model,) for model in IN_MAIN_INTERPRETER), ("epoll", "--workers", "2")]
+
+
+@pytest.mark.parametrize("how", WITHOUT_AND_WITH_WORKERS, ids=" ".join)
+def test_client_that_leaves_ends_no_server_whose_application_wants_sigpipe(
+    how: tuple[str, ...], interface: str
+) -> None:
+    """In a child of the application it does what the application has asked for."""
+    with serve(how[0], interface, *how[1:], app=f"support.app_default_signals:{interface}") as server:
+        seen = server.tree()
+        for _ in range(4):
+            with server.connect() as connection:
+                connection.send(render("GET", "/much"))
+                connection.end_sending()  # so that the RST makes send(2) fail with EPIPE, and not with ECONNRESET
+                connection.read_head()
+        assert server.get("/").body == b"-13"
+        if how[0] != "forking":
+            assert server.tree() == seen
+
+
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=" ".join)
 @pytest.mark.parametrize("model", ["epoll"])
 @pytest.mark.parametrize("supervisor", ["--supervisor", "--no-supervisor"])

@@ -9,6 +9,9 @@ So the handlers that the application has set when it was loaded, or in its start
 What such a handler raises goes on only if the interrupted code is the application's, or was called by it: then it ends
 that request, or does what the application makes of it. Otherwise it is logged, and the server goes on.
 
+Some applications give SIGPIPE its default action, as programs for the command line do. It would end the process when a
+client leaves in the middle of an answer; so the server gets a handler again, which its children do not have.
+
 A handler that the application sets later, while it answers a request, is not replaced. The loops repair what an
 exception of such a handler does to them, as far as that is possible: see `septet.loop._interruption`.
 """
@@ -28,6 +31,10 @@ _NOT_THE_APPLICATION = sys.stdlib_module_names | {"click", "h2", "hpack", "hyper
 """Top-level packages whose code never calls the application: the standard library, and libraries that the
 server uses. If a signal interrupts their code, that alone does not show that the application was running.
 """
+
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Signals that end the process by default, and that Python ignores: write(2) fails instead (EPIPE, EFBIG)."""
 
 
 class GuardedHandler:
@@ -66,9 +73,9 @@ class GuardedHandler:
 
 
 def guard_handlers() -> None:
-    """Replace the application's signal handlers by GuardedHandlers. Called when the application has been loaded, and
-    again when it has started; more calls change nothing. In another thread than the main one, where no handler can be
-    set, it does nothing.
+    """Replace the application's signal handlers by GuardedHandlers, and the default action of SIGPIPE and SIGXFSZ by a
+    handler that does nothing. Called when the application has been loaded, and again when it has started; more calls
+    change nothing. In another thread than the main one, where no handler can be set, it does nothing.
     """
     if current_thread() is not main_thread():
         return
@@ -81,6 +88,14 @@ def guard_handlers() -> None:
             and not forked.is_ours(number, handler)
         ):
             signal.signal(number, GuardedHandler(handler))
+    for number in _IGNORED_BY_PYTHON:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            forked.set_signal_handler(number, _do_nothing)
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """The handler of signals that must not end the server. SIG_IGN would not do: a program that the application
+    executes would inherit it."""
 
 
 def runs_application(frame: FrameType | None) -> bool:
