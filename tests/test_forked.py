@@ -86,3 +86,70 @@ def test_daemon_keeps_no_pipe_that_is_standard_error() -> None:
         assert os.read(started.stderr.fileno(), 1000) == b"a child writes as before\n"
         assert poll.poll(10_000), "it is open still"
         assert os.read(started.stderr.fileno(), 1000) == b""
+
+
+EXITS = """
+from septet import forked
+
+class Mute(SystemExit):
+    def __getattribute__(self, name):
+        raise KeyboardInterrupt("deliberate")
+
+class Unreadable(SystemExit):
+    @property
+    def code(self):
+        raise KeyboardInterrupt("deliberate")
+
+for error in (None, SystemExit(), SystemExit(None), SystemExit(0), SystemExit(7), SystemExit(263), SystemExit(True),
+              SystemExit("deliberate"), SystemExit([]), ValueError("deliberate"), Mute(7), Unreadable()):
+    child = os.fork()
+    if not child:
+        os.close(2)
+        forked.exit_child(error)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_status_of_a_child_is_what_python_would_give_it() -> None:
+    """Also with an exception that raises when it is asked for its status, or what it is: that has not ended well."""
+    assert output(EXITS) == ["0", "0", "0", "0", "7", "7", "1", "1", "1", "1", "1", "1"]
+
+
+LETS_GO = """
+import socket
+from septet import forked
+
+class CannotClose:
+    def __init__(self, error):
+        self.error = error
+
+    def close_in_child(self):
+        raise self.error
+
+class Closes:
+    closed = False
+
+    def close_in_child(self):
+        self.closed = True
+
+forked.mark_as_server()
+forked.set_signal_handler(signal.SIGTERM, lambda number, frame: None)
+things = [*(CannotClose(OSError(9, "deliberate")) for _ in range(9)), *(CannotClose(MemoryError()) for _ in range(9))]
+things += [Closes() for _ in range(9)]
+for thing in things:
+    forked.register(thing)
+pairs = [socket.socketpair() for _ in range(9)]
+forked.sockets.update(one for one, _ in pairs)
+os.close(pairs[4][0].fileno())  # by the application, which has mistaken its number
+child = os.fork()
+if not child:
+    kept = [one for one, _ in pairs if one.fileno() >= 0]
+    print(all(thing.closed for thing in things[18:]), kept, signal.pthread_sigmask(signal.SIG_BLOCK, []), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+pairs[4][0].detach()
+"""
+
+
+def test_child_lets_go_of_the_rest_when_something_cannot_be_closed() -> None:
+    assert output(LETS_GO) == ["True [] set()"]

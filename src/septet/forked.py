@@ -183,19 +183,20 @@ def exit_child(error: BaseException | None = None) -> NoReturn:
 
     Functions that were registered with atexit in the parent do not run.
     """
-    status = 0
+    status = 0 if error is None else 1  # also if the exception, which is the application's, raises when it is asked
     try:
         if isinstance(error, SystemExit):
-            status = error.code if isinstance(error.code, int) else int(error.code is not None)
-            if isinstance(error.code, str):
-                print(error.code, file=sys.stderr)
+            code = error.code
+            if isinstance(code, str):
+                print(code, file=sys.stderr)
+            elif code is None or isinstance(code, int):
+                status = int(code or 0) & 0xFF
         elif error is not None:
-            status = 1
             print_exception(error)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
-        os._exit(status & 0xFF)
+        os._exit(status)
 
 
 def _before() -> None:
@@ -229,20 +230,29 @@ def _in_child() -> None:
         for number, handler in _handlers.items():
             if getsignal(number) is handler:  # else the application has set one of its own
                 set_handler(number, SIG_DFL)
-        for thing in list(_registered):
-            try:
-                thing.close_in_child()
-            except OSError:  # the application has closed a descriptor of ours
-                pass
-        _registered.clear()
-        for sock in sockets:
-            sock.close()
-        sockets.clear()
-        for descriptor, owner in files.items():
-            _close_file(descriptor, owner())
-        files.clear()
+        _let_go()
     _after()
     _masks.clear()
+
+
+def _let_go() -> None:
+    """Close all that a child must not keep open. What cannot be closed leaves the rest: a descriptor of ours that the
+    application has closed, or want of memory, for which no list is made of the things either.
+    """
+    while True:
+        try:
+            thing = _registered.pop()
+        except KeyError:  # there is none left
+            break
+        with suppress(OSError, MemoryError):
+            thing.close_in_child()
+    for sock in sockets:
+        with suppress(OSError):
+            sock.close()
+    sockets.clear()
+    for descriptor, owner in files.items():
+        _close_file(descriptor, owner())
+    files.clear()
 
 
 def _close_file(descriptor: int, owner: Any) -> None:

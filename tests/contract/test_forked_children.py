@@ -94,6 +94,7 @@ def test_child_has_no_connection_that_has_ended(model: str) -> None:
     [
         ("exits", "7"),
         ("returns", "0"),
+        ("raises_what_is_mute", "1"),
         ("is_told", "-15"),
         ("works_in_a_pool", "10"),
         ("works_in_a_process", "0"),

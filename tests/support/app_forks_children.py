@@ -95,6 +95,20 @@ def exits() -> str:
     return _status(child)
 
 
+class Mute(SystemExit):
+    """Raises whatever is asked of it."""
+
+    def __getattribute__(self, name: str) -> NoReturn:
+        raise KeyboardInterrupt("deliberate")
+
+
+def raises_what_is_mute() -> str:
+    child = os.fork()
+    if not child:
+        raise Mute(7)
+    return _status(child)
+
+
 def is_told() -> str:
     """To end, while the server goes on."""
     child = os.fork()
@@ -182,7 +196,7 @@ DOES: dict[str, Callable[[], str]] = {
     "/" + does.__name__: does
     for does in (
         *(looks_around, exits, is_told, is_kept, works_in_a_pool, works_in_a_process, is_interrupted),
-        *(is_heard_of, files, all_open),
+        *(is_heard_of, files, all_open, raises_what_is_mute),
     )
 }
 

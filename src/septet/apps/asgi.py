@@ -147,9 +147,9 @@ class Cycle(Channel):
             if forked.by_application:
                 forked.exit_child()
         except BaseException as error:  # a cancellation as well: it ends only this request
-            if forked.by_application:  # a child that the application has forked: the client is the parent's
-                forked.exit_child(None if isinstance(error, ClientGone) else error)
             # `type`, because an object of the application's may raise when `isinstance` asks for its `__class__`.
+            if forked.by_application:  # a child that the application has forked: the client is the parent's
+                forked.exit_child(None if type(error) is ClientGone else error)
             if type(error) is CancelledError and (self.answered or exchange.lost):  # by the server: its time is up
                 why = TOO_LATE if TOO_LATE in error.args else "its connection has ended"
                 log.info("%s was cancelled, because %s", self._described(), why)

@@ -72,7 +72,7 @@ class WebSocketCycle(Channel):
                 forked.exit_child()
         except BaseException as error:  # a cancellation as well: it ends only this WebSocket
             if forked.by_application:
-                forked.exit_child(None if isinstance(error, ClientGone) else error)
+                forked.exit_child(None if type(error) is ClientGone else error)
             log_raised(self._request, error, self.disconnect_received, in_websocket=True)
         else:
             self._returned()
