@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.client import Address
+from support.http2 import Connection as Http2Connection
+from support.http2 import get
 from support.messages import render
 from support.models import EVENT_DRIVEN, IN_MAIN_INTERPRETER, LOOPS
 from support.pool import Pool
@@ -112,6 +114,18 @@ def test_child_of_a_callback_ends(how: tuple[str, ...]) -> None:
     with serve(how[0], "asgi", *how[1:], app=APP.format("asgi")) as server:
         assert server.get("/exits_in_a_task").body == b"9"
         assert server.get("/").body == b"fine"
+
+
+@pytest.mark.parametrize("model", [*LOOPS, "threaded"])
+def test_child_that_awaits_begins_no_other_request(model: str) -> None:
+    """Those that have come with it on its connection, of HTTP/2, are the parent's."""
+    with serve(model, "asgi", "--http2-cleartext", app=APP.format("asgi")) as server:
+        with Http2Connection(server.address) as connection:
+            streams = [connection.client.ask(get(path)) for path in ("/awaits", *["/"] * 4)]
+            connection.flush()
+            bodies = [bytes(connection.answer(stream).body) for stream in streams]
+        assert bodies == [b"1", *[b"fine"] * 4]
+        assert "could not be started" not in server.stderr()
 
 
 @pytest.mark.parametrize("model", ["epoll", "threaded"])

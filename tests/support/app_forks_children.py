@@ -276,6 +276,11 @@ async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         body = _status(child) if child else "child"
     elif path == "/exits_in_a_task":
         body = await exits_in_a_task()
+    elif path == "/awaits":
+        child = os.fork()
+        if not child:
+            await asyncio.sleep(0)
+        body = _status(child)
     elif path == "/in_a_thread":
         body = " ".join([await in_a_thread(lambda: ""), await in_a_thread(_exit_with_7)])
     elif path == "/sends":

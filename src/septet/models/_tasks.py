@@ -23,6 +23,7 @@ from sys import getrefcount
 from typing import Any, cast
 from weakref import getweakrefcount
 
+from septet import forked
 from septet.interpreter import has_gil
 
 Work = Coroutine[Any, Any, None]
@@ -167,6 +168,10 @@ def _take_back(ready: Any, task: "asyncio.Task[None]") -> asyncio.Handle:
         if getattr(cast(Any, handle)._callback, "__self__", None) is task:
             del ready[index]
             return handle
+    if (
+        forked.by_application
+    ):  # a child has come back, by waiting, to where other requests are begun: the loop takes none
+        forked.exit_child(RuntimeError("this event loop belongs to the process that has forked this one"))
     raise AssertionError("asyncio puts the first step of a task into the loop's queue")
 
 
