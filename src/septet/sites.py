@@ -12,6 +12,7 @@ from typing import Any
 from septet import inventory
 from septet.apps import problem_page
 from septet.apps.asgi import Asgi
+from septet.apps.at_import import MadeAtImport
 from septet.apps.loading import check_callable, has_websocket_routes, interface, load
 from septet.apps.mounted import Mounted, MountedAsgi, MountedWsgi, NotedMountedAsgi, NotedMountedWsgi, Prefix
 from septet.apps.noted import NotedAsgi, NotedWsgi
@@ -52,7 +53,10 @@ def load_site(
     browsers see it in place of the application's pages. `mounted`: application objects by route, in addition to those
     that the configuration names.
     """
+    made = MadeAtImport() if _forks(config) else None
     site = _site(_Loader(config, problem), config, application, mounted or {})
+    if made is not None:
+        made.report()
     log.debug("this Python %s", gil_state())
     kinds = ["asgi"] * bool(site.asgis) + ["wsgi"] * site.has_wsgi
     if len(kinds) == 1:
@@ -64,6 +68,12 @@ def load_site(
             "application that ran in the event loop would hold up the others"
         )
     return site
+
+
+def _forks(config: Config) -> bool:
+    """True if the processes that serve are forked from the one that loads the applications."""
+    concurrency = inventory.concurrency(config.model)
+    return concurrency == "processes" or (bool(config.workers) and concurrency != "interpreters")
 
 
 def site_of_process(
