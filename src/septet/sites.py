@@ -12,7 +12,6 @@ from typing import Any
 from septet import inventory
 from septet.apps import problem_page
 from septet.apps.asgi import Asgi
-from septet.apps.at_import import MadeAtImport
 from septet.apps.loading import check_callable, has_websocket_routes, interface, load
 from septet.apps.mounted import Mounted, MountedAsgi, MountedWsgi, NotedMountedAsgi, NotedMountedWsgi, Prefix
 from septet.apps.noted import NotedAsgi, NotedWsgi
@@ -53,10 +52,9 @@ def load_site(
     browsers see it in place of the application's pages. `mounted`: application objects by route, in addition to those
     that the configuration names.
     """
-    made = MadeAtImport() if _forks(config) else None
+    report = _report_at_import(config)
     site = _site(_Loader(config, problem), config, application, mounted or {})
-    if made is not None:
-        made.report()
+    report()
     log.debug("this Python %s", gil_state())
     kinds = ["asgi"] * bool(site.asgis) + ["wsgi"] * site.has_wsgi
     if len(kinds) == 1:
@@ -70,10 +68,16 @@ def load_site(
     return site
 
 
-def _forks(config: Config) -> bool:
-    """True if the processes that serve are forked from the one that loads the applications."""
+def _report_at_import(config: Config) -> Callable[[], None]:
+    """Return a function that, when the applications are loaded, logs what they have made and the processes that serve
+    will share or lack, if these are forked from this one.
+    """
     concurrency = inventory.concurrency(config.model)
-    return concurrency == "processes" or (bool(config.workers) and concurrency != "interpreters")
+    if concurrency != "processes" and (not config.workers or concurrency == "interpreters"):
+        return lambda: None
+    from septet.apps.at_import import MadeAtImport  # not held by a server that does not fork
+
+    return MadeAtImport().report
 
 
 def site_of_process(
