@@ -105,6 +105,28 @@ def test_levels_on_standard_error(level: str, shown: int) -> None:
     assert re.fullmatch(r"\d{4}-\S+ \S+ \d+ ERROR some.application: said error", lines[-1])
 
 
+@pytest.mark.parametrize("logger", ["septet", "septet.access"])
+def test_a_configuration_of_the_application_does_not_disable_the_server_s_loggers(logger: str) -> None:
+    """By default it disables all loggers that were there before, and then no line says why a request was answered 500.
+    A program that sets `disabled` itself is obeyed."""
+    code = (
+        "import io, logging.config, septet.logs\n"
+        "septet.logs.configure('info')\n"
+        f"log, other = logging.getLogger({logger!r}), logging.getLogger('some.application')\n"
+        "logging.config.dictConfig({'version': 1})\n"
+        "logging.config.fileConfig(io.StringIO('[loggers]\\nkeys=root\\n[handlers]\\nkeys=h\\n[formatters]\\nkeys=\\n'\n"
+        "    '[logger_root]\\nhandlers=h\\n[handler_h]\\nclass=StreamHandler\\nargs=()\\n'))\n"
+        "other.error('disabled')\n"
+        "log.error('heard')\n"
+        "log.disabled = True\n"
+        "log.error('disabled by hand')\n"
+        "log.disabled = False\n"
+        "log.error('heard again')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr.splitlines() == ["heard", "heard again"]
+
+
 def test_values_of_fields_are_not_logged_at_debug() -> None:
     code = "import logging, septet.logs; septet.logs.configure('debug'); logging.getLogger('hpack.hpack').debug('a: b')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -131,7 +131,21 @@ def apart(log_to: Callable[..., object]) -> Callable[..., None]:
 class _GuardedLogger(logging.Logger):
     """Class of the loggers `septet` and `septet.access`, whose methods never raise. An application may add handlers and
     filters, set a factory of records, and raise an object whose `repr` raises. An exception in any of these would come
-    out of server code that logs, and end a thread or the process, or a connection; it is printed instead."""
+    out of server code that logs, and end a thread or the process, or a connection; it is printed instead.
+
+    Nor does `logging.config` disable them: unless told otherwise it disables all loggers that it was not told of, and
+    then no line says why a request was answered 500.
+    """
+
+    @property
+    def disabled(self) -> bool:
+        value: bool = self.__dict__.get("disabled", False)
+        return value
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        if sys._getframe(1).f_globals.get("__name__") != "logging.config":
+            self.__dict__["disabled"] = value
 
     def _log(self, level: int, msg: object, args: Any, *more: Any, **named: Any) -> None:
         """Log as `logging.Logger._log` does, through which the methods of all levels go; but print an exception instead

@@ -52,7 +52,9 @@ def load_site(
     browsers see it in place of the application's pages. `mounted`: application objects by route, in addition to those
     that the configuration names.
     """
+    report = _report_at_import(config)
     site = _site(_Loader(config, problem), config, application, mounted or {})
+    report()
     log.debug("this Python %s", gil_state())
     kinds = ["asgi"] * bool(site.asgis) + ["wsgi"] * site.has_wsgi
     if len(kinds) == 1:
@@ -64,6 +66,18 @@ def load_site(
             "application that ran in the event loop would hold up the others"
         )
     return site
+
+
+def _report_at_import(config: Config) -> Callable[[], None]:
+    """Return a function that, when the applications are loaded, logs what they have made and the processes that serve
+    will share or lack, if these are forked from this one.
+    """
+    concurrency = inventory.concurrency(config.model)
+    if concurrency != "processes" and (not config.workers or concurrency == "interpreters"):
+        return lambda: None
+    from septet.apps.at_import import MadeAtImport  # not held by a server that does not fork
+
+    return MadeAtImport().report
 
 
 def site_of_process(

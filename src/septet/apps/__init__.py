@@ -5,6 +5,7 @@ the first part of the answer, and the model pulls the other parts. An *awaited* 
 for each exchange. No interface knows the process model: it sees an `exchange.Exchange` and nothing else of the server.
 
     loading       finds an application by module:attribute, and detects its interface
+    at_import     log messages about what an application has made at import, and workers share or lack
     site          finds the application or directory that answers a path
     mounted       applications whose paths have a prefix: `--mount`, `--root-path`
     wsgi          WSGI (PEP 3333); _call: one call of the application
