@@ -91,17 +91,17 @@ def _shared(results: Results) -> list[str]:
 
 
 def _windows(results: Results) -> str:
-    """Return text that says how long the runs of most cells and numbers of users measure."""
+    """Return text that says how long the runs measure."""
     experiment = results["experiment"]
-    above = experiment.get("users_per_window")
-    longer = f" (longer above {above:,} users)" if above and max(experiment["users"]) > above else ""
-    short = dict(experiment.get("short", ()))
-    shorter = (
-        f" (of fast servers {min(short.values()):g} s at {enumerated([f'{n:,}' for n in short])} users)"
-        if short
-        else ""
-    )
-    return f"{experiment['duration_s']:g} s{shorter}{longer}"
+    short, above = dict(experiment.get("short", ())), experiment.get("users_per_window")
+    but = []
+    if short:
+        but.append(
+            f"{min(short.values()):g} s of fast servers at {enumerated([f'{users:,}' for users in short])} users"
+        )
+    if above and max(experiment["users"]) > above:
+        but.append(f"longer above {above:,} users")
+    return f"{experiment['duration_s']:g} s" + (f" ({'; '.join(but)})" if but else "")
 
 
 def _runs(results: Results) -> str:
