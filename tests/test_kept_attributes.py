@@ -114,7 +114,7 @@ KEPT: dict[type, dict[str, str]] = {
     ClientDelivery: {
         CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
         NUMBER: "deferred_s _mask _mask_with_order half_closed_at _drains _took_last_input _thread _interrupted "
-        "_waits_first _only_looked _hears_orders",
+        "_waits_first _only_looked _hears_orders _others_wait",
         "one of the constant phases, or None": "_overdue",
         "a lock, which is free when no thread moves the session on, and whether it is not": "turn _has_turn",
         "of that lock, made once": "_moved",

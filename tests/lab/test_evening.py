@@ -25,7 +25,7 @@ def on_a_drifting_machine(chance: random.Random, follows: float, runs: int = 12)
         slowness = chance.uniform(1, 2)
         for model, cpu_us in CPU_US.items():
             record = valid(model, 20, 1000.0, repeat=turn)
-            record["usage"]["probe_cold_us"] = 50.0 * slowness * math.exp(chance.gauss(0, 0.005))
+            record["usage"]["probe_us"] = 50.0 * slowness * math.exp(chance.gauss(0, 0.005))
             _set_cpu(record, cpu_us * slowness**follows * math.exp(chance.gauss(0, 0.02)))
             records.append(record)
     return records
@@ -55,7 +55,7 @@ def test_nothing_is_corrected_where_the_speed_was_steady_or_is_not_known() -> No
     steady = [valid("epoll", 20, 1000.0, repeat=turn) for turn in range(1, 9)]
     assert fitted([steady]).slope == 0.0
     for record in steady:
-        record["usage"]["probe_cold_us"] = None
+        record["usage"]["probe_us"] = None
     assert fitted([steady]).cpu_factor(steady[0]) == 1.0
 
 

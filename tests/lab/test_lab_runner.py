@@ -14,7 +14,7 @@ from septet.errors import Failed, UsageError
 from septet.lab import bench, client, known_models, results
 from septet.lab.display import Lines
 from septet.lab.experiment import GUESTBOOK, ONE_PROCESS, Cell, Experiment, Run
-from septet.lab.runner import Round, plan_for, run_cell
+from septet.lab.runner import SHORT_WARMUP_S, Round, plan_for, run_cell
 from septet.lab.server import PORTS, free_port
 from septet.lab.summary import summaries
 from support import scripted_server
@@ -258,6 +258,21 @@ def test_servers_run_side_by_side_and_are_visited_in_turns(experiment: Experimen
     assert first["stop"] == second["stop"]
     assert first["stop"]["answers"] > first["load"]["answers"] + second["load"]["answers"], "with those of warm-ups"
     assert dead["verdict"] == "failed"
+
+
+def test_short_windows_are_for_those_who_answer_soon(experiment: Experiment) -> None:
+    """One that is slow has whole windows; what it was asked in a short one is not counted."""
+    short = replace(experiment, duration_s=0.8, short=((2, 0.2),), short_turns=2, turns=1)
+    runs = [Run(Cell(model, 2), turn) for turn in (1, 2) for model in ("good", "slow")]
+    with client.Generator() as generator, Round(short, generator.load) as visits:
+        loads = [record["load"] for run in runs if (record := visits.visit(run, lambda event, details: None))]
+    assert [load["plan"]["duration_s"] for load in loads] == [0.2, 0.8, 0.2, 0.8]
+    assert loads[0]["answers"] >= 20
+    assert 0.8 <= loads[1]["window_s"] < 2
+    warmups = [load["plan"]["warmup_s"] for load in loads]
+    assert warmups[0] == experiment.warmup_s, "a server that has just begun is warmed up"
+    assert warmups[2] == SHORT_WARMUP_S
+    assert warmups[3] == experiment.warmup_s, "it is the one that is as short"
 
 
 def test_a_generator_goes_on_after_a_plan_that_is_refused(experiment: Experiment) -> None:

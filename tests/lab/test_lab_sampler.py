@@ -121,3 +121,40 @@ def test_ended_children_make_a_grain() -> None:
         exchange(process, "", "end\n")
     assert parent.cpu_s > 0.29
     assert parent.cpu_grain_s == pytest.approx(0.02)
+
+
+# Lets a child burn less than a tick of 10 ms; it ends, and is waited for, at the next line.
+BRIEF = """
+import os, sys, time
+end, waiting = os.pipe()
+child = os.fork()
+if not child:
+    until = time.process_time() + 0.006
+    while time.process_time() < until:
+        pass
+    print("burnt", flush=True)
+    os.close(waiting)
+    os.read(end, 1)
+    os._exit(0)
+sys.stdin.readline()
+os.close(waiting)
+os.waitpid(child, 0)
+print("ended", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_no_time_is_given_back() -> None:
+    """The time of a child that ends is cut off at a whole tick: the sum becomes less, and what was used does not."""
+    command = [sys.executable, "-c", BRIEF]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        exchange(process, "burnt\n")
+        before_s = sum(each.cpu_s for each in processes_of(process.pid))
+        sampler = Sampler(process.pid)
+        sampler.start()
+        exchange(process, "ended\n", "\n")
+        assert sum(each.cpu_s for each in processes_of(process.pid)) < before_s
+        assert sampler.stop()["cpu_s"] == 0
+        process.communicate("\n")

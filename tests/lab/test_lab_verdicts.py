@@ -85,6 +85,9 @@ def repeated(*rates: float) -> list[dict[str, Any]]:
 def test_verdict_on_a_cell() -> None:
     assert judge_all(repeated(1000, 1010, 990)) == ("valid", None)
     assert judge_all(repeated(1000, 500, 1500)) == ("noisy", "the repeats differ by 50% of their mean")
+    assert judge_all(repeated(*[900, 1000, 1100] * 2)) == ("valid", None)
+    assert judge_all(repeated(*[800, 1000, 1200] * 2)) == ("noisy", "the repeats differ by 18% of their mean")
+    assert judge_all(repeated(*[800, 1000, 1200] * 4)) == ("valid", None)  # their mean is as certain as that of few
     one_noisy = [*repeated(1000, 1010), {**valid("epoll", 20, 1000), "verdict": "noisy", "reason": "x"}]
     assert judge_all(one_noisy) == ("valid", None)  # the median is not that one's
     two_failed = [*repeated(1000), failed("epoll", 20, "it died"), failed("epoll", 20, "it died")]

@@ -28,6 +28,24 @@ def test_the_line_of_a_page_says_what_it_computes_or_waits_for() -> None:
     assert heading("", waits) == ""
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"short": ()}, "; one run of 0.8 s"),
+        ({"short": [[20, 0.2]]}, "; one run of 0.8 s (0.2 s of fast servers at 20 users)"),
+        ({"users_per_window": 800, "users": [20, 1000]}, "; one run of 0.8 s (longer above 800 users)"),
+        (
+            {"short": [[20, 0.2], [100, 0.3]], "users_per_window": 800, "users": [20, 100, 1000]},
+            "; one run of 0.8 s (0.2 s of fast servers at 20 and 100 users; longer above 800 users)",
+        ),
+    ],
+)
+def test_how_long_runs_measure(changes: dict[str, Any], told: str) -> None:
+    recorded = results("computes", "close")
+    recorded["experiment"] |= {"duration_s": 0.8, "repeats": 1, **changes}
+    assert page_line(recorded, summaries(recorded)).endswith(told)
+
+
 def test_a_page_of_which_all_failed_has_no_cost() -> None:
     recorded = results_of(failed("epoll", 20, "it died"))
     assert "CPU time" not in page_line(recorded, summaries(recorded))

@@ -198,7 +198,7 @@ def test_cpu_time_is_that_of_the_tables() -> None:
     records = []
     for model, probes, base in (("epoll", (80.0, 95.0, 120.0), 1.0), ("forking", (40.0, 50.0, 65.0), 5.0)):
         for record, probe_us in zip(thrice(model, 100, 4000), probes, strict=True):
-            used = {"cpu_s": base * probe_us / 1000, "probe_cold_us": probe_us}
+            used = {"cpu_s": base * probe_us / 1000, "probe_us": probe_us}
             records.append({**record, "usage": {**record["usage"], **used}})
     recorded = finished(*records)
     (epoll, _) = summaries(recorded)

@@ -1,14 +1,20 @@
 """`--for`: rounds go where the ranking is open; on results that were made up, and on a clock of their own."""
 
 import itertools
+import json
 import math
 import random
+from collections import Counter
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from septet.lab import results, rounds
 from septet.lab.experiment import Experiment, Run
+from septet.lab.pinning import Pinning
 from septet.lab.results import Results
-from septet.lab.rounds import until_decided
+from septet.lab.rounds import until_decided, with_short_windows
 from support.made_up_results import valid
 
 RUN_S = 2.0
@@ -24,13 +30,16 @@ class Bench:
         self.recorded: Results = results.begin(self.experiment, ["septet", "bench"])
         self.told: list[str] = []
         self.now_s = 0.0
+        self.factors: dict[tuple[int, str], float] = {}
+        """By number of users and model, for which the rate differs by this factor."""
         self._rates, self._spread, self._chance = rates, spread, random.Random(3)
 
     def go(self, runs: int | None = None) -> list[Run]:
         done = []
         rounds_of_runs = until_decided(self.experiment, self.recorded, self.told.append, lambda: self.now_s)
         for run in itertools.chain.from_iterable(rounds_of_runs):
-            rate = self._rates[run.cell.model] * (1 + run.repeat % 2) * math.exp(self._chance.gauss(0, self._spread))
+            rate = self._rates[run.cell.model] * self.factors.get((run.cell.users, run.cell.model), 1.0)
+            rate *= (1 + run.repeat % 2) * math.exp(self._chance.gauss(0, self._spread))
             record = valid(run.cell.model, run.cell.users, rate, repeat=run.repeat)
             self.recorded["runs"].append({**record, "took_s": RUN_S})
             self.now_s += RUN_S
@@ -56,6 +65,42 @@ def test_rounds_go_where_it_is_open() -> None:
     assert max(run.repeat for run in done) > 4
     assert {run.cell.model for run in done if run.repeat > 4} == {"epoll", "poll"}
     assert any("of 4 pairs of neighbours decided, open: " in told and "epoll ~ poll" in told for told in bench.told)
+
+
+def test_the_next_round_is_for_the_users_with_most_to_decide() -> None:
+    """At 20 users one pair is open, at 100 three; what is shared by neighbours is not decided in the time."""
+    rates = {"epoll": 4000.0, "poll": 4000.0, "io_uring": 4000.0, "forking": 4000.0}
+    bench = Bench(rates, 400, 0.2)
+    bench.factors = {(20, "poll"): 0.01, (20, "io_uring"): 0.0001}
+    took = Counter(run.cell.users for run in bench.go())
+    assert took[100] > 2 * took[20]
+
+
+def test_short_windows_have_a_round_of_more_turns() -> None:
+    """A page of 100 us: 20 users wait 2 ms, and 40 answers take 80 ms; 1,000 users wait 0.1 s."""
+    experiment = Experiment(out=Path("out"), models=("epoll", "poll"), users=(20, 60, 1000), turns=3, duration_s=0.8)
+    shorter = with_short_windows(experiment, {"least_us": 150, "cpu_us": 100})
+    assert shorter.short == ((20, 0.2), (60, 0.24))
+    assert [shorter.short_s(users) for users in experiment.users] == [0.2, 0.24, None]
+    assert Experiment.from_values(json.loads(json.dumps(shorter.values()))).short == shorter.short
+    for block in shorter.round(shorter.cells(), 2):
+        users = block[0].cell.users
+        assert sorted({run.repeat for run in block}) == ([4, 5, 6] if users == 1000 else [*range(13, 25)])
+        assert {shorter.place(run) for run in block} == {2}
+
+
+@pytest.mark.parametrize(
+    ("changed", "alone"),
+    [
+        ({}, {}),
+        ({}, {"least_us": 20_000, "cpu_us": 100}),  # the page waits
+        ({"cluster": "ssh:anna"}, {"least_us": 150, "cpu_us": 100}),
+        ({"pinned": Pinning((0,), (1, 2))}, {"least_us": 150, "cpu_us": 100}),
+    ],
+)
+def test_windows_that_are_not_shorter(changed: dict[str, Any], alone: dict[str, float]) -> None:
+    experiment = Experiment(out=Path("out"), models=("epoll",), users=(20,), duration_s=0.8, **changed)
+    assert with_short_windows(experiment, alone).short == ()
 
 
 def test_time_is_up() -> None:

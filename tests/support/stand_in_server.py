@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 dying = threading.Lock()
@@ -21,6 +22,7 @@ class Handler(BaseHTTPRequestHandler):
     mortal = False
     burns_in_child = False
     served = 0
+    takes_s = 0.0
 
     def do_GET(self) -> None:
         type(self).served += 1
@@ -28,6 +30,7 @@ class Handler(BaseHTTPRequestHandler):
             dying.acquire()  # never released: one thread has the last word
             print("the heart stopped", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.takes_s)
         self.send_response(self.status)
         self.send_header("Content-Length", "5")
         self.end_headers()
@@ -61,6 +64,8 @@ def main() -> None:
             Handler.status = 500
         case "mortal":
             Handler.mortal = True
+        case "slow":
+            Handler.takes_s = 0.05
         case "parent":
             subprocess.Popen(SLEEPER)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in every thread: `sigwait` takes it

@@ -43,7 +43,7 @@ TURNS = 3
 """With --for: how often each server is visited (loaded and measured once) in a round: so often that the visits take
 longer than starting the server, and that one round can decide an order.
 """
-SHORT = {"duration_s": 0.8, "warmup_s": 0.3, "warmup_max_s": 0.3, "users_per_window": 800}
+SHORT = {"duration_s": 0.8, "warmup_s": 0.15, "warmup_max_s": 0.15, "users_per_window": 800}
 """Values of the experiment that --for replaces: models and servers can be compared better with many short measurements
 of each than with a few long ones. But what disturbs a machine comes in bursts of some tenths of a second: ratios of
 visits of 0.4 s had a standard deviation of 11 %, those of 1.2 s one of 6 % (two virtual CPUs, 2026-11-30). In the
@@ -52,7 +52,7 @@ same time, three visits of 0.8 s for each server gave errors of ratios a fifth s
 BUSY_ADVICE = "figures will be noisy, and contenders compared by CPU time, evened, where CPU time is the limit"
 STRETCH_MAX = 1.5
 """On a busy machine the measured time of each run is made longer, at most by this factor."""
-FIRST_SHARE = 0.38
+FIRST_SHARE = 0.34
 """In an experiment with two pages: largest share of the time of --for that the first page may take."""
 OF_ONE_PAGE = ("path", "scenario", "users", "trace", "mode")
 FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_max_s", "timeout": "timeout_s"}
@@ -259,7 +259,7 @@ def _measure(
     from septet.lab.display import display
     from septet.lab.live import shown_live
     from septet.lab.redis import redis
-    from septet.lab.rounds import until_decided
+    from septet.lab.rounds import until_decided, with_short_windows
 
     if first and _is_default("models"):
         tell_left_out()
@@ -279,7 +279,11 @@ def _measure(
         if (busy := machine.busy_share()) > FOREIGN_SHARE_MAX:
             click.echo(f"other programs use {busy:.0%} of the CPUs: {BUSY_ADVICE}", err=True)
             if first and experiment.for_s is not None:
-                experiment = _stretched(experiment, recorded, busy)
+                experiment = _stretched(experiment, busy)
+                recorded["experiment"] = experiment.values()
+        if first and experiment.for_s is not None and _is_default("duration"):
+            experiment = with_short_windows(experiment, recorded["alone"])
+            recorded["experiment"] = experiment.values()
         number = len(runs) if experiment.for_s is None else None
         with (
             display(experiment, number) as terminal,
@@ -293,15 +297,12 @@ def _measure(
             afterwards.record(experiment, recorded, lambda line: click.echo(line, err=True))
 
 
-def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) -> Experiment:
+def _stretched(experiment: Experiment, busy: float) -> Experiment:
     """Return the experiment with longer runs, for a machine on which other programs use the share `busy` of the CPUs: a
-    server that gets a tenth of a CPU answers few requests in 0.4 seconds. The results, `recorded`, get the new
-    experiment too.
+    server that gets a tenth of a CPU answers few requests in 0.4 seconds.
     """
     longer = min(STRETCH_MAX, 1 / max(1e-9, 1 - busy))
-    experiment = replace(experiment, duration_s=round(longer * experiment.duration_s, 2))
-    recorded["experiment"] = experiment.values()
-    return experiment
+    return replace(experiment, duration_s=round(longer * experiment.duration_s, 2))
 
 
 def _load(

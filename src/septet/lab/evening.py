@@ -3,12 +3,11 @@ idle machine would have given in every run.
 
 Other programs, and changes of the CPU's speed, disturb the two figures of a run in two ways:
 
-* The CPU time of a request depends on the speed of the CPU, which the probe measures (see `septet.lab.probe`), with the
-  caches as the server left them: what slows a server down is seldom the clock, and often the caches and a sibling
-  thread. How much it depends is fitted within the experiment: the slope of the logarithm of CPU time over the logarithm
-  of the probe's time, between runs of the same cell. It is the weighted median of the slopes of all pairs of runs
-  (after Theil and Sen), because outliers do not move a median. A slope of 0 means no dependence, and no correction; 1
-  means that both change by the same factor.
+* The CPU time of a request depends on the speed of the CPU, which the probe measures (see `septet.lab.probe`): what
+  slows a server down is seldom the clock, and often what others do on a sibling thread. How much it depends is fitted
+  within the experiment: the slope of the logarithm of CPU time over the logarithm of the probe's time, between runs of
+  the same cell. It is the weighted median of the slopes of all pairs of runs (after Theil and Sen), because outliers do
+  not move a median. A slope of 0 means no dependence, and no correction; 1 means that both change by the same factor.
 * Requests per second depend on what other programs leave of the CPUs. A server that is limited by CPU time would, alone
   on the machine, answer as many requests in a second as it has CPU time for. A server that waits for something else is
   hardly slowed down by other programs, and its measured rate is used.
@@ -81,7 +80,7 @@ class Evening:
         """Return the run's CPU time divided by what it would have been at the usual speed of the CPU, by this
         correction. The usual speed is the one at which the probe (a fixed piece of work) takes its median time.
         """
-        probe_us = record["usage"].get("probe_cold_us")
+        probe_us = record["usage"].get("probe_us")
         return 1.0 if not probe_us or not self.middle_us else (probe_us / self.middle_us) ** self.slope
 
 
@@ -108,7 +107,7 @@ def _point(record: Record) -> tuple[float, float] | None:
     """Return, of a run, the logarithms of the probe's time (see `septet.lab.probe`) and of the CPU time of a request;
     None if one is not known or too inexact.
     """
-    probe_us, cpu_us = record["usage"].get("probe_cold_us"), whole_cpu_us(record)
+    probe_us, cpu_us = record["usage"].get("probe_us"), whole_cpu_us(record)
     if not probe_us or not cpu_us or cpu_grain(record) > GRAIN_MAX:
         return None
     return math.log(probe_us), math.log(cpu_us)

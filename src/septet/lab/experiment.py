@@ -120,6 +120,12 @@ class Experiment:
     """If there are more users than this, the measured time (window) is longer in proportion, so that the requests in
     flight at its ends are few compared with all. 0: it is never longer.
     """
+    short: tuple[tuple[int, float], ...] = ()
+    """(number of users, seconds): where an answer comes so soon that a shorter window suffices, that window; see
+    `septet.lab.short_windows`. Servers that turn out to be slow have the whole window even there.
+    """
+    short_turns: int = 1
+    """What `turns` is for the numbers of users that are in `short`."""
     seed: int = 0
     """Seed of the random numbers that decide the order of runs."""
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -162,6 +168,7 @@ class Experiment:
                 "out": Path(values["out"]),
                 "scenario": Path(values["scenario"]) if values["scenario"] else None,
                 "sweeps": tuple((name, tuple(each)) for name, each in values["sweeps"]),
+                "short": tuple((users, seconds) for users, seconds in values.get("short", ())),
                 "others": tuple(OtherServer(**each) for each in values["others"]),
                 "pool": Pool(**values["pool"]) if values.get("pool") else None,
                 "pythons": tuple(Interpreter(**each) for each in values.get("pythons", ())),
@@ -201,22 +208,29 @@ class Experiment:
 
     def round(self, cells: Sequence[Cell], place: int) -> list[list[Run]]:
         """Return the runs of a round: one list for each number of users, in which each of the cells with that number of
-        users is run `turns` times. All of these cells are run once before any of them is run again.
+        users is run `turns_at` times. All of these cells are run once before any of them is run again.
 
         The orders are random, but depend only on the seed and on `place`, the number of the round, from 1.
         """
         chance = random.Random(f"{self.seed} {place}")
-        first = (place - 1) * self.turns + 1
         blocks = [[cell for cell in cells if cell.users == users] for users in dict.fromkeys(c.users for c in cells)]
         chance.shuffle(blocks)
         return [
             [
-                Run(cell, repeat)
-                for repeat in range(first, first + self.turns)
+                Run(cell, (place - 1) * self.turns_at(cell.users) + turn)
+                for turn in range(1, self.turns_at(block[0].users) + 1)
                 for cell in chance.sample(block, len(block))
             ]
             for block in blocks
         ]
+
+    def turns_at(self, users: int) -> int:
+        """Return how often each server is loaded and measured in a round at this number of users."""
+        return self.turns if self.short_s(users) is None else self.short_turns
+
+    def place(self, run: Run) -> int:
+        """Return the number of the round that a run belongs to, from 1."""
+        return (run.repeat - 1) // self.turns_at(run.cell.users) + 1
 
     def _settings(self, contender: str) -> list[Setting]:
         """Return all combinations of the values of those varied options that this contender takes. For a model, the
@@ -287,6 +301,12 @@ class Experiment:
     def window_s(self, users: int) -> float:
         """Return the measured time, in seconds, of a run with this many users."""
         return self.duration_s * max(1.0, users / (self.users_per_window or users))
+
+    def short_s(self, users: int) -> float | None:
+        """Return the measured time, in seconds, of a run with this many users, of a server that is not slow; None if it
+        is as long as that of a slow one.
+        """
+        return dict(self.short).get(users)
 
     def url(self, port: int) -> str:
         return f"{'https' if self.tls else 'http'}://{self._authority}:{port}{self.path}"

@@ -157,12 +157,14 @@ class LiveDisplay:
 
     def _write(self, finished: bool = False) -> None:
         experiment = self._experiment
+        windows = sorted({*dict(experiment.short).values(), experiment.duration_s})
+        lasts = " to ".join(f"{seconds:g}" for seconds in dict.fromkeys((windows[0], windows[-1])))
         self._page.write(
             {
                 "title": f"{experiment.app} under {', '.join(experiment.contenders)}"
                 if len(experiment.contenders) < 3
                 else f"{experiment.app} under {len(experiment.contenders)} contenders",
-                "about": f"GET {experiment.path}; connections: {experiment.mode}; {experiment.duration_s:g} s a run",
+                "about": f"GET {experiment.path}; connections: {experiment.mode}; {lasts} s a run",
                 "now": self._now,
                 "open": self._open,
                 "done": self._share(),

@@ -275,7 +275,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="probe_us",
-        meaning="CPU time of fixed work on the server's CPUs, 100 times a second, harmonic mean; null: not known",
+        meaning="CPU time of fixed work on the server's CPUs, some 190 times a second, harmonic mean; null: not known",
         unit="µs",
         # A process of its own times it (`septet.lab.probe`); the runner adds the figures.
         sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),

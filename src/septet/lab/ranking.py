@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 from septet.lab.evening import evened, rests_on_cpu_time
 from septet.lab.experiment import Cell
@@ -24,12 +25,8 @@ from septet.lab.metric import Metric
 from septet.lab.metrics import CPU, EVEN_CPU, EVEN_RATE, P99, RATE
 from septet.lab.pairs import OPEN, Pair, Standings, standings
 from septet.lab.results import Results, run_of
-from septet.lab.summary import Summary, summaries
+from septet.lab.summary import Summary
 
-FIRST_ROUNDS = 1
-"""In an experiment with a time limit, number of rounds at the beginning in which every cell (a server or process model
-at one number of users) is run. Later rounds run those whose order is not decided.
-"""
 OPEN_NAMED_MAX = 4
 LOOKS_SHARE, LOOKS_MAX = 0.02, 10
 """An experiment with --for is judged after each round, and goes on where the ranking is open, so chance has several
@@ -67,16 +64,28 @@ def rankings(
     Without `is_at_end` it is the ranking by which an experiment with --for goes on, which is decided more strictly.
     """
     found = _values(results, cells, metric)
-    sharing, turns = float(len(found)), 0
-    if results["experiment"].get("for_s"):
+    sharing, experiment = float(len(found)), results["experiment"]
+    if experiment.get("for_s"):
         sharing /= 1 - LOOKS_SHARE * LOOKS_MAX if is_at_end else LOOKS_SHARE
-        turns = results["experiment"].get("turns", 1)
     return {
         users: standings(
-            each.values, metric.more_is_better, sharing, frozenset(each.at_least), weights=each.weights, turns=turns
+            each.values,
+            metric.more_is_better,
+            sharing,
+            frozenset(each.at_least),
+            weights=each.weights,
+            turns=_turns(experiment, users),
         )
         for users, each in found.items()
     }
+
+
+def _turns(experiment: Mapping[str, Any], users: int) -> int:
+    """Return for how many turns in a row a server keeps running at this number of users; 0: every run has a new one."""
+    if not experiment.get("for_s"):
+        return 0
+    name = "short_turns" if users in dict(experiment.get("short", ())) else "turns"
+    return int(experiment.get(name, 1))
 
 
 @dataclass(slots=True)
@@ -181,11 +190,10 @@ def open_pairs(found: Mapping[int, Standings]) -> list[tuple[int, Pair]]:
     return [(users, pair) for users, each in found.items() for pair in each.neighbours if pair.outcome == OPEN]
 
 
-def open_cells(results: Results, cells: Sequence[Cell]) -> list[Cell]:
+def open_cells(found: Mapping[int, Standings], cells: Sequence[Cell]) -> list[Cell]:
     """Return those of `cells` that another round of runs should measure: those of a contender (a server or process
     model) whose order with a neighbour in the ranking is open at that number of users.
     """
-    found = rankings(results, summaries(results), is_at_end=False)
     labels = {(users, label) for users, pair in open_pairs(found) for label in (pair.ahead, pair.behind)}
     return [cell for cell in cells if (cell.users, cell.label) in labels]
 

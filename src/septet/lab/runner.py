@@ -29,8 +29,8 @@ from septet.lab.server import Server, free_port
 from septet.lab.threads.gil import GilWatch
 from septet.lab.verdicts import judge
 
-QUIET_LOOK_S = 0.03
-QUIET_CPU_S = 0.0005
+QUIET_LOOK_S = 0.01
+QUIET_CPU_S = 0.0002
 """If a server uses more than this many seconds of CPU time within QUIET_LOOK_S after a visit (a run of load), it still
 works on requests of users who have gone, and is not idle yet.
 """
@@ -42,9 +42,13 @@ LONGER = 4.0
 """If no request was answered in the measured window of a visit (a run of load), the visit is made once more, with a
 window this many times as long.
 """
-AGAIN_WARMUP_S = 0.1
-"""Seconds of warm-up before a run of load on a server that was loaded before. It is short, because the server is warm
-already.
+AGAIN_WARMUP_S, SHORT_WARMUP_S = 0.1, 0.03
+"""Seconds of warm-up before a run of load on a server that was loaded before, the second one before a short window.
+They are short, because the server is warm already.
+"""
+SHORT_ANSWERS_MIN = 10
+"""If users have fewer answers than this on average in a short window (`Experiment.short`), the server is slow: the
+visit is made again with the whole window, which all further visits to it have, too.
 """
 
 
@@ -74,6 +78,8 @@ class _Visited:
     this server.
     """
     stack: ExitStack
+    is_slow: bool = False
+    """True if its windows are never short ones (`Experiment.short`)."""
     records: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -115,6 +121,10 @@ class Round:
             visited.records.append(record)
             plan = self._plan(run, visited)
             self._load_once(visited, plan, record, receive)
+            if plan.duration_s == self._experiment.short_s(plan.users) and _is_slow(record["load"], plan):
+                visited.is_slow = True
+                plan = self._plan(run, visited)
+                self._load_once(visited, plan, record, receive)
             if _nothing_came(record["load"]):  # on a busy machine a short window may be no time at all
                 self._load_once(visited, replace(plan, duration_s=LONGER * plan.duration_s), record, receive)
             visited.server.check_alive()
@@ -204,9 +214,13 @@ class Round:
 
     def _plan(self, run: Run, visited: _Visited) -> Plan:
         plan = plan_for(self._experiment, run.cell.users, visited.port)
-        if not visited.records or plan.warmup_s < AGAIN_WARMUP_S:
+        again_s, short_s = AGAIN_WARMUP_S, self._experiment.short_s(run.cell.users)
+        if short_s is not None and not visited.is_slow:
+            plan, again_s = replace(plan, duration_s=short_s), SHORT_WARMUP_S
+        is_first = len(visited.records) == 1  # the record of this visit is there already
+        if is_first or plan.warmup_s < again_s:
             return plan
-        return replace(plan, warmup_s=AGAIN_WARMUP_S, warmup_max_s=0.0)
+        return replace(plan, warmup_s=again_s, warmup_max_s=0.0)
 
     def _stop(self, cell: Cell) -> None:
         """Stop the server of a cell (a server or process model at one number of users), if it runs. How it ended is
@@ -224,6 +238,11 @@ class Round:
             stop = {**visited.server.stop(), "answers": answers}
             for record in measured:
                 record["stop"] = stop
+
+
+def _is_slow(load: dict[str, Any], plan: Plan) -> bool:
+    """True if users had so few answers in a short window that their times say little."""
+    return bool(load["answers"] < SHORT_ANSWERS_MIN * plan.users)
 
 
 def _nothing_came(load: dict[str, Any]) -> bool:

@@ -88,7 +88,8 @@ class Sampler:
             self._thread.join()
         for key, row in SAMPLED.items():
             if row.over is Over.CHANGE:
-                self.usage[key] += row.read(sight) or 0
+                # A child that has just ended is counted in whole ticks, so the sum may have become less.
+                self.usage[key] = max(0, self.usage[key] + (row.read(sight) or 0))
         return self.usage
 
     def _run(self) -> None:

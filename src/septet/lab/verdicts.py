@@ -10,6 +10,7 @@ failed           there are no figures
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from septet.lab.statistics import variation
@@ -43,9 +44,10 @@ process is counted as work of other programs, but by itself does not exceed this
 """
 STEAL_SHARE_MAX = 0.02
 """A run is "noisy" if the hypervisor takes more than this share of all CPUs."""
-VARIATION_MAX = 0.10
+VARIATION_MAX, VARIED_RUNS = 0.10, 3
 """A cell (one server with one number of users, measured in several runs) is "noisy" if the standard deviation of the
-rates of its runs is more than this share of their mean.
+rates of its runs is more than this share of their mean. If there are more than VARIED_RUNS runs, they may differ more,
+because their mean is as certain then: by the square root of the number of runs for each VARIED_RUNS.
 """
 ANSWERS_PER_USER_MIN = 3
 """If the users of a run had fewer answers than this on average, it is normal that some of them had none, and
@@ -89,7 +91,7 @@ def judge_all(records: list[dict[str, Any]]) -> Verdict:
     of their verdicts in the order of VERDICTS.
 
     If a run failed, a median better than "errors" becomes "errors". A median of "valid" becomes "noisy" if the rates of
-    the runs vary by more than VARIATION_MAX.
+    the runs vary too much (VARIATION_MAX).
     """
     ranks = sorted(VERDICTS.index(record["verdict"]) for record in records)
     verdict = VERDICTS[ranks[len(ranks) // 2]]
@@ -101,7 +103,7 @@ def judge_all(records: list[dict[str, Any]]) -> Verdict:
         reason = f"{len(failed)} of {len(records)} runs failed: {failed[-1]['reason']}"
     if verdict == "valid":
         rates = [float(record["load"]["requests_per_s"]) for record in records if record["verdict"] != "failed"]
-        if (spread := variation(rates)) > VARIATION_MAX:
+        if (spread := variation(rates)) > VARIATION_MAX * math.sqrt(max(1.0, len(rates) / VARIED_RUNS)):
             return "noisy", f"the repeats differ by {spread:.0%} of their mean"
     return verdict, reason
 

@@ -93,9 +93,9 @@ class Acceptor:
     def clients_starve(self) -> bool:
         """True if a client waits to be accepted and no thread is free to accept it."""
         # Looked at twice, because a free thread may have accepted the client between the first look and the count.
-        return self._client_waits() and not self._waiting_threads.waiting and self._client_waits()
+        return self.client_waits() and not self._waiting_threads.waiting and self.client_waits()
 
-    def _client_waits(self) -> bool:
+    def client_waits(self) -> bool:
         return bool(self.watched_listeners) and bool(self._listener_poller.wait(0))
 
     def count_as_free_if_needed(self) -> bool:
@@ -105,7 +105,7 @@ class Acceptor:
         lasts = seen.accepted == accepted and now - seen.last < STALLED_THREADS_S / 2
         seen = self._wait_observed = _WaitObserved(accepted, seen.first if lasts else now, now)
         stalled_at = accepted if now - seen.first >= STALLED_THREADS_S else None
-        return self._waiting_threads.volunteer(self, self._client_waits, stalled_at)
+        return self._waiting_threads.volunteer(self, self.client_waits, stalled_at)
 
     def count_as_free(self) -> None:
         """Count this thread as free: it is about to accept. Called before the last bytes of a connection are sent, so

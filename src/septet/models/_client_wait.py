@@ -30,6 +30,8 @@ WAITING_CLIENT_CHECK_S = 0.1
 another thread has accepted it. If none is free to do so, the thread closes its idle client's connection (after
 IDLE_GRACE_S at the earliest).
 """
+LOOKS = 5
+"""How often a thread looks in that time whether another client still waits to be accepted."""
 
 INTERRUPT_S = 0.05
 """Seconds. While two threads of the application wait for one client, one to send and one to read, the second looks at
@@ -65,6 +67,10 @@ class ClientWait:
         self._drains = False
         """True once the order to drain has come: the connection ends after the answer to the client's next request, or
         when it has been idle for DRAINING_S.
+        """
+        self._others_wait = False
+        """True if other clients wait to be accepted, and not only for a moment: see
+        `_wait_for_client_while_others_wait`.
         """
         self._overdue: Phase | None = None
         """The phase whose deadline had passed when `wait` was last called after a deadline; None: none had."""
@@ -222,9 +228,9 @@ class ClientWait:
                     return False
                 self.deferred_s = 0.0  # under a flood of connections the kernel does not hold any back
             else:  # a client waits to be accepted
-                if self._wait_for_client(READABLE, WAITING_CLIENT_CHECK_S):
+                if self._wait_for_client_while_others_wait():
                     return True
-                if self._may_drop_idle_client():
+                if self._others_wait and self._may_drop_idle_client():
                     return False
             timeout = self._time_left()
 
@@ -248,6 +254,18 @@ class ClientWait:
         if self._session.drain() is not READ:  # the protocol tells the client first
             return True
         return bool(self._wait_for_client_or_stop(READABLE, self._time_left()))
+
+    def _wait_for_client_while_others_wait(self) -> bool:
+        """Do what `_wait_for_client` does, for WAITING_CLIENT_CHECK_S, and note in `_others_wait` whether at each look
+        in that time another client waited to be accepted. If one look finds none, those who waited did so for a moment,
+        because the other threads had just been done with clients of theirs.
+        """
+        self._others_wait = True
+        for _ in range(LOOKS):
+            if self._wait_for_client(READABLE, WAITING_CLIENT_CHECK_S / LOOKS):
+                return True
+            self._others_wait = self._others_wait and self._acceptor.client_waits()
+        return False
 
     def _may_drop_idle_client(self) -> bool:
         """True if this idle client's connection must be closed, because another client waits and no thread is free. The

@@ -41,13 +41,11 @@ def page_line(results: Results, cells: Sequence[Summary]) -> str:
     each figure is the median.
     """
     experiment = results["experiment"]
-    above = experiment.get("users_per_window")
-    longer = f" (longer above {above:,} users)" if above and max(experiment["users"]) > above else ""
     asked = f"GET {experiment['path']} of {experiment['app']}"
     preset = profiles.profile(experiment["profile"]) if experiment["profile"] else None
     if preset is not None and preset.does:
         asked = f"{preset.title} ({asked}): {preset.does}"
-    parts = [asked, *_cost(cells), connections(results), f"{_runs(results)} of {experiment['duration_s']:g} s{longer}"]
+    parts = [asked, *_cost(cells), connections(results), f"{_runs(results)} of {_windows(results)}"]
     return "; ".join(parts)
 
 
@@ -90,6 +88,20 @@ def _shared(results: Results) -> list[str]:
     if experiment["profile"] == "seed":
         lines.append("faint: what the seed measured in 2019, with servers in C on another machine")
     return lines
+
+
+def _windows(results: Results) -> str:
+    """Return text that says how long the runs measure."""
+    experiment = results["experiment"]
+    short, above = dict(experiment.get("short", ())), experiment.get("users_per_window")
+    but = []
+    if short:
+        but.append(
+            f"{min(short.values()):g} s of fast servers at {enumerated([f'{users:,}' for users in short])} users"
+        )
+    if above and max(experiment["users"]) > above:
+        but.append(f"longer above {above:,} users")
+    return f"{experiment['duration_s']:g} s" + (f" ({'; '.join(but)})" if but else "")
 
 
 def _runs(results: Results) -> str:
