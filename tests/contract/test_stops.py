@@ -147,6 +147,27 @@ def test_loop_that_was_held_lets_nobody_in(model: str, token: str) -> None:
         assert server.journal.count(f"at gate {token}-late") == 0
 
 
+@pytest.mark.parametrize("model", LOOPS)
+def test_all_requests_that_came_before_the_order_are_answered(model: str, token: str) -> None:
+    """Though they are more than the loop takes in a turn."""
+    with (
+        serve(model, "wsgi", "--threads", "0") as server,
+        server.connect() as busy,
+        connections(server.address, 200) as clients,
+    ):
+        for client in clients:
+            assert client.request("GET", "/").status == 200
+        busy.send(render("GET", f"/gate?gate={token}"))
+        server.journal.wait_for(f"at gate {token}")
+        for client in clients:
+            client.send(render("GET", "/"))
+        server.send_signal(signal.SIGTERM)
+        server.journal.open_gate(token)
+        assert [client.read_response().status for client in clients] == [200] * len(clients)
+        assert busy.read_response().body == b"rest"
+        assert server.wait() == 0
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_term_for_the_whole_process_group(model: str, token: str) -> None:
     """What a service manager does: answers in flight are whole, and connections that wait are let go."""

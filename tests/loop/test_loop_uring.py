@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -95,6 +96,30 @@ def test_loop_on_a_ring_of_ones_own(backend: str) -> None:
     loop.close()
     with pytest.raises(RuntimeError, match="closed"):
         loop.ring.wait(0)
+
+
+def test_a_flood_of_completions_does_not_hold_up_the_loop(loop: UringLoop, run: Run) -> None:
+    """Other work has its turns in between."""
+    turns: list[int] = []
+    seen: list[int] = []
+    count = 1000
+
+    def turn() -> None:
+        turns.append(len(seen))
+        if len(seen) < count:
+            loop.call_soon(turn)
+
+    async def main() -> None:
+        ended = loop.create_future()
+        for number in range(count):
+            nop(loop.ring, lambda *_, number=number: seen.append(number))
+        nop(loop.ring, lambda *_: ended.set_result(None))
+        turn()
+        await ended
+
+    run(main())
+    assert seen == list(range(count))
+    assert max(later - earlier for earlier, later in pairwise(turns)) <= 64
 
 
 def test_completion_starts_a_task(loop: UringLoop, run: Run) -> None:

@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from septet import forked
 from septet.exchange import Want
-from septet.loop.uring import UringLoop
+from septet.loop.uring import AT_ONCE, UringLoop
 from septet.models._beside import BesideConnection
 from septet.models._client_connection import REQUESTS_PER_EVENT, ClientConnection, ConnectionOwner
 from septet.models._loops import run_on_loops
@@ -243,9 +243,19 @@ class RingReactor(Reactor):
             super().accept_last(listener)
 
     def end_connections(self, connections: list[ClientConnection], draining: bool) -> None:
-        # The kernel has received for them already. What came before the order is taken out of the ring in the next turn
-        # of the loop, which runs its callbacks first: so this is done in the turn after that one.
-        self.loop.call_soon(self.loop.call_soon, super().end_connections, connections, draining)
+        # The kernel has received for them already. What came before the order is in the ring in the next turn of the
+        # loop, which runs its callbacks first: so this is done when the ring has delivered all that is in it then.
+        self.loop.call_soon(self._end_when_delivered, None, connections, draining)
+
+    def _end_when_delivered(self, waiting: int | None, connections: list[ClientConnection], draining: bool) -> None:
+        """`end_connections` of other models, after the ring has delivered `waiting` completions, counted from the last
+        turn of the loop; None: those that are in it now.
+        """
+        left = self._ring.waiting() if waiting is None else waiting - len(AT_ONCE)
+        if waiting is None or left > 0:
+            self.loop.call_soon(self._end_when_delivered, left, connections, draining)
+        else:
+            super().end_connections(connections, draining)
 
     def end_if_done(self) -> None:
         if not any(map(self._ring.has, self._cancelled.values())):

@@ -23,7 +23,8 @@ the receive again.
 
 **Overflow.** One submission can complete without limit, so the completion queue can be full. The kernel then keeps
 completions in a list of its own (IORING_FEAT_NODROP, required) and moves them to the queue with the next enter. None is
-lost. `wait` calls back one queue's worth at most, so that other work of the loop has its turn.
+lost. `wait` calls back one queue's worth at most, so that other work of the loop has its turn; a loop may ask for fewer
+(`at_once`).
 
 **EAGAIN, EBUSY, ENOMEM.** io_uring_enter(2) can fail for want of memory, or because completions have to be collected
 first. Nothing that was prepared is lost: `enter` collects what is complete (or waits 1 ms if nothing is), and returns;
@@ -132,6 +133,8 @@ class Ring(SocketOperations, FileOperations, Queues):
 
         The exception may be one that another thread has raised in this one.
         """
+        self.at_once = range(1 << 32)
+        """Counts the completions for which `call_back` calls back at most. A loop that wants short turns sets it."""
         self._buffer_shape = (buffers, buffer_size)
         self._buffers: ProvidedBuffers | None = None
         self._callbacks: dict[int, Callback] = {}
@@ -193,11 +196,11 @@ class Ring(SocketOperations, FileOperations, Queues):
     # -- submission and completion
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Submit what is prepared, wait for a completion, and call back for all that have come.
+        """Submit what is prepared, wait for a completion, and call back for those that have come.
 
         Waits at most `timeout_s` seconds (None: no limit, 0: does not wait); a signal ends the wait. Calls back for at
-        most one completion queue's worth, so that a flood of completions does not hold up the caller. Must not be
-        called from a callback.
+        most one completion queue's worth, or `at_once`, in their order, so that a flood of completions does not hold up
+        the caller; if some are left, the next call does not wait. Must not be called from a callback.
 
         Raises:
             RuntimeError: the ring is closed, or it belongs to another thread or process.
@@ -207,10 +210,10 @@ class Ring(SocketOperations, FileOperations, Queues):
         self.call_back()
 
     def call_back(self) -> None:
-        """The second half of `wait`, to be called after `enter`: call the callback of each completed operation."""
+        """The second half of `wait`, to be called after `enter`: call the callbacks of completed operations."""
         callbacks, kept, buffers = self._callbacks, self._pinned, self._buffers
         complete = self.reap()
-        for _ in range(len(complete)):
+        for _ in self.at_once[: len(complete)]:
             token, res, flags = complete[0]
             del complete[0]
             callback, begun, data = None, False, None
