@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.marks import cases, each_style
+from support.messages import render
 from support.models import MODELS, STYLES, loads
 from support.server import APP_DIR, serve
 from support.waiting import wait_until
@@ -28,6 +29,17 @@ def test_startup_comes_first_and_shutdown_last(model: str) -> None:
         lines = server.journal.lines()
         assert lines.count("started") == lines.count("stopped") == lines.count("starting") >= 1
         assert lines.index("started") < lines.index("request") < lines.index("stopped")
+
+
+def test_a_request_that_is_cut_is_cancelled_before_the_shutdown(model: str) -> None:
+    """It may still need what the shutdown closes, as a pool of connections to roll back in."""
+    workers = [] if model == "forking" else ["--workers", "1"]
+    with serve(model, "asgi", "--graceful-timeout", "0.1", *workers, app=f"{APPS}:never_answers") as server:
+        with server.connect() as connection:
+            connection.send(render("GET", "/"))
+            server.journal.wait_for("request")
+            server.stop()
+        assert server.journal.lines() == ["request", "cancelled", "stopped"]
 
 
 def test_several_workers(model: str) -> None:

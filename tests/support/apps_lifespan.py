@@ -125,6 +125,21 @@ async def slow(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
+async def never_answers(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        journal.write("stopped")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    journal.write("request")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        journal.write("cancelled")
+
+
 async def cancels_all_tasks(scope: Scope, receive: Receive, send: Send) -> None:
     """Tidies up at its start and at its end, and leaves a task factory that makes none."""
     if scope["type"] != "lifespan":

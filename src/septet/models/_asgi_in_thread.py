@@ -76,7 +76,7 @@ from septet.models._application_loop import run_through, run_until, start_applic
 from septet.models._late_requests import BlockedThread, OnLoopThread
 from septet.models._shared_exchange import SharedExchange
 from septet.models._shared_websocket import SharedWebSocket
-from septet.models._tasks import Starter
+from septet.models._tasks import Starter, cancel_all
 from septet.models._waker import Eventfd, close_waker_of_this_thread, waker_of_this_thread
 from septet.pollers import READABLE
 from septet.processes.application_signals import guard_handlers
@@ -393,8 +393,7 @@ class AsgiThread:
             self._stop.log_time_is_up()
         for exchange in list(self._exchanges):
             exchange.cut()
-        for task in list(self._tasks):
-            task.cancel()
+        cancel_all(self._tasks)
         self._tasks.clear()  # a task that suppresses its cancellation is not waited for
         self._end_if_done()
 

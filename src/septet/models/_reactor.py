@@ -27,7 +27,7 @@ from septet.models._late_requests import OnReactor, mark_requests, threads_that_
 from septet.models._leaders import Leaders
 from septet.models._member import Due
 from septet.models._runners import Asynchronous, OnLoop, Runner
-from septet.models._tasks import Starter
+from septet.models._tasks import Starter, cancel_all
 from septet.net.listener import Listener
 from septet.pollers import EXCLUSIVE, READABLE
 from septet.processes.capacity import default_threads
@@ -412,8 +412,7 @@ class Reactor:
             self._check_deadlines()
 
     def _check_some_deadlines(self, connections: list[ClientConnection]) -> None:
-        """Check DEADLINES_PER_TURN connections now and the rest in the loop's next iterations, between which it serves
-        other clients."""
+        """Check DEADLINES_PER_TURN connections now, the rest in the loop's next rounds: it serves others between."""
         now = self.loop.time()
         for connection in connections[-DEADLINES_PER_TURN:]:
             connection.check_deadline(now)
@@ -497,6 +496,7 @@ class Reactor:
         self.service.stop.log_time_is_up()
         for connection in list(self._connections):
             connection.cut()
+        cancel_all(self._tasks)  # before the lifespan's shutdown, which may close what they still need
         self.runner.end()
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ of Python with which that was not tried, each request has a task as asyncio make
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterable
 from contextvars import Context, copy_context
 from gc import get_referents
 from operator import is_
@@ -44,6 +44,11 @@ def may_reuse(version: tuple[int, int], implementation: str, gil: bool) -> bool:
 
 def _may_reuse_here() -> bool:
     return may_reuse(sys.version_info[:2], sys.implementation.name, has_gil())
+
+
+def cancel_all(tasks: Iterable["asyncio.Task[None]"]) -> None:
+    for task in list(tasks):
+        task.cancel()
 
 
 class Starter:
