@@ -112,6 +112,15 @@ def test_unread_body_is_never_taken_for_a_request(server: Server, framing: str, 
         assert_next_or_closed(connection, first.closes)
 
 
+@cases("framing", everywhere=FRAMINGS[:1], once=FRAMINGS[1:])
+def test_who_sends_the_whole_body_first_finds_an_early_answer(server: Server, framing: str) -> None:
+    """As httpx does: it looks at no answer before, and a reset in between would destroy that."""
+    body = pattern(10 * MIB)
+    with server.connect() as connection:
+        connection.send(framed(body, framing, "/read?how=none"))
+        assert connection.read_response().status == 200
+
+
 def assert_next_or_closed(connection: Connection, closes: bool) -> None:
     """The second of two requests is answered rightly, or the connection has ended before any byte of an answer."""
     if closes:

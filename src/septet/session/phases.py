@@ -29,9 +29,10 @@ it with RST, which can destroy our last answer (RFC 9112 section 9.6).
 OVER = Phase("over", CLOSE, None)
 """Phase: the connection is to be closed."""
 
-LINGER_BYTES = 1 << 20
+LINGER_BYTES = 1 << 26
 """Most bytes of what the client still sends that are discarded in the phase LINGER; after more, the connection is
-closed at once.
+closed at once. Many clients send the whole body before they read the answer, and do not find it after a reset, so this
+is more than most bodies have; the time is what bounds the phase.
 """
 
 FILE_CHANGED = "the file at %s changed while it was sent, or cannot be read"
