@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -231,3 +232,40 @@ def test_no_sentence_from_a_coarse_figure(grain_s: float, told: bool) -> None:
         any("µs of CPU time" in sentence and "forking" in sentence for sentence in sentences(finished(*records)))
         is told
     )
+
+
+def waiting(**changes: Any) -> Results:
+    """A page that waits 20 ms, on one CPU: a pool of 8 threads gives 400 requests a second, 3 processes 150."""
+    rates = {"threaded": 4800, "prethreaded": 396, "epoll": 390, "preforked": 147, "iterative": 49, "poll": 250}
+    records = [record for model, rate in rates.items() for record in thrice(model, 100, rate)]
+    recorded = finished(*records)
+    recorded["alone"] = {"least_us": 20_000, "cpu_us": 100}
+    recorded["experiment"] |= {"pinned": [[0], [1]], "pool_told": "By default ...", **changes}
+    return recorded
+
+
+def of_pools(recorded: Results) -> list[str]:
+    return [sentence for sentence in sentences(recorded) if "the size of the pool" in sentence]
+
+
+def test_a_full_pool_is_named_as_the_limit() -> None:
+    """Of poll something else is the limit; iterative and threaded have no pool."""
+    assert of_pools(waiting()) == [
+        "At 100 users the size of the pool was the limit of prethreaded and epoll (8 at a time) and preforked (3 at a "
+        "time): an answer takes 20 ms, so 8 at a time are 400 requests/s. With more of them (--threads, --workers) "
+        "they serve more; that was not measured here."
+    ]
+
+
+def test_the_size_that_is_given_counts() -> None:
+    assert of_pools(waiting(pool={"workers": 2, "threads": 16})) == []
+    (said,) = of_pools(waiting(pool={"workers": 1, "threads": 3}))
+    assert "of preforked (3 at a time)" in said
+
+
+def test_a_pool_is_no_limit_where_the_page_computes_or_options_set_it() -> None:
+    recorded = waiting(pool_told=None)
+    assert of_pools(recorded) == []
+    recorded = waiting()
+    recorded["alone"] = {"least_us": 20_000, "cpu_us": 19_000}
+    assert of_pools(recorded) == []

@@ -37,6 +37,10 @@ LOOP_MODELS = frozenset({"poll", "epoll", "io_uring"})
 """Septet's process models with one thread for all clients. An ASGI application runs on the event loop of that thread,
 so it needs no pool of threads.
 """
+WITHOUT_POOL = frozenset({"iterative", "forking", "threaded"})
+"""Septet's process models that have no pool: they answer one request at a time, or have a thread or process for each
+client.
+"""
 _WRITTEN = re.compile(r"(?:([1-9][0-9]{0,4})x)?([1-9][0-9]{0,4})")
 
 
@@ -102,19 +106,28 @@ def model_options(pool: Pool, takes: Mapping[str, frozenset[str]], interface: st
     return found
 
 
+def by_default(cpus: int) -> dict[str, int]:
+    """Return how many WSGI requests each process model with a pool answers at a time if no size is given, on so many
+    CPUs.
+    """
+    threads, processes = THREADS_PER_CPU * cpus, 2 * cpus + 1
+    return {
+        **dict.fromkeys(("prethreaded", *sorted(LOOP_MODELS)), threads),
+        **dict.fromkeys(("preforked", "interpreters"), processes),
+    }
+
+
 def told_by_default(models: Sequence[str], pinned: Pinning) -> str:
     """Return a sentence that says how many requests each of these process models answers at a time if no size is
     given.
     """
-    threads = default(pinned).threads
-    cpus, processes = threads // THREADS_PER_CPU, threads // THREADS_PER_CPU * 2 + 1
-    pools = {
-        f"{threads} (--threads)": [model for model in ("prethreaded", *sorted(LOOP_MODELS)) if model in models],
-        f"{processes} (--workers)": [model for model in ("preforked",) if model in models],
-        f"{processes} (--threads)": [model for model in ("interpreters",) if model in models],
-        "1": [model for model in ("iterative",) if model in models],
-        "one for each client": [model for model in ("forking", "threaded") if model in models],
-    }
+    cpus = default(pinned).threads // THREADS_PER_CPU
+    sizes = by_default(cpus)
+    pools: dict[str, list[str]] = {}
+    for model in [each for each in sizes if each in models]:
+        pools.setdefault(f"{sizes[model]} (--{'workers' if model == 'preforked' else 'threads'})", []).append(model)
+    pools["1"] = [model for model in ("iterative",) if model in models]
+    pools["one for each client"] = [model for model in ("forking", "threaded") if model in models]
     told = "; ".join(f"{', '.join(names)}: {size}" for size, names in pools.items() if names)
     return f"WSGI requests at a time, by default on {cpus} CPU{'s' * (cpus > 1)}: {told}."
 

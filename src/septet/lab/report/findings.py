@@ -22,6 +22,7 @@ from septet.lab.metric import Metric
 from septet.lab.metrics import CPU, EVEN_CPU, EVEN_RATE, MEMORY, P99, RATE
 from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, Pair, Standings
 from septet.lab.ranking import basis, open_pairs, rankings
+from septet.lab.report.pool_bound import pool_bound
 from septet.lab.results import Results, run_of
 from septet.lab.summary import Summary
 from septet.lab.verdicts import RANKED, foreign_share
@@ -114,6 +115,7 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
         here = [cell for cell in cells if cell.users == users]
         if users in told:
             said += _at(here, users, {key: each[users] for key, each in found.items()}, bases, computed)
+            said += [full] if (full := pool_bound(results, here)) is not None else []
         elif order := _order(found[RATE.key][users], f"At {users:,} users"):
             said.append(order)
     said += _down_the_columns(cells, bases[RATE.key])
