@@ -429,8 +429,7 @@ def _serve_generation(
     """Load the application and serve, in the process of a generation; return the exit status.
 
     `problem`: with --reload, while it has the text of an error, browsers see that in place of the application's pages.
-    `report`: tells the supervisor when the process serves, or why it cannot. `application`: an application object,
-    served if the configuration names none.
+    `report`: tells the supervisor when the process serves, or why it cannot. `application`: served if none is named.
     """
     if monitor is not None:
         count_generation(monitor, _has_workers(config), report.tell)
@@ -445,6 +444,7 @@ def _serve_generation(
         become_user(config, os.getppid())
         site = site_of_process(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
+        report.check_descriptors(listener.sock for listener in listeners)
         retire = None if _has_workers(config) else report.retire
         run(config, site, listeners, Stop(supervised=True), report.ready, retire, monitor, serves=report.serves)
     except SeptetError as error:

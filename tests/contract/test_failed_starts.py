@@ -112,6 +112,25 @@ def test_application_that_cannot_be_imported(tmp_path: Path) -> None:
     assert not complaints(stderr)
 
 
+@pytest.mark.parametrize("reuses", [False, True])
+@pytest.mark.parametrize("model", ["epoll", "preforked"])
+def test_application_that_closes_the_descriptors_of_the_server(model: str, reuses: bool, tmp_path: Path) -> None:
+    """As a library that makes a daemon does. The pipe on which the reason is reported is among them, and its number may
+    be that of a file of the application's since.
+    """
+    journal = tmp_path / "journal"
+    source = "import os\nos.closerange(3, 256)\n"
+    if reuses:
+        source += "kept = open('journal', 'ab', buffering=0)\nfor each in range(4, 60): os.dup2(kept.fileno(), each)\n"
+    (tmp_path / "closes.py").write_text(source + "def app(environ, start_response): ...\n")
+    arguments = ["closes:app", "--app-dir", str(tmp_path), "--bind", "127.0.0.1:0", "--model", model]
+    status, stderr = failed_start(*arguments, cwd=tmp_path)
+    assert status == 1
+    assert "has closed descriptors that it had not opened" in stderr
+    assert "Traceback" not in stderr
+    assert not (journal.exists() and journal.read_bytes())
+
+
 @pytest.mark.parametrize("model", ["epoll", "preforked", "prethreaded"])
 def test_port_in_use(model: str, tmp_path: Path) -> None:
     """The second address fails, so the first must not be served either. No model has begun by then."""

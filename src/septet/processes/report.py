@@ -2,13 +2,21 @@
 pipe or on a pair of sockets.
 """
 
+import errno
 import json
 import os
+import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from septet import forked
 from septet.errors import Failed, Refused, SeptetError, UsageError
+
+_CLOSED = (
+    "the application, or a library that it imports, has closed descriptors that it had not opened (as os.closerange "
+    "and libraries that make a daemon do), the server's among them: leave that out"
+)
 
 _KINDS: dict[int, type[SeptetError]] = {kind.exit_status: kind for kind in (UsageError, Refused, Failed)}
 
@@ -20,7 +28,18 @@ class Report:
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
+        self._file = _file_of(pipe)
         forked.register(self)
+
+    def check_descriptors(self, listening: Iterable[socket.socket]) -> None:
+        """Raise Failed if the application has closed the pipe or a listening socket. Called when it has been loaded."""
+        try:
+            own = _file_of(self._pipe) == self._file
+            own = own and all(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for each in listening)
+        except OSError:
+            own = False
+        if not own:
+            raise Failed(_CLOSED)
 
     def ready(self, workers: int) -> None:
         """Report that this generation, a process that loads and serves the application, accepts clients from now on.
@@ -33,9 +52,11 @@ class Report:
         self._write({"serves": True})
 
     def failed(self, error: SeptetError) -> None:
-        """Report that the generation cannot start, and why."""
+        """Report that it cannot start, and why; on standard error, if the application has closed the pipe."""
         traceback = getattr(error, "traceback", "")
-        self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback})
+        if not self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback}):
+            with suppress(OSError):  # by its number, as `sys.stderr` may be a copy that was closed as well
+                os.write(2, f"{traceback}septet: {error}\n".encode(errors="backslashreplace"))
 
     def retire(self, why: str) -> None:
         """Ask the supervisor to replace this process (a generation, which loads and serves the application) by a new
@@ -53,13 +74,26 @@ class Report:
         """Report an event about a worker of this generation, for the metrics and the console."""
         self._write({"tell": text})
 
-    def _write(self, message: dict[str, Any]) -> None:
-        with suppress(OSError):  # the supervisor is gone
+    def _write(self, message: dict[str, Any]) -> bool:
+        """Return False if the application has closed the pipe. Its number may be that of a file of the application's
+        since, into which nothing must be written.
+        """
+        try:
+            if _file_of(self._pipe) != self._file:
+                return False
             os.write(self._pipe, json.dumps(message).encode() + b"\n")
+        except OSError as error:  # otherwise the supervisor is gone
+            return error.errno != errno.EBADF
+        return True
 
     def close_in_child(self) -> None:
         with suppress(OSError):
             os.close(self._pipe)
+
+
+def _file_of(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def failure_of(message: dict[str, Any]) -> SeptetError:
