@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pkgutil import get_data
 from typing import NamedTuple
 
 from septet.console.outcomes import Outcomes
@@ -52,7 +52,11 @@ SIGNALS = {
 AWAITED = ("reload", "upgrade")
 """Orders whose outcome a client can wait for: they can fail, and take as long as the application needs to start."""
 
-PAGE = Path(__file__).with_name("page.html")
+
+def _page() -> bytes:
+    page = get_data("septet.console", "page.html")  # which may lie in an archive
+    assert page is not None
+    return page
 
 
 @dataclass(slots=True, frozen=True)
@@ -96,7 +100,7 @@ class Answers:
             b"/healthz": lambda request: Answer(200, TEXT, b"ok\n"),
             b"/readyz": self._readyz,
             b"/status.json": lambda request: Answer(200, JSON, self._status()),
-            b"/": lambda request: Answer(200, "text/html; charset=utf-8", PAGE.read_bytes(), _FIELDS_OF_PAGE),
+            b"/": lambda request: Answer(200, "text/html; charset=utf-8", _page(), _FIELDS_OF_PAGE),
             b"/events": lambda request: Answer(200, "text/event-stream", self._event(), more=self._event),
         }
 
