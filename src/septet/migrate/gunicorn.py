@@ -129,6 +129,15 @@ def _convert(draft: Draft, settings: Mapping[str, Any]) -> None:
         draft.values.pop("threads", None)
     if draft.values["model"] == "preforked":
         draft.values.setdefault("workers", 1)
+    _trust_unix_sockets(draft)
+
+
+def _trust_unix_sockets(draft: Draft) -> None:
+    """gunicorn trusts the peers on its unix sockets whatever its settings say; ours are named like others."""
+    trusted = draft.values.get("forwarded_allow_ips")
+    if trusted and "*" not in trusted and any(bind.startswith("unix:") for bind in draft.values.get("bind", ())):
+        others = [word for word in trusted if word not in ("none", "unix:")]
+        draft.values["forwarded_allow_ips"] = [*others, "unix:"]
 
 
 def _bind(draft: Draft, name: str, value: Any) -> None:
