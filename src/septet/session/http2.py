@@ -205,7 +205,7 @@ class Http2Session(Http2Input, Http2Output):
             return LAST_OPEN if self.ended else OPEN
         if self._refusing or self._leaving:
             return OVER
-        return HEAD if self.codec.in_head else IDLE
+        return HEAD if self.codec.in_head else OPEN if self._unfinished else IDLE
 
     def _has_turn(self) -> bool:
         """True if there is an exchange whose application must be called or woken. Removes those from the front of the
