@@ -11,13 +11,13 @@ import pytest
 from septet.exchange import ClientGone, FileRegion
 from septet.http.head import response_head
 from septet.http.incoming import Limits
-from septet.http2.connection import STREAMS
+from septet.http2.connection import CREDIT_BYTES, STREAMS
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE
 from septet.rules import STOPPING_S, Rules, Timeouts
-from septet.session._http2_body import LATE_BYTES
 from septet.session._http2_output import SEND_BYTES
 from septet.session.http1 import Session
 from septet.session.http2 import Http2Session
+from septet.session.phases import LINGER_BYTES
 from septet.session.prior_knowledge import PriorKnowledge
 from septet.session.websocket import WebSockets
 from septet.websocket.tunnel import TunnelOptions
@@ -435,7 +435,7 @@ def test_body_limit() -> None:
         peer.due[0].poll()
     peer.due[0].fail()
     peer.send()
-    assert (peer[stream].status, peer[stream].reset) == (413, 0)
+    assert (peer[stream].status, peer[stream].reset) == (413, None)
 
 
 def test_too_many_streams_are_refused_one_by_one() -> None:
@@ -478,35 +478,89 @@ def test_reset_before_its_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "sent"),
-    [
-        ([], LATE_BYTES + 1),
-        ([(b"content-length", b"%d" % (LATE_BYTES + 2))], 1),
-        ([(b"expect", b"100-continue")], 0),
-    ],
-    ids=["much has come", "much is announced", "the client waits"],
+    ("fields", "status"),
+    [([], 200), ([(b"content-length", b"3000000")], 401), ([(b"expect", b"100-continue")], 200)],
+    ids=["of unknown length", "announced", "the client asks first"],
 )
-def test_answer_before_the_body_stops_it(fields: Any, sent: int) -> None:
+def test_who_sends_the_whole_body_first_finds_an_early_answer(fields: Any, status: int) -> None:
+    """As httpx and Java's client do, which wait for the window and look at no reset."""
     peer = Peer()
     stream = peer.ask(get("/", *fields, method=b"POST"), end=False)
-    peer.client.send_body(stream, bytes(sent), end=False)
+    rest = peer.client.send_body(stream, bytes(3_000_000))
     peer.exchange_data()
+    peer.due[0].respond(ok(status=status), b"enough", True)
+    peer.send()
+    while rest:
+        before = len(rest)
+        rest = peer.client.send_body(stream, rest)
+        peer.exchange_data()
+        assert len(rest) < before
+    answer = peer[stream]
+    assert (answer.status, answer.body, answer.ended, answer.reset) == (status, b"enough", True, None)
+    assert (peer.session._unfinished, peer.session._exchanges, peer.session.codec._stream_credit) == ({}, {}, {})
+
+
+def test_body_above_the_limit_is_discarded_after_the_answer() -> None:
+    peer = Peer(Rules(concurrent=True, limits=Limits(body=1000)))
+    stream = peer.ask(get(method=b"POST"), end=False)
+    rest = peer.client.send_body(stream, bytes(200_000))
+    exchange = peer.due[0]
+    peer.exchange_data()
+    exchange.fail()
+    while rest:
+        peer.exchange_data()
+        rest = peer.client.send_body(stream, rest)
+    peer.exchange_data()
+    assert (peer[stream].status, peer[stream].ended, peer[stream].reset) == (413, True, None)
+
+
+def test_early_answer_ends_what_the_client_sends_after_a_time() -> None:
+    """Whatever it sends: two seconds, as for the rest of a connection of HTTP/1.1."""
+    peer = Peer()
+    stream, later = (peer.ask(get(method=b"POST"), b"part", end=False) for _ in range(2))
     peer.due[0].respond(ok(), b"enough", True)
     peer.send()
-    assert (peer[stream].body, peer[stream].ended, peer[stream].reset) == (b"enough", True, 0)
+    for _ in range(3):
+        peer.pass_time(0.5)
+        peer.client.send_body(stream, b"x", end=False)
+        peer.exchange_data()
+    assert peer[stream].reset is None
+    peer.due[1].respond(ok(), b"enough", True)
+    peer.send()
+    peer.pass_time(1)
+    assert [peer[each].reset for each in (stream, later)] == [0, None]
+    peer.pass_time(2)
+    assert [peer[each].reset for each in (stream, later)] == [0, 0]
+    assert (peer.session._unfinished, peer.session.codec._stream_credit) == ({}, {})
+    assert peer.session.phase.name == "http2-idle"
 
 
-def test_the_little_that_follows_an_answer_is_taken() -> None:
-    """Some clients take the reset for a failure of the request; and what is malformed is still found."""
+def test_end_of_what_is_discarded_comes_with_the_next_request() -> None:
+    """The library has forgotten the stream when its last content is looked at."""
+    peer = Peer()
+    stream = peer.ask(get(method=b"POST"), end=False)
+    peer.due.pop().respond(ok(), b"enough", True)
+    peer.send()
+    peer.client.send_body(stream, bytes(CREDIT_BYTES - 1), end=False)
+    peer.exchange_data()
+    peer.client.send_body(stream, b"x")
+    other = peer.ask(get())
+    assert peer.due.pop().stream == other
+    assert (peer.session._unfinished, peer.session.codec._stream_credit) == ({}, {})
+
+
+def test_early_answer_ends_what_the_client_sends_after_64_mib() -> None:
+    """And what is malformed is still found."""
     peer = Peer()
     stream, endless = (peer.ask(get(method=b"POST"), b"part", end=False) for _ in range(2))
     for exchange in peer.due:
         exchange.respond(ok(), b"enough", True)
     peer.send()
     peer.client.send_body(stream, bytes(1000))
-    peer.client.send_body(endless, bytes(LATE_BYTES), end=False)
+    peer.client.send_body(endless, bytes(1000), end=False)
     peer.exchange_data()
     assert [peer[each].reset for each in (stream, endless)] == [None, None]
+    peer.session._unfinished[endless].came = LINGER_BYTES
     peer.client.send_body(endless, b"x", end=False)
     peer.exchange_data()
     assert [peer[each].reset for each in (stream, endless)] == [None, 0]

@@ -131,6 +131,30 @@ def test_continue(connection: Connection) -> None:
     assert json.loads(connection.answer(stream).body)["length"] == 8
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_who_sends_the_whole_body_first_finds_an_early_answer(server: Server, framing: str) -> None:
+    """As httpx does: it looks at no answer before, and waits for a window."""
+    body = pattern(4_000_000)
+    content = body if framing == "length" else (body[at : at + 50_000] for at in range(0, len(body), 50_000))
+    with httpx.Client(http1=False, http2=True, timeout=PATIENCE_S) as client:
+        for _ in range(2):
+            early = client.post(f"http://{server.address[0]}:{server.address[1]}/read?how=none", content=content)
+            assert (early.status_code, early.http_version) == (200, "HTTP/2")
+            content = body
+
+
+def test_client_that_goes_on_after_an_early_answer_is_told_to_stop(server: Server, model: str, interface: str) -> None:
+    """By the end of its stream, and not of the connection."""
+    if interface == "wsgi" and model in EVENT_DRIVEN:
+        pytest.skip("no answer is early: the body is collected first")
+    with Connection(server.address) as connection:
+        stream = connection.ask(get("/read?how=none", method=b"POST"), end=False)
+        answer = connection.client.answers[stream]
+        connection.until(lambda: answer.reset is not None)
+        assert (answer.status, answer.ended, answer.reset) == (200, True, 0)
+        assert connection.request("/send?size=9").body == pattern(9)
+
+
 def test_back_pressure(server: Server) -> None:
     """An answer goes no further than the windows, and the connection serves others meanwhile if its model can."""
     with Connection(server.address, client=Client(reads=False)) as connection:

@@ -337,7 +337,7 @@ class Http2Connection:
             self._stream_credit.pop(stream, None)
             try:
                 self._h2.increment_flow_control_window(credit, stream)
-            except ProtocolError:  # the stream has ended
+            except (ProtocolError, KeyError):  # the stream has ended, and the library may have forgotten it
                 pass
         else:
             self._stream_credit[stream] = credit

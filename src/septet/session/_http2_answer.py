@@ -8,7 +8,7 @@ from typing import Any
 from septet.exchange import Fields, FileRegion, Part, ProtocolError, ResponseHead, Want, octets
 from septet.http.head import interim_fields, reason_phrase, response_head, with_fields
 from septet.http2.answers import Content, lowered, server_fields
-from septet.http2.connection import INTERNAL, NO_ERROR, Http2Connection
+from septet.http2.connection import INTERNAL, Http2Connection
 from septet.session._http2_body import RequestBody
 
 JOINED_BYTES = 65536
@@ -235,17 +235,13 @@ class Answering(RequestBody):
         self._output_ended()
 
     def _output_ended(self) -> None:
-        """Called when frames were made of the whole answer. If the request has not ended, the client need not send the
-        rest of it (RFC 9113 section 8.1): up to LATE_BYTES are still received and discarded if `ends_soon` is True;
-        else the stream is reset.
+        """Called when frames were made of the whole answer. If the request has not ended, the session discards the rest
+        of it for a time.
         """
         self._end_queued = False
         self.over = True
         if not self.input_ended:
-            if self.ends_soon:
-                self._session.answered_early(self.stream)
-            else:
-                self._session.codec.reset(self.stream, NO_ERROR)
+            self._session.answered_early(self.stream, sum(map(len, self._pieces)))
             self.input_ended = True
         self._pieces.clear()
         if self.answered:

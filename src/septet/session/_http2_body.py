@@ -61,19 +61,12 @@ class Connection(Protocol):
         the exchange.
         """
 
-    def answered_early(self, stream: int) -> None:
-        """Called when the whole answer on `stream` is in the output before the request has ended. The little that may
-        still come of the request is discarded.
+    def answered_early(self, stream: int, unread: int) -> None:
+        """Called when the whole answer on `stream` is in the output before the request has ended. What still comes of
+        the request is discarded, and so are `unread` bytes that have come and that the application has not read.
         """
 
     def lose(self) -> Want: ...
-
-
-LATE_BYTES = 16384
-"""Most bytes of a request that are still received, and discarded, once its answer is complete: as little as this is
-usually on its way already. A client with more to send is told to stop by a reset of the stream, which not every client
-handles well.
-"""
 
 
 _UNREADABLE = ProtocolError(500, "the body could not be read")
@@ -247,17 +240,6 @@ class RequestBody:
                 # It flushes first, and the data is not needed any more. Or the application keeps a view of it
                 # (`getbuffer`), with which it goes.
                 pass
-
-    @property
-    def ends_soon(self) -> bool:
-        """True if the rest of the request is to be received and discarded after the answer; False if the stream is to
-        be reset instead. It is True if no error was noted for the request, the client does not wait for 100 Continue,
-        and neither what has come of the body nor what is missing by its Content-Length is more than LATE_BYTES.
-        """
-        request = self.request
-        asks_first = request.expects_continue and not (self._continued or self._received)
-        largest = max(self._received, request.content_length - self._received)
-        return self._fault is None and not asks_first and largest <= LATE_BYTES
 
     @property
     def body_complete(self) -> bool:

@@ -25,9 +25,8 @@ from septet.http2.connection import CALM, NO_ERROR, PROTOCOL, REFUSED, STREAMS, 
 from septet.http2.priority import PRIORITY_UPDATE, read_update, urgency_of
 from septet.http2.requests import VERSION, Malformed, check_trailers, request_of
 from septet.protocol import READ
-from septet.session._http2_body import LATE_BYTES
 from septet.session._http2_exchange import Http2Exchange
-from septet.session._http2_state import Http2State
+from septet.session._http2_state import Http2State, Unfinished
 from septet.session.phases import LINGER, LINGER_BYTES, OVER
 
 EARNED_BY_REQUEST = 10
@@ -85,6 +84,7 @@ class Http2Input(Http2State):
         client's windows permit.
         """
         self.ended = self._leaving = True
+        self._unfinished.clear()
         for exchange in list(self._exchanges.values()):
             if not exchange.input_ended and not exchange.begun:
                 exchange.was_reset()
@@ -98,6 +98,7 @@ class Http2Input(Http2State):
         sent, which includes a GOAWAY that says what the client did wrong.
         """
         self._closing = self._lingers = True
+        self._unfinished.clear()
         for exchange in list(self._exchanges.values()):
             exchange.was_reset()
 
@@ -182,27 +183,73 @@ class Http2Input(Http2State):
         if data:
             exchange.took(data)
 
-    def answered_early(self, stream: int) -> None:
+    def answered_early(self, stream: int, unread: int) -> None:
+        """Discard what still comes of a request whose answer is complete, for as long as after an HTTP/1.1 connection
+        (`phases.LINGER`); then the client is told to stop by a reset of the stream (RFC 9113 section 8.1).
+
+        Not at once: after a reset curl loses the end of the answer, and httpx and Java's client, which send the whole
+        body first, wait for a window that does not open any more.
+        """
         unfinished = self._unfinished
         if len(unfinished) >= STREAMS:
             self._end_unfinished(next(iter(unfinished)))
-        unfinished[stream] = 0
+        unfinished[stream] = Unfinished()
+        self.codec.used(stream, unread)
 
     def _discard(self, stream: int, count: int) -> None:
-        """Count content that comes for a request which was answered before its body was complete; the content is
-        dropped. When it is more than LATE_BYTES, the stream is reset, so that the client sends no more.
+        """Drop content that comes for a request which was answered before its body was complete. After more than
+        LINGER_BYTES the stream is reset, so that the client sends no more.
         """
-        self._unfinished[stream] += count
-        if self._unfinished[stream] > LATE_BYTES:
+        unfinished = self._unfinished[stream]
+        unfinished.came += count
+        if unfinished.came > LINGER_BYTES:
             self._end_unfinished(stream)
+        else:
+            self.codec.used(stream, count)
+
+    def _deadline_of_unfinished(self, now: float, due: float | None) -> float | None:
+        """Return the earlier of `due` and the time at which the first of the answered streams is reset whose request
+        has not ended.
+        """
+        for unfinished in self._unfinished.values():
+            if unfinished.until is None:
+                unfinished.until = now + self.rules.timeouts.linger
+        first = next(iter(self._unfinished.values())).until
+        assert first is not None, "each has a time now"
+        if due is not None and due <= first:
+            return due
+        self._announcement_ends = False
+        self._late_until = max(first, now)
+        return first
+
+    def _expire_streams(self, until: float) -> None:
+        """End all streams whose deadline is not later than `until`: one at each look would prolong a stop by the number
+        of streams.
+        """
+        for stream, unfinished in list(self._unfinished.items()):
+            if unfinished.until is not None and unfinished.until <= until:
+                self._end_unfinished(stream)
+        for exchange in list(self._exchanges.values()):
+            if exchange.due_at is not None and exchange.due_at <= until:
+                self.rules.refused(f"a stream of {self.peer or 'an unknown client'} was too slow")
+                exchange.expire()
 
     def _end_unfinished(self, stream: int) -> None:
-        del self._unfinished[stream]
+        self._finish_unfinished(stream)
         self.codec.reset(stream, NO_ERROR)
+
+    def _finish_unfinished(self, stream: int) -> bool:
+        """Called when the request of a stream has ended, whatever ended it. Returns True if the stream was answered
+        before.
+        """
+        if self._unfinished.pop(stream, None) is None:
+            return False
+        self.codec.forget(stream)
+        return True
 
     def _stream_ended(self, event: StreamEnded) -> None:
         """Handle the end of a request on its stream: tell the exchange that its body is complete."""
-        self._unfinished.pop(event.stream_id or 0, None)
+        self._finish_unfinished(event.stream_id or 0)
         exchange = self._exchanges.get(event.stream_id or 0)
         if exchange is not None and not exchange.input_ended:
             exchange.ends_input()
@@ -218,7 +265,7 @@ class Http2Input(Http2State):
             self._resets.spend()
             if exchange is not None:
                 exchange.reset(PROTOCOL)
-            elif self._unfinished.pop(event.stream_id or 0, None) is not None:
+            elif self._finish_unfinished(event.stream_id or 0):
                 self.codec.reset(event.stream_id or 0, PROTOCOL)
 
     def _stream_reset(self, event: StreamReset) -> None:
@@ -228,7 +275,7 @@ class Http2Input(Http2State):
         if (traffic := self.rules.traffic) is not None:
             traffic.http2_reset()
         self._resets.spend()
-        self._unfinished.pop(event.stream_id or 0, None)
+        self._finish_unfinished(event.stream_id or 0)
         exchange = self._exchanges.get(event.stream_id or 0)
         if exchange is not None:
             exchange.was_reset()
@@ -239,7 +286,7 @@ class Http2Input(Http2State):
         """
         self.rules.refused(f"a request from {self.peer or 'an unknown client'} is malformed: {event.why}")
         self._resets.spend()
-        self._unfinished.pop(event.stream_id, None)
+        self._finish_unfinished(event.stream_id)
         exchange = self._exchanges.get(event.stream_id)
         if exchange is not None:
             exchange.was_reset()

@@ -51,6 +51,18 @@ the connection. Requests, content and time win the number back (EARNED_BY_REQUES
 """
 
 
+class Unfinished:
+    """A stream whose answer is complete and whose request is not. `came`: bytes that have come of the request since.
+    `until`: when the stream is reset, in seconds on the clock of `deadline`; None before it is called.
+    """
+
+    __slots__ = ("came", "until")
+
+    def __init__(self) -> None:
+        self.came = 0
+        self.until: float | None = None
+
+
 class Http2State:
     """The attributes of an HTTP/2 session. `rules`: what all sessions of the server share."""
 
@@ -110,10 +122,8 @@ class Http2State:
         """Exchanges that have content to send and no room for it in the client's flow-control windows, by the stream's
         number.
         """
-        self._unfinished: dict[int, int] = {}
-        """Streams whose answer is complete and whose request is not: the number of bytes that have come since, by the
-        stream's number.
-        """
+        self._unfinished: dict[int, Unfinished] = {}
+        """Streams whose answer is complete and whose request is not, by the stream's number; the oldest is first."""
         self._to_report: list[Http2Exchange] = []
         """Exchanges whose whole answer is in `output`. When that has been sent, the observer is told that they have
         ended.
@@ -160,8 +170,8 @@ class Http2State:
         GOAWAY is sent.
         """
         self._late_until: float | None = None
-        """If the deadline that was returned last is of an exchange: the exchanges whose deadline is not later than this
-        are late when it has passed, in seconds on its clock. None if it was the connection's own.
+        """If the deadline that was returned last is of a stream: the streams whose deadline is not later than this are
+        late when it has passed, in seconds on its clock. None if it was the connection's own.
         """
 
     def go_on(self) -> Want:

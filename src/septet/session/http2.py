@@ -205,7 +205,7 @@ class Http2Session(Http2Input, Http2Output):
             return LAST_OPEN if self.ended else OPEN
         if self._refusing or self._leaving:
             return OVER
-        return HEAD if self.codec.in_head else IDLE
+        return HEAD if self.codec.in_head else OPEN if self._unfinished else IDLE
 
     def _has_turn(self) -> bool:
         """True if there is an exchange whose application must be called or woken. Removes those from the front of the
@@ -271,7 +271,7 @@ class Http2Session(Http2Input, Http2Output):
             due = self.since + timeout
         if phase is OPEN or phase is LAST_OPEN or phase in WRITING:
             due = self._deadline_of_exchanges(now, due)
-        return due
+        return self._deadline_of_unfinished(now, due) if self._unfinished else due
 
     def _deadline_of_exchanges(self, now: float, due: float | None) -> float | None:
         """Return the earliest of these deadlines, in seconds on the clock of `now`: `due`, those of the exchanges, and
@@ -314,11 +314,8 @@ class Http2Session(Http2Input, Http2Output):
             self._refuse_from_now_on()
             return self.go_on()
         until, self._late_until = self._late_until, None
-        if until is not None:  # all that are late: one at each look would prolong a stop by the number of streams
-            for exchange in list(self._exchanges.values()):
-                if exchange.due_at is not None and exchange.due_at <= until:
-                    self.rules.refused(f"a stream of {self.peer or 'an unknown client'} was too slow")
-                    exchange.expire()
+        if until is not None:
+            self._expire_streams(until)
             return self.go_on()
         if self.phase is IDLE:
             return self.stop()
@@ -378,6 +375,7 @@ class Http2Session(Http2Input, Http2Output):
             return False
         self._lingers = False
         self.ended = True
+        self._unfinished.clear()
         self._enter(LINGER)
         return True
 
