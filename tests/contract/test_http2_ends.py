@@ -48,9 +48,7 @@ def test_reload_loses_nothing(model: str, interface: str) -> None:
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 @pytest.mark.parametrize("model", [model for model in MODELS if model != "interpreters"])
 def test_reload_amid_a_request_first_says_that_the_end_is_near(model: str, interface: str) -> None:
-    """Else what the client has on its way is refused, and not each client, HAProxy with `retries 0` among them, asks
-    again.
-    """
+    """Else what the client has on its way is refused, and not each client asks again."""
     with Versions(model, interface, "--http2-cleartext") as server, Connection(server.address) as old:
         asked = [old.ask(get("/gate"))]
         server.journal.wait_for("at gate one")
