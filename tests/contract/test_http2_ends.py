@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from h2.events import ConnectionTerminated
 from h2.exceptions import ProtocolError
 
 from contract.test_generations import Versions
@@ -42,6 +43,24 @@ def test_reload_loses_nothing(model: str, interface: str) -> None:
         assert all(answer.reset in (None, 7) for answer in answers)  # REFUSED_STREAM: may be sent again
         wait_until(lambda: is_answered_anew(server), "the new generation answers")
         server.generation()
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "interpreters"])
+def test_reload_amid_a_request_first_says_that_the_end_is_near(model: str, interface: str) -> None:
+    """Else what the client has on its way is refused, and not each client asks again."""
+    with Versions(model, interface, "--http2-cleartext") as server, Connection(server.address) as old:
+        asked = [old.ask(get("/gate"))]
+        server.journal.wait_for("at gate one")
+        server.version("two")
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: " finishes its requests" in server.stderr(), "the old generation drains")
+        asked.append(old.ask(get("/")))
+        server.journal.open_gate("one")
+        old.read_to_end()
+        said = [event.last_stream_id for event in old.client.events if isinstance(event, ConnectionTerminated)]
+        assert said == [2**31 - 1, asked[-1]]
+        assert [old.client.answers[stream].body[:3] for stream in asked] == [b"one", b"one"]
 
 
 def is_answered_anew(server: Versions) -> bool:

@@ -41,6 +41,8 @@ def _is_first_worker() -> bool:
 def wsgi(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     if environ["PATH_INFO"] == "/slow":
         time.sleep(0.05)
+    if environ["PATH_INFO"] == "/gate":
+        journal.pass_gate(VERSION)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{VERSION} {os.getpid()}".encode()]
 

@@ -70,7 +70,8 @@ def _serve(client: Client, dispatch: Dispatch) -> None:
                 waiting.deferred_s = 0.0
         while True:
             if want is RUN and (acceptor.stop.check_parent() or (acceptor.clients_starve() and session.yields)):
-                session.stop()  # its answer says that the connection ends with it
+                # Its answer says that the connection ends with it. HTTP/2 has a gentler way if there is a successor.
+                session.drain() if acceptor.stop.draining else session.stop()
             want = drive(want, session, sock, dispatch)
             if want is CLOSE:
                 return

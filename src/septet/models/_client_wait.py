@@ -124,7 +124,7 @@ class ClientWait:
             if self._acceptor.stop.ordered:
                 self._drains = self._acceptor.stop.draining
                 return session.drain() if self._drains else session.stop()
-        elif phase.idle or (phase.interruptible and self._drains):
+        elif phase.idle or (phase.interruptible and (self._drains or self._acceptor.stop.draining)):
             ready = self._wait_for_client_or_stop(READABLE | WRITABLE if phase.want is EITHER else READABLE, timeout)
             if not self._acceptor.stop.draining:
                 self._drains = False

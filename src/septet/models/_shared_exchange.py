@@ -148,7 +148,8 @@ class SharedExchange:
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
         with self._waker.lock:
             if self._stop.ordered:
-                self._session.stop()  # the answer says that it is the last
+                # The answer says that it is the last. HTTP/2 has a gentler way if there is a successor.
+                self._session.drain() if self._stop.draining else self._session.stop()
             want = self._exchange.respond(head, body, last)
             self._complete = last
             return want
