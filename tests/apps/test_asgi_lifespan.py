@@ -113,6 +113,18 @@ def test_application_that_raises_when_it_has_started(caplog: pytest.LogCaptureFi
     assert "the cause" in caplog.text
 
 
+def test_an_application_that_needs_the_loop_of_trio_does_not_start() -> None:
+    """It raises before it receives anything, like one without a lifespan, and would raise for each request."""
+    trio: dict[str, Any] = {"__name__": "trio._core._run"}
+    exec("def open_nursery(): raise AttributeError('no runner')", trio)
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        trio["open_nursery"]()
+
+    with pytest.raises(Failed, match="Trio"):
+        live(Lifespan(Asgi(application)))  # type: ignore[arg-type]
+
+
 def test_end_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     live(lifespan_of(COMPLETE, {"type": "lifespan.shutdown.failed", "message": "not flushed"}))
     assert "not flushed" in caplog.text

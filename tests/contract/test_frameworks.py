@@ -63,6 +63,33 @@ def test_framework(site: Server, framework: str, token: str) -> None:
         assert connection.request("GET", "/stream").body == ROWS
 
 
+@each_style
+def test_a_stream_of_starlette_ends_when_its_client_has_left_though_it_sends_nothing(model: str) -> None:
+    """Else a generator that waits for an event stays for each client that has ever come, and a stop waits for all."""
+    with serve(model, "asgi", app=APPS["starlette"]) as server:
+        with server.connect() as connection:
+            connection.send(render("GET", "/events"))
+            connection.read_head()
+            assert connection.read_chunk() == b"data: the first\n\n"
+        server.journal.wait_for("events ended")
+        server.stop()
+        assert not server.complaints()
+
+
+@each_style
+def test_a_stream_of_starlette_may_answer_with_the_body_that_it_reads(model: str) -> None:
+    with serve(model, "asgi", app=APPS["starlette"]) as server:
+        assert server.request("POST", "/echo", body=b"").body == b""
+        with server.connect() as connection:
+            connection.send(render("POST", "/echo", "Transfer-Encoding: chunked") + b"3\r\none\r\n")
+            connection.read_head()
+            assert connection.read_chunk() == b"one"
+            connection.send(b"3\r\ntwo\r\n")
+            assert connection.read_chunk() == b"two"
+            connection.send(b"0\r\n\r\n")
+            assert connection.read_chunk() == b""
+
+
 def post(site: Server, target: str, media_type: str, body: bytes) -> Response:
     return site.request("POST", target, f"Content-Type: {media_type}", body=body)
 

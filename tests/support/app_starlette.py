@@ -1,5 +1,6 @@
 """A small application written with Starlette (ASGI), with a lifespan, a background task and endpoints in threads."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -34,6 +35,24 @@ async def stream(request: Request) -> Response:
     return StreamingResponse(rows(), media_type="text/plain")
 
 
+async def events(request: Request) -> Response:
+    """After the first event it waits for another one, as a chat does, and none comes."""
+
+    async def first() -> AsyncIterator[str]:
+        try:
+            yield "data: the first\n\n"
+            await asyncio.Event().wait()
+        finally:
+            journal.write("events ended")
+
+    return StreamingResponse(first(), media_type="text/event-stream")
+
+
+async def echo(request: Request) -> Response:
+    """Reads the request's body while it answers."""
+    return StreamingResponse(request.stream(), media_type="text/plain")
+
+
 def cookies(request: Request) -> Response:
     """Not a coroutine: Starlette runs it in a thread."""
     response = JSONResponse(dict(request.cookies))
@@ -57,6 +76,8 @@ app = Starlette(
         Route("/hello/{name}", hello),
         Route("/json", json, methods=["POST"]),
         Route("/stream", stream),
+        Route("/events", events),
+        Route("/echo", echo, methods=["POST"]),
         Route("/cookies", cookies),
         Route("/background", background),
         Route("/fail", fail),

@@ -33,7 +33,7 @@ class Hand:
         assert self.session.receive(data) is RUN
         self.cycle = Cycle(self.session, self)
         self.cycle.uncork()
-        self.task = asyncio.create_task(self.cycle.run(Asgi(application, extensions)))
+        self.task = self.cycle.task = asyncio.create_task(self.cycle.run(Asgi(application, extensions)))
 
     def drive(self, want: Want) -> None:
         """Nothing goes by itself."""

@@ -28,9 +28,8 @@ receives as many bytes of a request at a time, so both directions of a busy conn
 """
 
 HALF_CLOSED_S = 5.0
-"""Seconds after which the application receives `http.disconnect` for a client that has half-closed its connection. Such
-a client may still wait for its answer, or may have left: the server learns that only when it sends something and a
-reset comes back. Other servers treat the client as gone at once.
+"""Seconds after which the application receives `http.disconnect` for a client that has half-closed its connection: it
+may still wait for its answer, or have left, which only sending something shows. Other servers say so at once.
 """
 
 
@@ -46,9 +45,11 @@ class Carrier(Protocol):
 
 
 class Channel:
-    """`receive` and `send` of one request. All methods may be called only in the thread of the loop that runs the
-    application.
+    """`receive` and `send` of one request. All methods may be called only in the thread of the application's loop.
+    `task`: the application's, once it waits; None once `send` has raised ClientGone.
     """
+
+    task: "asyncio.Task[None] | None"
 
     __slots__ = (
         "_all_read",
@@ -69,14 +70,13 @@ class Channel:
         "_waiters",
         "answered",
         "disconnect_received",
+        "task",
     )
 
     def __init__(self, exchange: Exchange, carrier: Carrier) -> None:
         self._exchange = exchange
         self._request = exchange.request
-        """The request that this channel answers. Log messages use it because the exchange may hold the connection's
-        next request when the application raises after its answer.
-        """
+        """What this channel answers. The exchange may hold the next request when the application raises later."""
         self._carrier = carrier
         self._extensions: frozenset[str] = frozenset()
         """Names of the ASGI extensions that the application is offered, and may therefore use."""
@@ -96,9 +96,7 @@ class Channel:
         self._piece: bytes | None = None
         """A piece of the request's body, until `receive` has returned it."""
         self._half_closed_at: float | None = None
-        """When `receive` first found that the client has half-closed its connection (it sends no more), in seconds on
-        the loop's clock; None before that.
-        """
+        """When `receive` first found that the client sends no more, in seconds on the loop's clock; None before."""
         self._broken = False
         """True if there was no memory or no frame left in `send`, for example because the application calls it deep in
         a recursion, or if a signal handler has raised there (`_leaves_whole`): some of the answer may be lost or sent
@@ -282,6 +280,8 @@ class Channel:
             self._broken = True  # first and without a call, for which there may be no frame or no memory
             if _leaves_whole(error):
                 self._broken = False
+            if type(error) is ClientGone:
+                self.task = None
             raise
 
     def _check_turn(self, kind: str) -> bool:

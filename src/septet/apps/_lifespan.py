@@ -9,6 +9,7 @@ counts as a failed start.
 import asyncio
 import logging
 from collections.abc import Iterable
+from traceback import walk_tb
 
 from septet import forked
 from septet.apps._messages import Message
@@ -89,6 +90,11 @@ class Lifespan:
         """
         if isinstance(error, SystemExit):
             raise Failed(f"{self._asgi.name} did not start: {exit_message(error)}")
+        if _comes_from_trio(error):
+            raise Failed(
+                f"{self._asgi.name} did not start: it is made for the event loop of Trio, and is given asyncio's here "
+                f"({described(error)}): serve it with Hypercorn's trio worker"
+            )
         if isinstance(error, Exception) and not self._event_received:
             log.debug("%s has no lifespan: %r", self._asgi.name, error)
             return
@@ -134,6 +140,16 @@ class Lifespan:
                 log.error("%s raised in its lifespan", self._asgi.name, exc_info=_without_our_frame(error))
         finally:
             self._answers.put_nowait(None)
+
+
+def _comes_from_trio(error: BaseException) -> bool:
+    """True if a function of Trio itself has raised `error`, as its nurseries do where another loop runs. Such an
+    application, a QuartTrio for example, would raise for each request as well.
+    """
+    module = ""
+    for frame, _ in walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+    return module.startswith("trio.")
 
 
 def _without_our_frame(error: BaseException) -> BaseException:

@@ -97,6 +97,12 @@ class Asgi:
         }
 
 
+UNTOLD_S = 5.0
+"""Seconds after which an application is cancelled that has begun its answer, and does nothing by which it would learn
+that its client has gone (`_Untold`). Starlette cancels at once under servers that name a version below 2.4, Daphne any
+application after 10 s.
+"""
+
 TOO_LATE = "it has exceeded --request-timeout"
 """The message with which the server cancels the task of a request that has exceeded `--request-timeout`
 (asyncio.Task.cancel); it is logged.
@@ -130,7 +136,14 @@ class Cycle(Channel):
     `mark`: the number by which the context of its task is marked; not set if the application's requests are not marked.
     """
 
-    __slots__ = ("mark",)
+    __slots__ = ("_sends", "mark")
+
+    def wake(self) -> None:
+        if self._waiters:
+            super().wake()
+        elif self._exchange.gone and type(self) is Cycle and not self.answered and hasattr(self, "task"):
+            self.__class__ = _Untold
+            cast(_Untold, self).look_later()
 
     async def run(self, asgi: Asgi) -> None:
         """Run the application for this request to its end. If it raises, the exception is logged, and the answer is
@@ -150,7 +163,9 @@ class Cycle(Channel):
             # `type`, because an object of the application's may raise when `isinstance` asks for its `__class__`.
             if forked.by_application:  # a child that the application has forked: the client is the parent's
                 forked.exit_child(None if type(error) is ClientGone else error)
-            if type(error) is CancelledError and (self.answered or exchange.lost):  # by the server: its time is up
+            if type(error) is CancelledError and type(self) is _Untold and self.disconnect_received:
+                log.debug("%s was cancelled, because its client has left", self._described())
+            elif type(error) is CancelledError and (self.answered or exchange.lost):  # by the server: its time is up
                 why = TOO_LATE if TOO_LATE in error.args else "its connection has ended"
                 log.info("%s was cancelled, because %s", self._described(), why)
             else:
@@ -172,3 +187,41 @@ class Cycle(Channel):
 
     def _described(self) -> str:
         return f"{self._request.method} {self._request.target.decode('ascii')}"
+
+
+class _Untold(Cycle):
+    """Takes the place of a cycle whose client has gone while the application waits neither in `receive` nor in `send`,
+    as a generator of Starlette's StreamingResponse that waits for an event. If the application does not ask, it is
+    cancelled: it would wait for ever, be counted for `--limit-concurrency`, and hold up each stop.
+
+    An application that has not begun its answer is left alone: it may be doing what the client has asked for. One that
+    goes on sending is, too: either the client, which has half-closed its connection, reads it, or `send` raises.
+    """
+
+    __slots__ = ()
+
+    def look_later(self) -> None:
+        """Look in UNTOLD_S seconds whether the application has asked, or sent, by then."""
+        task = self.task
+        if task is None or task.done():
+            return
+        self._sends = self._head is None  # the time counts from the answer's beginning
+        timer = task.get_loop().call_later(UNTOLD_S, self._look)
+        task.add_done_callback(lambda ended: timer.cancel())  # else it would keep the request until then
+
+    def _look(self) -> None:
+        if self.answered or self.disconnect_received or self.task is None:
+            return
+        if self._sends or self._waiters:
+            self.look_later()
+        else:
+            self.disconnect_received = True
+            self.task.cancel()
+
+    def _check_turn(self, kind: str) -> bool:
+        self._sends = True
+        return super()._check_turn(kind)
+
+    async def _wait_half_closed(self) -> bool:
+        self._sends = True
+        return await super()._wait_half_closed()

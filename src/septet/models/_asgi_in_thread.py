@@ -351,6 +351,7 @@ class AsgiThread:
             task = None
         if task is not None:
             self._tasks[task] = exchange
+            cycle.task = task
             task.add_done_callback(self._task_done)
             cycle.uncork()
         elif not exchange.answered:  # the application's end could not be told to the client
@@ -386,9 +387,7 @@ class AsgiThread:
             exchange.stop()
 
     def _cut_requests(self) -> None:
-        """Close the connections of the requests in flight, without a whole answer, and cancel all tasks: the time for a
-        graceful stop is up.
-        """
+        """The time for a graceful stop is up: close the connections of the requests in flight, and cancel all tasks."""
         if self._exchanges or self._tasks:
             self._stop.log_time_is_up()
         for exchange in list(self._exchanges):

@@ -428,12 +428,12 @@ class Reactor:
     # Where the application runs
 
     def keep_task(self, task: "Task[None]", cycle: Cycle | WebSocketCycle) -> None:
-        """Keep a reference to the task of a request until the task has ended, because asyncio holds no strong one. At
-        its end the server waits for the tasks that are kept, within the graceful time-out. `cycle` is what the task
-        runs.
+        """Keep a reference to the task that runs `cycle` until it has ended, because asyncio holds no strong one. At
+        its end the server waits for the tasks that are kept, within the graceful time-out.
         """
         task.add_done_callback(self._task_done)
         self._tasks[task] = cycle
+        cycle.task = task
 
     def _task_done(self, task: "Task[None]") -> None:
         cycle = self._tasks.pop(task, None)
