@@ -34,7 +34,7 @@ def test_each_client_is_answered_or_cut(server: Server, kind: str) -> None:
         assert found in ("cut", "500", WHOLE), f"{found} after a strike at call {number}"
         while (said := visit_once(server, render("GET", "/disarm"))) not in ("struck", "nothing came"):
             assert said in ("cut", "500"), said  # it was struck itself
-            assert server.running, f"the server has ended after a strike at call {number}"
+            assert server.running, f"the server has ended with {server.process.returncode} at call {number}"
         if said == "nothing came":
             break
     assert number > 50
