@@ -39,7 +39,12 @@ def test_a_request_that_is_cut_is_cancelled_before_the_shutdown(model: str) -> N
             connection.send(render("GET", "/"))
             server.journal.wait_for("request")
             server.stop()
-        assert server.journal.lines() == ["request", "cancelled", "stopped"]
+        lines = server.journal.lines()
+        assert lines[-1] == "stopped", lines
+        others = loads(model) - 1  # interpreters without a request, which stop at once
+        for _ in range(others):
+            lines.remove("stopped")
+        assert lines == ["request", "cancelled", "stopped"]
 
 
 def test_several_workers(model: str) -> None:
