@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -15,9 +16,27 @@ from septet.metrics.table import Snapshot, Table
 CHILDREN = 40
 
 
+OPENED: list[int] = []
+"""Descriptors of tables, which only the end of a process closes; here that of a test does."""
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    while OPENED:
+        os.close(OPENED.pop())
+
+
+def new_table() -> Table:
+    table = Table.with_row()
+    OPENED.append(table.descriptor)
+    return table
+
+
 def other(table: Table) -> Table:
     """The table as another process has it."""
-    return Table(os.dup(table.descriptor))
+    OPENED.append(os.dup(table.descriptor))
+    return Table(OPENED[-1])
 
 
 def ended_process(table: Table, sent: int) -> int:
@@ -31,7 +50,7 @@ def ended_process(table: Table, sent: int) -> int:
 
 @pytest.fixture
 def table() -> Table:
-    return Table.with_row()
+    return new_table()
 
 
 def sent(snapshot: Snapshot) -> int:
@@ -140,7 +159,7 @@ def test_killed_at_any_step_of_a_move() -> None:
     """Whatever the reader sees then, and after the next process has gone on, is the right sum."""
     step = 0
     while True:
-        table = Table.with_row()
+        table = new_table()
         table.retire(ended_process(table, 5))
         number = ended_process(table, 3)
         table.row[SENT] += 1
