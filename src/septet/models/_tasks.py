@@ -173,9 +173,8 @@ def _take_back(ready: Any, task: "asyncio.Task[None]") -> asyncio.Handle:
         if getattr(cast(Any, handle)._callback, "__self__", None) is task:
             del ready[index]
             return handle
-    if (
-        forked.by_application
-    ):  # a child has come back, by waiting, to where other requests are begun: the loop takes none
+    if forked.by_application:
+        # A child has come back, by waiting, to where other requests are begun: the loop, its parent's, takes none.
         forked.exit_child(RuntimeError("this event loop belongs to the process that has forked this one"))
     raise AssertionError("asyncio puts the first step of a task into the loop's queue")
 
