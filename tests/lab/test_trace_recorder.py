@@ -104,7 +104,7 @@ def test_switches_are_exact(registers: bool, monkeypatch: pytest.MonkeyPatch) ->
         process.stdin.flush()  # type: ignore[union-attr]
         wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) == 2, "the thread has begun")
         (tid,) = set(map(int, os.listdir(f"/proc/{process.pid}/task"))) - {process.pid}
-        for _ in range(3):  # on a very busy machine it hardly comes to sleep
+        for _ in range(10):  # on a very busy machine it hardly comes to sleep
             before, since = ran_ns(tid), time.monotonic_ns()
             recording = recorder.record(1.0)
             after, until = ran_ns(tid), time.monotonic_ns()
