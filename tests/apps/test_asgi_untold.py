@@ -22,6 +22,14 @@ def leave_by_reset(hand: Hand) -> None:
     hand.cycle.wake()
 
 
+async def answer_left(application: Any, leave: Callable[[Hand], None]) -> bytes:
+    """Let the application begin, and its client leave; return what was sent by the application's end."""
+    hand = Hand(application)
+    await asyncio.sleep(0)
+    leave(hand)
+    return await hand.finish()
+
+
 LEAVES = [leave_by_half_closing, leave_by_reset]
 
 
@@ -46,10 +54,7 @@ def test_a_stream_that_waits_is_cancelled_when_its_client_has_left(
                 ended.append("cancelled")
                 raise
 
-        hand = Hand(application)
-        await asyncio.sleep(0)
-        leave(hand)
-        await hand.finish()
+        await answer_left(application, leave)
         assert ended == ["cancelled"]
 
     run(scene)
@@ -70,10 +75,7 @@ def test_an_application_that_has_not_begun_its_answer_is_not_cancelled(
             await asyncio.sleep(0.05)
             done.append("the order")
 
-        hand = Hand(application)
-        await asyncio.sleep(0)
-        leave(hand)
-        await hand.finish()
+        await answer_left(application, leave)
         assert done == ["the order"]
 
     run(scene)
@@ -90,10 +92,7 @@ def test_a_stream_that_goes_on_is_read_by_a_client_that_has_half_closed(monkeypa
                 await asyncio.sleep(0.01)
             await send(body(b"the end"))
 
-        hand = Hand(application)
-        await asyncio.sleep(0)
-        leave_by_half_closing(hand)
-        assert b"the end" in await hand.finish()
+        assert b"the end" in await answer_left(application, leave_by_half_closing)
 
     run(scene)
 

@@ -99,8 +99,7 @@ class Asgi:
 
 UNTOLD_S = 5.0
 """Seconds after which an application is cancelled that has begun its answer, and does nothing by which it would learn
-that its client has gone (`_Untold`). Starlette cancels at once under servers that name a version below 2.4, Daphne any
-application after 10 s.
+that its client has gone (`_Untold`). Starlette cancels at once under servers that name a version below 2.4.
 """
 
 TOO_LATE = "it has exceeded --request-timeout"

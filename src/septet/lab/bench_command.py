@@ -47,7 +47,8 @@ SHORT = {"duration_s": 0.8, "warmup_s": 0.15, "warmup_max_s": 0.15, "users_per_w
 """Values of the experiment that --for replaces: models and servers can be compared better with many short measurements
 of each than with a few long ones. But what disturbs a machine comes in bursts of some tenths of a second: ratios of
 visits of 0.4 s had a standard deviation of 11 %, those of 1.2 s one of 6 % (two virtual CPUs, 2026-11-30). In the
-same time, three visits of 0.8 s for each server gave errors of ratios a fifth smaller than four of 0.4 s.
+same time, three visits of 0.8 s for each server gave errors of ratios a fifth smaller than four of 0.4 s. Where answers
+come soon, and less time lies between two visits, shorter ones say more: `septet.lab.rounds.with_short_windows`.
 """
 BUSY_ADVICE = "figures will be noisy, and contenders compared by CPU time, evened, where CPU time is the limit"
 STRETCH_MAX = 1.5

@@ -122,7 +122,7 @@ class Experiment:
     """
     short: tuple[tuple[int, float], ...] = ()
     """(number of users, seconds): where an answer comes so soon that a shorter window suffices, that window; see
-    `septet.lab.short_windows`. Servers that turn out to be slow have the whole window even there.
+    `septet.lab.rounds.with_short_windows`. Servers that turn out to be slow have the whole window even there.
     """
     short_turns: int = 1
     """What `turns` is for the numbers of users that are in `short`."""
@@ -217,8 +217,8 @@ class Experiment:
         chance.shuffle(blocks)
         return [
             [
-                Run(cell, (place - 1) * self.turns_at(cell.users) + turn)
-                for turn in range(1, self.turns_at(block[0].users) + 1)
+                Run(cell, repeat)
+                for repeat in self._repeats(block[0].users, place)
                 for cell in chance.sample(block, len(block))
             ]
             for block in blocks
@@ -227,6 +227,11 @@ class Experiment:
     def turns_at(self, users: int) -> int:
         """Return how often each server is loaded and measured in a round at this number of users."""
         return self.turns if self.short_s(users) is None else self.short_turns
+
+    def _repeats(self, users: int, place: int) -> range:
+        """Return the numbers of the runs of each cell with this number of users in round number `place`."""
+        turns = self.turns_at(users)
+        return range((place - 1) * turns + 1, place * turns + 1)
 
     def place(self, run: Run) -> int:
         """Return the number of the round that a run belongs to, from 1."""

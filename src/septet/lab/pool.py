@@ -37,10 +37,6 @@ LOOP_MODELS = frozenset({"poll", "epoll", "io_uring"})
 """Septet's process models with one thread for all clients. An ASGI application runs on the event loop of that thread,
 so it needs no pool of threads.
 """
-WITHOUT_POOL = frozenset({"iterative", "forking", "threaded"})
-"""Septet's process models that have no pool: they answer one request at a time, or have a thread or process for each
-client.
-"""
 _WRITTEN = re.compile(r"(?:([1-9][0-9]{0,4})x)?([1-9][0-9]{0,4})")
 
 

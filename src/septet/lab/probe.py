@@ -10,8 +10,8 @@ elapsed time: how long it waits for a CPU depends on other programs, and not on 
 and the second time counts: the first brings it back into the caches, from which a busy server removes it.
 
 A CPU whose sibling thread others use changes its speed within milliseconds. So little work many times shows the mean
-speed in a window of 0.2 s better than more work a few times: with 50 rounds every 4 ms, the rate of a server followed
-the probe with a correlation of 0.92, with 200 rounds every 10 ms with one of 0.81 (two virtual CPUs, 2026-12-01).
+speed in a window of 0.2 s better than more work a few times: the rate of a server followed the probe with a correlation
+of 0.81 (200 rounds every 10 ms), 0.91 (100 every 5 ms) and 0.92 (50 every 4 ms; two virtual CPUs, 2026-12-01).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from typing import Any, NamedTuple
 
 EVERY_S = 0.005
 ROUNDS = 50
-"""Iterations of the loop in `work`, which take about 7 µs on a server of 2020. The work is done twice for each sample;
-with the overhead of a sample the probe uses 1.6 % of a CPU.
+"""Iterations of the loop in `work`, which take about 10 µs. The work is done twice for each sample; with the overhead
+of a sample the probe uses 1.5 % of a CPU (two virtual CPUs, 2026-12-01).
 """
 TOLD_ROUNDS = 400
 """Times are told for this many iterations, whatever ROUNDS is, so that results of several versions can be compared."""

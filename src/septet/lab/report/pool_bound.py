@@ -49,12 +49,8 @@ def pool_bound(results: Results, cells: Sequence[Summary]) -> str | None:
 def _sizes(results: Results) -> Mapping[str, int]:
     """Return how many requests each contender with a pool answers at a time. Empty if options of the servers say it."""
     experiment: Mapping[str, Any] = results["experiment"]
-    if experiment.get("pool"):
-        size = experiment["pool"]["workers"] * experiment["pool"]["threads"]
-        pooled = [model for model in experiment["models"] if model not in pool.WITHOUT_POOL]
-        return dict.fromkeys([*pooled, *(other["name"] for other in experiment["others"])], size)
-    if not experiment.get("pool_told"):
-        return {}
-    cpus = len(experiment["pinned"][0]) or results["machine"].get("cpus_usable") or 1
-    sizes = pool.by_default(cpus)
-    return {model: size for model in experiment["models"] if (size := sizes.get(model)) is not None}
+    sizes = pool.by_default(len(experiment["pinned"][0]) or results["machine"].get("cpus_usable") or 1)
+    if experiment.get("pool"):  # the same for all, other servers included
+        same = pool.Pool(**experiment["pool"]).at_once
+        return dict.fromkeys([*sizes, *(other["name"] for other in experiment["others"])], same)
+    return sizes if experiment.get("pool_told") else {}
