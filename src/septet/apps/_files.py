@@ -18,7 +18,10 @@ from septet.exchange import FileRegion
 
 class OwnedDescriptor:
     """Holds the descriptor of an open file, and closes it when this object is freed, together with the last
-    `FileRegion` that refers to this object. A child that the application forks closes its copy before that.
+    `FileRegion` that refers to this object.
+
+    Whoever opens the file makes this object first and assigns the result of open(2) or dup(2) to `number` at once.
+    Nothing that may lack memory comes in between, so the descriptor is closed whatever fails later.
     """
 
     __slots__ = ("__weakref__", "number")
@@ -26,28 +29,14 @@ class OwnedDescriptor:
     def __init__(self) -> None:
         self.number = -1
 
-    def own(self, number: int) -> None:
-        """Close this descriptor when this object is freed."""
-        self.number = number
-        forked.files[number] = ref(self)
+    def close_in_children(self) -> None:
+        """From now on, a child that the application forks closes its copy of the descriptor."""
+        forked.files[self.number] = ref(self)
 
     def __del__(self) -> None:
         if self.number >= 0:
             forked.files.pop(self.number, None)
             os.close(self.number)
-
-
-def owned(descriptor: int) -> OwnedDescriptor:
-    """Return an object that closes `descriptor`, which was just opened, when the object is freed. If the object cannot
-    be made, the descriptor is closed and the exception raised.
-    """
-    try:
-        owner = OwnedDescriptor()
-    except BaseException:
-        os.close(descriptor)
-        raise
-    owner.own(descriptor)
-    return owner
 
 
 def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
@@ -66,7 +55,9 @@ def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
         status = os.fstat(raw.fileno())
         if not (stat.S_ISREG(status.st_mode) and status.st_size and status.st_blocks and raw.readable()):
             return None
-        descriptor = os.dup(raw.fileno())
+        owner = OwnedDescriptor()
+        owner.number = os.dup(raw.fileno())
     except (OSError, ValueError):  # a pipe, a closed file, too many open files: `read` will raise
         return None
-    return FileRegion(descriptor, offset, max(0, status.st_size - offset), owner=owned(descriptor))
+    owner.close_in_children()
+    return FileRegion(owner.number, offset, max(0, status.st_size - offset), owner=owner)

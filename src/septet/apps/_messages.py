@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
-from septet.apps._files import owned
+from septet.apps._files import OwnedDescriptor
 from septet.exchange import Fields, FileRegion, Request, ResponseHead
 from septet.http.cache import BoundedCache
 from septet.http.head import reason_phrase, response_head
@@ -84,8 +84,10 @@ def region_of(message: Message) -> FileRegion:
     end = max(start, size if count is None else min(size, start + _whole("count", count)))
     if offset is None:
         _seek(file, end)
-    own = os.dup(descriptor)
-    return FileRegion(own, start, end - start, owner=owned(own))
+    owner = OwnedDescriptor()
+    owner.number = os.dup(descriptor)
+    owner.close_in_children()
+    return FileRegion(owner.number, start, end - start, owner=owner)
 
 
 def _whole(name: str, number: Any) -> int:
@@ -115,10 +117,11 @@ def path_region(message: Message) -> FileRegion:
     if not os.path.isabs(path):
         raise ValueError(f"the path of a file to send is absolute, not {path!r}")
     # Without O_NONBLOCK, opening a FIFO would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    owner = owned(descriptor)
-    status = _status_of(descriptor)
-    return FileRegion(descriptor, 0, status.st_size, (status.st_size, status.st_mtime_ns), owner)
+    owner = OwnedDescriptor()
+    owner.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    owner.close_in_children()
+    status = _status_of(owner.number)
+    return FileRegion(owner.number, 0, status.st_size, (status.st_size, status.st_mtime_ns), owner)
 
 
 def _status_of(descriptor: int) -> os.stat_result:

@@ -43,11 +43,10 @@ class _File(OwnedDescriptor):
 
     __slots__ = ("_spool", "taken")
 
-    def __init__(self, number: int, spool: Spool) -> None:
+    def __init__(self, spool: Spool) -> None:
         super().__init__()
         self._spool = spool
         self.taken = 0
-        self.own(number)
 
     def __del__(self) -> None:
         super().__del__()
@@ -130,8 +129,11 @@ class RunAhead:
         """Append `data` to the file and return the region that it takes; None if all files together are at their limit.
         Raises OSError."""
         if self._file is None:
+            new = _File(self._spool)
             with tempfile.TemporaryFile() as file:
-                self._file = _File(os.dup(file.fileno()), self._spool)
+                new.number = os.dup(file.fileno())
+            new.close_in_children()
+            self._file = new
         more = self._written + len(data) - self._file.taken
         if more > 0:
             if not self._spool.take(more):

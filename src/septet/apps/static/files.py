@@ -14,7 +14,7 @@ from functools import cached_property
 from hashlib import blake2b
 from threading import Lock
 
-from septet.apps._files import OwnedDescriptor, owned
+from septet.apps._files import OwnedDescriptor
 from septet.apps.static.codings import IDENTITY, SUFFIXES, Accepted
 from septet.apps.static.conditions import Validators
 from septet.apps.static.media import media_type, own_coding
@@ -161,7 +161,9 @@ class Files:
 
     def open(self, found: Representation) -> OwnedDescriptor:
         """Open a file that `find` has found. Raises OSError, and Changed if the file has changed since."""
-        file = owned(self._tree.open(found.name))
+        file = OwnedDescriptor()
+        file.number = self._tree.open(found.name)
+        file.close_in_children()
         if identity(os.fstat(file.number)) != found.identity:
             raise Changed
         return file
