@@ -9,7 +9,7 @@ import pytest
 
 from septet.apps import asgi
 from septet.exchange import ClientGone
-from support.asgi_by_hand import START, Hand, Receive, Send, body, run
+from support.asgi_by_hand import START, Hand, Receive, Send, body, run_in_turns
 
 
 def leave_by_half_closing(hand: Hand) -> None:
@@ -57,7 +57,7 @@ def test_a_stream_that_waits_is_cancelled_when_its_client_has_left(
         await answer_left(application, leave)
         assert ended == ["cancelled"]
 
-    run(scene)
+    run_in_turns(scene)
     assert [each for each in caplog.records if each.name == "septet"] == []  # nothing unusual has happened
 
 
@@ -78,7 +78,7 @@ def test_an_application_that_has_not_begun_its_answer_is_not_cancelled(
         await answer_left(application, leave)
         assert done == ["the order"]
 
-    run(scene)
+    run_in_turns(scene)
 
 
 def test_a_stream_that_goes_on_is_read_by_a_client_that_has_half_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_a_stream_that_goes_on_is_read_by_a_client_that_has_half_closed(monkeypa
 
         assert b"the end" in await answer_left(application, leave_by_half_closing)
 
-    run(scene)
+    run_in_turns(scene)
 
 
 @pytest.mark.parametrize("tells", ["send", "receive", "polled"])
@@ -128,4 +128,4 @@ def test_what_an_application_does_that_was_told_is_not_cancelled(monkeypatch: py
         await hand.finish()
         assert done == ["put away"]
 
-    run(scene)
+    run_in_turns(scene)

@@ -1,6 +1,7 @@
 """An ASGI application on a session that is carried by hand: bytes come and go when the test says so."""
 
 import asyncio
+import selectors
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -65,6 +66,31 @@ class Hand:
 
 def run(scene: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(scene())  # type: ignore[arg-type]
+
+
+class _NeverWaiting(selectors.SelectSelector):
+    turns = 0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.turns += 1
+        return super().select(0)
+
+
+class _LoopOfTurns(asyncio.SelectorEventLoop):
+    """A loop that never waits, and for which each of its turns takes a millisecond, however long it takes."""
+
+    def __init__(self) -> None:
+        self._counted = _NeverWaiting()
+        super().__init__(self._counted)
+
+    def time(self) -> float:
+        return self._counted.turns / 1000
+
+
+def run_in_turns(scene: Callable[[], Awaitable[None]]) -> None:
+    """Run a scene that depends on what takes longer; a busy machine changes nothing about it."""
+    with asyncio.Runner(loop_factory=_LoopOfTurns) as runner:
+        runner.run(scene())  # type: ignore[arg-type]
 
 
 def answered(application: Any, data: bytes = GET, extensions: Iterable[str] = ()) -> bytes:
