@@ -1,6 +1,7 @@
 """The watch over requests that exceed `--request-timeout`, with requests and a clock that are made up."""
 
 import logging
+from collections.abc import Callable
 from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,9 @@ class Running(SimpleNamespace):
     loop = task = None
     begun = True
 
-    def end(self, within_s: float) -> str | None:
+    def end(self, within_s: float, is_over: Callable[[], bool]) -> str | None:
+        if is_over():
+            return None
         self.ended = True
         return self.outcome
 
@@ -72,6 +75,41 @@ def test_what_was_answered_while_the_stacks_were_read_is_left_alone(
     (record,) = caplog.messages
     assert "GET /late of 192.0.2.1" in record
     assert f"; {MEANWHILE}the stacks" in record.replace("\n", "")
+
+
+def test_the_next_request_is_not_taken_for_the_late_one(caplog: pytest.LogCaptureFixture) -> None:
+    """Whose answer ended while it was looked for; it is watched still."""
+    watch, running = RequestWatch(0.3), Running()
+    late = begin(watch, b"/late")
+
+    def find(found: object) -> Running:
+        watch.ended(late)
+        watch.began(late)
+        return running
+
+    watch._find = find  # type: ignore[assignment]
+    watch._look()
+    assert not running.ended
+    assert late in watch._begun
+    assert caplog.messages == []
+
+
+def test_an_equal_request_that_follows_is_not_ended(caplog: pytest.LogCaptureFixture) -> None:
+    """Requests with the same head are one object, so that alone does not show which of them is answered."""
+    watch = RequestWatch(0.3)
+    late = begin(watch, b"/late")
+
+    class FollowedSoon(Running):
+        def end(self, within_s: float, is_over: Callable[[], bool]) -> str | None:
+            watch.ended(late)
+            watch.began(late)
+            return super().end(within_s, is_over)
+
+    running = FollowedSoon()
+    watch._find = lambda found: running  # type: ignore[assignment,return-value]
+    watch._look()
+    assert not running.ended
+    assert MEANWHILE in caplog.text
 
 
 @pytest.mark.parametrize(("outcome", "says"), [(ANSWERED, ANSWERED), (CUT, CUT), (LATER, LATER), (None, MEANWHILE)])

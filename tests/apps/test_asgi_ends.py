@@ -363,6 +363,21 @@ def test_a_cause_that_is_its_own_cause_ends_its_request_only(error: type[BaseExc
     assert answered(application).startswith(b"HTTP/1.1 500")
 
 
+def test_a_cancellation_whose_argument_cannot_be_compared_leaves_the_answer() -> None:
+    """An array, for example."""
+
+    class Array:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("ambiguous")
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(b"whole"))
+        raise asyncio.CancelledError(Array())
+
+    assert b"whole" in answered(application)
+
+
 def test_an_exception_that_was_taken_out_of_its_group_is_logged_with_its_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

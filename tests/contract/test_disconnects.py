@@ -8,7 +8,7 @@ import pytest
 from support.client import Connection
 from support.marks import asgi_only, with_one_interface
 from support.messages import render
-from support.processes import children, open_descriptors, threads
+from support.processes import await_idle, children, open_descriptors, threads
 from support.server import Server, serve
 from support.waiting import becomes_true
 
@@ -136,3 +136,17 @@ def test_a_disconnected_client_does_not_keep_the_application(server: Server, tok
     server.journal.wait_for(f"closed {token}")
     assert server.get("/").status == 200
     assert server.journal.count(f"closed {token}") == 1
+
+
+@asgi_only
+def test_a_client_that_half_closed_first_does_not_keep_the_application_either(server: Server, token: str) -> None:
+    """It may wait for its answer still, or have left, which sending shows: only then is it lost."""
+    with server.connect() as connection:
+        connection.send(render("GET", f"/endless?token={token}&gate={token}"))
+        connection.end_sending()
+        server.journal.wait_for(f"at gate {token}")
+        server.journal.open_gate(token)
+        assert connection.read_head().status == 200
+        await_idle(server.pid)  # the application waits for the client to take more
+    server.journal.wait_for(f"closed {token}")
+    assert server.get("/").status == 200

@@ -32,8 +32,12 @@ class Blocked:
         self.delivery: Any = ClientDelivery(Client(acceptor, sock, self.session, 0.0))
         self.session.delivery = self.delivery
         self.outcomes: list[str | None] = []
-        late = BlockedThread(self.session)
-        self.ending = Thread(target=lambda: self.outcomes.append(late.end(0.0)))
+        late, request = BlockedThread(self.session), self.session.request
+
+        def is_over() -> bool:
+            return self.session.answered or self.session.request is not request
+
+        self.ending = Thread(target=lambda: self.outcomes.append(late.end(0.0, is_over)))
 
     def read(self) -> bytes:
         data = b""

@@ -192,8 +192,11 @@ async def gate(scope: Scope, receive: Receive, send: Send, query: Parameters) ->
 
 
 async def endless(scope: Scope, receive: Receive, send: Send, query: Parameters) -> None:
-    """Parts for ever (bounded, so that a server without back-pressure ends); journals how many were taken."""
+    """Parts for ever (bounded, so that a server without back-pressure ends), from when a `gate` is open; journals how
+    many were taken."""
     body, taken = pattern(1 << 16), 0
+    if "gate" in query:
+        await journal.pass_gate_async(query["gate"])
     await start(send, [BINARY])
     try:
         while taken < 4096:

@@ -165,7 +165,9 @@ class Cycle(Channel):
             if type(error) is CancelledError and type(self) is _Untold and self.disconnect_received:
                 log.debug("%s was cancelled, because its client has left", self._described())
             elif type(error) is CancelledError and (self.answered or exchange.lost):  # by the server: its time is up
-                why = TOO_LATE if TOO_LATE in error.args else "its connection has ended"
+                # `is`, because an argument of the application's may raise when it is compared.
+                is_too_late = any(each is TOO_LATE for each in error.args)
+                why = TOO_LATE if is_too_late else "its connection has ended"
                 log.info("%s was cancelled, because %s", self._described(), why)
             else:
                 log_raised(self._request, error, self.disconnect_received)

@@ -19,7 +19,7 @@ from septet.apps.asgi import Asgi, Cycle, cycle_of_upgrade
 from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.site import Site
 from septet.apps.wsgi import Wsgi
-from septet.exchange import ClientGone, Fields, Part, Request, ResponseHead, Want
+from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.loop import ReadinessLoop
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
 from septet.models._concurrent_exchange import ConcurrentExchange
@@ -330,14 +330,14 @@ class ClientConnection(WatchedConnection):
         if self._room is not None:
             self._room.notify_all()
 
-    def time_out(self, exchange: Any, request: Request) -> str | None:
+    def time_out(self, exchange: Any, is_over: Callable[[], bool]) -> str | None:
         """End the request of a WSGI application that still runs though the request has exceeded `--request-timeout`:
         answer 504, or close the connection if an answer has begun. What the application gives from now on is refused
         with ClientGone, as if the client had left. Returns which of the two was done, or None if the request was
-        answered, as `Running.end` does. May be called by any thread.
+        answered, as `Running.end` does. `is_over`: as there. May be called by any thread.
         """
         with self.lock:
-            if exchange.request is not request or exchange.answered:
+            if is_over():
                 return None
             outcome = CUT if exchange.responding else ANSWERED
             session = self.session

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 from septet.apps.asgi import Asgi, Cycle, cycle_of_upgrade
 from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.wsgi import Wsgi
-from septet.exchange import BROKEN, ClientGone, Fields, Part, Request, ResponseHead, Want
+from septet.exchange import BROKEN, ClientGone, Fields, Part, ResponseHead, Want
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
 from septet.models._drive import leaves_whole
 from septet.models._locked_exchange import LockedExchange
@@ -138,14 +138,14 @@ class ConcurrentExchange:
                 connection.concurrent.pop(self._exchange, None)
             connection.reactor.new_context().run(connection.drive, connection.session.phase.want)
 
-    def time_out(self, exchange: Any, request: Request) -> str | None:
+    def time_out(self, exchange: Any, is_over: Callable[[], bool]) -> str | None:
         """End the request of a WSGI application that still runs though the request has exceeded `--request-timeout`:
         answer 504, or reset the stream if an answer has begun. Returns which of the two was done, or None if the
-        request was answered, as `Running.end` does. May be called by any thread.
+        request was answered, as `Running.end` does. `is_over`: as there. May be called by any thread.
         """
         connection = self._connection
         with connection.lock:
-            if exchange.request is not request or exchange.answered:
+            if is_over():
                 return None
             outcome = CUT if exchange.responding else ANSWERED
             exchange.time_out()

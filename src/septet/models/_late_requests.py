@@ -142,7 +142,6 @@ class BlockedThread:
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
-        self._request = exchange.request
 
     @property
     def begun(self) -> bool:
@@ -151,7 +150,7 @@ class BlockedThread:
     def thread(self) -> int | None:
         return thread_of(self._exchange)
 
-    def end(self, within_s: float) -> str | None:
+    def end(self, within_s: float, is_over: Callable[[], bool]) -> str | None:
         """Answer the client 504, or close the connection if an answer has begun, while the client's own thread is
         still in the application.
 
@@ -171,7 +170,7 @@ class BlockedThread:
             self._break_off(wait.sock)
             return CUT
         try:
-            if exchange.request is not self._request or exchange.answered:  # a moment ago
+            if is_over():  # since a moment ago
                 return None
             return self._end(exchange, wait)
         finally:
@@ -220,7 +219,6 @@ class OnReactor(_OnLoop):
         self, exchange: Any, connection: Any, loop: Any, tasks: Iterable[Any], call_on_loop: Callable[[Any], None]
     ) -> None:
         self._exchange = exchange
-        self._request = exchange.request
         self._connection = connection
         self._post = call_on_loop
         self._cycle = connection.cycle if connection is not None else None
@@ -233,14 +231,14 @@ class OnReactor(_OnLoop):
     def thread(self) -> int | None:
         return thread_of(self._exchange)
 
-    def end(self, within_s: float) -> str | None:
+    def end(self, within_s: float, is_over: Callable[[], bool]) -> str | None:
         if self._connection is None:
             return None
         if self._cycle is not None:
             self._post(self._end_cycle)
             return self._outcome if self._decided.wait(within_s) else LATER
         self._ended = True
-        outcome: str | None = self._connection.time_out(self._exchange, self._request)
+        outcome: str | None = self._connection.time_out(self._exchange, is_over)
         return outcome
 
     def _end_cycle(self) -> None:
@@ -279,7 +277,7 @@ class OnLoopThread(_OnLoop):
     def thread(self) -> int | None:
         return None
 
-    def end(self, within_s: float) -> str | None:
+    def end(self, within_s: float, is_over: Callable[[], bool]) -> str | None:
         outcome: str | None = self._shared.time_out()
         if outcome is None:
             self._ended = True

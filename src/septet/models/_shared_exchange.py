@@ -288,7 +288,7 @@ class SharedExchange:
         does not put off the end of a client that never ceases to send. Returns True if something has happened that the
         application may wait for. The caller holds the lock."""
         session = self._session
-        before, gone = session.phase.want, self._exchange.gone
+        before, gone, lost = session.phase.want, self._exchange.gone, self._exchange.lost
         want = before
         if session.phase.paced:
             session.waited(monotonic())
@@ -304,7 +304,8 @@ class SharedExchange:
             want = drive(expire(session, self._sock), session, self._sock, self._dispatch)
         if self._complete:
             return False
-        return (want is RUN and before is not RUN) or (self._exchange.gone and not gone)
+        # A client that has half-closed is "gone", and is lost when it does not take what is sent.
+        return (want is RUN and before is not RUN) or self._exchange.gone != gone or self._exchange.lost != lost
 
     def _mask(self) -> int:
         """Return the poll(2) events to watch the socket for; 0: only errors, which are always reported. While the

@@ -89,11 +89,12 @@ class Running(Protocol):
     def thread(self) -> int | None:
         """Identity of the thread that runs a WSGI application for this request now; None if none does."""
 
-    def end(self, within_s: float) -> str | None:
+    def end(self, within_s: float, is_over: Callable[[], bool]) -> str | None:
         """End the request: answer the client 504, or break off its connection or HTTP/2 stream if the answer has begun.
         If an ASGI application handles the request, its task is cancelled. Returns which of the two happens, ANSWERED or
         CUT; LATER if that is for the event loop to do, and it has not within `within_s` seconds; None if the request
-        was answered a moment ago: then nothing is done.
+        was answered a moment ago: then nothing is done. `is_over` tells that, and is to be called where no other thread
+        uses the connection.
         """
 
     def is_stuck(self) -> bool:
@@ -229,12 +230,12 @@ class RequestWatch:
             since_ns = self._since(exchange, began_ns)
             if since_ns and now_ns - since_ns >= self.timeout_s * 1e9:
                 assert self._find is not None, "`start` comes first"
-                running = self._find(exchange)
+                running, request, name = self._find(exchange), exchange.request, _name(exchange)
                 if not running.begun:
                     continue  # it is ended when it has begun
-                self._begun.pop(exchange, None)
-                if not (exchange.answered or exchange.status == SWITCHED):
-                    self._end(exchange, running, since_ns)
+                # Only now is it sure that all this was of the late request: finding it may take milliseconds.
+                if self._take(exchange, began_ns) and not (exchange.answered or exchange.status == SWITCHED):
+                    self._end(exchange, _Late(running, request, name, since_ns, now_ns / 1e9 + GRACE_S))
         now = time.monotonic()
         for late in [late for late in self._late if now >= late.check_at]:
             self._late.remove(late)
@@ -247,6 +248,15 @@ class RequestWatch:
                 self._goes_on(late, threads)
         if self._left or any(self._counted_left):
             self._look_at_left()
+
+    def _take(self, exchange: Any, began_ns: int) -> bool:
+        """Remove the request that began then from those that are watched. Returns False, and removes nothing, if it
+        has ended: the exchange may serve the next request.
+        """
+        found = self._begun.pop(exchange, None)
+        if found is not None and found != began_ns:
+            self._begun.setdefault(exchange, found)
+        return found == began_ns
 
     def _look_at_left(self) -> None:
         """Count the threads that still run for requests that were ended."""
@@ -268,18 +278,22 @@ class RequestWatch:
         """
         return int(getattr(exchange, "called_ns", began_ns)) if exchange.request.has_body else began_ns
 
-    def _end(self, exchange: Any, running: Running, began_ns: int) -> None:
-        late = _Late(running, exchange.request, _name(exchange), began_ns, time.monotonic() + GRACE_S)
-        described = f"{late.name}, {_since(began_ns)}, in process {os.getpid()}"
+    def _end(self, exchange: Any, late: _Late) -> None:
+        def is_over() -> bool:
+            """The exchange is idle, or serves the next request, which may be the same object if its head is the same.
+            Called while no other thread can have the exchange begin another one.
+            """
+            return exchange in self._begun or exchange.answered or exchange.request is not late.request
+
+        running = late.running
+        described = f"{late.name}, {_since(late.began_ns)}, in process {os.getpid()}"
         self._late.append(late)
         still = self._stands_still(running)
         stacks = "" if still else "\n" + self._stacks(running)  # before anything is ended
         self._count()
         with self._ending:
-            outcome = None
-            # Else it was answered while the stacks were read; what the exchange serves now is another request.
-            if not (exchange in self._begun or exchange.answered or exchange.request is not late.request):
-                outcome = running.end(0.0 if still else DECIDE_S)
+            # It may have been answered while the stacks were read.
+            outcome = None if is_over() else running.end(0.0 if still else DECIDE_S, is_over)
             if outcome is None:
                 self._late.remove(late)
             late.check_at = time.monotonic() + GRACE_S
