@@ -161,7 +161,7 @@ KEPT: dict[type, dict[str, str]] = {
     RingReactor: {
         SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
         "peers _deadline_timer _repair_timer _heap _paused _watched _lifespan _ring _accepts _cancelled _thread",
-        NUMBER: "stopping draining _ended _deadline_round",
+        NUMBER: "stopping draining _ended _deadline_round _behind",
         EMPTIED: "due _connections _tasks closing",
     },
 }

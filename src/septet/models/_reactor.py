@@ -234,28 +234,29 @@ class Reactor:
             self.loop.unwatch(self._watched[listener])
             self._watched.pop(listener, None)  # last: if an exception has come before, it can be done again
 
-    def _accept(self, listener: Listener, mask: int) -> None:
-        """Accept the clients that wait at a listener, `_accepts_per_event` of them at most. Called by the loop when
-        the listener is readable; `mask` is not used.
+    def _accept(self, listener: Listener, mask: int) -> bool:
+        """Accept the clients that wait at a listener, `_accepts_per_event` of them at most. Returns True if none waits
+        any more. Called by the loop when the listener is readable; `mask` is not used.
         """
         for _ in range(self._accepts_per_event):
             if self.service.stop.ordered:  # set by the signal handler; the loop calls `_stop` after these events
-                return
+                break
             try:
                 sock, address = listener.accept()
             except BlockingIOError:
-                return
+                return True
             except ConnectionError:
                 continue  # the client has left already
             except (OSError, MemoryError) as error:
                 if not self.service.stop.ordered:  # else another loop of this process has closed the listener
                     self.pause(listener, error)
-                return
+                break
             try:
                 self.admit(listener, sock, address)
             except BaseException:
                 self.let_go(sock)
                 raise
+        return False
 
     def accept_last(self, listener: Listener) -> None:
         """Accept the clients that still wait at a listener, at most LAST_ACCEPTS, then close the listener. Called at
