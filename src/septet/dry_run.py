@@ -61,7 +61,7 @@ def check(config: Config, said: Iterable[str] = ()) -> int:
     if forked.by_application:
         forked.exit_child()
     click.echo(f"septet: the configuration is valid: {_served(config, site)} at {_shown(config, addresses)}")
-    exit_despite_threads(0)
+    exit_despite_threads(0, finish_jobs=False)
     return 0
 
 

@@ -117,3 +117,28 @@ def test_child_that_crashes_writes_to_standard_error() -> None:
         os.kill(child.pid, signal.SIGSEGV)
         wait_until(lambda: "Fatal Python error: Segmentation fault" in server.stderr(), "its stacks are shown")
         assert "SEP112" not in server.stderr()
+
+
+@pytest.mark.parametrize("how", [("epoll", "--supervisor"), ("epoll", "--workers", "1")], ids=" ".join)
+@pytest.mark.parametrize("reloads", [False, True], ids=["stop", "reload"])
+def test_crash_of_a_child_is_none_of_its_parent(reloads: bool, how: tuple[str, ...]) -> None:
+    """A child that crashes before Python knows that it was forked writes its stacks where its parent would."""
+    model, *options = how
+    with serve(model, "wsgi", *options, "--supervisor", app="support.app_dies_in_c:wsgi") as server:
+        assert server.get("/").body == str(int(signal.SIGABRT)).encode()
+        if reloads:
+            server.send_signal(signal.SIGHUP)
+            wait_until(lambda: re.search(r"generation 1 \(pid \d+\) has ended", server.stderr()), "it is replaced")
+        server.stop()
+        assert "crashed" not in server.stderr()
+
+
+def test_crash_after_that_of_a_child() -> None:
+    """The stacks that are logged are its own."""
+    with serve("epoll", "wsgi", "--workers", "1", app="support.app_dies_in_c:wsgi") as server:
+        assert server.get("/").status == 200
+        (before,) = children(server.pid)
+        os.kill(before.pid, signal.SIGSEGV)
+        await_replacement(server, before.pid)
+        assert "its stacks:\nFatal Python error: Segmentation fault\n" in server.stderr()
+        assert "Aborted" not in server.stderr()

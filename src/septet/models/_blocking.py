@@ -92,9 +92,9 @@ def _end(sock: socket, session: ServerProtocol) -> None:
     interrupt the first call, and a client whose connection stayed open would wait for ever.
     """
     session.close()
-    forked.sockets.discard(sock)
     if sock.fileno() >= 0:
         forked.release(sock)
+    forked.sockets.discard(sock)  # not earlier: another thread may fork meanwhile, and the child closes its copy
 
 
 def repeat_until_stop(

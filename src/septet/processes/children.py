@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from septet import forked, remains
 from septet.metrics.lanes import CHILD
-from septet.processes import other_signals
+from septet.processes import executors, other_signals
 from septet.processes.in_flight import InFlight
 from septet.processes.orders import DRAIN, Stop
 from septet.processes.other_signals import HANDLED_SIGNALS
@@ -141,6 +141,7 @@ def exit_now(status: int) -> NoReturn:
     and context managers further up its stack are those of its parent, and must not run in the child.
     """
     try:
+        executors.end_processes()
         flush()
         remains.remove()
     finally:
@@ -166,7 +167,7 @@ def _exit_after_all_others(status: int) -> None:
     exit_now(status)
 
 
-def exit_despite_threads(status: int) -> None:
+def exit_despite_threads(status: int, finish_jobs: bool = True) -> None:
     """Make sure that the exit of this process, which is about to happen, is not delayed by threads and children of
     the application. Returns at once.
 
@@ -174,6 +175,9 @@ def exit_despite_threads(status: int) -> None:
     After this call it waits for such threads no longer than THREADS_S seconds; then the process exits with
     `status`, whatever they do. Such children are not waited for, and go on. The functions of atexit are called in
     any case.
+
+    Jobs of a ProcessPoolExecutor are finished first, and what waits for their results has THREADS_S seconds from then
+    on. `Stop` bounds this by `--graceful-timeout`. finish_jobs: False if no `Stop` does; such jobs are then cut.
     """
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:
@@ -187,6 +191,10 @@ def exit_despite_threads(status: int) -> None:
         # Not woken earlier. A daemon thread that wakes while the interpreter ends is ended by pthread_exit(3), which
         # unwinds its stack beside exit(3) of the main thread, and may crash; one that sleeps ends with the process.
         time.sleep(THREADS_S)
+        if not over and finish_jobs and executors.have_jobs():
+            log.info("waiting for jobs of the application's ProcessPoolExecutor")
+            executors.finish_jobs()
+            time.sleep(THREADS_S)
         if not over:
             log.warning("threads of the application are cut: they have not ended with the server")
             atexit._run_exitfuncs()
@@ -198,8 +206,8 @@ def exit_despite_threads(status: int) -> None:
 
 def run_exit_handlers(status: int) -> None:
     """Do what Python does at the end of a program, in a child process that will end by `exit_now`: wait for
-    non-daemon threads, at most THREADS_S seconds, and call the functions of atexit. (multiprocessing does the same
-    in its children.) `status` is the exit status if threads still run after that time.
+    non-daemon threads, at most THREADS_S seconds, and for jobs of executors, and call the functions of atexit.
+    (multiprocessing does the same in its children.) `status` is the exit status if threads still run after that time.
     """
     alone = threading.active_count() == 1
     if alone and not atexit._ncallbacks() and not getattr(threading, "_threading_atexits", True):

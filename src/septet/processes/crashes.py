@@ -20,6 +20,7 @@ from septet.processes.stacks import MOST_CHARACTERS, application_begins, is_spar
 
 STANDARD_ERROR = 2
 
+_BEGINS = b"Fatal Python error: "
 _THREAD = re.compile(r"^(Current thread|Thread) 0x[0-9a-f]+.*\(most recent call first\):$")
 _FRAME = re.compile(r'^  File "(.*)", line (?:\d+|\?\?\?) in .*$')
 
@@ -82,10 +83,16 @@ def _write_elsewhere_in_children() -> None:
 def read(descriptor: int) -> str:
     """Return what a process that has ended has written to its file, without what does not matter; "" if it has written
     nothing. Closes the file.
+
+    A child that crashes before Python knows that it was forked, by C code or in a function of pthread_atfork(3), writes
+    to the same file. The last of several dumps is that of the process itself, if it has crashed at all: the caller
+    knows that by its wait status.
     """
     with suppress(OSError), open(descriptor, "rb") as file:
         file.seek(0)
-        return shortened(file.read(MOST_CHARACTERS).decode("utf-8", "replace").rstrip("\n"))
+        written = file.read()
+        dump = written[max(0, written.rfind(_BEGINS)) :][:MOST_CHARACTERS]
+        return shortened(dump.decode("utf-8", "replace").rstrip("\n"))
     return ""
 
 

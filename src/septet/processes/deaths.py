@@ -72,12 +72,15 @@ class Deaths:
                 os.close(file)
         self._files.clear()
 
-    def forget(self, name: str, pid: int) -> None:
-        """Log the stacks of a process that has ended, if it has written them and nothing else is to be said of its end.
-        name: what the log calls it.
+    def forget(self, name: str, pid: int, status: int) -> None:
+        """Log the stacks of a process that has crashed, if it has written them and nothing else is to be said of its
+        end. name: what the log calls it. status: its wait status, as waitpid(2) gives it.
+
+        If it has ended otherwise, what it seems to have written is from one of its children (see `crashes.read`).
         """
         self._ended.pop(pid, None)
-        if stacks := self._stacks(pid):
+        stacks = self._stacks(pid)
+        if stacks and os.WIFSIGNALED(status) and os.WTERMSIG(status) in CRASHES:
             log.error("%s has crashed%s", name, stacks)
 
     def _stacks(self, pid: int) -> str:
@@ -165,7 +168,7 @@ def replaced_has_ended(
     end as it was told to, or if requests were lost.
     """
     if not status:
-        deaths.forget(name, pid)
+        deaths.forget(name, pid, status)
     if status:
         death = deaths.explain(pid, status)
         text = f"ended {death.text}"

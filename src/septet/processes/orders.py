@@ -23,6 +23,7 @@ from typing import NoReturn
 
 from septet import forked, remains
 from septet.pollers import READABLE, Poll
+from septet.processes import executors
 from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.other_signals import log_unused_signals
 from septet.processes.resource_exhaustion import ResourceExhaustion, lacks_memory, reason
@@ -438,7 +439,9 @@ class Stop:
         exit_at_once(0 if self.started else 1)
 
     def _log_before_exit(self) -> None:
-        if self._has_served:
+        if self._has_served and executors.have_jobs():
+            log.warning("jobs of the application's ProcessPoolExecutor are cut: they have not ended with the server")
+        elif self._has_served:
             log.warning("exit handlers of the application are cut: they have not ended with the server")
         elif self.started:
             self.log_time_is_up()
@@ -457,8 +460,9 @@ class Stop:
 
 
 def exit_at_once(status: int) -> NoReturn:
-    """Exit by os._exit, but remove the files that must not be left."""
+    """Exit by os._exit, but leave no files and no processes that nobody would end."""
     try:
+        executors.end_processes()
         remains.remove()
     finally:
         os._exit(status)

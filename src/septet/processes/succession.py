@@ -267,7 +267,7 @@ class Succession:
                 log.error("SEP122 the application had not started when the order to stop came, and did not end")
         if generation is living.next:
             living.next = None
-            self._deaths.forget(str(generation), generation.pid)
+            self._deaths.forget(str(generation), generation.pid, status)
             if not generation.failed:
                 ended = f"the application's process ended {how_it_ended(status)} before it was ready"
                 self._cannot_start(generation, Failed(ended))
@@ -283,7 +283,7 @@ class Succession:
             how = f"{death.text}; {how_many_lost(lost)}"
             log.error("SEP112 %s ended %sanother starts in %.1f s%s", generation, how, seconds, death.stacks)
         else:
-            self._deaths.forget(str(generation), generation.pid)
+            self._deaths.forget(str(generation), generation.pid, status)
 
     def _wait_after(self, generation: Generation) -> None:
         self.start_at = monotonic() + self._delay.after(generation.started_at)

@@ -363,7 +363,7 @@ class Supervisor(Generic[Served]):
                 pid, status = _ended(worker.pid)
                 if pid:
                     self._workers.remove(worker)
-                    self._deaths.forget(f"worker {pid}", pid)
+                    self._deaths.forget(f"worker {pid}", pid, status)
                     if status and not self._served:
                         self._not_started = how_it_ended(status)
                     if os.WIFSIGNALED(status):
