@@ -169,7 +169,7 @@ class Server:
             status = self.wait()
             assert status == 0, f"exit status {status} after {number.name}; it wrote {self.stderr()}"
             if "--graceful-timeout" not in self.command:  # no test takes so long: a request has been forgotten
-                assert "SEP121" not in self.stderr(), f"requests were cut; it wrote {self.stderr()}"
+                assert "time for a graceful stop is up" not in self.stderr(), f"it wrote {self.stderr()}"
         assert not self.survivors()
 
     def survivors(self) -> list[Process]:
