@@ -17,7 +17,6 @@ from septet.lab.report.drawing import (
     Data,
     Form,
     Paper,
-    Part,
     Picture,
     Row,
     Section,
@@ -25,6 +24,8 @@ from septet.lab.report.drawing import (
     Table,
     colour,
     finished,
+    layered,
+    side_by_side,
 )
 from septet.lab.report.figure_text import text
 from septet.lab.report.over_users import HEADINGS, data
@@ -70,11 +71,10 @@ def _draw(cells: Sequence[Summary], metrics: Sequence[Metric], form: Form) -> Sp
     width = (form.width + 44 - GUTTER * (form.columns - 1)) / form.columns - names  # 44: no axis with numbers here
     panels = [_panel(paper, metric, cells, form, max(width, 80)) for metric in metrics or BARS[:1]]
     lines = [panels[at : at + form.columns] for at in range(0, len(panels), form.columns)]
-    parts = [alt.hconcat(*line, spacing=GUTTER).resolve_scale(x="independent") for line in lines]
-    return finished(paper, parts, form, shared=False, spacing=26)
+    return finished(paper, [side_by_side(line, GUTTER) for line in lines], form, shared=False, spacing=26)
 
 
-def _panel(paper: Paper, metric: Metric, cells: Sequence[Summary], form: Form, width: float) -> Part:
+def _panel(paper: Paper, metric: Metric, cells: Sequence[Summary], form: Form, width: float) -> Specification:
     rows = [_row(metric, cell) for cell in cells]
     top = max((edge for row in rows for edge in (row["value"], row["high"]) if edge), default=1.0)
     x = alt.X("value:Q", axis=None, scale=alt.Scale(domain=[0, top / (1 - ROOM)], nice=False))
@@ -100,16 +100,16 @@ def _panel(paper: Paper, metric: Metric, cells: Sequence[Summary], form: Form, w
         align="left", baseline="middle", dx=6, fontSize=form.letters, color=INK, aria=False
     )
     texts = words.encode(x=alt.X("end:Q"), y=y, text="text:N")
-    title = alt.TitleParams(
-        text=metric.heading,
-        anchor="start",
-        frame="group",
-        fontSize=form.letters,
-        fontWeight=600,
-        color=INK,
-        offset=6,
-    )
-    return alt.layer(bars, *across, texts).properties(width=width, height=BAR * len(cells), title=title)
+    title = {
+        "text": metric.heading,
+        "anchor": "start",
+        "frame": "group",
+        "fontSize": form.letters,
+        "fontWeight": 600,
+        "color": INK,
+        "offset": 6,
+    }
+    return layered([bars, *across, texts], width, BAR * len(cells), title=title)
 
 
 def _row(metric: Metric, cell: Summary) -> Row:

@@ -14,7 +14,7 @@ from typing import Any
 import altair as alt
 
 from septet.lab.palette import style_of
-from septet.lab.report.drawing import HOTSPOT, INK, Form, Paper, Part, Row, Specification, colour, finished
+from septet.lab.report.drawing import HOTSPOT, INK, Form, Paper, Part, Row, Specification, colour, finished, layered
 from septet.lab.report.scales import Scale, spread
 
 LEADER = 26
@@ -26,6 +26,16 @@ STRIP_LINE = 20
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 """Shapes of the points. A process model may have several lines, one for each setting of its options: the first has the
 first shape, the second the second one, and so on.
+"""
+ZOOMED = "lines"
+ZOOM = {
+    "name": "zoom",
+    "select": {"type": "interval", "zoom": "wheel![event.ctrlKey]"},
+    "bind": "scales",
+    "views": [ZOOMED],
+}
+"""A parameter of Vega-Lite that lets a reader zoom in a browser by the wheel with Ctrl, which is also how browsers
+report a pinch. The wheel alone scrolls the page. It is one of the whole picture, and names the layer that it is about.
 """
 
 
@@ -85,7 +95,7 @@ def draw(curves: Curves, form: Form) -> Specification:
     parts = [_lines(paper, curves, rows, scale, form)]
     if failed := [row for row in rows if row["y"] is None]:
         parts.append(_strip(paper, failed, list(looks), scale, form))
-    return finished(paper, parts, form)
+    return {**finished(paper, parts, form), "params": [ZOOM]}
 
 
 def _looks(points: Sequence[Point]) -> dict[str, Row]:
@@ -122,7 +132,7 @@ def _row(point: Point, looks: dict[str, Row]) -> Row:
     }
 
 
-def _lines(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Form) -> Part:
+def _lines(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Form) -> Specification:
     x, y = _horizontal(curves, scale), _vertical(curves)
     layers: list[Part] = []
     if curves.faint:
@@ -145,8 +155,8 @@ def _lines(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Fo
         layers.append(_points(paper, present, x, y))
     layers.append(_hotspots(paper, present, curves.headings, x, y))
     layers += _names(paper, curves, present, scale, form, x, y)
-    plot = alt.layer(*layers).properties(width=form.width, height=_height(rows, form))
-    return plot.add_params(_zoom())
+    layers[0] = layers[0].properties(name=ZOOMED)
+    return layered(layers, form.width, _height(rows, form))
 
 
 def _height(rows: list[Row], form: Form) -> int:
@@ -214,13 +224,6 @@ def _hotspots(paper: Paper, rows: list[Row], headings: Sequence[str], x: Part, y
     return marks.encode(x=x, y=y, tooltip=[alt.Tooltip(heading, type="nominal") for heading in headings])
 
 
-def _zoom() -> Part:
-    """Return a parameter of Vega-Lite that lets a reader zoom in a browser by the wheel with Ctrl, which is also how
-    browsers report a pinch. The wheel alone scrolls the page.
-    """
-    return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.ctrlKey]")
-
-
 def _names(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Form, x: Part, y: Part) -> list[Part]:
     """Return the names at the ends of the lines, moved apart where lines end too near to each other."""
     placed = _places(curves, rows, scale, form)
@@ -282,7 +285,7 @@ def _neighbours(ends: list[Row], scale: Scale, form: Form) -> list[list[Row]]:
     return groups
 
 
-def _strip(paper: Paper, failed: list[Row], order: list[str], scale: Scale, form: Form) -> Part:
+def _strip(paper: Paper, failed: list[Row], order: list[str], scale: Scale, form: Form) -> Specification:
     """Return the strip below a picture: for each line that has failed runs a row with a cross for each, and the line's
     name after the last one.
     """
@@ -295,6 +298,5 @@ def _strip(paper: Paper, failed: list[Row], order: list[str], scale: Scale, form
     words = paper.chart(names).mark_text(
         align="left", baseline="middle", dx=12, fontSize=form.letters, color=INK, clip=True, aria=False
     )
-    return alt.layer(marks.encode(x=x, y=y, color=colour()), words.encode(x=x, y=y, text="text:N")).properties(
-        width=form.width, height=STRIP_LINE * len(labels)
-    )
+    layers = [marks.encode(x=x, y=y, color=colour()), words.encode(x=x, y=y, text="text:N")]
+    return layered(layers, form.width, STRIP_LINE * len(labels))

@@ -23,12 +23,10 @@ from septet.lab.palette import style_of
 from septet.lab.ranking import basis, rankings
 from septet.lab.report.drawing import (
     INK,
-    PALE,
     WIDE,
     Data,
     Form,
     Paper,
-    Part,
     Picture,
     Row,
     Section,
@@ -36,6 +34,9 @@ from septet.lab.report.drawing import (
     Table,
     colour,
     finished,
+    layered,
+    panel_title,
+    side_by_side,
 )
 from septet.lab.report.figure_text import text
 from septet.lab.results import Results, connections
@@ -209,12 +210,7 @@ def _draw(rows: Sequence[Sequence[_Panel]], form: Form) -> Specification:
     wrap = int((width + names) / (form.character * 1.06))
     lines = max((len(textwrap.wrap(panel.title, wrap)) for panel in panels), default=1)
     lined = rows if form is WIDE else [[panel] for panel in panels]
-    parts = [
-        alt.hconcat(*(_panel(paper, panel, form, width, wrap, lines) for panel in row), spacing=GUTTER).resolve_scale(
-            x="independent", y="independent"
-        )
-        for row in lined
-    ]
+    parts = [side_by_side([_panel(paper, panel, form, width, wrap, lines) for panel in row], GUTTER) for row in lined]
     return finished(paper, parts, form, shared=False, spacing=30)
 
 
@@ -222,7 +218,7 @@ def _name(panel: _Panel, cell: Summary) -> str:
     return f"{cell.label}  {rank(panel.found, cell.label)}"
 
 
-def _panel(paper: Paper, panel: _Panel, form: Form, width: float, wrap: int, lines: int) -> Part:
+def _panel(paper: Paper, panel: _Panel, form: Form, width: float, wrap: int, lines: int) -> Specification:
     rows = [_row(panel, cell) for cell in panel.cells]
     top = max((row["value"] for row in rows if row["value"]), default=1.0)
     x = alt.X("value:Q", axis=None, scale=alt.Scale(domain=[0, top / (1 - ROOM)], nice=False))
@@ -241,20 +237,8 @@ def _panel(paper: Paper, panel: _Panel, form: Form, width: float, wrap: int, lin
     )
     texts = words.encode(x=alt.X("end:Q"), y=y, text="text:N")
     wrapped = textwrap.wrap(panel.title, wrap)
-    title = alt.TitleParams(
-        text=[*wrapped, *[" "] * (lines - len(wrapped))] if form is WIDE else wrapped,
-        subtitle=[*panel.place],
-        subtitleColor=PALE,
-        subtitleFontSize=form.letters,
-        subtitlePadding=3,
-        anchor="start",
-        frame="bounds",
-        fontSize=form.letters + 1,
-        fontWeight=600,
-        color=INK,
-        offset=8,
-    )
-    return alt.layer(bars, texts).properties(width=width, height=BAR * max(1, len(rows)), title=title)
+    title = panel_title([*wrapped, *[" "] * (lines - len(wrapped))] if form is WIDE else wrapped, panel.place, form)
+    return layered([bars, texts], width, BAR * max(1, len(rows)), title=title)
 
 
 def _row(panel: _Panel, cell: Summary) -> Row:

@@ -19,11 +19,9 @@ from septet.lab.experiment import Cell
 from septet.lab.palette import PARTS as STYLES
 from septet.lab.report.drawing import (
     INK,
-    PALE,
     Data,
     Form,
     Paper,
-    Part,
     Picture,
     Row,
     Section,
@@ -31,6 +29,9 @@ from septet.lab.report.drawing import (
     Table,
     colour,
     finished,
+    layered,
+    panel_title,
+    side_by_side,
 )
 from septet.lab.results import Results
 from septet.lab.summary import Summary
@@ -167,16 +168,13 @@ def _draw(panels: Sequence[_Panel], form: Form) -> Specification:
     wrap = int((width + names) / (form.character * 1.06))
     lines = max(len(textwrap.wrap(panel.title, wrap)) for panel in panels) if columns > 1 else 0
     drawn = [_panel(paper, panel, form, width, wrap, lines) for panel in panels]
-    rows = [
-        alt.hconcat(*drawn[at : at + columns], spacing=GUTTER).resolve_scale(x="independent", y="independent")
-        for at in range(0, len(drawn), columns)
-    ]
+    rows = [side_by_side(drawn[at : at + columns], GUTTER) for at in range(0, len(drawn), columns)]
     present = [part for part in PARTS if any(bar.parts_ms.get(part.key) for panel in panels for bar in panel.bars)]
     legend = _legend(paper, present, form, form.width + 44 - names)  # it begins where the bars do
     return finished(paper, [legend, *rows], form, shared=False, spacing=26)
 
 
-def _legend(paper: Paper, present: Sequence[parts.Part], form: Form, width: float) -> Part:
+def _legend(paper: Paper, present: Sequence[parts.Part], form: Form, width: float) -> Specification:
     columns = 3 if form.columns > 1 else 1
     wide = width / columns
     rows = [
@@ -194,10 +192,10 @@ def _legend(paper: Paper, present: Sequence[parts.Part], form: Form, width: floa
     chart = paper.chart(rows)
     squares = chart.mark_square(size=150, opacity=1, xOffset=7, aria=False).encode(x=x, y=y, fill=colour(alt.Fill))
     words = chart.mark_text(align="left", baseline="middle", dx=20, fontSize=form.letters, color=INK, aria=False)
-    return alt.layer(squares, words.encode(x=x, y=y, text="text:N")).properties(width=width, height=height)
+    return layered([squares, words.encode(x=x, y=y, text="text:N")], width, height)
 
 
-def _panel(paper: Paper, panel: _Panel, form: Form, width: float, wrap: int, lines: int) -> Part:
+def _panel(paper: Paper, panel: _Panel, form: Form, width: float, wrap: int, lines: int) -> Specification:
     times = [
         {"label": bar.label, "text": "failed" if bar.mean_ms is None else f"{_ms(bar.mean_ms)} ms"}
         | {"end": 0.0 if bar.mean_ms is None else 1.0}
@@ -225,24 +223,13 @@ def _panel(paper: Paper, panel: _Panel, form: Form, width: float, wrap: int, lin
         align="left", baseline="middle", dx=6, fontSize=form.letters, color=INK, aria=False
     )
     wrapped = textwrap.wrap(panel.title, wrap)
-    title = alt.TitleParams(
-        text=[*wrapped, *[" "] * (lines - len(wrapped))],
-        subtitle=[panel.subtitle],
-        subtitleColor=PALE,
-        subtitleFontSize=form.letters,
-        subtitlePadding=3,
-        anchor="start",
-        frame="bounds",
-        fontSize=form.letters + 1,
-        fontWeight=600,
-        color=INK,
-        offset=8,
-    )
-    return alt.layer(
+    title = panel_title([*wrapped, *[" "] * (lines - len(wrapped))], [panel.subtitle], form)
+    layers = [
         drawn,
         within.encode(x=alt.X("middle:Q"), y=y, text="short:N"),
         beside.encode(x=alt.X("end:Q"), y=y, text="text:N"),
-    ).properties(width=width, height=BAR * len(panel.bars), title=title)
+    ]
+    return layered(layers, width, BAR * len(panel.bars), title=title)
 
 
 def _segments(bar: _Bar) -> list[Row]:
