@@ -79,7 +79,7 @@ class Endless:
     """A protocol whose deadline has passed. It makes nothing of what comes."""
 
     phase = Phase("endless", READ, lambda timeouts: 0.0)
-    exchange = SimpleNamespace(client=None, server=None, tls=None, gone=False)
+    exchange = SimpleNamespace(client=None, server=None, tls=None, gone=False, lost=False)
     unread = received = 0
     gone = lost = may_have_unread_input = False
 
