@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from support.server import Server, serve
+from support.server import SHARED_GRACEFUL_S, Server, serve
 
 
 class Pool:
@@ -17,7 +17,7 @@ class Pool:
         server = self._servers.get(key)
         if server is None or not server.running:
             static = ("--static", f"/files={self._static}")
-            server = serve(model, interface, "--graceful-timeout", "5", *static, *options, app=app)
+            server = serve(model, interface, "--graceful-timeout", str(SHARED_GRACEFUL_S), *static, *options, app=app)
             self._servers[key] = server.__enter__()
         return server
 

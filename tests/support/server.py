@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,6 +60,10 @@ class Ready:
     model: str
     workers: int
     pid: int
+
+
+SHARED_GRACEFUL_S = 5
+"""`--graceful-timeout` of servers that tests share. Tests in which requests are to be cut at a stop make it shorter."""
 
 
 class Server:
@@ -168,7 +173,7 @@ class Server:
             self.send_signal(number)
             status = self.wait()
             assert status == 0, f"exit status {status} after {number.name}; it wrote {self.stderr()}"
-            if "--graceful-timeout" not in self.command:  # no test takes so long: a request has been forgotten
+            if self._graceful_timeout_s >= SHARED_GRACEFUL_S:  # a request has been forgotten
                 assert "time for a graceful stop is up" not in self.stderr(), f"it wrote {self.stderr()}"
         assert not self.survivors()
 
@@ -178,6 +183,11 @@ class Server:
     def complaints(self, since: int = 0) -> list[str]:
         """What it wrote to stderr after position `since` that only a defect of the server explains."""
         return complaints(self.stderr()[since:])
+
+    @property
+    def _graceful_timeout_s(self) -> float:
+        options = dict(pairwise(self.command))
+        return float(options.get("--graceful-timeout", 30))
 
     def _make_environment(self) -> dict[str, str]:
         clean = {
