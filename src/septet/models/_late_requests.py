@@ -170,7 +170,7 @@ class BlockedThread:
             self._break_off(wait.sock)
             return CUT
         try:
-            if is_over():  # since a moment ago
+            if is_over():
                 return None
             return self._end(exchange, wait)
         finally:

@@ -280,8 +280,8 @@ class RequestWatch:
 
     def _end(self, exchange: Any, late: _Late) -> None:
         def is_over() -> bool:
-            """The exchange is idle, or serves the next request, which may be the same object if its head is the same.
-            Called while no other thread can have the exchange begin another one.
+            """True if the exchange is idle, or serves the next request, which may be the same object if its head is the
+            same. Only while no other thread uses the connection does it stay so.
             """
             return exchange in self._begun or exchange.answered or exchange.request is not late.request
 
